@@ -1,0 +1,260 @@
+//! Which domain: its numbers and names, and how a user writes them.
+//!
+//! Owns domids, UUIDs and the grammar of DOMAIN. Never looks a domain up: that is
+//! [`resolve`](crate::resolve).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The first domid that Xen keeps for itself (`DOMID_FIRST_RESERVED`, xen/include/public/xen.h).
+const FIRST_RESERVED: u32 = 0x7FF0;
+
+/// A domain's number on its host: 0 to 32751.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DomId(u16);
+
+impl DomId {
+    /// The control domain.
+    pub const DOM0: Self = Self(0);
+
+    /// `number` as a domid, or `None` when Xen has no such domid.
+    pub fn new(number: u32) -> Option<Self> {
+        if number >= FIRST_RESERVED {
+            return None;
+        }
+        u16::try_from(number).ok().map(Self)
+    }
+
+    /// The bare number, for the wire.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for DomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The hypervisor's handle of a domain: 16 bytes, shown as libxl does (lower-case hex, in memory
+/// order, 8-4-4-4-12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uuid(pub [u8; 16]);
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The text is not `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a UUID")]
+pub struct NotAUuid;
+
+impl FromStr for Uuid {
+    type Err = NotAUuid;
+
+    fn from_str(text: &str) -> Result<Self, NotAUuid> {
+        let groups: Vec<&str> = text.split('-').collect();
+        if !groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+            || !text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+        {
+            return Err(NotAUuid);
+        }
+        let number = u128::from_str_radix(&groups.concat(), 16).map_err(|_| NotAUuid)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+/// One life of one domain: a domid is used again, a domid with its UUID is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The number on this host.
+    pub domid: DomId,
+    /// The hypervisor's handle.
+    pub uuid: Uuid,
+}
+
+/// A domain's name, as xenstore has it. Shown with everything that could steer a terminal escaped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(pub String);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Harmless(&self.0).fmt(f)
+    }
+}
+
+/// Any text from outside, shown so that it cannot steer a terminal or forge a line: control and
+/// direction-changing characters come out as `\u{1b}`.
+#[derive(Clone, Copy, Debug)]
+pub struct Harmless<'a>(pub &'a str);
+
+impl fmt::Display for Harmless<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() || is_format(c) {
+                write!(f, "{}", c.escape_default())
+            } else {
+                f.write_char(c)
+            }
+        })
+    }
+}
+
+/// Invisible characters that move or turn the text around them (Unicode's bidirectional controls,
+/// line and paragraph separators, zero-width and tag characters).
+const fn is_format(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A domain that was found: who it is, and what people call it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// Number and UUID.
+    pub identity: Identity,
+    /// Its name; `None` when xenstore has none.
+    pub name: Option<Name>,
+}
+
+/// `web (7)`, or `domain 7` when it has no name.
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} ({})", self.identity.domid),
+            None => write!(f, "domain {}", self.identity.domid),
+        }
+    }
+}
+
+/// A domain as a user wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DomainRef {
+    /// All digits, or `id:7`.
+    Id(DomId),
+    /// `8-4-4-4-12` hex digits, or `uuid:...`.
+    Uuid(Uuid),
+    /// Anything else, or `name:...`.
+    Name(Name),
+}
+
+/// Why a text names no domain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DomainRefError {
+    /// Nothing was written. xl takes this for domain 0.
+    #[error("the domain is empty")]
+    Empty,
+    /// A number that no domid can have. xl cuts it to 16 or 32 bits, and can end up at domain 0.
+    #[error("domids go from 0 to 32751")]
+    IdOutOfRange,
+    /// `id:` with something else behind it than digits.
+    #[error("`id:` wants a number")]
+    NotAnId,
+    /// `uuid:` with something else behind it than a UUID.
+    #[error("`uuid:` wants 8-4-4-4-12 hexadecimal digits")]
+    NotAUuid,
+}
+
+impl FromStr for DomainRef {
+    type Err = DomainRefError;
+
+    fn from_str(text: &str) -> Result<Self, DomainRefError> {
+        let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let id = |digits: &str| {
+            digits
+                .parse()
+                .ok()
+                .and_then(DomId::new)
+                .map(Self::Id)
+                .ok_or(DomainRefError::IdOutOfRange)
+        };
+        match text.split_once(':') {
+            Some((_, "")) | None if text.is_empty() || text.ends_with(':') => {
+                Err(DomainRefError::Empty)
+            }
+            Some(("id", rest)) if all_digits(rest) => id(rest),
+            Some(("id", _)) => Err(DomainRefError::NotAnId),
+            Some(("uuid", rest)) => {
+                rest.parse().map(Self::Uuid).map_err(|_| DomainRefError::NotAUuid)
+            }
+            Some(("name", rest)) => Ok(Self::Name(Name(rest.to_owned()))),
+            _ if text.trim().is_empty() => Err(DomainRefError::Empty),
+            _ if all_digits(text) => id(text),
+            _ => Ok(text.parse().map_or_else(|_| Self::Name(Name(text.to_owned())), Self::Uuid)),
+        }
+    }
+}
+
+impl fmt::Display for DomainRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "domain {id}"),
+            Self::Uuid(uuid) => write!(f, "UUID {uuid}"),
+            Self::Name(name) => write!(f, "`{name}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+
+    #[test]
+    fn readings() {
+        let id = |number| Ok(DomainRef::Id(DomId::new(number).unwrap()));
+        let name = |text: &str| Ok(DomainRef::Name(Name(text.to_owned())));
+        let uuid = Ok(DomainRef::Uuid(UUID.parse().unwrap()));
+        for (text, expected) in [
+            ("0", id(0)),
+            ("007", id(7)),
+            ("id:7", id(7)),
+            ("32751", id(32_751)),
+            ("web", name("web")),
+            ("name:7", name("7")),
+            ("name:id:7", name("id:7")),
+            ("a:b", name("a:b")),
+            ("-5", name("-5")),
+            (UUID, uuid.clone()),
+            ("01234567-89AB-CDEF-0123-456789ABCDEF", uuid.clone()),
+            ("uuid:01234567-89ab-cdef-0123-456789abcdef", uuid),
+            ("0123456789abcdef0123456789abcdef", name("0123456789abcdef0123456789abcdef")),
+            ("", Err(DomainRefError::Empty)),
+            (" ", Err(DomainRefError::Empty)),
+            ("id:", Err(DomainRefError::Empty)),
+            ("name:", Err(DomainRefError::Empty)),
+            ("32752", Err(DomainRefError::IdOutOfRange)),
+            ("65543", Err(DomainRefError::IdOutOfRange)), // xl: domain 7
+            ("4294967296", Err(DomainRefError::IdOutOfRange)), // xl: domain 0
+            ("99999999999999999999", Err(DomainRefError::IdOutOfRange)),
+            ("id:web", Err(DomainRefError::NotAnId)),
+            ("id:+7", Err(DomainRefError::NotAnId)),
+            ("uuid:7", Err(DomainRefError::NotAUuid)),
+        ] {
+            assert_eq!(text.parse(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn uuid_is_shown_as_libxl_names_its_files() {
+        assert_eq!(Uuid::default().to_string(), "00000000-0000-0000-0000-000000000000");
+        assert_eq!(UUID.parse::<Uuid>().unwrap().to_string(), UUID);
+    }
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        let name = Name("a\u{1b}[2J\nb\u{202e}ü\u{9b}".to_owned());
+        assert_eq!(name.to_string(), "a\\u{1b}[2J\\nb\\u{202e}ü\\u{9b}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The hypervisor, as the rest of xmem knows it: five calls, with units.
+//!
+//! Owns the seam. Never makes a hypercall: that is `privcmd`'s work.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::domain::{DomId, Identity};
+use crate::size::Kib;
+
+/// What the hypervisor knows of a domain (`XEN_DOMCTL_getdomaininfo`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainInfo {
+    /// Number and UUID.
+    pub identity: Identity,
+    /// Dead, and kept only until the last reference to its memory is gone.
+    pub dying: bool,
+    /// Paused by a toolstack: a guest that cannot follow its target.
+    pub paused: bool,
+    /// PVH or HVM; PV otherwise (`XEN_DOMINF_hvm_guest`).
+    pub hvm: bool,
+    /// What it holds now: `tot_pages`.
+    pub current: Kib,
+    /// What it may hold: `max_pages`. [`UNLIMITED`] when nobody has set one.
+    pub limit: Kib,
+    /// Claimed, not yet allocated: `outstanding_pages`.
+    pub outstanding: Kib,
+}
+
+/// The limit of a domain without one: `max_pages` is `UINT_MAX`, as dom0's without `dom0_mem=max:`.
+pub const UNLIMITED: Kib = Kib::from_pages(u32::MAX as u64);
+
+/// A populate-on-demand guest's state (`XENMEM_get_pod_target`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Memory in the PoD cache.
+    pub cache: Kib,
+    /// Guest memory that is promised and not yet populated.
+    pub entries: Kib,
+}
+
+/// What the host has (`XEN_SYSCTL_physinfo`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostMemory {
+    /// All memory that Xen manages.
+    pub total: Kib,
+    /// Free and scrubbed.
+    pub free: Kib,
+    /// Free, waiting to be scrubbed.
+    pub scrub: Kib,
+    /// Claimed by domains that are being built.
+    pub claimed: Kib,
+}
+
+/// Why the hypervisor did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HypervisorError {
+    /// There is no privcmd device: no Xen, or its modules are not loaded.
+    #[error("there is no Xen here: {} is missing", path.display())]
+    NoXen {
+        /// The device that was looked for.
+        path: PathBuf,
+    },
+    /// A device of Xen's cannot be opened or mapped.
+    #[error("cannot use {}", path.display())]
+    Device {
+        /// The device.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// The hypervisor refused a call.
+    #[error("the hypervisor refused {call}")]
+    Refused {
+        /// The call, by its name in Xen's headers.
+        call: &'static str,
+        /// Xen's errno; its numbers are Linux's.
+        source: io::Error,
+    },
+    /// Every interface version that xmem knows was refused with EACCES: a Xen newer than xmem, or an
+    /// XSM policy that forbids the call (FLASK answers EACCES as well).
+    #[error("the hypervisor takes none of the {interface} interface versions {from:#x} to {to:#x}")]
+    UnknownInterface {
+        /// `domctl` or `sysctl`.
+        interface: &'static str,
+        /// Oldest version tried.
+        from: u32,
+        /// Newest version tried.
+        to: u32,
+    },
+}
+
+impl HypervisorError {
+    /// Xen's errno, where Xen gave one.
+    pub fn errno(&self) -> Option<rustix::io::Errno> {
+        match self {
+            Self::Refused { source, .. } | Self::Device { source, .. } => {
+                rustix::io::Errno::from_io_error(source)
+            }
+            Self::NoXen { .. } | Self::UnknownInterface { .. } => None,
+        }
+    }
+}
+
+/// The calls that a change of memory needs. Sizes are KiB in whole pages.
+pub trait Hypervisor {
+    /// What is known of `domid`; `None` when there is no such domain.
+    ///
+    /// # Errors
+    /// Refused for another reason than ESRCH, or no interface version fits.
+    fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError>;
+
+    /// Sets the limit (`XEN_DOMCTL_max_mem`). No check against what the domain holds is made.
+    ///
+    /// # Errors
+    /// Refused; ESRCH when the domain is gone.
+    fn set_limit(&self, domid: DomId, limit: Kib) -> Result<(), HypervisorError>;
+
+    /// The populate-on-demand state of a PVH or HVM guest.
+    ///
+    /// # Errors
+    /// Refused.
+    fn pod(&self, domid: DomId) -> Result<Pod, HypervisorError>;
+
+    /// Sets the PoD target (`XENMEM_set_pod_target`): grows the PoD cache, never shrinks it.
+    ///
+    /// # Errors
+    /// ENOMEM when the host has no memory for it (what was added stays), ENOTEMPTY when a device is
+    /// passed through, EINVAL above the limit.
+    fn set_pod_target(&self, domid: DomId, target: Kib) -> Result<(), HypervisorError>;
+
+    /// What the host has.
+    ///
+    /// # Errors
+    /// Refused, or no interface version fits.
+    fn host_memory(&self) -> Result<HostMemory, HypervisorError>;
+}

@@ -1,0 +1,26 @@
+//! xmem: a running Xen domain's memory target and limit, changed together.
+//!
+//! The parts, from the words a user types to what is done to the host; nothing here imports what
+//! stands below it in this list's reverse:
+//!
+//! 1. [`size`], [`domain`]: sizes with their unit, domids, UUIDs, and how a user names a domain;
+//! 2. [`xenstore`], [`hypervisor`]: the two seams to a host, as traits, and the real things behind them;
+//! 3. [`lock`], [`intent`], [`signals`]: what keeps others out, and what survives a kill;
+//! 4. [`plan`]: pure; what was read and what was asked become a plan, or a refusal;
+//! 5. [`change`]: the protocol, readable from top to bottom;
+//! 6. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
+//! 7. [`error`]: everything that can go wrong, its exit code and its hint.
+
+pub mod audit;
+pub mod change;
+pub mod domain;
+pub mod error;
+pub mod host;
+pub mod hypervisor;
+pub mod intent;
+pub mod lock;
+pub mod plan;
+pub mod resolve;
+pub mod signals;
+pub mod size;
+pub mod xenstore;

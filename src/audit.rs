@@ -1,1 +1,123 @@
-//! To come.
+//! Every change that is made, in the system log: who changed what, from what to what.
+//!
+//! Owns one datagram to the syslog socket, which journald listens on as well. Never delays or fails a
+//! change: a host without a log is no reason to leave its memory alone.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use crate::change::{End, Outcome};
+use crate::domain::{Domain, Harmless};
+use crate::error::{After, Failure};
+use crate::intent::Numbers;
+
+/// Where syslog(3) sends to.
+pub const SOCKET: &str = "/dev/log";
+/// `daemon.notice` and `daemon.err` as RFC 3164 numbers them.
+const NOTICE: u8 = 3 * 8 + 5;
+const ERROR: u8 = 3 * 8 + 3;
+
+/// Logs a change that was made; anything else is no news.
+pub fn record(result: &Result<Outcome, Failure>, socket: &Path) {
+    let text = match result {
+        Ok(Outcome { domain, plan, end: End::Changed, .. }) => {
+            (NOTICE, format!("{} {}", who(), change(domain, plan.old, plan.new())))
+        }
+        Err(failure @ Failure { after: After::OutOfStep { .. }, .. }) => {
+            (ERROR, format!("{} {failure}", who()))
+        }
+        _ => return,
+    };
+    match send(socket, text.0, &text.1) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::debug!("no system log here");
+        }
+        Err(error) => tracing::warn!(%error, "the system log did not take the record"),
+    }
+}
+
+fn send(socket: &Path, priority: u8, text: &str) -> io::Result<()> {
+    let log = UnixDatagram::unbound()?;
+    // A log daemon that does not read must not hold up the domain's lock.
+    log.set_nonblocking(true)?;
+    log.connect(socket)?;
+    log.send(format!("<{priority}>xmem[{}]: {text}", std::process::id()).as_bytes())?;
+    Ok(())
+}
+
+/// Who it was: the uid, the login behind it, and who sudo says it was.
+fn who() -> String {
+    let mut who = format!("uid={}", rustix::process::getuid().as_raw());
+    let login = fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+    // 4294967295 is the kernel's word for nobody.
+    if let Some(login) = login.trim().parse().ok().filter(|login: &u32| *login != u32::MAX) {
+        add(&mut who, "loginuid", login);
+    }
+    if let Ok(user) = env::var("SUDO_USER") {
+        add(&mut who, "sudo_user", Harmless(&user));
+    }
+    who
+}
+
+fn change(domain: &Domain, old: Numbers, new: Numbers) -> String {
+    let mut text = format!("domid={} uuid={}", domain.identity.domid, domain.identity.uuid);
+    if let Some(name) = &domain.name {
+        add(&mut text, "name", name);
+    }
+    for (key, old, new) in [
+        ("target_kib", old.target, new.target),
+        ("static_max_kib", old.static_max, new.static_max),
+        ("limit_kib", Some(old.limit), Some(new.limit)),
+    ] {
+        let show = |kib: Option<crate::size::Kib>| {
+            kib.map_or_else(|| "none".to_owned(), |kib| kib.0.to_string())
+        };
+        add(&mut text, key, format_args!("{}->{}", show(old), show(new)));
+    }
+    text
+}
+
+fn add(text: &mut String, key: &str, value: impl std::fmt::Display) {
+    // Writing to a string cannot fail.
+    let _ok = write!(text, " {key}={value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{DomId, Identity, Name, Uuid};
+    use crate::size::Kib;
+
+    #[test]
+    fn a_change_is_one_line_with_old_and_new() {
+        let domain = Domain {
+            identity: Identity { domid: DomId::new(7).unwrap(), uuid: Uuid([1; 16]) },
+            name: Some(Name("we\nb".to_owned())),
+        };
+        let old = Numbers { target: None, static_max: Some(Kib(8)), limit: Kib(9) };
+        let new = Numbers { target: Some(Kib(4)), static_max: Some(Kib(8)), limit: Kib(5) };
+        assert_eq!(
+            change(&domain, old, new),
+            "domid=7 uuid=01010101-0101-0101-0101-010101010101 name=we\\nb \
+             target_kib=none->4 static_max_kib=8->8 limit_kib=9->5"
+        );
+    }
+
+    #[test]
+    fn a_log_that_does_not_read_holds_nothing_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = UnixDatagram::bind(&path).unwrap();
+        send(&path, NOTICE, "hello").unwrap();
+        let mut text = [0; 64];
+        let length = log.recv(&mut text).unwrap();
+        let text = String::from_utf8_lossy(&text[..length]).into_owned();
+        assert_eq!(text, format!("<29>xmem[{}]: hello", std::process::id()));
+        while send(&path, NOTICE, &"x".repeat(60_000)).is_ok() {}
+    }
+}

@@ -1,1 +1,264 @@
-//! To come.
+//! What a change is about to do, on disk while it does it: for whoever comes after a kill.
+//!
+//! Owns the intent file, which stands beside libxl's own userdata so that libxl removes it together
+//! with the domain. Must be used under the domain's lock. Never believes a file that it did not
+//! understand: such a file is set aside, and said.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Identity;
+use crate::lock::userdata_path;
+use crate::size::Kib;
+
+/// The version of the file's format.
+const VERSION: u32 = 1;
+/// More than any intent needs; what is longer is none.
+const MOST_BYTES: u64 = 4096;
+
+/// A domain's three numbers, in KiB. `None`: not there (dom0 before anybody set its memory).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbers {
+    /// `memory/target` in xenstore.
+    #[serde(rename = "target_kib")]
+    pub target: Option<Kib>,
+    /// `memory/static-max` in xenstore.
+    #[serde(rename = "static_max_kib")]
+    pub static_max: Option<Kib>,
+    /// The hypervisor's limit.
+    #[serde(rename = "limit_kib")]
+    pub limit: Kib,
+}
+
+/// A change that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    version: u32,
+    /// The process that makes the change.
+    pub pid: u32,
+    /// What was there before.
+    pub old: Numbers,
+    /// What is there when it is done.
+    pub new: Numbers,
+}
+
+/// Why an intent cannot be written, read or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}", path.display())]
+pub struct IntentError {
+    /// What was tried.
+    pub action: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// The operating system's word.
+    pub source: io::Error,
+}
+
+/// What stands in the intent's place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing: the last change ended as it should.
+    Nothing,
+    /// A change was cut off.
+    Intent(Intent),
+    /// Something that xmem did not write, or not to its end.
+    Foreign {
+        /// Why it is not believed.
+        why: String,
+    },
+}
+
+/// The place of one domain's intent.
+#[derive(Debug)]
+pub struct IntentFile {
+    path: PathBuf,
+    draft: PathBuf,
+}
+
+impl IntentFile {
+    /// The intent of `identity` in the state folder `dir`.
+    pub fn new(dir: &Path, identity: Identity) -> Self {
+        Self {
+            path: userdata_path(dir, 'd', identity, "xmem-intent"),
+            draft: userdata_path(dir, 'n', identity, "xmem-intent"),
+        }
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the intent to go from `old` to `new`. It is there whole or not at all.
+    ///
+    /// Not fsynced: it guards against the death of a process. Domains do not outlive their host.
+    ///
+    /// # Errors
+    /// The operating system's; nothing is left behind then.
+    pub fn write(&self, old: Numbers, new: Numbers) -> Result<(), IntentError> {
+        let intent = Intent { version: VERSION, pid: std::process::id(), old, new };
+        let written = || {
+            let text = serde_json::to_vec(&intent)?;
+            remove(&self.draft)?;
+            let mut draft = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .custom_flags(flags(OFlags::CLOEXEC | OFlags::NOFOLLOW))
+                .open(&self.draft)?;
+            draft.write_all(&text)?;
+            fs::rename(&self.draft, &self.path)
+        };
+        written().map_err(|source| {
+            // The first failure is the one to tell; a draft is never believed anyway.
+            if let Err(error) = remove(&self.draft) {
+                tracing::warn!(path = %self.draft.display(), %error, "a draft is left behind");
+            }
+            self.error("write", source)
+        })
+    }
+
+    /// Removes the intent: the change is done, or undone.
+    ///
+    /// # Errors
+    /// The operating system's, other than that it is gone.
+    pub fn remove(&self) -> Result<(), IntentError> {
+        remove(&self.path).map_err(|source| self.error("remove", source))
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// The operating system's, other than that it is not there.
+    pub fn read(&self) -> Result<Found, IntentError> {
+        let foreign = |why: &str| Ok(Found::Foreign { why: why.to_owned() });
+        let no_wait = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = match OpenOptions::new().read(true).custom_flags(flags(no_wait)).open(&self.path)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return foreign("it is a symbolic link");
+            }
+            Err(source) => return Err(self.error("read", source)),
+        };
+        let kind = file.metadata().map_err(|source| self.error("read", source))?;
+        if !kind.is_file() {
+            return foreign("it is not a regular file");
+        }
+        let mut text = Vec::new();
+        file.take(MOST_BYTES.saturating_add(1))
+            .read_to_end(&mut text)
+            .map_err(|source| self.error("read", source))?;
+        if u64::try_from(text.len()).is_ok_and(|bytes| bytes > MOST_BYTES) {
+            return foreign("it is too long");
+        }
+        match serde_json::from_slice::<Intent>(&text) {
+            Ok(intent) if intent.version == VERSION => Ok(Found::Intent(intent)),
+            Ok(intent) => Ok(Found::Foreign {
+                why: format!("its version is {}, and this xmem knows {VERSION}", intent.version),
+            }),
+            Err(error) => Ok(Found::Foreign { why: error.to_string() }),
+        }
+    }
+
+    /// Moves what is there out of the way, to a name that libxl still removes with the domain, and
+    /// says where it is now.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn set_aside(&self) -> Result<PathBuf, IntentError> {
+        let mut aside = self.path.clone().into_os_string();
+        aside.push("-foreign");
+        let aside = PathBuf::from(aside);
+        fs::rename(&self.path, &aside).map_err(|source| self.error("set aside", source))?;
+        Ok(aside)
+    }
+
+    fn error(&self, action: &'static str, source: io::Error) -> IntentError {
+        IntentError { action, path: self.path.clone(), source }
+    }
+}
+
+fn flags(flags: OFlags) -> i32 {
+    flags.bits().cast_signed()
+}
+
+/// Removes `path`; not being there is as good.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::domain::{DomId, Uuid};
+
+    fn place(dir: &Path) -> IntentFile {
+        IntentFile::new(dir, Identity { domid: DomId::DOM0, uuid: Uuid::default() })
+    }
+
+    fn numbers(target: u64) -> Numbers {
+        Numbers { target: Some(Kib(target)), static_max: None, limit: Kib(target + 1024) }
+    }
+
+    #[test]
+    fn written_read_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let intent = place(dir.path());
+        assert_eq!(intent.read().unwrap(), Found::Nothing);
+        intent.write(numbers(8), numbers(4)).unwrap();
+        intent.write(numbers(4), numbers(8)).unwrap();
+        let Found::Intent(found) = intent.read().unwrap() else { panic!() };
+        assert_eq!((found.old, found.new, found.pid), (numbers(4), numbers(8), std::process::id()));
+        intent.remove().unwrap();
+        intent.remove().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_name_is_one_that_libxl_removes() {
+        let path = place(Path::new("/var/lib/xen")).path;
+        let name = "userdata-d.0.00000000-0000-0000-0000-000000000000.xmem-intent";
+        assert_eq!(path, Path::new("/var/lib/xen").join(name));
+    }
+
+    #[test]
+    fn what_xmem_did_not_write_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let intent = place(dir.path());
+        let good = r#"{"version":1,"pid":1,"old":{"target_kib":4,"static_max_kib":4,"limit_kib":4},"new":{"target_kib":4,"static_max_kib":4,"limit_kib":4}}"#;
+        for text in [
+            "",
+            "{",
+            &good[..good.len() - 1],
+            &good.replace(":1,\"pid\"", ":2,\"pid\""),
+            &good.replace("\"pid\":1", "\"pid\":-1"),
+            &good.replace("\"limit_kib\":4", "\"limit_kib\":1e99"),
+            &" ".repeat(100_000),
+            "\u{0}\u{1b}[2J",
+        ] {
+            fs::write(intent.path(), text).unwrap();
+            assert!(matches!(intent.read().unwrap(), Found::Foreign { .. }), "{text:.40}");
+            let aside = intent.set_aside().unwrap();
+            assert_eq!(fs::read_to_string(aside).unwrap(), text);
+            assert_eq!(intent.read().unwrap(), Found::Nothing);
+        }
+        fs::create_dir(intent.path()).unwrap();
+        assert!(matches!(intent.read().unwrap(), Found::Foreign { .. }));
+        fs::remove_dir(intent.path()).unwrap();
+        symlink("/dev/zero", intent.path()).unwrap();
+        assert!(matches!(intent.read().unwrap(), Found::Foreign { .. }));
+    }
+}

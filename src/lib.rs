@@ -19,6 +19,7 @@ pub mod host;
 pub mod hypervisor;
 pub mod intent;
 pub mod lock;
+pub mod nodes;
 pub mod plan;
 pub mod resolve;
 pub mod signals;

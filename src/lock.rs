@@ -1,1 +1,429 @@
-//! To come.
+//! libxl's per-domain userdata lock, to the letter, with a deadline.
+//!
+//! Owns the lock file's life: open, flock, check that the path still is what was locked, unlink, then
+//! close (tools/libs/light/libxl_internal.c, `libxl__lock_file` and `libxl__unlock_file`). Never
+//! unlinks a file that it does not hold: two holders would be possible from then on. fs2 is used
+//! here and nowhere else.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fs2::FileExt as _;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::OFlags;
+
+use crate::domain::{Harmless, Identity};
+use crate::signals::HoldOff;
+
+/// Where libxl keeps `kind` (`l` a lock, `d` data, `n` data being written) about a domain.
+pub fn userdata_path(dir: &Path, kind: char, identity: Identity, what: &str) -> PathBuf {
+    dir.join(format!("userdata-{kind}.{}.{}.{what}", identity.domid, identity.uuid))
+}
+
+/// The path of a domain's userdata lock in the state folder `dir`.
+pub fn path(dir: &Path, identity: Identity) -> PathBuf {
+    userdata_path(dir, 'l', identity, "domain-userdata-lock")
+}
+
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else held it all the time.
+    #[error("the domain's lock was not free within {} s{}", waited.as_secs_f64(), HeldBy(holder.as_ref()))]
+    Busy {
+        /// How long was waited.
+        waited: Duration,
+        /// Who holds it, where the kernel tells.
+        holder: Option<Holder>,
+    },
+    /// A signal that ends the run came while waiting.
+    #[error("interrupted while waiting for the domain's lock")]
+    Interrupted,
+    /// What stands in the lock's place is not a file.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// The lock's path.
+        path: PathBuf,
+    },
+    /// The operating system's refusal.
+    #[error("cannot {action} the lock {}", path.display())]
+    Os {
+        /// What was tried.
+        action: &'static str,
+        /// The lock's path.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+}
+
+/// The process that holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its command line, or empty when it cannot be read.
+    pub command: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}", self.pid)?;
+        if self.command.is_empty() { Ok(()) } else { write!(f, " ({})", Harmless(&self.command)) }
+    }
+}
+
+/// The half sentence about a holder, empty when none is known.
+struct HeldBy<'a>(Option<&'a Holder>);
+
+impl fmt::Display for HeldBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |holder| write!(f, ": {holder} holds it"))
+    }
+}
+
+/// The lock: flocked, and seen to be the file that the path leads to. Dropping it releases it.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Takes the lock of `identity` in the state folder `dir`, waiting at most `wait`, in the
+    /// kernel's queue, so that no later comer goes first.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn take(
+        dir: &Path,
+        identity: Identity,
+        wait: Duration,
+        signals: &HoldOff,
+    ) -> Result<Self, LockError> {
+        let path = path(dir, identity);
+        let os = |action| {
+            let path = path.clone();
+            move |source| LockError::Os { action, path, source }
+        };
+        let start = Instant::now();
+        loop {
+            let mut file = open(&path)?;
+            match file.try_lock_exclusive() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let inode = file.metadata().map_err(os("look at"))?;
+                    let left = wait.saturating_sub(start.elapsed());
+                    file = queue(file, path.clone(), left, signals)?.ok_or_else(|| {
+                        LockError::Busy { waited: wait, holder: holder(inode.dev(), inode.ino()) }
+                    })?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(os("take")(source)),
+            }
+            // The holder before us may have unlinked the file that we were waiting for.
+            if let Some(lock) = Self::checked(file, path.clone()).map_err(os("look at"))? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// A flocked `file` as a lock, if `path` still leads to it.
+    fn checked(file: File, path: PathBuf) -> io::Result<Option<Self>> {
+        Ok(leads_to(&path, &file)?.then_some(Self { file, path }))
+    }
+
+    /// Whether the path still leads to the file that is locked here. libxl's failure paths can unlink
+    /// a lock that another process holds; from then on it protects nothing.
+    ///
+    /// # Errors
+    /// The operating system's, other than that the path is gone.
+    pub fn still_held(&self) -> io::Result<bool> {
+        leads_to(&self.path, &self.file)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Unlink before close: the other way round, a second process could lock the file between the
+        // two and have it unlinked under it. A file that is left behind, unlocked, is harmless.
+        let path = self.path.display();
+        match self.still_held() {
+            Ok(true) => {
+                if let Err(error) = fs::remove_file(&self.path) {
+                    tracing::warn!(%path, %error, "the lock file is left behind");
+                }
+            }
+            Ok(false) => tracing::warn!(%path, "somebody has removed the lock file meanwhile"),
+            Err(error) => tracing::warn!(%path, %error, "the lock file is left behind"),
+        }
+    }
+}
+
+/// Whether `path` leads to the very file that is open as `file`.
+fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the lock file, creating it if need be. Neither follows a link nor waits at a FIFO.
+fn open(path: &Path) -> Result<File, LockError> {
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let os = |source| LockError::Os { action: "open", path: path.to_owned(), source };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o666)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(os)?;
+    if file.metadata().map_err(os)?.is_file() {
+        Ok(file)
+    } else {
+        Err(LockError::NotAFile { path: path.to_owned() })
+    }
+}
+
+/// Waits in the kernel's queue for `file`. `None` when `left` has passed.
+///
+/// flock(2) has no deadline, so a thread waits in it and this one watches the clock. A thread that is
+/// given up and gets the lock later releases it at once, as any holder would.
+fn queue(
+    file: File,
+    path: PathBuf,
+    left: Duration,
+    signals: &HoldOff,
+) -> Result<Option<File>, LockError> {
+    let os = |action| {
+        let path = path.clone();
+        move |source: io::Error| LockError::Os { action, path, source }
+    };
+    let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| os("wait for")(errno.into()))?;
+    let bell = Arc::new(bell);
+    let (send, receive) = mpsc::channel();
+    let waiter = {
+        let (bell, path) = (Arc::clone(&bell), path.clone());
+        move || {
+            let locked = loop {
+                match file.lock_exclusive() {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => break other.map(|()| file),
+                }
+            };
+            match send.send(locked) {
+                // The count can only be too large after 2^64 of these; nothing else can fail.
+                Ok(()) => drop(rustix::io::write(&bell, &1_u64.to_ne_bytes())),
+                Err(mpsc::SendError(given_up)) => {
+                    drop(given_up.and_then(|file| Lock::checked(file, path)));
+                }
+            }
+        }
+    };
+    thread::Builder::new().name("lock".to_owned()).spawn(waiter).map_err(os("wait for"))?;
+
+    let end = Instant::now().checked_add(left);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [
+            PollFd::new(&bell, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.fd(), PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(errno) => return Err(os("wait for")(errno.into())),
+            Ok(_) => {}
+        }
+        if let Ok(locked) = receive.try_recv() {
+            return locked.map(Some).map_err(os("take"));
+        }
+        if signals.pending().map_err(os("wait for"))? {
+            return Err(LockError::Interrupted);
+        }
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
+        }
+    }
+}
+
+/// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells (proc_locks(5)).
+pub fn holder(dev: u64, ino: u64) -> Option<Holder> {
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let pid = flock_holder(&locks, dev, ino)?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    Some(Holder { pid, command: command.trim_end().chars().take(80).collect() })
+}
+
+/// The pid in the line of `locks` that holds (and does not wait for) a flock on the inode. The device
+/// must match too, unless none does: btrfs and overlayfs show another number there than stat gives.
+fn flock_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
+    let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
+    let held: Vec<(u32, &str)> = locks
+        .lines()
+        .filter_map(|line| {
+            // `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; a waiter has `->` behind the number.
+            let mut words = line.split_ascii_whitespace().skip(1);
+            if words.next()? != "FLOCK" {
+                return None;
+            }
+            let pid = words.nth(2)?.parse().ok()?;
+            let (device, inode) = words.next()?.rsplit_once(':')?;
+            (inode.parse() == Ok(ino)).then_some((pid, device))
+        })
+        .collect();
+    let exact = held.iter().find(|(_, on)| *on == device);
+    exact.or_else(|| held.first()).map(|(pid, _)| *pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    use super::*;
+    use crate::domain::{DomId, Uuid};
+
+    const WEB: Identity = Identity { domid: DomId::DOM0, uuid: Uuid([0xab; 16]) };
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn take(dir: &Path, wait: Duration) -> Result<Lock, LockError> {
+        Lock::take(dir, WEB, wait, &HoldOff::begin().unwrap())
+    }
+
+    #[test]
+    fn the_path_is_libxls() {
+        assert_eq!(
+            path(Path::new("/var/lib/xen"), Identity { domid: DomId::DOM0, uuid: Uuid::default() }),
+            Path::new(
+                "/var/lib/xen/userdata-l.0.00000000-0000-0000-0000-000000000000.domain-userdata-lock"
+            )
+        );
+    }
+
+    #[test]
+    fn taken_and_released_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = take(dir.path(), SHORT).unwrap();
+        assert!(lock.still_held().unwrap());
+        drop(lock);
+        assert!(!path(dir.path(), WEB).exists());
+    }
+
+    #[test]
+    fn a_held_lock_is_busy_names_its_holder_and_stays_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = take(dir.path(), SHORT).unwrap();
+        let Err(LockError::Busy { holder: Some(holder), .. }) = take(dir.path(), SHORT) else {
+            panic!("two holders, or no name")
+        };
+        assert_eq!(holder.pid, std::process::id());
+        assert!(held.still_held().unwrap());
+    }
+
+    #[test]
+    fn a_waiter_gets_the_lock_when_it_is_released() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = take(dir.path(), SHORT).unwrap();
+        thread::scope(|scope| {
+            let waiter =
+                scope.spawn(|| take(dir.path(), LONG).map(|lock| lock.still_held().unwrap()));
+            // Long enough that the waiter is in the queue; if it is not, the test still holds.
+            thread::sleep(SHORT);
+            drop(held);
+            assert!(waiter.join().unwrap().unwrap());
+        });
+        assert!(!path(dir.path(), WEB).exists());
+    }
+
+    #[test]
+    fn a_waiter_that_gave_up_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = take(dir.path(), SHORT).unwrap();
+        assert!(matches!(take(dir.path(), SHORT), Err(LockError::Busy { .. })));
+        drop(held);
+        drop(take(dir.path(), LONG).unwrap());
+    }
+
+    #[test]
+    fn many_at_once_exclude_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let counter = dir.path().join("counter");
+        fs::write(&counter, "0").unwrap();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        let lock = take(dir.path(), LONG).unwrap();
+                        let count: u32 = fs::read_to_string(&counter).unwrap().parse().unwrap();
+                        fs::write(&counter, (count + 1).to_string()).unwrap();
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_to_string(&counter).unwrap(), "200");
+        assert!(!path(dir.path(), WEB).exists());
+    }
+
+    #[test]
+    fn it_is_the_lock_that_flock_1_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = take(dir.path(), SHORT).unwrap();
+        let file = path(dir.path(), WEB);
+        let status = Command::new("flock").arg("-n").arg(&file).arg("true").status().unwrap();
+        assert_eq!(status.code(), Some(1));
+        drop(held);
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_any_more_is_not_unlinked() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = take(dir.path(), SHORT).unwrap();
+        fs::remove_file(path(dir.path(), WEB)).unwrap();
+        fs::write(path(dir.path(), WEB), "another's").unwrap();
+        assert!(!lock.still_held().unwrap());
+        drop(lock);
+        assert!(path(dir.path(), WEB).exists());
+    }
+
+    #[test]
+    fn links_folders_and_fifos_in_the_way_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = path(dir.path(), WEB);
+        symlink(dir.path().join("elsewhere"), &file).unwrap();
+        assert!(matches!(take(dir.path(), SHORT), Err(LockError::Os { action: "open", .. })));
+        assert!(!dir.path().join("elsewhere").exists());
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(matches!(take(dir.path(), SHORT), Err(LockError::Os { action: "open", .. })));
+        fs::remove_dir(&file).unwrap();
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert!(matches!(take(dir.path(), SHORT), Err(LockError::NotAFile { .. })));
+    }
+
+    #[test]
+    fn holders_are_read_from_proc_locks() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 10 08:01:77 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 11 08:02:77 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 12 08:02:77 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 13 08:02:77 0 EOF\n\
+                     garbage\n";
+        assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 77), Some(13));
+        assert_eq!(flock_holder(locks, rustix::fs::makedev(9, 9), 77), Some(10));
+        assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 78), None);
+    }
+}

@@ -1,1 +1,141 @@
-//! To come.
+//! From what a user calls a domain to the domain that is there.
+//!
+//! Owns the look-up. The hypervisor decides which domains exist; xenstore only says what they are
+//! called. Never changes anything.
+
+use std::io;
+
+use crate::domain::{DomId, Domain, DomainRef, Identity, Name};
+use crate::hypervisor::{Hypervisor, HypervisorError};
+use crate::nodes::name_path;
+use crate::xenstore::{Answer, Batch, StoreError};
+
+/// Why a domain was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// There is none.
+    #[error("there is no {wanted} on this host")]
+    NoSuchDomain {
+        /// What was asked for.
+        wanted: DomainRef,
+        /// A domain that is called nearly so.
+        near: Option<Name>,
+    },
+    /// There are several.
+    #[error("{wanted} is the name of several domains: {}", list(domids))]
+    Ambiguous {
+        /// What was asked for.
+        wanted: DomainRef,
+        /// The domains.
+        domids: Vec<DomId>,
+    },
+    /// xenstore did not tell.
+    #[error(transparent)]
+    Store(#[from] io::Error),
+    /// The hypervisor did not tell.
+    #[error(transparent)]
+    Hypervisor(#[from] HypervisorError),
+}
+
+fn list(domids: &[DomId]) -> String {
+    domids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Finds the one domain that `wanted` stands for. Its name is only looked up where it is needed to
+/// find it.
+///
+/// # Errors
+/// See [`ResolveError`].
+pub fn resolve(
+    store: &impl Batch,
+    hypervisor: &impl Hypervisor,
+    wanted: &DomainRef,
+) -> Result<Domain, ResolveError> {
+    let mut near = None;
+    let found: Vec<Domain> = match wanted {
+        DomainRef::Id(domid) => {
+            let found = identity(hypervisor, *domid)?;
+            found.map(|identity| Domain { identity, name: None }).into_iter().collect()
+        }
+        DomainRef::Uuid(uuid) => {
+            let mut found = Vec::new();
+            for domid in domids(store)? {
+                if let Some(identity) = identity(hypervisor, domid)? {
+                    if identity.uuid == *uuid {
+                        found.push(Domain { identity, name: None });
+                    }
+                }
+            }
+            found
+        }
+        DomainRef::Name(name) => {
+            let mut found = Vec::new();
+            for (domid, called) in names(store)? {
+                if called == *name {
+                    // A name without a domain is what a careless writer left of a dead one.
+                    if let Some(identity) = identity(hypervisor, domid)? {
+                        found.push(Domain { identity, name: Some(called) });
+                    }
+                } else if called.0.eq_ignore_ascii_case(&name.0) {
+                    near = Some(called);
+                }
+            }
+            found
+        }
+    };
+    match <[Domain; 1]>::try_from(found) {
+        Ok([domain]) => Ok(domain),
+        Err(none) if none.is_empty() => {
+            Err(ResolveError::NoSuchDomain { wanted: wanted.clone(), near })
+        }
+        Err(several) => Err(ResolveError::Ambiguous {
+            wanted: wanted.clone(),
+            domids: several.iter().map(|domain| domain.identity.domid).collect(),
+        }),
+    }
+}
+
+fn identity(
+    hypervisor: &impl Hypervisor,
+    domid: DomId,
+) -> Result<Option<Identity>, HypervisorError> {
+    Ok(hypervisor.domain(domid)?.map(|info| info.identity))
+}
+
+/// The domids that xenstore knows, and dom0, which need not be there.
+fn domids(store: &impl Batch) -> io::Result<Vec<DomId>> {
+    let mut domids: Vec<DomId> = match store.directory("/local/domain") {
+        Ok(entries) => {
+            entries.iter().filter_map(|entry| entry.parse().ok().and_then(DomId::new)).collect()
+        }
+        Err(error) if StoreError::is(&error, &Answer::NotFound) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    domids.push(DomId::DOM0);
+    domids.sort_unstable();
+    domids.dedup();
+    Ok(domids)
+}
+
+/// What the domains are called. One whose name is not text cannot be what a user typed.
+fn names(store: &impl Batch) -> io::Result<Vec<(DomId, Name)>> {
+    let domids = domids(store)?;
+    let paths: Vec<String> = domids.iter().map(|domid| name_path(*domid)).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let names = match store.read_each(&paths) {
+        Err(error) if is_not_text(&error) => paths
+            .iter()
+            .map(|path| match store.read_each(&[path]) {
+                Err(error) if is_not_text(&error) => Ok(None),
+                name => Ok(name?.pop().flatten()),
+            })
+            .collect::<io::Result<_>>()?,
+        names => names?,
+    };
+    let named = domids.into_iter().zip(names);
+    Ok(named.filter_map(|(domid, name)| Some((domid, Name(name?.into())))).collect())
+}
+
+fn is_not_text(error: &io::Error) -> bool {
+    matches!(StoreError::of(error), Some(StoreError::NotText { .. }))
+}

@@ -1,1 +1,124 @@
-//! To come.
+//! Signals that would end the run, held off while a change is half made.
+//!
+//! Owns the thread's signal mask. Never handles a signal: one that came meanwhile stays pending, and
+//! ends the process by itself when the hold ends, so that a shell sees a true death by signal.
+
+use std::fs;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Those that ask a run to end. SIGQUIT is left as a user's way out of a hold.
+const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// Holds off SIGINT, SIGTERM and SIGHUP, and SIGTSTP: a run stopped by Ctrl-Z inside the lock would
+/// lock everybody out.
+///
+/// Belongs to the thread that made it. Threads started during a hold inherit it for good.
+#[derive(Debug)]
+pub struct HoldOff {
+    before: SigSet,
+    waiting: SignalFd,
+    this_thread_only: PhantomData<*const ()>,
+}
+
+impl HoldOff {
+    /// Starts holding.
+    ///
+    /// # Errors
+    /// The kernel's, when it gives no signalfd (out of file descriptors).
+    pub fn begin() -> io::Result<Self> {
+        let ending: SigSet = ENDING.into_iter().collect();
+        let waiting =
+            SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let mut held = ending;
+        held.add(Signal::SIGTSTP);
+        let before = held.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(Self { before, waiting, this_thread_only: PhantomData })
+    }
+
+    /// Whether a signal waits that will end the process once the hold ends.
+    ///
+    /// # Errors
+    /// The kernel's, from poll.
+    pub fn pending(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.waiting, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        Ok(!fds[0].revents().is_empty() && !all_ignored())
+    }
+
+    /// Readable while a signal waits (also one that is ignored: ask [`pending`](Self::pending)).
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.waiting.as_fd()
+    }
+}
+
+impl Drop for HoldOff {
+    fn drop(&mut self) {
+        if let Err(error) = self.before.thread_set_mask() {
+            tracing::error!(%error, "the signal mask could not be put back");
+        }
+    }
+}
+
+/// The signals of a run: free, until the run says that they have to wait. Free again when it goes.
+#[derive(Debug, Default)]
+pub struct Signals(Option<HoldOff>);
+
+impl Signals {
+    /// Holds them off from now on.
+    ///
+    /// # Errors
+    /// As [`HoldOff::begin`].
+    pub fn hold_off(&mut self) -> io::Result<&HoldOff> {
+        let hold = match self.0.take() {
+            Some(hold) => hold,
+            None => HoldOff::begin()?,
+        };
+        Ok(self.0.insert(hold))
+    }
+}
+
+/// Whether every signal of [`ENDING`] that waits is one this process ignores (`nohup xmem ...`): the
+/// kernel keeps it pending while it is blocked, and drops it afterwards.
+fn all_ignored() -> bool {
+    // An unreadable /proc leaves the cautious answer: it will end the run.
+    let Ok(status) = fs::read_to_string("/proc/thread-self/status") else { return false };
+    let mask = |key: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+            .unwrap_or(0)
+    };
+    let waiting = mask("ShdPnd:") | mask("SigPnd:");
+    let ending = ENDING
+        .iter()
+        .filter_map(|signal| u32::try_from(*signal as i32).ok())
+        .filter_map(|number| 1_u64.checked_shl(number.saturating_sub(1)))
+        .fold(0, |all, bit| all | bit);
+    waiting & ending & !mask("SigIgn:") == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_signal_waits_and_is_seen() {
+        let hold = HoldOff::begin().unwrap();
+        assert!(!hold.pending().unwrap());
+        // To this thread alone: the other tests' threads hold nothing off.
+        nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+        assert!(hold.pending().unwrap());
+        // Taken back, or it would end the test run.
+        let mut fd = hold.waiting.as_fd().try_clone_to_owned().map(fs::File::from).unwrap();
+        let mut taken = [0; 128];
+        assert_eq!(io::Read::read(&mut fd, &mut taken).unwrap(), 128);
+        assert!(!hold.pending().unwrap());
+    }
+}

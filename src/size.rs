@@ -289,7 +289,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(text in ".{0,40}") {
-            drop(text.parse::<Size>());
+            prop_assume!(text.parse::<Size>().is_err());
         }
 
         #[test]

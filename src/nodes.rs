@@ -1,0 +1,193 @@
+//! Where a domain's memory stands in xenstore, and what its values mean.
+//!
+//! Owns the paths and the parsing of the nodes. Never decides what a value should be.
+
+use std::io;
+
+use crate::domain::{DomId, Identity, Name};
+use crate::size::Kib;
+use crate::xenstore::Batch;
+
+/// The paths of one domain's nodes.
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    name: String,
+    target: String,
+    static_max: String,
+    video: String,
+    vm_memory: String,
+}
+
+/// What xenstore has about a domain's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// `name`.
+    pub name: Option<Name>,
+    /// `memory/target`.
+    pub target: Option<Kib>,
+    /// `memory/static-max`.
+    pub static_max: Option<Kib>,
+    /// `memory/videoram` in KiB; 0 when absent.
+    pub video: i32,
+}
+
+impl Stored {
+    /// Whether xenstore has nothing of the domain: it is being destroyed, or was never introduced.
+    pub const fn is_empty(&self) -> bool {
+        self.name.is_none() && self.target.is_none() && self.static_max.is_none()
+    }
+}
+
+/// Why a domain's nodes could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum NodesError {
+    /// xenstore did not give them.
+    #[error(transparent)]
+    Store(#[from] io::Error),
+    /// A value that is no amount of memory.
+    #[error("xenstore has {value:?} at {path}, which is not a size in KiB")]
+    NotASize {
+        /// The node.
+        path: String,
+        /// Its value.
+        value: String,
+    },
+}
+
+/// The path of a domain's name.
+pub fn name_path(domid: DomId) -> String {
+    format!("/local/domain/{domid}/name")
+}
+
+impl Nodes {
+    /// Those of `identity`.
+    pub fn of(identity: Identity) -> Self {
+        let domain = format!("/local/domain/{}", identity.domid);
+        Self {
+            name: name_path(identity.domid),
+            target: format!("{domain}/memory/target"),
+            static_max: format!("{domain}/memory/static-max"),
+            video: format!("{domain}/memory/videoram"),
+            vm_memory: format!("/vm/{}/memory", identity.uuid),
+        }
+    }
+
+    /// Reads them, all at once.
+    ///
+    /// # Errors
+    /// [`NodesError`].
+    pub fn read(&self, store: &impl Batch) -> Result<Stored, NodesError> {
+        let paths = [&*self.name, &self.target, &self.static_max, &self.video];
+        let mut values = store.read_each(&paths)?.into_iter();
+        let mut next = || values.next().flatten();
+        Ok(Stored {
+            name: next().map(|name| Name(name.into())),
+            target: size(&self.target, next())?,
+            static_max: size(&self.static_max, next())?,
+            video: number(&self.video, next())?.unwrap_or(0),
+        })
+    }
+
+    /// What has to be written for a domain that has `stored` to have `target` and `static_max`.
+    /// `/vm/<uuid>/memory` (MiB, rounded down) follows when `vm_memory` says so.
+    pub fn writes(
+        &self,
+        target: Option<Kib>,
+        static_max: Option<Kib>,
+        vm_memory: Option<Kib>,
+    ) -> Vec<(&str, String)> {
+        let node = |path, value: Option<u64>| value.map(|value| (path, value.to_string()));
+        [
+            node(&*self.target, target.map(|kib| kib.0)),
+            node(&*self.static_max, static_max.map(|kib| kib.0)),
+            node(&*self.vm_memory, vm_memory.map(Kib::mib)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// A node's value as KiB. libxl reads it with strtoull, which takes `-1` for 2^64 - 1; this does not.
+fn size(path: &str, value: Option<Box<str>>) -> Result<Option<Kib>, NodesError> {
+    Ok(number(path, value)?.map(Kib))
+}
+
+/// A node's value as a whole number that fits.
+fn number<N: std::str::FromStr>(
+    path: &str,
+    value: Option<Box<str>>,
+) -> Result<Option<N>, NodesError> {
+    let Some(value) = value else { return Ok(None) };
+    // A `+` is Rust's liberty, not xenstore's.
+    match value.parse() {
+        Ok(number) if !value.starts_with('+') => Ok(Some(number)),
+        _ => Err(NodesError::NotASize {
+            path: path.to_owned(),
+            value: value.chars().take(80).collect(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xenstore_rs::Xs;
+
+    use super::*;
+    use crate::domain::Uuid;
+    use crate::xenstore::{Answer, StoreError};
+
+    /// A store with one value for each of a domain's memory nodes.
+    struct Fixed(&'static str);
+
+    impl Xs for Fixed {
+        fn directory(&self, _: &str) -> io::Result<Vec<Box<str>>> {
+            Ok(Vec::new())
+        }
+        fn read(&self, path: &str) -> io::Result<Box<str>> {
+            if path.ends_with(self.0.split('=').next().unwrap()) {
+                return Ok(self.0.split('=').nth(1).unwrap().into());
+            }
+            Err(StoreError::Answered { answer: Answer::NotFound, request: path.to_owned() }.into())
+        }
+        fn write(&self, _: &str, _: &str) -> io::Result<()> {
+            Ok(())
+        }
+        fn rm(&self, _: &str) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Batch for Fixed {}
+
+    fn read(node: &'static str) -> Result<Stored, NodesError> {
+        Nodes::of(Identity { domid: DomId::DOM0, uuid: Uuid::default() }).read(&Fixed(node))
+    }
+
+    #[test]
+    fn values_are_read() {
+        assert_eq!(read("/target=524288").unwrap().target, Some(Kib(524_288)));
+        assert_eq!(read("/static-max=17179869180").unwrap().static_max, Some(Kib(17_179_869_180)));
+        assert_eq!(read("/videoram=-1").unwrap().video, -1);
+        assert_eq!(read("/videoram=16384").unwrap().video, 16_384);
+        assert!(read("/nothing=1").unwrap().is_empty());
+        assert!(!read("/name=web").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for node in [
+            "/target=",
+            "/target=-1",
+            "/target=+1",
+            "/target= 1",
+            "/target=1 ",
+            "/target=0x10",
+            "/target=18446744073709551616",
+            "/static-max=abc",
+            "/videoram=9999999999",
+            "/videoram=x",
+        ] {
+            assert!(matches!(read(node), Err(NodesError::NotASize { .. })), "{node}");
+        }
+    }
+}

@@ -2,6 +2,10 @@
 //!
 //! Owns the seam. Never makes a hypercall: that is `privcmd`'s work.
 
+mod abi;
+mod interface;
+pub mod privcmd;
+
 use std::io;
 use std::path::PathBuf;
 

@@ -1,0 +1,381 @@
+//! What goes over the wire to the hypervisor: numbers and layouts, as Xen's public headers have them.
+//!
+//! Owns offsets. Pure functions fill a request page and read a reply page; every field is checked
+//! at compile time to lie inside the page. Never makes a call.
+//!
+//! Sources: `xen/include/public/{xen,domctl,sysctl,memory,version}.h`, Xen 4.11 to 4.22, the same for
+//! x86-64 and arm64. Numbers are in the machine's own byte order; pages are 4 KiB on every machine.
+
+use super::{DomainInfo, HostMemory, Pod};
+use crate::domain::{DomId, Identity, Uuid};
+use crate::size::Kib;
+
+/// Bytes in the page that carries a request to Xen and its reply back.
+pub(super) const PAGE_BYTES: usize = 4096;
+
+/// The page that carries a request to Xen and its reply back. Larger than any structure in it.
+pub(super) type Page = [u8; PAGE_BYTES];
+
+/// A hypercall that takes one page, and nothing else that Xen could read or write.
+///
+/// Only this file makes them, so that whoever has one may safely pass it any page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    /// Its name in Xen's headers.
+    pub(super) name: &'static str,
+    /// `__HYPERVISOR_*` (xen.h).
+    pub(super) number: u64,
+    /// The argument before the page, for the calls that have one.
+    sub: Option<usize>,
+}
+
+impl Call {
+    const fn new(name: &'static str, number: u64, sub: Option<usize>) -> Self {
+        Self { name, number, sub }
+    }
+
+    /// The hypercall's arguments, with the page at `address`.
+    pub(super) const fn arguments(&self, address: usize) -> [usize; 5] {
+        match self.sub {
+            Some(sub) => [sub, address, 0, 0, 0],
+            None => [address, 0, 0, 0, 0],
+        }
+    }
+}
+
+const MEMORY_OP: u64 = 12;
+const XEN_VERSION: u64 = 17;
+const SYSCTL: u64 = 35;
+const DOMCTL: u64 = 36;
+
+/// The running Xen's release, as the call's result; the page is not used (version.h).
+pub(super) const VERSION: Call = Call::new("XENVER_version", XEN_VERSION, Some(0));
+/// What is known of a domain (domctl.h).
+pub(super) const GETDOMAININFO: Call = Call::new("XEN_DOMCTL_getdomaininfo", DOMCTL, None);
+/// Sets a domain's limit (domctl.h).
+pub(super) const MAX_MEM: Call = Call::new("XEN_DOMCTL_max_mem", DOMCTL, None);
+/// What the host has (sysctl.h).
+pub(super) const PHYSINFO: Call = Call::new("XEN_SYSCTL_physinfo", SYSCTL, None);
+/// Grows the populate-on-demand cache (memory.h).
+pub(super) const SET_POD_TARGET: Call = Call::new("XENMEM_set_pod_target", MEMORY_OP, Some(16));
+/// The populate-on-demand state (memory.h).
+pub(super) const GET_POD_TARGET: Call = Call::new("XENMEM_get_pod_target", MEMORY_OP, Some(17));
+
+/// `XENVER_version`'s result, `major << 16 | minor`, as a pair.
+pub(super) fn release(result: i32) -> Option<(u32, u32)> {
+    let number = u32::try_from(result).ok()?;
+    Some((number >> 16, number & 0xFFFF))
+}
+
+/// Asks for what is known of `domid`, in a domctl of this interface version.
+pub(super) fn getdomaininfo(page: &mut Page, version: u32, domid: DomId) {
+    domctl::header(page, 5, version, domid);
+}
+
+/// What `XEN_DOMCTL_getdomaininfo` answered about `domid`; `None` when it speaks of another domain:
+/// up to Xen 4.17 a domid that does not exist is answered with the next higher domain.
+pub(super) fn domain_info(page: &Page, domid: DomId) -> Option<DomainInfo> {
+    use domctl::info;
+    if u16::from_ne_bytes(info::DOMAIN.get(page)) != domid.get() {
+        return None;
+    }
+    let flags = u32::from_ne_bytes(info::FLAGS.get(page));
+    let set = |flag: u32| flags & flag != 0;
+    Some(DomainInfo {
+        identity: Identity { domid, uuid: Uuid(info::HANDLE.get(page)) },
+        dying: set(info::DYING),
+        paused: set(info::PAUSED),
+        hvm: set(info::HVM_GUEST),
+        current: pages(&info::TOT_PAGES, page),
+        limit: pages(&info::MAX_PAGES, page),
+        outstanding: pages(&info::OUTSTANDING_PAGES, page),
+    })
+}
+
+/// Asks to set the limit of `domid`, in a domctl of this interface version. Xen counts it in KiB
+/// here, and rounds down to pages.
+pub(super) fn max_mem(page: &mut Page, version: u32, domid: DomId, limit: Kib) {
+    domctl::header(page, 11, version, domid);
+    domctl::MAX_MEMKB.put(page, limit.0.to_ne_bytes());
+}
+
+/// Asks to set, or only to tell, the populate-on-demand target of `domid`. Telling ignores `target`.
+pub(super) fn pod_target(page: &mut Page, domid: DomId, target: Kib) {
+    page.fill(0);
+    memory::POD_TARGET_PAGES.put(page, target.pages().to_ne_bytes());
+    memory::POD_DOMID.put(page, domid.get().to_ne_bytes());
+}
+
+/// What a populate-on-demand call answered.
+pub(super) fn pod(page: &Page) -> Pod {
+    Pod { cache: pages(&memory::POD_CACHE_PAGES, page), entries: pages(&memory::POD_ENTRIES, page) }
+}
+
+/// Asks for what the host has, in a sysctl of this interface version.
+pub(super) fn physinfo(page: &mut Page, version: u32) {
+    page.fill(0);
+    sysctl::CMD.put(page, 3_u32.to_ne_bytes());
+    sysctl::INTERFACE_VERSION.put(page, version.to_ne_bytes());
+}
+
+/// What `XEN_SYSCTL_physinfo` of this interface version answered.
+pub(super) fn host_memory(page: &Page, version: u32) -> HostMemory {
+    let layout = if version >= sysctl::ARCH_CAPABILITIES_SINCE {
+        &sysctl::PHYSINFO_4_17
+    } else {
+        &sysctl::PHYSINFO_4_11
+    };
+    HostMemory {
+        total: pages(&layout.total, page),
+        free: pages(&layout.free, page),
+        scrub: pages(&layout.scrub, page),
+        claimed: pages(&layout.outstanding, page),
+    }
+}
+
+fn pages(field: &Field<8>, page: &Page) -> Kib {
+    Kib::from_pages(u64::from_ne_bytes(field.get(page)))
+}
+
+/// `N` bytes at a fixed place in a page.
+struct Field<const N: usize>(usize);
+
+impl<const N: usize> Field<N> {
+    /// All fields are constants, so that one outside of the page does not compile.
+    const fn at(offset: usize) -> Self {
+        assert!(offset.saturating_add(N) <= PAGE_BYTES, "a field must lie inside the page");
+        Self(offset)
+    }
+
+    fn get(&self, page: &Page) -> [u8; N] {
+        // `at` has seen to it that the bytes are there.
+        page.get(self.0..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
+    }
+
+    fn put(&self, page: &mut Page, bytes: [u8; N]) {
+        if let Some(place) = page.get_mut(self.0..).and_then(<[u8]>::first_chunk_mut) {
+            *place = bytes;
+        }
+    }
+}
+
+/// `struct xen_domctl`: the union starts at 16.
+mod domctl {
+    use super::{DomId, Field, Page};
+
+    const CMD: Field<4> = Field::at(0);
+    const INTERFACE_VERSION: Field<4> = Field::at(4);
+    const DOMAIN: Field<2> = Field::at(8);
+
+    /// `struct xen_domctl_max_mem`.
+    pub(super) const MAX_MEMKB: Field<8> = Field::at(16);
+
+    /// An otherwise empty request.
+    pub(super) fn header(page: &mut Page, cmd: u32, version: u32, domid: DomId) {
+        page.fill(0);
+        CMD.put(page, cmd.to_ne_bytes());
+        INTERFACE_VERSION.put(page, version.to_ne_bytes());
+        DOMAIN.put(page, domid.get().to_ne_bytes());
+    }
+
+    /// `struct xen_domctl_getdomaininfo`. These have not moved from Xen 4.6 on; what comes after
+    /// `cpupool`, 96 bytes into the union, has, and is not read.
+    pub(super) mod info {
+        use super::Field;
+
+        pub(in super::super) const DOMAIN: Field<2> = Field::at(16);
+        pub(in super::super) const FLAGS: Field<4> = Field::at(20);
+        pub(in super::super) const TOT_PAGES: Field<8> = Field::at(24);
+        pub(in super::super) const MAX_PAGES: Field<8> = Field::at(32);
+        pub(in super::super) const OUTSTANDING_PAGES: Field<8> = Field::at(40);
+        pub(in super::super) const HANDLE: Field<16> = Field::at(92);
+
+        /// `XEN_DOMINF_dying`: dead, not only on its way there.
+        pub(in super::super) const DYING: u32 = 1 << 0;
+        /// `XEN_DOMINF_hvm_guest`: HVM or PVH.
+        pub(in super::super) const HVM_GUEST: u32 = 1 << 1;
+        /// `XEN_DOMINF_paused`: by a toolstack.
+        pub(in super::super) const PAUSED: u32 = 1 << 3;
+    }
+}
+
+/// `struct xen_pod_target`.
+mod memory {
+    use super::Field;
+
+    pub(super) const POD_TARGET_PAGES: Field<8> = Field::at(0);
+    pub(super) const POD_CACHE_PAGES: Field<8> = Field::at(16);
+    pub(super) const POD_ENTRIES: Field<8> = Field::at(24);
+    pub(super) const POD_DOMID: Field<2> = Field::at(32);
+}
+
+/// `struct xen_sysctl`: the union starts at 8.
+mod sysctl {
+    use super::Field;
+
+    pub(super) const CMD: Field<4> = Field::at(0);
+    pub(super) const INTERFACE_VERSION: Field<4> = Field::at(4);
+
+    /// The first interface version (Xen 4.17) with `arch_capabilities` before the page counts.
+    pub(super) const ARCH_CAPABILITIES_SINCE: u32 = 0x15;
+
+    /// The page counts of `struct xen_sysctl_physinfo`: `total_pages` and so on.
+    pub(super) struct Physinfo {
+        pub(super) total: Field<8>,
+        pub(super) free: Field<8>,
+        pub(super) scrub: Field<8>,
+        pub(super) outstanding: Field<8>,
+    }
+
+    /// Xen 4.11 to 4.16.
+    pub(super) const PHYSINFO_4_11: Physinfo = Physinfo {
+        total: Field::at(40),
+        free: Field::at(48),
+        scrub: Field::at(56),
+        outstanding: Field::at(64),
+    };
+
+    /// Xen 4.17 and later.
+    pub(super) const PHYSINFO_4_17: Physinfo = Physinfo {
+        total: Field::at(48),
+        free: Field::at(56),
+        scrub: Field::at(64),
+        outstanding: Field::at(72),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypervisor::UNLIMITED;
+
+    /// A page with leftovers of an earlier call everywhere.
+    const DIRTY: Page = [0xAA; PAGE_BYTES];
+
+    /// A zeroed page with these bytes at these offsets, written by hand from the headers.
+    fn page(parts: &[(usize, &[u8])]) -> Page {
+        let mut page = [0; PAGE_BYTES];
+        for (at, bytes) in parts {
+            page[*at..][..bytes.len()].copy_from_slice(bytes);
+        }
+        page
+    }
+
+    fn guest() -> DomId {
+        DomId::new(0x0102).unwrap()
+    }
+
+    #[test]
+    fn arguments_of_a_call() {
+        assert_eq!(GETDOMAININFO.arguments(0x7000), [0x7000, 0, 0, 0, 0]);
+        assert_eq!(SET_POD_TARGET.arguments(0x7000), [16, 0x7000, 0, 0, 0]);
+        assert_eq!(GET_POD_TARGET.arguments(0x7000), [17, 0x7000, 0, 0, 0]);
+        assert_eq!((GETDOMAININFO.number, MAX_MEM.number, PHYSINFO.number), (36, 36, 35));
+        assert_eq!((SET_POD_TARGET.number, VERSION.number), (12, 17));
+    }
+
+    #[test]
+    fn release_of_a_version() {
+        assert_eq!(release(0x0004_0011), Some((4, 17)));
+        assert_eq!(release(-1), None);
+    }
+
+    #[test]
+    fn requests_hold_nothing_but_what_is_asked() {
+        let mut asked = DIRTY;
+        getdomaininfo(&mut asked, 0x15, guest());
+        assert_eq!(asked, page(&[(0, &[5]), (4, &[0x15]), (8, &[2, 1])]));
+
+        let mut asked = DIRTY;
+        max_mem(&mut asked, 0x12, guest(), Kib(525_312));
+        assert_eq!(
+            asked,
+            page(&[(0, &[11]), (4, &[0x12]), (8, &[2, 1]), (16, &[0x00, 0x04, 0x08])])
+        );
+
+        let mut asked = DIRTY;
+        pod_target(&mut asked, guest(), Kib(525_313)); // 131328 pages: rounded down
+        assert_eq!(asked, page(&[(0, &[0x00, 0x01, 0x02]), (32, &[2, 1])]));
+
+        let mut asked = DIRTY;
+        physinfo(&mut asked, 0x16);
+        assert_eq!(asked, page(&[(0, &[3]), (4, &[0x16])]));
+    }
+
+    #[test]
+    fn limits_of_more_than_32_bits_arrive_whole() {
+        let mut asked = DIRTY;
+        max_mem(&mut asked, 0x18, DomId::DOM0, UNLIMITED);
+        // 2^32 - 1 pages in KiB
+        assert_eq!(asked[16..24], [0xFC, 0xFF, 0xFF, 0xFF, 0x03, 0, 0, 0]);
+    }
+
+    #[test]
+    fn domain_info_is_read_from_the_prefix_alone() {
+        let handle: [u8; 16] = *b"0123456789abcdef";
+        let mut reply = page(&[
+            (8, &[2, 1]),
+            (16, &[2, 1]),
+            (20, &[0b0010_0010, 0, 0, 0]), // running, HVM
+            (24, &[0x00, 0x02]),           // 512 pages
+            (32, &[0xFF, 0xFF, 0xFF, 0xFF]),
+            (40, &[0x03]),
+            (48, &[0xEE; 44]), // shared, paged, frame, time, VCPUs, label: not for us
+            (92, &handle),
+        ]);
+        reply[112..].fill(0xEE); // moves between releases
+        assert_eq!(
+            domain_info(&reply, guest()),
+            Some(DomainInfo {
+                identity: Identity { domid: guest(), uuid: Uuid(handle) },
+                dying: false,
+                paused: false,
+                hvm: true,
+                current: Kib(2048),
+                limit: UNLIMITED,
+                outstanding: Kib(12),
+            })
+        );
+    }
+
+    #[test]
+    fn flags_one_by_one() {
+        let flags = |bits: u8| {
+            let info = domain_info(&page(&[(20, &[bits])]), DomId::DOM0).unwrap();
+            (info.dying, info.paused, info.hvm)
+        };
+        assert_eq!(flags(0b0000_0001), (true, false, false));
+        assert_eq!(flags(0b0000_0010), (false, false, true));
+        assert_eq!(flags(0b0000_1000), (false, true, false));
+        assert_eq!(flags(0b1111_0100), (false, false, false));
+    }
+
+    #[test]
+    fn the_next_higher_domain_is_not_the_one_asked_for() {
+        let reply = page(&[(8, &[3, 1]), (16, &[3, 1]), (24, &[0x00, 0x02])]);
+        assert_eq!(domain_info(&reply, guest()), None);
+    }
+
+    #[test]
+    fn pod_state() {
+        let reply = page(&[(0, &[1]), (8, &[2]), (16, &[3]), (24, &[4]), (32, &[2, 1])]);
+        assert_eq!(pod(&reply), Pod { cache: Kib(12), entries: Kib(16) });
+    }
+
+    #[test]
+    fn host_memory_in_both_layouts() {
+        let reply = page(&[(40, &[9]), (48, &[8]), (56, &[7]), (64, &[6]), (72, &[5])]);
+        let memory = |total, free, scrub, claimed| HostMemory {
+            total: Kib(total),
+            free: Kib(free),
+            scrub: Kib(scrub),
+            claimed: Kib(claimed),
+        };
+        for version in 0x11..=0x14 {
+            assert_eq!(host_memory(&reply, version), memory(36, 32, 28, 24), "{version:#x}");
+        }
+        for version in 0x15..=0x16 {
+            assert_eq!(host_memory(&reply, version), memory(32, 28, 24, 20), "{version:#x}");
+        }
+    }
+}

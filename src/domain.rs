@@ -165,6 +165,21 @@ pub enum DomainRefError {
     NotAUuid,
 }
 
+impl DomainRefError {
+    /// What to write instead.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Empty => {
+                "is a variable unset in your script? a domain is a domid, a UUID or a name"
+            }
+            Self::IdOutOfRange => "a domain that is called by a number: name:7",
+            Self::NotAnId | Self::NotAUuid => {
+                "a domain is a domid (7), a UUID or a name; name:... forces a name"
+            }
+        }
+    }
+}
+
 impl FromStr for DomainRef {
     type Err = DomainRefError;
 

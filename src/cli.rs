@@ -1,0 +1,134 @@
+//! What can be typed. clap's types, and nothing else: what they mean is worked out in
+//! `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Change a running Xen domain's memory: its target and the hypervisor's limit, kept in step
+#[derive(Debug, Parser)]
+#[command(name = "xmem", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every subcommand takes.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)
+    #[arg(long, global = true, env = "XMEM_HOST", default_value = "xen", value_name = "HOST")]
+    pub(crate) host: String,
+    /// Print one JSON object for each domain, sizes in KiB
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Tell each step with old and new values; twice for every request
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// How -v's lines look, on standard error
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The two looks of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Set a domain's target, and its limit with it
+    #[command(visible_alias = "mem-set", after_help = SIZES)]
+    Set(Set),
+    /// Set a domain's maximum (static-max), and its limit with it
+    #[command(visible_alias = "mem-max", after_help = SIZES)]
+    Max(Max),
+}
+
+impl Command {
+    /// Its name, whichever alias was typed.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Set(_) => "set",
+            Self::Max(_) => "max",
+        }
+    }
+}
+
+/// `xmem set`.
+#[derive(Args, Debug)]
+pub(crate) struct Set {
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// Raise the maximum as well if the size is above it
+    #[arg(long)]
+    pub(crate) raise_max: bool,
+    /// Shrink a guest below 32 MiB
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `xmem max`.
+#[derive(Args, Debug)]
+pub(crate) struct Max {
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+/// What every change takes.
+#[derive(Args, Debug)]
+pub(crate) struct Change {
+    /// A domid, UUID or name; `id:7`, `uuid:...` or `name:7` force one reading
+    pub(crate) domain: String,
+    /// 512M, 2G, +256M, -256M; a bare number is MiB
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) size: String,
+    /// Say what would be done, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// How long to wait for the domain's lock: 10s, 2m, 500ms
+    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
+    pub(crate) lock_timeout: String,
+}
+
+/// A host as it was typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HostRef {
+    /// The one xmem runs on.
+    Xen,
+    /// The simulated one, in a folder or in the user's own.
+    Sim(Option<PathBuf>),
+}
+
+const SIZES: &str = "\
+SIZE is a whole number with b, k, m, g, t or KiB, MiB, GiB, TiB (any case, powers of 1024).
+A bare number is MiB, as in xl. +SIZE and -SIZE are steps from what is set now.";
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done, or already so
+  1  failed; nothing is changed, or it was put back
+  2  wrong usage
+  3  no such domain, or it went away
+  4  refused: a limit or a safety rule
+  5  the domain's lock was not to be had in time
+  6  xenstore conflicts would not end; put back
+  7  not permitted, not a control domain, or xenstored out of reach
+  9  target and limit may be out of step
+
+Environment:
+  XMEM_HOST          what --host defaults to
+  XMEM_LOCK_TIMEOUT  what --lock-timeout defaults to
+  XMEM_LOG           log filters such as `xmem=debug`, in place of -v
+  XENSTORED_PATH     xenstored's socket or device, as libxenstore has it
+  XMEM_SIM_FAULT     how the simulated host misbehaves, such as `lock-busy` or `conflict`";

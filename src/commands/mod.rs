@@ -1,0 +1,64 @@
+//! What the subcommands do: from what was typed to a request, to a host, to a report.
+//!
+//! Owns the way from words to exit code. Never decides anything about memory.
+
+mod change;
+
+use std::env;
+use std::path::PathBuf;
+
+use xmem::error::{After, Exit, Failure};
+use xmem::host::Host;
+use xmem::host::sim::SimHost;
+use xmem::host::xen::XenHost;
+
+use crate::cli::{Cli, Command, HostRef};
+use crate::logging;
+use crate::report::{Report, Usage};
+
+/// Runs a command line.
+pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
+    let filters = env::var(logging::VARIABLE).ok();
+    let host = host(&cli.global.host);
+    let report = Report::new(&cli.global, cli.command.name(), matches!(host, Ok(HostRef::Sim(_))));
+    if let Err(usage) = logging::start(&cli.global, filters.as_deref()) {
+        return report.usage(&usage);
+    }
+    match host {
+        Err(usage) => report.usage(&usage),
+        Ok(HostRef::Xen) => match XenHost::open() {
+            Ok(host) => command(&host, cli, &report),
+            Err(error) => {
+                let cause = error.into();
+                report.failure(&Failure { domain: None, cause, after: After::Unchanged })
+            }
+        },
+        Ok(HostRef::Sim(dir)) => command(&SimHost::from_env(dir.as_deref())?, cli, &report),
+    }
+}
+
+fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit> {
+    let request = match &cli.command {
+        Command::Set(set) => change::set(set),
+        Command::Max(max) => change::max(max),
+    };
+    match request {
+        Ok(request) => change::run(host, &request, report),
+        Err(usage) => report.usage(&usage),
+    }
+}
+
+/// The host that was asked for.
+fn host(text: &str) -> Result<HostRef, Usage> {
+    match text.split_once(':') {
+        None if text == "xen" => Ok(HostRef::Xen),
+        None if text == "sim" => Ok(HostRef::Sim(None)),
+        Some(("sim", dir)) if !dir.is_empty() => Ok(HostRef::Sim(Some(PathBuf::from(dir)))),
+        _ => Err(Usage {
+            what: "host",
+            text: text.to_owned(),
+            why: "it is neither `xen`, `sim` nor `sim:DIR`".to_owned(),
+            hint: "without --host and XMEM_HOST, xmem works on the Xen it runs on".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,118 @@
+//! Results for programs: schema 1. Sizes are KiB, with the unit in the key. Keys are only ever added.
+
+use serde::Serialize;
+use xmem::change::{End, Outcome};
+use xmem::domain::Domain;
+use xmem::error::{After, Exit, Failure};
+use xmem::intent::Numbers;
+use xmem::size::Kib;
+
+use super::{Report, Usage, text};
+
+const SCHEMA: u32 = 1;
+
+/// What every object begins with.
+#[derive(Serialize)]
+struct Head {
+    schema: u32,
+    command: &'static str,
+    simulated: bool,
+    #[serde(flatten)]
+    domain: Option<Who>,
+    changed: bool,
+}
+
+#[derive(Serialize)]
+struct Who {
+    domid: u16,
+    name: Option<String>,
+    uuid: String,
+}
+
+#[derive(Serialize)]
+struct Done {
+    #[serde(flatten)]
+    head: Head,
+    dry_run: bool,
+    old: Numbers,
+    new: Numbers,
+    /// What the domain held just before.
+    current_kib: Kib,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    #[serde(flatten)]
+    head: Head,
+    error: Why<'a>,
+}
+
+#[derive(Serialize)]
+struct Why<'a> {
+    kind: &'a str,
+    exit_code: u8,
+    message: String,
+    hint: Option<String>,
+    /// `unchanged`, `put-back` or `out-of-step`.
+    state: &'static str,
+}
+
+fn head(report: &Report, domain: Option<&Domain>, changed: bool) -> Head {
+    Head {
+        schema: SCHEMA,
+        command: report.command,
+        simulated: report.simulated,
+        domain: domain.map(|domain| Who {
+            domid: domain.identity.domid.get(),
+            name: domain.name.as_ref().map(|name| name.0.clone()),
+            uuid: domain.identity.uuid.to_string(),
+        }),
+        changed,
+    }
+}
+
+/// A change that was made, planned, or not needed. `changed` of a dry run is what it would be.
+pub(super) fn outcome(report: &Report, outcome: &Outcome) -> serde_json::Result<String> {
+    serde_json::to_string(&Done {
+        head: head(report, Some(&outcome.domain), outcome.end != End::Already),
+        dry_run: outcome.end == End::DryRun,
+        old: outcome.plan.old,
+        new: outcome.plan.new(),
+        current_kib: outcome.info.current,
+        notes: text::notes(outcome).collect(),
+    })
+}
+
+/// A change that did not come about.
+pub(super) fn failure(report: &Report, failure: &Failure) -> serde_json::Result<String> {
+    let state = match failure.after {
+        After::Unchanged => "unchanged",
+        After::PutBack { .. } => "put-back",
+        After::OutOfStep { .. } => "out-of-step",
+    };
+    serde_json::to_string(&Failed {
+        head: head(report, failure.domain.as_ref(), false),
+        error: Why {
+            kind: failure.kind(),
+            exit_code: failure.exit().into(),
+            message: failure.to_string(),
+            hint: failure.hint(),
+            state,
+        },
+    })
+}
+
+/// Words that make no sense.
+pub(super) fn usage(report: &Report, usage: &Usage) -> serde_json::Result<String> {
+    serde_json::to_string(&Failed {
+        head: head(report, None, false),
+        error: Why {
+            kind: "usage",
+            exit_code: Exit::Usage.into(),
+            message: text::usage(usage),
+            hint: Some(usage.hint.clone()),
+            state: "unchanged",
+        },
+    })
+}

@@ -1,0 +1,59 @@
+//! Results for people.
+
+use xmem::change::{End, Outcome};
+use xmem::domain::Harmless;
+use xmem::intent::Numbers;
+use xmem::size::Kib;
+
+use super::Usage;
+
+/// `web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB`.
+pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
+    let (old, new) = (outcome.plan.old, outcome.plan.new());
+    let lead = match outcome.end {
+        End::Changed => "",
+        End::Already => "already at ",
+        End::DryRun => "would change: ",
+    };
+    let mut text =
+        format!("{}: {lead}{}", outcome.domain, numbers(old, new, outcome.plan.vm_memory));
+    if simulated {
+        text.push_str(" (simulated)");
+    }
+    text
+}
+
+/// What else there is to know about it.
+pub(super) fn notes(outcome: &Outcome) -> impl Iterator<Item = String> {
+    let earlier = outcome.earlier.iter().map(ToString::to_string);
+    earlier.chain(outcome.plan.notes.iter().map(ToString::to_string))
+}
+
+/// `domain "": it is empty`.
+pub(super) fn usage(usage: &Usage) -> String {
+    format!("{} `{}`: {}", usage.what, Harmless(&usage.text), usage.why)
+}
+
+/// Each of the numbers that a command is about, and each that changes.
+fn numbers(old: Numbers, new: Numbers, set: bool) -> String {
+    let parts = [
+        (set || old.target != new.target).then(|| step("target", old.target, new.target)),
+        (!set || old.static_max != new.static_max)
+            .then(|| step("maximum", old.static_max, new.static_max)),
+        Some(step("limit", Some(old.limit), Some(new.limit))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn step(what: &str, old: Option<Kib>, new: Option<Kib>) -> String {
+    let show = |kib: Option<Kib>| match kib {
+        None => "none".to_owned(),
+        Some(kib) if kib == xmem::hypervisor::UNLIMITED => "none".to_owned(),
+        Some(kib) => kib.to_string(),
+    };
+    if old == new {
+        format!("{what} {}", show(new))
+    } else {
+        format!("{what} {} -> {}", show(old), show(new))
+    }
+}

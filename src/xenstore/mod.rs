@@ -219,3 +219,6 @@ impl<T: XsTransaction<Span: StoreSpan> + Batch> Store for T {}
 /// An open transaction of a [`Store`]. Dropping it aborts it.
 pub trait StoreSpan: XsTransactionSpan + Batch {}
 impl<T: XsTransactionSpan + Batch> StoreSpan for T {}
+
+#[cfg(test)]
+mod tests;

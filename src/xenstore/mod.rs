@@ -2,12 +2,19 @@
 //!
 //! Owns the seam. Never speaks to a daemon: that is the client's work.
 
+mod client;
+mod connection;
+mod lookup;
+mod wire;
+
 use std::io;
 use std::path::PathBuf;
 
+pub use client::{Client, Span};
+pub use wire::Event;
 pub use xenstore_rs::{Xs, XsTransaction, XsTransactionSpan};
 
-/// An errno that xenstored names in an ERROR reply (xen/include/public/io/xs_wire.h).
+/// An errno that xenstored names in an ERROR reply (`xen/include/public/io/xs_wire.h`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// `EAGAIN`: a transaction met another change.
@@ -54,6 +61,14 @@ pub enum StoreError {
     Closed {
         /// The request: its kind and its path.
         request: String,
+    },
+    /// An earlier request broke the connection; this one was not sent and has no effect.
+    #[error("{request} was not sent, since the connection to xenstored broke before: {earlier}")]
+    Unusable {
+        /// The request: its kind and its path.
+        request: String,
+        /// What went wrong with the earlier request.
+        earlier: String,
     },
     /// No reply within the deadline. Whether the request was, or will be, carried out is not known.
     #[error("xenstored has not answered {request} within {seconds} s")]
@@ -116,6 +131,7 @@ impl From<StoreError> for io::Error {
             }
             StoreError::Answered { answer, .. } => answer.kind(),
             StoreError::Closed { .. } => io::ErrorKind::ConnectionAborted,
+            StoreError::Unusable { .. } => io::ErrorKind::NotConnected,
             StoreError::Deadline { .. } => io::ErrorKind::TimedOut,
             StoreError::Garbled { .. } | StoreError::NotText { .. } => io::ErrorKind::InvalidData,
             StoreError::Unsendable { .. } => io::ErrorKind::InvalidInput,
@@ -203,3 +219,6 @@ impl<T: XsTransaction<Span: StoreSpan> + Batch> Store for T {}
 /// An open transaction of a [`Store`]. Dropping it aborts it.
 pub trait StoreSpan: XsTransactionSpan + Batch {}
 impl<T: XsTransactionSpan + Batch> StoreSpan for T {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! One connection to xenstored: requests out, replies in, each within its deadline.
+//!
+//! Owns the file descriptor and the order of messages on it. A connection on which anything but an
+//! orderly reply has happened is closed there and then, and never speaks again: what would come next
+//! on it can no longer be told apart. Never knows what a payload means.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::SendFlags;
+
+use super::lookup::Medium;
+use super::wire::{self, Event, Header, Malformed, Request, Role};
+use super::{Answer, StoreError};
+
+/// How many requests may be in flight on a socket at once.
+const WINDOW: usize = 64;
+
+/// How many bytes of them. Linux gives a socket a send buffer of 208 KiB, so that a whole window can
+/// be written even while the daemon reads nothing.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// How many watch events are kept for whoever asks for them.
+const EVENTS_MAX: usize = 1024;
+
+/// How many bytes are taken from the kernel at a time.
+const CHUNK: usize = 16 << 10;
+
+/// How long to wait, counted from before the first byte is written to after the last one is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    pub(super) request: Duration,
+    pub(super) commit: Duration,
+}
+
+impl Deadlines {
+    /// A request takes xenstored well under a millisecond; ten seconds of silence mean that it hangs,
+    /// also on a host under heavy load. Ending it leaves everything as it was, since nothing outside
+    /// a transaction is at stake. After a commit sent the outcome is unknown, which is far worse than
+    /// waiting, so it gets three times as long.
+    pub(super) const USUAL: Self =
+        Self { request: Duration::from_secs(10), commit: Duration::from_secs(30) };
+
+    const fn all(limit: Duration) -> Self {
+        Self { request: limit, commit: limit }
+    }
+
+    pub(super) fn of(&self, request: &Request<'_>) -> Duration {
+        if request.is_commit() { self.commit } else { self.request }
+    }
+}
+
+impl From<Duration> for Deadlines {
+    fn from(limit: Duration) -> Self {
+        Self::all(limit)
+    }
+}
+
+/// What xenstored said to a request: the reply's payload, or no.
+pub(super) type Reply = Result<Vec<u8>, Answer>;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// What broke it stands in place of the link.
+    link: Result<Link, String>,
+    deadlines: Deadlines,
+    next_id: u32,
+}
+
+impl Connection {
+    /// A connection over `fd`, which must be non-blocking.
+    pub(super) const fn new(fd: OwnedFd, medium: Medium, deadlines: Deadlines) -> Self {
+        let link = Link { fd, medium, inbox: Vec::new(), events: VecDeque::new() };
+        Self { link: Ok(link), deadlines, next_id: 1 }
+    }
+
+    pub(super) const fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    /// Whether it can still be spoken on.
+    pub(super) const fn is_usable(&self) -> bool {
+        self.link.is_ok()
+    }
+
+    /// Sends the first of `requests`, on a socket as many as may be in flight together, and returns
+    /// xenstored's replies to them in order: at least one, unless there are no requests.
+    ///
+    /// # Errors
+    /// Anything but [`StoreError::Answered`]. All but [`StoreError::Unsendable`] end the connection.
+    pub(super) fn exchange(
+        &mut self,
+        tx: u32,
+        requests: &[Request<'_>],
+    ) -> Result<Vec<Reply>, StoreError> {
+        let Some(first) = requests.first() else { return Ok(Vec::new()) };
+        let link = match &mut self.link {
+            Ok(link) => link,
+            Err(earlier) => {
+                return Err(StoreError::Unusable {
+                    request: first.to_string(),
+                    earlier: earlier.clone(),
+                });
+            }
+        };
+        let window = link.window(requests)?;
+        let mut bytes = Vec::new();
+        let mut awaited = VecDeque::with_capacity(window.len());
+        for request in window {
+            request.encode(self.next_id, tx, &mut bytes);
+            awaited.push_back((self.next_id, request));
+            self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+        }
+        let limit = self.deadlines.of(first);
+        let mut replies = Vec::with_capacity(window.len());
+        let Err(failure) = link.converse(&bytes, &mut awaited, &mut replies, limit) else {
+            return Ok(replies);
+        };
+        let request = awaited.front().map_or(first, |(_, request)| *request);
+        let error = failure.during(request, limit);
+        self.give_up(&error);
+        Err(error)
+    }
+
+    /// Ends the connection: its file is closed, which also aborts its transactions, and keeps a
+    /// request that nobody has taken up yet from taking effect later, as far as can be done.
+    pub(super) fn give_up(&mut self, why: &StoreError) {
+        if self.link.is_ok() {
+            tracing::debug!(error = why as &dyn std::error::Error, "giving up the connection");
+            self.link = Err(why.to_string());
+        }
+    }
+
+    /// The watch events that have come so far, oldest first.
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
+        self.link.as_mut().map_or_else(|_| Vec::new(), |link| link.events.drain(..).collect())
+    }
+}
+
+/// An open file, and what has been read from it.
+#[derive(Debug)]
+struct Link {
+    fd: OwnedFd,
+    medium: Medium,
+    /// What has arrived of the next message, and maybe of some after it.
+    inbox: Vec<u8>,
+    events: VecDeque<Event>,
+}
+
+impl Link {
+    /// The first of `requests` that may be in flight together: on the device one, since the kernel
+    /// has one buffer a file and a second request overwrites the first.
+    fn window<'a, 'b>(&self, requests: &'a [Request<'b>]) -> Result<&'a [Request<'b>], StoreError> {
+        let count = match self.medium {
+            Medium::Device => {
+                if let Some(first) = requests.first()
+                    && first.frame_len() > wire::DEVICE_FRAME_MAX
+                {
+                    return Err(first.unsendable("it is too long for the xenbus device"));
+                }
+                1
+            }
+            Medium::Socket => {
+                let mut room = WINDOW_BYTES;
+                let fits = |request: &&Request<'_>| {
+                    let left = room.checked_sub(request.frame_len());
+                    room = left.unwrap_or(0);
+                    left.is_some()
+                };
+                requests.iter().take(WINDOW).take_while(fits).count()
+            }
+        };
+        Ok(requests.get(..count).unwrap_or(requests))
+    }
+
+    /// Writes `unsent` and reads the replies to `awaited`, both as far as they go, until the last
+    /// reply is there.
+    ///
+    /// When the time is over it looks once more: a reply that is there counts, also when this process
+    /// was stopped for an hour.
+    fn converse(
+        &mut self,
+        mut unsent: &[u8],
+        awaited: &mut VecDeque<(u32, &Request<'_>)>,
+        replies: &mut Vec<Reply>,
+        limit: Duration,
+    ) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            self.push(&mut unsent)?;
+            let left = limit.saturating_sub(begun.elapsed());
+            self.wait(!unsent.is_empty(), left)?;
+            self.pull()?;
+            while let Some((id, request)) = awaited.front() {
+                let Some(reply) = self.settle(*id, request)? else { break };
+                awaited.pop_front();
+                replies.push(reply);
+            }
+            if awaited.is_empty() {
+                let early = "it came before the request was sent";
+                return if unsent.is_empty() { Ok(()) } else { Err(Failure::garbled(early)) };
+            }
+            if left.is_zero() {
+                return Err(Failure::Deadline);
+            }
+        }
+    }
+
+    /// Writes what the kernel will take of `unsent` now.
+    fn push(&self, unsent: &mut &[u8]) -> Result<(), Failure> {
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        let wrote = retry_on_intr(|| match self.medium {
+            // A SIGPIPE in the midst of a change would leave it half done.
+            Medium::Socket => rustix::net::send(&self.fd, unsent, SendFlags::NOSIGNAL),
+            Medium::Device => rustix::io::write(&self.fd, unsent),
+        });
+        match wrote {
+            Ok(count) => *unsent = unsent.get(count..).unwrap_or_default(),
+            Err(Errno::AGAIN) => {}
+            Err(Errno::PIPE | Errno::CONNRESET) => return Err(Failure::Closed),
+            Err(error) => return Err(Failure::Os(error)),
+        }
+        Ok(())
+    }
+
+    /// Reads what has arrived, a chunk at most.
+    fn pull(&mut self) -> Result<(), Failure> {
+        let mut chunk = [0; CHUNK];
+        match retry_on_intr(|| rustix::io::read(&self.fd, &mut chunk)) {
+            Ok(0) | Err(Errno::CONNRESET) => return Err(Failure::Closed),
+            Ok(count) => self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(Errno::AGAIN) => {}
+            Err(error) => return Err(Failure::Os(error)),
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to read or, if `writing`, room to write; or `left` is over.
+    /// The device never says that there is room, and always has some.
+    fn wait(&self, writing: bool, left: Duration) -> Result<(), Failure> {
+        let out = if writing { PollFlags::OUT } else { PollFlags::empty() };
+        let timeout = Timespec::try_from(left).ok();
+        match rustix::event::poll(
+            &mut [PollFd::new(&self.fd, PollFlags::IN | out)],
+            timeout.as_ref(),
+        ) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(Failure::Os(error)),
+        }
+    }
+
+    /// The reply to `request`, if all of it has arrived. Sets aside the events before it.
+    fn settle(&mut self, id: u32, request: &Request<'_>) -> Result<Option<Reply>, Failure> {
+        loop {
+            let Some((header, rest)) = Header::of(&self.inbox) else { return Ok(None) };
+            let role = header.role(request.kind(), id).map_err(Failure::Garbled)?;
+            let len = header.payload_len();
+            let Some(payload) = rest.get(..len).map(<[u8]>::to_vec) else { return Ok(None) };
+            self.inbox.drain(..wire::HEADER.saturating_add(len));
+            let reply = match role {
+                Role::Event => {
+                    self.keep(wire::event(&payload)?);
+                    continue;
+                }
+                Role::Refusal => Err(wire::answer(&payload)?),
+                Role::Done => Ok(payload),
+            };
+            match &reply {
+                Ok(payload) => tracing::trace!(%request, bytes = payload.len(), "xenstored did"),
+                Err(answer) => {
+                    tracing::trace!(%request, errno = answer.name(), "xenstored refused");
+                }
+            }
+            return Ok(Some(reply));
+        }
+    }
+
+    fn keep(&mut self, event: Event) {
+        if self.events.len() >= EVENTS_MAX
+            && let Some(oldest) = self.events.pop_front()
+        {
+            tracing::debug!(path = %oldest.path, "dropping a watch event that nobody took");
+        }
+        self.events.push_back(event);
+    }
+}
+
+/// Why a conversation broke off.
+#[derive(Debug)]
+enum Failure {
+    Closed,
+    Deadline,
+    Garbled(String),
+    Os(Errno),
+}
+
+impl Failure {
+    fn garbled(what: &str) -> Self {
+        Self::Garbled(what.to_owned())
+    }
+
+    fn during(self, request: &Request<'_>, limit: Duration) -> StoreError {
+        let request = request.to_string();
+        match self {
+            Self::Closed => StoreError::Closed { request },
+            Self::Deadline => StoreError::Deadline { request, seconds: seconds(limit) },
+            Self::Garbled(what) => StoreError::Garbled { request, what },
+            Self::Os(error) => StoreError::Transport { request, source: io::Error::from(error) },
+        }
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::NotText => Self::garbled("a watch event is not text"),
+            Malformed::Broken(what) => Self::garbled(what),
+        }
+    }
+}
+
+/// `limit` in whole seconds, rounded up.
+pub(super) fn seconds(limit: Duration) -> u64 {
+    limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0))
+}

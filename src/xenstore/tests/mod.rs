@@ -1,0 +1,6 @@
+//! The client against a scripted xenstored, over a real pair of sockets.
+
+mod peer;
+mod requests;
+
+use super::*;

@@ -2,6 +2,8 @@
 //!
 //! Owns the choice of host. Never decides anything about memory.
 
+pub mod sim;
+
 use std::io;
 use std::path::Path;
 

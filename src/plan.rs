@@ -131,12 +131,10 @@ pub enum Note {
         /// To.
         to: Kib,
     },
-    /// The domain holds more than its new limit: it cannot get any memory until it has given back.
-    OverLimit {
+    /// The domain is paused, and holds more than its target: it cannot give anything back.
+    Paused {
         /// What it holds.
         current: Kib,
-        /// The new limit.
-        limit: Kib,
     },
 }
 
@@ -161,10 +159,9 @@ impl fmt::Display for Note {
                 write!(f, "the limit is {limit}: target and video memory need more than {max}")
             }
             Self::RaisedMax { from, to } => write!(f, "static-max is raised from {from} to {to}"),
-            Self::OverLimit { current, limit } => write!(
-                f,
-                "the domain holds {current}, above the limit of {limit}: it gets no new memory until its balloon driver has given the difference back"
-            ),
+            Self::Paused { current } => {
+                write!(f, "the domain is paused: it keeps {current} until it runs again")
+            }
         }
     }
 }
@@ -294,8 +291,8 @@ pub fn plan(reading: &Reading, wish: &Wish) -> Result<Plan, Refusal> {
     if reading.info.limit == UNLIMITED && reading.is_dom0() {
         notes.push(Note::Capped { limit });
     }
-    if reading.info.current > limit {
-        notes.push(Note::OverLimit { current: reading.info.current, limit });
+    if reading.info.paused && reading.info.current > limit {
+        notes.push(Note::Paused { current: reading.info.current });
     }
     let set = matches!(wish, Wish::Set { .. });
     Ok(Plan {
@@ -448,7 +445,13 @@ mod tests {
         assert_eq!((up.target, up.limit), (Kib(573_440), Kib(573_440 + 16_384 + 1024)));
         let down = plan(&reading, &set("-64M")).unwrap();
         assert_eq!(down.target, Kib(442_368));
-        assert!(down.notes.iter().any(|note| matches!(note, Note::OverLimit { .. })));
+        assert_eq!(down.notes, []);
+        let mut paused = reading;
+        paused.info.paused = true;
+        assert_eq!(
+            plan(&paused, &set("-64M")).unwrap().notes,
+            [Note::Paused { current: Kib(507_904) }]
+        );
         let odd = plan(&domain(7, true, -1, 524_289, 1_048_576), &set("+64M")).unwrap();
         assert_eq!((odd.target, odd.limit), (Kib(589_825), Kib(589_824 + 1024)));
     }

@@ -33,7 +33,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 report.failure(&Failure { domain: None, cause, after: After::Unchanged })
             }
         },
-        Ok(HostRef::Sim(dir)) => command(&SimHost::from_env(dir.as_deref())?, cli, &report),
+        Ok(HostRef::Sim(dir)) => command(&SimHost::open(dir.as_deref())?, cli, &report),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the choice of host. Never decides anything about memory.
 
 pub mod sim;
+pub mod xen;
 
 use std::io;
 use std::path::Path;

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Host;
 use crate::hypervisor::HypervisorError;
 use crate::hypervisor::privcmd::Privcmd;
-use crate::xenstore::client::Client;
+use crate::xenstore::Client;
 
 /// libxl's `XEN_LIB_DIR` on Linux. Fixed when libxl is built; no distribution is known to move it.
 const STATE_DIR: &str = "/var/lib/xen";

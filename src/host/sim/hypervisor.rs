@@ -2,26 +2,60 @@
 //!
 //! Owns what each call does, as Xen does it (xen/common/domctl.c, xen/arch/x86/mm/p2m-pod.c).
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::Errno;
 
+use super::fault::Fault;
 use super::sim::Sim;
 use super::world::{Kind, Number, SimDomain, World};
 use crate::domain::{DomId, Identity};
 use crate::hypervisor::{DomainInfo, HostMemory, Hypervisor, HypervisorError, Pod};
 use crate::size::Kib;
 
+/// The device that faults speak of.
+const DEVICE: &str = "/dev/xen/privcmd";
+
 /// The sim's hypervisor.
 #[derive(Debug)]
 pub struct SimHypervisor {
     sim: Arc<Sim>,
+    /// How often each domain was looked at: with `gone`, once is all it can be.
+    looks: Mutex<BTreeMap<DomId, u32>>,
 }
 
 impl SimHypervisor {
     pub(super) const fn new(sim: Arc<Sim>) -> Self {
-        Self { sim }
+        Self { sim, looks: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// What keeps a hypercall from being made, if so.
+    fn check(&self, call: &'static str) -> Result<(), HypervisorError> {
+        let path = || PathBuf::from(DEVICE);
+        let faults = &self.sim.faults;
+        if faults.has(Fault::NoXen) {
+            Err(HypervisorError::NoXen { path: path() })
+        } else if faults.has(Fault::NoPermission) {
+            Err(HypervisorError::Device { path: path(), source: Errno::ACCESS.into() })
+        } else if faults.has(Fault::NotControl) {
+            Err(refused(call, Errno::PERM))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a domain has disappeared after so many more looks at it.
+    fn is_gone(&self, domid: DomId, looks: u32) -> bool {
+        if domid == DomId::DOM0 || !self.sim.faults.has(Fault::Gone) {
+            return false;
+        }
+        let mut looked = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = looked.entry(domid).or_default();
+        *count = count.saturating_add(looks);
+        *count > 1
     }
 
     /// Makes the hypercall `call`.
@@ -30,6 +64,7 @@ impl SimHypervisor {
         call: &'static str,
         act: impl FnOnce(&mut World) -> Result<R, Errno>,
     ) -> Result<R, HypervisorError> {
+        self.check(call)?;
         self.sim
             .with(act)
             .map_err(|error| HypervisorError::Device {
@@ -46,8 +81,10 @@ impl SimHypervisor {
         domid: DomId,
         act: impl FnOnce(&mut SimDomain) -> Result<R, Errno>,
     ) -> Result<R, HypervisorError> {
-        self.call(call, |world| {
-            world.domains.get_mut(&Number(domid)).ok_or(Errno::SRCH).and_then(act)
+        let gone = self.is_gone(domid, 0);
+        self.call(call, |world| match world.domains.get_mut(&Number(domid)) {
+            Some(domain) if !gone => act(domain),
+            _ => Err(Errno::SRCH),
         })
     }
 }
@@ -58,13 +95,19 @@ fn refused(call: &'static str, errno: Errno) -> HypervisorError {
 
 impl Hypervisor for SimHypervisor {
     fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
-        self.call("XEN_DOMCTL_getdomaininfo", |world| {
-            Ok(world.domains.get(&Number(domid)).map(|domain| info(domid, domain)))
+        let gone = self.is_gone(domid, 1);
+        self.call("XEN_DOMCTL_getdomaininfo", |world| match world.domains.get(&Number(domid)) {
+            Some(domain) if !gone => Ok(Some(info(domid, domain))),
+            _ => Ok(None),
         })
     }
 
     fn set_limit(&self, domid: DomId, limit: Kib) -> Result<(), HypervisorError> {
+        let is_refused = self.sim.faults.has(Fault::LimitRefused);
         self.call_on("XEN_DOMCTL_max_mem", domid, |domain| {
+            if is_refused {
+                return Err(Errno::PERM);
+            }
             domain.limit_kib = Kib::from_pages(limit.pages().min(u32::MAX.into()));
             Ok(())
         })
@@ -80,16 +123,22 @@ impl Hypervisor for SimHypervisor {
     }
 
     fn set_pod_target(&self, domid: DomId, target: Kib) -> Result<(), HypervisorError> {
+        let gone = self.is_gone(domid, 0);
         self.call("XENMEM_set_pod_target", |world| {
-            let free = world.free();
-            let domain = world.domains.get_mut(&Number(domid)).ok_or(Errno::SRCH)?;
-            set_pod_target(domain, Kib::from_pages(target.pages()), free)
+            let free = self.sim.free(world);
+            match world.domains.get_mut(&Number(domid)) {
+                Some(_) if self.sim.faults.has(Fault::PodRefused) => Err(Errno::NOMEM),
+                Some(domain) if !gone => {
+                    set_pod_target(domain, Kib::from_pages(target.pages()), free)
+                }
+                _ => Err(Errno::SRCH),
+            }
         })
     }
 
     fn host_memory(&self) -> Result<HostMemory, HypervisorError> {
         self.call("XEN_SYSCTL_physinfo", |world| {
-            let (total, free, claimed) = (world.memory, world.free(), world.claimed());
+            let (total, free, claimed) = (world.memory, self.sim.free(world), world.claimed());
             Ok(HostMemory { total, free, scrub: Kib(0), claimed })
         })
     }

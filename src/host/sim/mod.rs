@@ -1,5 +1,82 @@
 //! The embedded sim: a host in a folder, for trying xmem and for tests of scripts that call it.
+//!
+//! It works anywhere, needs no set-up and no privilege, and changes nothing real. What one process
+//! does in a folder, the next one finds, and several may work in it at once.
+//!
+//! # The folder
+//!
+//! Without a DIR it is the user's own: `xmem-sim` in `$XDG_RUNTIME_DIR`, or else `xmem-sim-<euid>` in
+//! `$TMPDIR` or `/tmp`. A DIR that is not there is made; one that holds something else is refused.
+//!
+//! | name | what |
+//! | --- | --- |
+//! | `world.json` | the host: memory, domains, xenstore |
+//! | `world.lock` | held (flock) by whoever reads or replaces the world |
+//! | `world.json.new` | the next world, for an instant; a left-over means nothing |
+//! | `lib` | stands for `/var/lib/xen`: the real lock files and intents |
+//!
+//! # The world
+//!
+//! A new one is a host of 16 GiB with dom0 (2 GiB, no limit), `web` (domain 7, PVH, 1 GiB of 2),
+//! `db` (8, PV, 2 GiB of 4) and `win` (9, HVM, 2 GiB with 16 MiB of them for video), all in step.
+//!
+//! `world.json` may be edited between runs, and short ones may be written by hand: of a domain only
+//! `uuid` and `current_kib` have to be there.
+//!
+//! | field | what |
+//! | --- | --- |
+//! | `version` | 1 |
+//! | `memory_kib` | all memory of the host; free is what the domains do not hold |
+//! | `domains` | by domid; removing one destroys it |
+//! | `uuid`, `kind` | `kind` is `pv`, `pvh` or `hvm` |
+//! | `current_kib`, `limit_kib` | what it holds and may hold; 17179869180 is no limit |
+//! | `outstanding_kib` | claimed, and not yet allocated |
+//! | `pod_cache_kib`, `pod_entries_kib` | populate on demand |
+//! | `passthrough` | has a device passed through: the PoD target is refused with ENOTEMPTY |
+//! | `paused`, `dying` | as in Xen; neither moves its balloon |
+//! | `balloon` | `false`: the guest has no balloon driver |
+//! | `rate_kib_per_second` | how fast its balloon moves; 262144 if not said |
+//! | `moving_since_ms` | kept by the sim: when the balloon's present motion began |
+//! | `xenstore` | path to value; parents need not be told. Nodes of a domain that is not in `domains` are a ghost, as on a real host |
+//! | `generations`, `generation` | kept by the sim: which nodes were changed when, for conflicts |
+//!
+//! # Misbehaviour
+//!
+//! `XMEM_SIM_FAULT` is a list of these words with commas between them. The exit code is that of
+//! `xmem set` on one domain.
+//!
+//! | word | what happens | exit code |
+//! | --- | --- | --- |
+//! | `lock-busy` | every domain's lock is held, by this process itself | 5 |
+//! | `no-xen` | there is no hypercall device | 7 |
+//! | `no-permission` | the hypercall device cannot be opened (EACCES) | 7 |
+//! | `not-control` | every hypercall is refused (EPERM), as in a guest | 7 |
+//! | `gone` | a domain other than dom0 is there at the first look, and not at the second | 3 |
+//! | `limit-refused` | the limit cannot be set (EPERM) | 7 |
+//! | `pod-refused` | the PoD target of a PVH or HVM guest cannot be set (ENOMEM) | 1 |
+//! | `store-down` | nobody listens at xenstore's socket | 7 |
+//! | `store-full` | xenstore takes no WRITE (ENOSPC) | 1 |
+//! | `conflict` | every commit meets another change (EAGAIN) | 6 |
+//! | `conflict-once` | the first commit does; the second succeeds | 0 |
+//! | `commit-lost-done` | the connection ends in the first commit, which is done | 0 |
+//! | `commit-lost-undone` | the connection ends in the first commit, which is not done | 1 |
+//! | `commit-unknown` | as before, and nobody listens from then on | 9 |
+//! | `kill-before-commit` | the process is killed right before its first commit: the limit is set and the target is not | 137 |
+//! | `kill-after-commit` | the process is killed right after its first commit: all is set, nothing is cleaned up | 137 |
+//! | `guest-ignores` | no balloon moves | 0, and 8 with `--wait` |
+//! | `host-full` | the host has no free memory: no balloon grows, no PoD cache either | 0, and 8 with `--wait` for more |
+//!
+//! Code 4 needs no word (ask for more than `memory/static-max`), and neither has 10 (name a domain
+//! that is not there beside one that is). 137 is the shell's number for a process that was killed;
+//! the next xmem on that domain finishes or undoes what it finds.
+//!
+//! # What is not like Xen
+//!
+//! A transaction sees the tree as it was at its start, as oxenstored's does, and conflicts by C
+//! xenstored's rule, which is the stricter one. There are no permissions, no watches and no quotas.
+//! A PoD guest does not populate its memory by itself.
 
+mod busy;
 mod error;
 mod fault;
 mod folder;
@@ -16,6 +93,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::busy::Busy;
 pub use self::error::SimError;
 pub use self::fault::{Fault, Faults};
 use self::folder::Folder;
@@ -30,6 +108,8 @@ pub struct SimHost {
     sim: Arc<Sim>,
     hypervisor: SimHypervisor,
     state_dir: PathBuf,
+    /// Held until the end, for `lock-busy`.
+    _busy: Option<Busy>,
 }
 
 impl SimHost {
@@ -50,8 +130,13 @@ impl SimHost {
         let folder = dir.map_or_else(Folder::open_own, Folder::open)?;
         let state_dir = folder.state();
         let sim = Arc::new(Sim::new(folder, faults));
+        let busy = if sim.faults.has(Fault::LockBusy) {
+            Some(sim.with(|world| Busy::take(world, &state_dir))??)
+        } else {
+            None
+        };
         let hypervisor = SimHypervisor::new(Arc::clone(&sim));
-        Ok(Self { sim, hypervisor, state_dir })
+        Ok(Self { sim, hypervisor, state_dir, _busy: busy })
     }
 }
 

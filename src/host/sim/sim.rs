@@ -1,6 +1,8 @@
 //! What all parts of one open sim share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::SimError;
@@ -8,22 +10,34 @@ use super::fault::{Fault, Faults};
 use super::folder::Folder;
 use super::guest::{self, Guests};
 use super::world::World;
+use crate::size::Kib;
 
 /// One open sim.
 #[derive(Debug)]
 pub(super) struct Sim {
     pub(super) folder: Folder,
     pub(super) faults: Faults,
-    /// Whether a commit has been tried.
-    pub(super) has_committed: AtomicBool,
+    /// The faults that have had their one turn.
+    had: Mutex<BTreeSet<Fault>>,
     /// Whether xenstored went away for good.
     pub(super) store_is_lost: AtomicBool,
 }
 
 impl Sim {
     pub(super) const fn new(folder: Folder, faults: Faults) -> Self {
-        let (has_committed, store_is_lost) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { folder, faults, has_committed, store_is_lost }
+        let had = Mutex::new(BTreeSet::new());
+        Self { folder, faults, had, store_is_lost: AtomicBool::new(false) }
+    }
+
+    /// Whether it is time for a fault that has only one turn in a process.
+    pub(super) fn has_turn(&self, fault: Fault) -> bool {
+        let mut had = self.had.lock().unwrap_or_else(PoisonError::into_inner);
+        self.faults.has(fault) && had.insert(fault)
+    }
+
+    /// Memory that no domain holds.
+    pub(super) fn free(&self, world: &World) -> Kib {
+        if self.faults.has(Fault::HostFull) { Kib(0) } else { world.free() }
     }
 
     /// Looks at the world as it is now, with all balloons where they are by now, and changes it.

@@ -257,6 +257,13 @@ impl Xs for SimSpan {
 
 impl Batch for SimSpan {}
 
+/// Ends the process as `kill -9` does: nothing is cleaned up.
+fn kill() {
+    let killed =
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    tracing::error!(?killed, "still alive");
+}
+
 impl XsTransactionSpan for SimSpan {
     fn commit(self) -> io::Result<()> {
         const REQUEST: &str = "TRANSACTION_END";
@@ -266,9 +273,29 @@ impl XsTransactionSpan for SimSpan {
             return Err(closed());
         }
         let answered = |answer| StoreError::Answered { answer, request: REQUEST.to_owned() };
-        let state = state.into_inner();
-        connection
-            .on_world(REQUEST, |tree| state.commit(tree))?
-            .map_err(|answer| answered(answer).into())
+        let sim = &connection.sim;
+        if sim.has_turn(Fault::KillBeforeCommit) {
+            kill();
+        }
+        if sim.faults.has(Fault::Conflict) || sim.has_turn(Fault::ConflictOnce) {
+            return Err(answered(Answer::Again).into());
+        }
+        let lost_for_good = sim.has_turn(Fault::CommitUnknown);
+        let lost_undone = lost_for_good || sim.has_turn(Fault::CommitLostUndone);
+        let result = if lost_undone {
+            Ok(())
+        } else {
+            let state = state.into_inner();
+            connection.on_world(REQUEST, |tree| state.commit(tree))?
+        };
+        if sim.has_turn(Fault::KillAfterCommit) {
+            kill();
+        }
+        if lost_undone || sim.has_turn(Fault::CommitLostDone) {
+            connection.closed.store(true, Ordering::Relaxed);
+            sim.store_is_lost.store(lost_for_good, Ordering::Relaxed);
+            return Err(closed());
+        }
+        result.map_err(|answer| answered(answer).into())
     }
 }

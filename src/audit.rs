@@ -25,7 +25,7 @@ const ERROR: u8 = 3 * 8 + 3;
 pub fn record(result: &Result<Outcome, Failure>, socket: &Path) {
     let text = match result {
         Ok(Outcome { domain, plan, end: End::Changed, .. }) => {
-            (NOTICE, format!("{} {}", who(), change(domain, plan.old, plan.new())))
+            (NOTICE, format!("{} {}", who(), change(domain, plan.old, plan.goal())))
         }
         Err(failure @ Failure { after: After::OutOfStep { .. }, .. }) => {
             (ERROR, format!("{} {failure}", who()))

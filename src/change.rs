@@ -10,7 +10,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -20,11 +19,12 @@ use crate::domain::{Domain, DomainRef, Name};
 use crate::error::{After, Cause, Failure, chain};
 use crate::host::Host;
 use crate::hypervisor::{DomainInfo, Hypervisor as _, HypervisorError};
-use crate::intent::{Found, Intent, IntentFile, Numbers};
+use crate::intent::{Found, IntentFile, Numbers};
 use crate::lock::Lock;
 use crate::nodes::{Nodes, name_path};
 use crate::plan::{Plan, Reading, Wish, plan};
 use crate::resolve::resolve;
+use crate::settle::{Earlier, Stand, settlement};
 use crate::signals::{HoldOff, Signals};
 use crate::size::Kib;
 use crate::xenstore::{Answer, Batch, StoreError, Xs as _, XsTransaction, XsTransactionSpan as _};
@@ -72,56 +72,6 @@ pub enum End {
     Already,
     /// It was only planned.
     DryRun,
-}
-
-/// What a killed run left, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Earlier {
-    /// Its target stands: the limit was brought forward.
-    Finished(Kib),
-    /// Its target never came: the limit was put back.
-    Undone(Kib),
-    /// Somebody has set the memory since: the record was dropped.
-    Overtaken(Kib),
-    /// A record that this xmem does not understand, now out of the way.
-    Foreign(PathBuf, String),
-    /// It was left alone: this was a dry run.
-    Waiting(PathBuf),
-}
-
-impl fmt::Display for Earlier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Finished(limit) => {
-                write!(
-                    f,
-                    "an earlier xmem was cut off after its commit; the limit is {limit}, as it meant"
-                )
-            }
-            Self::Undone(limit) => {
-                write!(
-                    f,
-                    "an earlier xmem was cut off before its commit; the limit was put back to {limit}"
-                )
-            }
-            Self::Overtaken(limit) => write!(
-                f,
-                "an earlier xmem was cut off, and the memory was set since; the limit is {limit}"
-            ),
-            Self::Foreign(path, why) => write!(
-                f,
-                "a record that xmem does not understand ({why}) was moved to {}",
-                path.display()
-            ),
-            Self::Waiting(path) => {
-                write!(
-                    f,
-                    "an earlier xmem was cut off ({}); the next change settles it",
-                    path.display()
-                )
-            }
-        }
-    }
 }
 
 /// Changes a domain's memory as `request` says, or leaves it as it was.
@@ -176,7 +126,7 @@ fn locked_change<H: Host>(
             end,
             earlier: earlier.clone(),
         };
-        debug!(%domain, attempt, old = %Shown(plan.old), new = %Shown(plan.new()), "planned");
+        debug!(%domain, attempt, old = %Shown(plan.old), new = %Shown(plan.goal()), "planned");
         if plan.changes_nothing() {
             return Ok(outcome(plan, End::Already));
         }
@@ -318,43 +268,6 @@ impl<'h, H: Host> Held<'h, H> {
     }
 }
 
-/// What the limit has to be after a change that was cut off: the store tells how far it came.
-/// Whatever it is, it is not below what the domain's target needs.
-fn settlement(reading: &Reading, intent: &Intent) -> (Kib, fn(Kib) -> Earlier) {
-    let (limit, earlier): (_, fn(Kib) -> Earlier) = match Stand::of(reading, intent.old, intent.new)
-    {
-        Stand::New => (intent.new.limit, Earlier::Finished),
-        Stand::Old => (intent.old.limit, Earlier::Undone),
-        Stand::Neither => (reading.info.limit, Earlier::Overtaken),
-    };
-    let need = reading.target.and_then(|target| reading.need(target)).unwrap_or_default();
-    (limit.max(Kib::from_pages(need.pages())), earlier)
-}
-
-/// Which side of a change the store shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stand {
-    Old,
-    New,
-    Neither,
-}
-
-impl Stand {
-    fn of(reading: &Reading, old: Numbers, new: Numbers) -> Self {
-        let shows = |numbers: Numbers| {
-            (reading.target, reading.static_max) == (numbers.target, numbers.static_max)
-        };
-        // New first: a change of the limit alone looks the same on both sides, and was wanted.
-        if shows(new) {
-            Self::New
-        } else if shows(old) {
-            Self::Old
-        } else {
-            Self::Neither
-        }
-    }
-}
-
 /// A transaction, and what was read in it. Dropped, it is aborted.
 struct Open<'a, 'h, H: Host> {
     held: &'a Held<'h, H>,
@@ -370,7 +283,7 @@ impl<'a, 'h, H: Host> Open<'a, 'h, H> {
     /// Everything but the commit. What fails is undone.
     fn carry_out(self, plan: Plan) -> Result<Ready<'a, 'h, H>, Failed> {
         let Self { held, span, reading, .. } = self;
-        held.intent.write(plan.old, plan.new())?;
+        held.intent.write(plan.old, plan.goal())?;
         let mut change = Change { held, plan, reading, limit_touched: false, settled: false };
         match change.prepare(&span) {
             Ok(()) => Ok(Ready { change, span }),
@@ -430,7 +343,7 @@ impl<H: Host> Change<'_, '_, H> {
     /// The writes are acknowledged before the limit is touched.
     fn prepare(&mut self, span: &Span<H>) -> Result<(), Cause> {
         let Self { held, plan, .. } = self;
-        let new = plan.new();
+        let new = plan.goal();
         let changed = |old: Option<Kib>, new: Option<Kib>| if old == new { None } else { new };
         let writes = held.nodes.writes(
             // `set` writes its target even if it is the same, as libxl does: so a change of the limit
@@ -478,7 +391,7 @@ impl<H: Host> Change<'_, '_, H> {
         };
         self.reading.target = stored.target;
         self.reading.static_max = stored.static_max;
-        match Stand::of(&self.reading, self.plan.old, self.plan.new()) {
+        match Stand::of(&self.reading, self.plan.old, self.plan.goal()) {
             Stand::New => Ok(Commit::Done(self.finish())),
             Stand::Old => Err(self.undo(error.into())),
             Stand::Neither => Err(self.unknown(error.into())),
@@ -552,10 +465,10 @@ impl<H: Host> Change<'_, '_, H> {
 
 impl<H: Host> Drop for Change<'_, '_, H> {
     fn drop(&mut self) {
-        if !self.settled {
-            if let Err(failed) = self.put_back() {
-                error!(domain = %self.held.domain, "{}", chain(&failed.cause));
-            }
+        if !self.settled
+            && let Err(failed) = self.put_back()
+        {
+            error!(domain = %self.held.domain, "{}", chain(&failed.cause));
         }
     }
 }

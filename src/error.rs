@@ -117,7 +117,7 @@ impl From<HypervisorError> for Cause {
 impl From<io::Error> for Cause {
     fn from(error: io::Error) -> Self {
         let kind = error.kind();
-        match error.into_inner().map(|inner| inner.downcast::<StoreError>()) {
+        match error.into_inner().map(<dyn Error + Send + Sync>::downcast::<StoreError>) {
             Some(Ok(error)) => Self::Store(*error),
             Some(Err(other)) => Self::Os { what: "xenstore", source: io::Error::new(kind, other) },
             None => Self::Os { what: "xenstore", source: kind.into() },

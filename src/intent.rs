@@ -199,6 +199,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 mod tests {
     use std::os::unix::fs::symlink;
 

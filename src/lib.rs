@@ -22,6 +22,7 @@ pub mod lock;
 pub mod nodes;
 pub mod plan;
 pub mod resolve;
+pub mod settle;
 pub mod signals;
 pub mod size;
 pub mod xenstore;

@@ -1,7 +1,7 @@
 //! libxl's per-domain userdata lock, to the letter, with a deadline.
 //!
 //! Owns the lock file's life: open, flock, check that the path still is what was locked, unlink, then
-//! close (tools/libs/light/libxl_internal.c, `libxl__lock_file` and `libxl__unlock_file`). Never
+//! close (`libxl__lock_file` and `libxl__unlock_file` in `tools/libs/light/libxl_internal.c`). Never
 //! unlinks a file that it does not hold: two holders would be possible from then on. fs2 is used
 //! here and nowhere else.
 
@@ -120,8 +120,9 @@ impl Lock {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let inode = file.metadata().map_err(os("look at"))?;
                     let left = wait.saturating_sub(start.elapsed());
-                    file = queue(file, path.clone(), left, signals)?.ok_or_else(|| {
-                        LockError::Busy { waited: wait, holder: holder(inode.dev(), inode.ino()) }
+                    file = queue(file, &path, left, signals)?.ok_or_else(|| LockError::Busy {
+                        waited: wait,
+                        holder: holder(inode.dev(), inode.ino()),
                     })?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -202,19 +203,19 @@ fn open(path: &Path) -> Result<File, LockError> {
 /// given up and gets the lock later releases it at once, as any holder would.
 fn queue(
     file: File,
-    path: PathBuf,
+    path: &Path,
     left: Duration,
     signals: &HoldOff,
 ) -> Result<Option<File>, LockError> {
     let os = |action| {
-        let path = path.clone();
+        let path = path.to_owned();
         move |source: io::Error| LockError::Os { action, path, source }
     };
     let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| os("wait for")(errno.into()))?;
     let bell = Arc::new(bell);
     let (send, receive) = mpsc::channel();
     let waiter = {
-        let (bell, path) = (Arc::clone(&bell), path.clone());
+        let (bell, path) = (Arc::clone(&bell), path.to_owned());
         move || {
             let locked = loop {
                 match file.lock_exclusive() {
@@ -258,7 +259,7 @@ fn queue(
     }
 }
 
-/// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells (proc_locks(5)).
+/// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells.
 pub fn holder(dev: u64, ino: u64) -> Option<Holder> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
     let pid = flock_holder(&locks, dev, ino)?;

@@ -60,10 +60,10 @@ pub fn resolve(
         DomainRef::Uuid(uuid) => {
             let mut found = Vec::new();
             for domid in domids(store)? {
-                if let Some(identity) = identity(hypervisor, domid)? {
-                    if identity.uuid == *uuid {
-                        found.push(Domain { identity, name: None });
-                    }
+                if let Some(identity) = identity(hypervisor, domid)?
+                    && identity.uuid == *uuid
+                {
+                    found.push(Domain { identity, name: None });
                 }
             }
             found
@@ -132,8 +132,8 @@ fn names(store: &impl Batch) -> io::Result<Vec<(DomId, Name)>> {
             .collect::<io::Result<_>>()?,
         names => names?,
     };
-    let named = domids.into_iter().zip(names);
-    Ok(named.filter_map(|(domid, name)| Some((domid, Name(name?.into())))).collect())
+    let pairs = domids.into_iter().zip(names);
+    Ok(pairs.filter_map(|(domid, name)| Some((domid, Name(name?.into())))).collect())
 }
 
 fn is_not_text(error: &io::Error) -> bool {

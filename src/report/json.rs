@@ -78,7 +78,7 @@ pub(super) fn outcome(report: &Report, outcome: &Outcome) -> serde_json::Result<
         head: head(report, Some(&outcome.domain), outcome.end != End::Already),
         dry_run: outcome.end == End::DryRun,
         old: outcome.plan.old,
-        new: outcome.plan.new(),
+        new: outcome.plan.goal(),
         current_kib: outcome.info.current,
         notes: text::notes(outcome).collect(),
     })

@@ -9,7 +9,7 @@ use super::Usage;
 
 /// `web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB`.
 pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
-    let (old, new) = (outcome.plan.old, outcome.plan.new());
+    let (old, new) = (outcome.plan.old, outcome.plan.goal());
     let lead = match outcome.end {
         End::Changed => "",
         End::Already => "already at ",

@@ -83,7 +83,7 @@ fn a_guest_follows_while_nobody_looks() {
     drop(host);
     thread::sleep(Duration::from_millis(20));
     let later = current(&host_in(&dir, ""));
-    assert!(later <= Kib(1_048_576 - 5000), "{later}");
+    assert!(later <= Kib(1_048_576 - 4096), "{later}");
 
     set_target(&host_in(&dir, ""), "1048576").unwrap();
     let frozen = host_in(&dir, "guest-ignores");

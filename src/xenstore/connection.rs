@@ -191,11 +191,9 @@ impl Link {
         limit: Duration,
     ) -> Result<(), Failure> {
         let begun = Instant::now();
+        let mut over = false;
         loop {
             self.push(&mut unsent)?;
-            let left = limit.saturating_sub(begun.elapsed());
-            self.wait(!unsent.is_empty(), left)?;
-            self.pull()?;
             while let Some((id, request)) = awaited.front() {
                 let Some(reply) = self.settle(*id, request)? else { break };
                 awaited.pop_front();
@@ -205,9 +203,13 @@ impl Link {
                 let early = "it came before the request was sent";
                 return if unsent.is_empty() { Ok(()) } else { Err(Failure::garbled(early)) };
             }
-            if left.is_zero() {
+            if over {
                 return Err(Failure::Deadline);
             }
+            let left = limit.saturating_sub(begun.elapsed());
+            over = left.is_zero();
+            self.wait(!unsent.is_empty(), left)?;
+            self.pull()?;
         }
     }
 

@@ -313,8 +313,8 @@ fn a_listing_that_never_stands_still_is_given_up() {
     let script = |peer: &mut Peer| {
         peer.refuse(DIRECTORY, 0, b"/d\0", "E2BIG");
         for n in 0..17 {
-            peer.serve(PART, 0, b"/d\x000\0", format!("{}\0a\0", 2 * n).as_bytes());
-            peer.serve(PART, 0, b"/d\x002\0", format!("{}\0a\0", 2 * n + 1).as_bytes());
+            peer.serve(PART, 0, b"/d\x000\0", format!("1{n}\0a\0").as_bytes());
+            peer.serve(PART, 0, b"/d\x002\0", format!("2{n}\0a\0").as_bytes());
         }
         peer.serve(READ, 0, b"/a\0", b"");
         peer.expect_end();
@@ -386,10 +386,7 @@ fn a_long_batch_goes_in_windows() {
         for window in [64, 64, 22] {
             let ids: Vec<u32> = (0..window).map(|_| peer.next().unwrap().id).collect();
             // Nothing more may come before the answers.
-            peer.0.set_nonblocking(true).unwrap();
-            std::thread::sleep(Duration::from_millis(20));
-            assert!(peer.0.read(&mut [0]).is_err());
-            peer.0.set_nonblocking(false).unwrap();
+            peer.expect_silence();
             for id in ids {
                 peer.send(READ, id, 0, id.to_string().as_bytes());
             }
@@ -409,10 +406,7 @@ fn a_window_of_long_writes_is_bounded_in_bytes() {
     let script = |peer: &mut Peer| {
         for window in [16, 4] {
             let ids: Vec<u32> = (0..window).map(|_| peer.next().unwrap().id).collect();
-            peer.0.set_nonblocking(true).unwrap();
-            std::thread::sleep(Duration::from_millis(20));
-            assert!(peer.0.read(&mut [0]).is_err());
-            peer.0.set_nonblocking(false).unwrap();
+            peer.expect_silence();
             for id in ids {
                 peer.send(WRITE, id, 0, b"OK\0");
             }

@@ -1,7 +1,12 @@
 //! What is different on the xenbus device.
 
-use super::peer::{DIRECTORY, END, ERROR, PART, Peer, READ, START, WRITE, play_device};
-use super::{Answer, Batch as _, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _};
+use rustix::fs::{Mode, OFlags};
+
+use super::lookup::Medium;
+use super::peer::{AMPLE, DIRECTORY, END, ERROR, PART, Peer, READ, START, WRITE, play_device};
+use super::{
+    Answer, Batch as _, Client, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _,
+};
 
 #[test]
 fn a_batch_has_one_request_in_flight_at_a_time() {
@@ -58,4 +63,20 @@ fn a_listing_comes_in_parts_here_too() {
     play_device(script, |client| {
         assert_eq!(client.directory("/d").unwrap(), ["a".into(), "b".into()]);
     });
+}
+
+#[test]
+fn the_operating_systems_errors_are_passed_on() {
+    // The one cannot be written to, the other not read from.
+    for flags in [OFlags::RDONLY, OFlags::WRONLY] {
+        let fd = rustix::fs::open("/dev/null", flags, Mode::empty()).unwrap();
+        let client = Client::over(fd, Medium::Device, AMPLE.into());
+        let error = client.read("/a").unwrap_err();
+        let Some(StoreError::Transport { request, source }) = StoreError::of(&error) else {
+            panic!("{error:?}");
+        };
+        assert_eq!((request.as_str(), source.raw_os_error()), ("READ /a", Some(9)));
+        let error = client.read("/a").unwrap_err();
+        assert!(matches!(StoreError::of(&error), Some(StoreError::Unusable { .. })));
+    }
 }

@@ -265,6 +265,12 @@ impl<'h, H: Host> Held<'h, H> {
         self.host.hypervisor().set_limit(self.domain.identity.domid, limit)
     }
 
+    /// Whether the hypervisor says that this is the limit.
+    fn has_limit(&self, limit: Kib) -> bool {
+        let domain = self.host.hypervisor().domain(self.domain.identity.domid);
+        domain.is_ok_and(|info| info.is_some_and(|info| info.limit == limit))
+    }
+
     /// Sets the PoD target, where that means anything: with a device passed through, Xen refuses the
     /// call (ENOTEMPTY) also for a guest that has no populate-on-demand memory left.
     fn set_pod_target(&self, target: Kib) -> Result<(), HypervisorError> {
@@ -423,33 +429,36 @@ impl<H: Host> Change<'_, '_, H> {
 
     /// Puts it back, because of `cause`.
     fn undo(mut self, cause: Cause) -> Failed {
-        let limit = self.plan.old.limit;
         match self.put_back() {
+            Ok(after) => Failed { cause, after },
             Err(failed) => failed,
-            Ok(()) if self.limit_touched => Failed { cause, after: After::PutBack { limit } },
-            Ok(()) => cause.into(),
         }
     }
 
     /// Sets the limit that was there. The transaction is over, or aborted, by now.
     ///
     /// The PoD target is not set again: the hypervisor only ever grows a PoD cache
-    /// (`p2m_pod_set_mem_target`, xen/arch/x86/mm/p2m-pod.c), so the call would do nothing, and what
+    /// (`p2m_pod_set_mem_target`, `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing, and what
     /// was added stays until the guest uses it or balloons down.
-    fn put_back(&mut self) -> Result<(), Failed> {
+    fn put_back(&mut self) -> Result<After, Failed> {
         self.settled = true;
-        if self.limit_touched {
-            match self.held.set_limit(self.plan.old.limit).map_err(Cause::from) {
-                // What is gone needs no limit.
-                Ok(()) | Err(Cause::Gone) => {}
+        let limit = self.plan.old.limit;
+        let after = if self.limit_touched {
+            match self.held.set_limit(limit).map_err(Cause::from) {
+                Ok(()) => After::PutBack { limit },
+                // What is gone needs no limit, and what was refused from the start is as it was.
+                Err(Cause::Gone) => After::Unchanged,
+                Err(_) if self.held.has_limit(limit) => After::Unchanged,
                 Err(cause) => {
-                    let why = "the old limit could not be put back".to_owned();
+                    let why = format!("the old limit of {limit} could not be put back");
                     return Err(self.out_of_step(cause, None, why));
                 }
             }
-        }
+        } else {
+            After::Unchanged
+        };
         self.remove_intent();
-        Ok(())
+        Ok(after)
     }
 
     /// Nobody knows whether it stands. The larger limit is left in place, under which the guest can

@@ -351,10 +351,12 @@ impl<H: Host> Ready<'_, '_, H> {
                 debug!(domain = %change.held.domain, "conflict at the commit; put back");
                 Ok(Commit::Conflict)
             }
-            // The daemon's own no: nothing was committed.
-            Some(StoreError::Answered { .. } | StoreError::Unsendable { .. }) => {
-                Err(change.undo(error.into()))
-            }
+            // The daemon's own no, or a commit that was never sent: nothing was committed.
+            Some(
+                StoreError::Answered { .. }
+                | StoreError::Unsendable { .. }
+                | StoreError::Unusable { .. },
+            ) => Err(change.undo(error.into())),
             // It may answer yet, and nobody knows when: there is no use in asking it.
             Some(StoreError::Deadline { .. }) => Err(change.unknown(error.into())),
             _ => change.find_out(error),

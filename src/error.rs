@@ -149,6 +149,8 @@ impl From<ResolveError> for Cause {
 pub enum After {
     /// Nothing was touched.
     Unchanged,
+    /// Nothing was to be changed.
+    ReadOnly,
     /// The limit had been changed, and is again what it was.
     PutBack {
         /// The limit.
@@ -185,6 +187,7 @@ impl fmt::Display for Failure {
         write!(f, "{}", chain(&self.cause))?;
         match &self.after {
             After::Unchanged => write!(f, "; nothing is changed"),
+            After::ReadOnly => Ok(()),
             After::PutBack { limit } => {
                 write!(f, "; the limit was put back to {limit}, nothing is changed")
             }
@@ -223,7 +226,7 @@ impl Failure {
             (_, Cause::Refused(_)) => Exit::Refused,
             (_, Cause::Lock(LockError::Busy { .. })) => Exit::Locked,
             (_, Cause::Conflicts { .. }) => Exit::Conflicts,
-            (After::Unchanged, cause) if cause.is_access() => Exit::NoAccess,
+            (After::Unchanged | After::ReadOnly, cause) if cause.is_access() => Exit::NoAccess,
             (
                 _,
                 Cause::Nodes(_)
@@ -303,7 +306,7 @@ impl Cause {
                 return Some(format!("did you mean `{near}`?"));
             }
             Self::Resolve(ResolveError::NoSuchDomain { .. }) => {
-                "`xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name"
+                "`xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name"
             }
             Self::Resolve(ResolveError::Ambiguous { .. }) => "name it by its domid: id:7",
             Self::Refused(refusal) => return Some(refusal.hint()),

@@ -3,6 +3,7 @@
 //! Owns the way from words to exit code. Never decides anything about memory.
 
 mod change;
+mod list;
 
 use std::env;
 use std::path::PathBuf;
@@ -49,6 +50,12 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
     let request = match &cli.command {
         Command::Set(set) => change::set(set),
         Command::Max(max) => change::max(max),
+        Command::List(list) => {
+            return match list::wanted(list) {
+                Ok(wanted) => list::run(host, list, &wanted, report),
+                Err(usage) => report.usage(&usage),
+            };
+        }
     };
     match request {
         Ok(request) => change::run(host, &request, report),

@@ -13,6 +13,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tracing::{debug, error, warn};
 
 use crate::domain::{Domain, DomainRef, Name};
@@ -109,7 +110,7 @@ fn locked_change<H: Host>(
 ) -> Result<Outcome, Failed> {
     // 2. Its lock; 8. released when `held` goes, whatever happens.
     let signals = signals.hold_off().map_err(|source| Cause::Os { what: "signals", source })?;
-    let held = Held::take(host, store, domain, request.lock_timeout, signals)?;
+    let mut held = Held::take(host, store, domain, request.lock_timeout, signals)?;
     // 3. What a killed run left.
     let earlier = if request.dry_run { held.unsettled()? } else { held.settle()? };
     for attempt in 1..=TRIES {
@@ -172,6 +173,7 @@ struct Held<'h, H: Host> {
     nodes: Nodes,
     intent: IntentFile,
     domain: Domain,
+    info: DomainInfo,
     lock: Lock,
 }
 
@@ -187,26 +189,21 @@ impl<'h, H: Host> Held<'h, H> {
         let identity = domain.identity;
         let lock = Lock::take(host.state_dir(), identity, timeout, signals)?;
         debug!(%domain, "locked");
-        let held = Self {
+        // A domid can have been given to another domain while the lock was waited for; libxl does not
+        // look at the UUID.
+        let info = match host.hypervisor().domain(identity.domid)? {
+            Some(info) if info.identity == identity && !info.dying => info,
+            _ => return Err(Cause::Gone.into()),
+        };
+        Ok(Self {
             host,
             store,
             nodes: Nodes::of(identity),
             intent: IntentFile::new(host.state_dir(), identity),
             domain: domain.clone(),
+            info,
             lock,
-        };
-        held.info()?;
-        Ok(held)
-    }
-
-    /// What the hypervisor says of the domain, if it is the same one and alive. A domid can have been
-    /// given to another domain while the lock was waited for; libxl does not look.
-    fn info(&self) -> Result<DomainInfo, Cause> {
-        let identity = self.domain.identity;
-        match self.host.hypervisor().domain(identity.domid)? {
-            Some(info) if info.identity == identity && !info.dying => Ok(info),
-            _ => Err(Cause::Gone),
-        }
+        })
     }
 
     /// Reads all there is to know through `store`.
@@ -217,7 +214,7 @@ impl<'h, H: Host> Held<'h, H> {
             return Err(Cause::Gone);
         }
         let reading = Reading {
-            info: self.info()?,
+            info: self.info,
             target: stored.target,
             static_max: stored.static_max,
             video: stored.video,
@@ -243,7 +240,7 @@ impl<'h, H: Host> Held<'h, H> {
     }
 
     /// Finishes or undoes what a killed run left.
-    fn settle(&self) -> Result<Option<Earlier>, Failed> {
+    fn settle(&mut self) -> Result<Option<Earlier>, Failed> {
         let intent = match self.intent.read()? {
             Found::Nothing => return Ok(None),
             Found::Intent(intent) => intent,
@@ -254,8 +251,9 @@ impl<'h, H: Host> Held<'h, H> {
         };
         let (reading, _) = self.read(self.store)?;
         let (limit, earlier) = settlement(&reading, &intent);
-        if limit != reading.info.limit {
+        if limit != self.info.limit {
             self.set_limit(limit)?;
+            self.info.limit = limit;
         }
         self.intent.remove()?;
         let earlier = earlier(limit);
@@ -265,6 +263,31 @@ impl<'h, H: Host> Held<'h, H> {
 
     fn set_limit(&self, limit: Kib) -> Result<(), HypervisorError> {
         self.host.hypervisor().set_limit(self.domain.identity.domid, limit)
+    }
+
+    /// Whether the hypervisor says that this is the limit.
+    fn has_limit(&self, limit: Kib) -> bool {
+        let domain = self.host.hypervisor().domain(self.domain.identity.domid);
+        domain.is_ok_and(|info| info.is_some_and(|info| info.limit == limit))
+    }
+
+    /// Sets the PoD target, where that means anything: with a device passed through, Xen refuses the
+    /// call (ENOTEMPTY) also for a guest that has no populate-on-demand memory left.
+    fn set_pod_target(&self, target: Kib) -> Result<(), HypervisorError> {
+        let (hypervisor, domid) = (self.host.hypervisor(), self.domain.identity.domid);
+        match hypervisor.set_pod_target(domid, target) {
+            Err(error) if error.errno() == Some(Errno::NOTEMPTY) => {
+                if hypervisor.pod(domid)?.entries > Kib(0) {
+                    return Err(error);
+                }
+                debug!(domain = %self.domain, "no populate-on-demand memory, and a device: nothing to do");
+            }
+            result => {
+                result?;
+                debug!(domain = %self.domain, to = %target, "populate-on-demand target set");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -328,10 +351,12 @@ impl<H: Host> Ready<'_, '_, H> {
                 debug!(domain = %change.held.domain, "conflict at the commit; put back");
                 Ok(Commit::Conflict)
             }
-            // The daemon's own no: nothing was committed.
-            Some(StoreError::Answered { .. } | StoreError::Unsendable { .. }) => {
-                Err(change.undo(error.into()))
-            }
+            // The daemon's own no, or a commit that was never sent: nothing was committed.
+            Some(
+                StoreError::Answered { .. }
+                | StoreError::Unsendable { .. }
+                | StoreError::Unusable { .. },
+            ) => Err(change.undo(error.into())),
             // It may answer yet, and nobody knows when: there is no use in asking it.
             Some(StoreError::Deadline { .. }) => Err(change.unknown(error.into())),
             _ => change.find_out(error),
@@ -362,8 +387,7 @@ impl<H: Host> Change<'_, '_, H> {
         held.set_limit(plan.limit)?;
         debug!(domain = %held.domain, from = %plan.old.limit, to = %plan.limit, "limit set");
         if let Some(pod) = plan.pod {
-            held.host.hypervisor().set_pod_target(held.domain.identity.domid, pod)?;
-            debug!(domain = %held.domain, to = %pod, "populate-on-demand target set");
+            held.set_pod_target(pod)?;
         }
         if held.lock.still_held().map_err(|source| Cause::Os { what: "the lock", source })? {
             Ok(())
@@ -407,33 +431,36 @@ impl<H: Host> Change<'_, '_, H> {
 
     /// Puts it back, because of `cause`.
     fn undo(mut self, cause: Cause) -> Failed {
-        let limit = self.plan.old.limit;
         match self.put_back() {
+            Ok(after) => Failed { cause, after },
             Err(failed) => failed,
-            Ok(()) if self.limit_touched => Failed { cause, after: After::PutBack { limit } },
-            Ok(()) => cause.into(),
         }
     }
 
     /// Sets the limit that was there. The transaction is over, or aborted, by now.
     ///
     /// The PoD target is not set again: the hypervisor only ever grows a PoD cache
-    /// (`p2m_pod_set_mem_target`, xen/arch/x86/mm/p2m-pod.c), so the call would do nothing, and what
+    /// (`p2m_pod_set_mem_target`, `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing, and what
     /// was added stays until the guest uses it or balloons down.
-    fn put_back(&mut self) -> Result<(), Failed> {
+    fn put_back(&mut self) -> Result<After, Failed> {
         self.settled = true;
-        if self.limit_touched {
-            match self.held.set_limit(self.plan.old.limit).map_err(Cause::from) {
-                // What is gone needs no limit.
-                Ok(()) | Err(Cause::Gone) => {}
+        let limit = self.plan.old.limit;
+        let after = if self.limit_touched {
+            match self.held.set_limit(limit).map_err(Cause::from) {
+                Ok(()) => After::PutBack { limit },
+                // What is gone needs no limit, and what was refused from the start is as it was.
+                Err(Cause::Gone) => After::Unchanged,
+                Err(_) if self.held.has_limit(limit) => After::Unchanged,
                 Err(cause) => {
-                    let why = "the old limit could not be put back".to_owned();
+                    let why = format!("the old limit of {limit} could not be put back");
                     return Err(self.out_of_step(cause, None, why));
                 }
             }
-        }
+        } else {
+            After::Unchanged
+        };
         self.remove_intent();
-        Ok(())
+        Ok(after)
     }
 
     /// Nobody knows whether it stands. The larger limit is left in place, under which the guest can

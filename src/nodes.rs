@@ -3,10 +3,11 @@
 //! Owns the paths and the parsing of the nodes. Never decides what a value should be.
 
 use std::io;
+use std::iter;
 
 use crate::domain::{DomId, Identity, Name};
 use crate::size::Kib;
-use crate::xenstore::Batch;
+use crate::xenstore::{Batch, StoreError};
 
 /// The paths of one domain's nodes.
 #[derive(Clone, Debug)]
@@ -78,7 +79,15 @@ impl Nodes {
     /// [`NodesError`].
     pub fn read(&self, store: &impl Batch) -> Result<Stored, NodesError> {
         let paths = [&*self.name, &self.target, &self.static_max, &self.video];
-        let mut values = store.read_each(&paths)?.into_iter();
+        let values = match store.read_each(&paths) {
+            // A name that is not text is no reason to leave the domain as it is.
+            Err(error) if is_not_text(&error, &self.name) => {
+                let rest = store.read_each(paths.get(1..).unwrap_or_default())?;
+                iter::once(None).chain(rest).collect()
+            }
+            values => values?,
+        };
+        let mut values = values.into_iter();
         let mut next = || values.next().flatten();
         Ok(Stored {
             name: next().map(|name| Name(name.into())),
@@ -88,8 +97,8 @@ impl Nodes {
         })
     }
 
-    /// What has to be written for a domain that has `stored` to have `target` and `static_max`.
-    /// `/vm/<uuid>/memory` (MiB, rounded down) follows when `vm_memory` says so.
+    /// The nodes to write, each where there is a value for it. `/vm/<uuid>/memory` takes MiB, rounded
+    /// down, as libxl writes it.
     pub fn writes(
         &self,
         target: Option<Kib>,
@@ -106,6 +115,10 @@ impl Nodes {
         .flatten()
         .collect()
     }
+}
+
+fn is_not_text(error: &io::Error, node: &str) -> bool {
+    matches!(StoreError::of(error), Some(StoreError::NotText { path }) if path == node)
 }
 
 /// A node's value as KiB. libxl reads it with strtoull, which takes `-1` for 2^64 - 1; this does not.
@@ -135,7 +148,7 @@ mod tests {
 
     use super::*;
     use crate::domain::Uuid;
-    use crate::xenstore::{Answer, StoreError};
+    use crate::xenstore::Answer;
 
     /// A store with one value for each of a domain's memory nodes.
     struct Fixed(&'static str);
@@ -145,6 +158,9 @@ mod tests {
             Ok(Vec::new())
         }
         fn read(&self, path: &str) -> io::Result<Box<str>> {
+            if path.ends_with("/name") && self.0 == "/name=\u{fffd}" {
+                return Err(StoreError::NotText { path: path.to_owned() }.into());
+            }
             if path.ends_with(self.0.split('=').next().unwrap()) {
                 return Ok(self.0.split('=').nth(1).unwrap().into());
             }
@@ -171,6 +187,7 @@ mod tests {
         assert_eq!(read("/videoram=16384").unwrap().video, 16_384);
         assert!(read("/nothing=1").unwrap().is_empty());
         assert!(!read("/name=web").unwrap().is_empty());
+        assert_eq!(read("/name=\u{fffd}").unwrap().name, None);
     }
 
     #[test]

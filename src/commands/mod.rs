@@ -7,7 +7,7 @@ mod change;
 use std::env;
 use std::path::PathBuf;
 
-use xmem::error::{After, Exit, Failure};
+use xmem::error::{After, Exit, Failure, chain};
 use xmem::host::Host;
 use xmem::host::sim::SimHost;
 use xmem::host::xen::XenHost;
@@ -33,7 +33,15 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 report.failure(&Failure { domain: None, cause, after: After::Unchanged })
             }
         },
-        Ok(HostRef::Sim(dir)) => command(&SimHost::open(dir.as_deref())?, cli, &report),
+        Ok(HostRef::Sim(dir)) => match SimHost::open(dir.as_deref()) {
+            Ok(host) => command(&host, cli, &report),
+            Err(error) => report.usage(&Usage {
+                what: "host",
+                text: cli.global.host.clone(),
+                why: chain(&error),
+                hint: "sim:DIR keeps a simulated host in a folder of your choice".to_owned(),
+            }),
+        },
     }
 }
 

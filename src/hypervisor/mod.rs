@@ -123,14 +123,14 @@ pub trait Hypervisor {
     /// The populate-on-demand state of a PVH or HVM guest.
     ///
     /// # Errors
-    /// Refused.
+    /// Refused: ESRCH when the domain is gone, EINVAL for a PV domain (Xen 4.14 answers zeros there).
     fn pod(&self, domid: DomId) -> Result<Pod, HypervisorError>;
 
     /// Sets the PoD target (`XENMEM_set_pod_target`): grows the PoD cache, never shrinks it.
     ///
     /// # Errors
     /// ENOMEM when the host has no memory for it (what was added stays), ENOTEMPTY when a device is
-    /// passed through, EINVAL above the limit.
+    /// passed through, EINVAL above the limit and for a PV domain (Xen 4.14 does nothing there).
     fn set_pod_target(&self, domid: DomId, target: Kib) -> Result<(), HypervisorError>;
 
     /// What the host has.

@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// A client over `fd`, which must be non-blocking.
-    fn over(fd: OwnedFd, medium: Medium, deadlines: Deadlines) -> Self {
+    pub(super) fn over(fd: OwnedFd, medium: Medium, deadlines: Deadlines) -> Self {
         let connection = Rc::new(RefCell::new(Connection::new(fd, medium, deadlines)));
         Self(Session { connection, tx: 0 })
     }

@@ -191,11 +191,9 @@ impl Link {
         limit: Duration,
     ) -> Result<(), Failure> {
         let begun = Instant::now();
+        let mut over = false;
         loop {
             self.push(&mut unsent)?;
-            let left = limit.saturating_sub(begun.elapsed());
-            self.wait(!unsent.is_empty(), left)?;
-            self.pull()?;
             while let Some((id, request)) = awaited.front() {
                 let Some(reply) = self.settle(*id, request)? else { break };
                 awaited.pop_front();
@@ -205,9 +203,13 @@ impl Link {
                 let early = "it came before the request was sent";
                 return if unsent.is_empty() { Ok(()) } else { Err(Failure::garbled(early)) };
             }
-            if left.is_zero() {
+            if over {
                 return Err(Failure::Deadline);
             }
+            let left = limit.saturating_sub(begun.elapsed());
+            over = left.is_zero();
+            self.wait(!unsent.is_empty(), left)?;
+            self.pull()?;
         }
     }
 
@@ -329,4 +331,65 @@ impl From<Malformed> for Failure {
 /// `limit` in whole seconds, rounded up.
 pub(super) fn seconds(limit: Duration) -> u64 {
     limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn request_ids_wrap_past_zero() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut connection = Connection::new(ours.into(), Medium::Socket, Deadlines::USUAL);
+        connection.next_id = u32::MAX;
+        for id in [u32::MAX, 1] {
+            theirs.write_all(&[2, id, 0, 1].map(u32::to_ne_bytes).concat()).unwrap();
+            theirs.write_all(b"x").unwrap();
+        }
+        let requests = [Request::read("/a").unwrap(), Request::read("/b").unwrap()];
+        let replies = connection.exchange(0, &requests).unwrap();
+        assert_eq!(replies, [Ok(b"x".to_vec()), Ok(b"x".to_vec())]);
+        let mut sent = [0; 38];
+        theirs.read_exact(&mut sent).unwrap();
+        assert_eq!(sent[4..8], u32::MAX.to_ne_bytes());
+        assert_eq!(sent[23..27], 1_u32.to_ne_bytes());
+    }
+
+    #[test]
+    fn only_a_commit_has_the_long_deadline() {
+        let deadlines = Deadlines::USUAL;
+        assert_eq!(deadlines.of(&Request::commit()), Duration::from_secs(30));
+        // A node may be called T.
+        for request in [Request::abort(), Request::start(), Request::write("T", "").unwrap()] {
+            assert_eq!(deadlines.of(&request), Duration::from_secs(10), "{request}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_second_counts_as_one() {
+        assert_eq!(seconds(Duration::from_millis(150)), 1);
+        assert_eq!(seconds(Duration::from_secs(10)), 10);
+        assert_eq!(seconds(Duration::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_window_is_bounded_on_a_socket_and_one_on_the_device() {
+        let link = |medium| {
+            let (ours, _) = UnixStream::pair().unwrap();
+            Link { fd: ours.into(), medium, inbox: Vec::new(), events: VecDeque::new() }
+        };
+        let long = "v".repeat(4000);
+        for (request, count) in
+            [(Request::read("/a").unwrap(), 64), (Request::write("/a", &long).unwrap(), 16)]
+        {
+            let many = vec![request; 100];
+            assert_eq!(link(Medium::Socket).window(&many).unwrap().len(), count);
+            assert_eq!(link(Medium::Socket).window(&many[..3]).unwrap().len(), 3);
+            assert_eq!(link(Medium::Device).window(&many).unwrap().len(), 1);
+        }
+    }
 }

@@ -169,3 +169,194 @@ fn look(path: &Path) -> io::Result<Seen> {
         Seen::Other
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// What the look-up finds, and which paths it looked at, in order.
+    fn search(
+        variables: &[(&str, &str)],
+        host: &[(&str, io::Result<Seen>)],
+    ) -> (Result<(String, Medium), String>, Vec<String>) {
+        let looked = std::cell::RefCell::new(Vec::new());
+        let found = Place::search(
+            |name| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into()),
+            |path| {
+                let path = path.to_str().unwrap();
+                looked.borrow_mut().push(path.to_owned());
+                match host.iter().find(|(there, _)| *there == path) {
+                    Some((_, Ok(seen))) => Ok(*seen),
+                    Some((_, Err(error))) => Err(error.kind().into()),
+                    None => Err(io::ErrorKind::NotFound.into()),
+                }
+            },
+        );
+        let found = match found {
+            Ok(place) => Ok((place.path.to_str().unwrap().to_owned(), place.medium)),
+            Err(StoreError::Unreachable { path, source }) => {
+                Err(format!("{}: {}", path.display(), source.kind()))
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        (found, looked.into_inner())
+    }
+
+    fn found(path: &str, medium: Medium) -> (String, Medium) {
+        (path.to_owned(), medium)
+    }
+
+    #[test]
+    fn the_order_is_libxenstores() {
+        let all = || {
+            vec![
+                ("/mine", Ok(Seen::Socket)),
+                ("/run-dir/socket", Ok(Seen::Socket)),
+                (SOCKET, Ok(Seen::Socket)),
+                (DEVICE, Ok(Seen::Device)),
+                (OLD_DEVICE, Ok(Seen::Other)),
+            ]
+        };
+        let both = [("XENSTORED_PATH", "/mine"), ("XENSTORED_RUNDIR", "/run-dir")];
+        assert_eq!(search(&both, &all()).0, Ok(found("/mine", Medium::Socket)));
+        assert_eq!(search(&both[1..], &all()).0, Ok(found("/run-dir/socket", Medium::Socket)));
+        assert_eq!(search(&[], &all()).0, Ok(found(SOCKET, Medium::Socket)));
+        assert_eq!(search(&[], &all()[3..]).0, Ok(found(DEVICE, Medium::Device)));
+        assert_eq!(search(&[], &all()[4..]).0, Ok(found(OLD_DEVICE, Medium::Device)));
+        assert_eq!(search(&[], &[]).0, Err(format!("{SOCKET}: entity not found")));
+        // A folder that is named but has no socket: the device, not the default folder.
+        let (got, looked) = search(&[("XENSTORED_RUNDIR", "/none")], &all());
+        assert_eq!(got, Ok(found(DEVICE, Medium::Device)));
+        assert_eq!(looked, ["/none/socket", DEVICE]);
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let empty = [("XENSTORED_PATH", ""), ("XENSTORED_RUNDIR", "")];
+        assert_eq!(
+            search(&empty, &[(SOCKET, Ok(Seen::Socket))]).0,
+            Ok(found(SOCKET, Medium::Socket))
+        );
+    }
+
+    #[test]
+    fn a_path_that_is_named_is_the_only_one() {
+        let named = [("XENSTORED_PATH", "/mine")];
+        let others = [(SOCKET, Ok(Seen::Socket)), (DEVICE, Ok(Seen::Device))];
+        let (got, looked) = search(&named, &others);
+        assert_eq!(got, Err("/mine: entity not found".to_owned()));
+        assert_eq!(looked, ["/mine"]);
+        let device = [("/mine", Ok(Seen::Device))];
+        assert_eq!(search(&named, &device).0, Ok(found("/mine", Medium::Device)));
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_looked_at_is_not_passed_over() {
+        let host =
+            [(SOCKET, Err(io::ErrorKind::PermissionDenied.into())), (DEVICE, Ok(Seen::Device))];
+        let (got, looked) = search(&[], &host);
+        assert_eq!(got, Err(format!("{SOCKET}: permission denied")));
+        assert_eq!(looked, [SOCKET]);
+    }
+
+    #[test]
+    fn an_ordinary_file_is_never_written_to() {
+        let named = [("XENSTORED_PATH", "/mine")];
+        let got = search(&named, &[("/mine", Ok(Seen::Other))]).0;
+        assert_eq!(got, Err("/mine: invalid input parameter".to_owned()));
+        let got = search(&[], &[(SOCKET, Ok(Seen::Other)), (DEVICE, Ok(Seen::Device))]).0;
+        assert_eq!(got, Err(format!("{SOCKET}: invalid input parameter")));
+        let old = [("XENSTORED_PATH", OLD_DEVICE)];
+        let got = search(&old, &[(OLD_DEVICE, Ok(Seen::Other))]).0;
+        assert_eq!(got, Ok(found(OLD_DEVICE, Medium::Device)));
+    }
+
+    #[test]
+    fn paths_are_told_apart_on_a_real_file_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        assert_eq!(look(&socket).unwrap(), Seen::Socket);
+        assert_eq!(look(&link).unwrap(), Seen::Socket);
+        assert_eq!(look(folder.path()).unwrap(), Seen::Other);
+        assert_eq!(look(Path::new("/dev/null")).unwrap(), Seen::Device);
+        assert!(absent(&look(&folder.path().join("none")).unwrap_err()));
+    }
+
+    fn at(path: &Path, medium: Medium) -> Place {
+        Place { path: path.to_owned(), medium }
+    }
+
+    /// The kind of error that opening `place` ends in, and the path in it.
+    fn refusal(place: &Place, limit: Duration) -> io::ErrorKind {
+        match place.open(limit) {
+            Err(StoreError::Unreachable { path, source }) => {
+                assert_eq!(path, place.path);
+                source.kind()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_opened_is_closed_on_exec_and_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let opened = [
+            at(&socket, Medium::Socket).open(Duration::from_secs(10)).unwrap(),
+            at(Path::new("/dev/null"), Medium::Device).open(Duration::from_secs(10)).unwrap(),
+        ];
+        for fd in opened {
+            assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+            assert!(rustix::fs::fcntl_getfl(&fd).unwrap().contains(OFlags::NONBLOCK));
+        }
+    }
+
+    #[test]
+    fn a_dead_daemons_socket_is_told_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        drop(UnixListener::bind(&socket).unwrap());
+        let place = at(&socket, Medium::Socket);
+        assert_eq!(refusal(&place, Duration::from_secs(10)), io::ErrorKind::ConnectionRefused);
+        let long = at(Path::new(&"x".repeat(200)), Medium::Socket);
+        let _ = refusal(&long, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_stopped_daemons_full_backlog_meets_the_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let place = at(&socket, Medium::Socket);
+        let limit = Duration::from_millis(150);
+        // Linux lets one more than the backlog wait.
+        let _waiting = [place.open(limit).unwrap(), place.open(limit).unwrap()];
+        let begun = Instant::now();
+        assert_eq!(refusal(&place, limit), io::ErrorKind::TimedOut);
+        let took = begun.elapsed();
+        assert!(took >= limit.mul_f32(0.9) && took < limit.mul_f32(4.0), "{took:?}");
+        // It gets in as soon as there is room.
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                rustix::net::accept(&listener).unwrap()
+            });
+            drop(place.open(Duration::from_secs(20)).unwrap());
+        });
+    }
+}

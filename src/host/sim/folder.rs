@@ -169,3 +169,151 @@ fn own(runtime: Option<&OsStr>, temporary: &Path, euid: u32) -> PathBuf {
         None => temporary.join(format!("xmem-sim-{euid}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::thread;
+
+    use super::*;
+    use crate::size::Kib;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_new_folder_is_filled_and_an_old_one_kept() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("deep/er");
+        let folder = Folder::open(&dir).unwrap();
+        assert_eq!(names(&dir), [STATE, WORLD, LOCK]);
+        folder.with(|world| world.memory = Kib(4)).unwrap();
+        let memory = Folder::open(&dir).unwrap().with(|world| world.memory).unwrap();
+        assert_eq!(memory, Kib(4));
+    }
+
+    #[test]
+    fn a_look_does_not_touch_the_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        let inode = || fs::metadata(folder.world()).unwrap().ino();
+        let before = inode();
+        folder.with(|world| world.memory).unwrap();
+        assert_eq!(inode(), before);
+        folder.with(|world| world.memory = Kib(4)).unwrap();
+        assert_ne!(inode(), before);
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_refused_and_not_littered() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("letter.txt"), "dear").unwrap();
+        let error = Folder::open(temp.path()).unwrap_err();
+        assert!(matches!(error, SimError::NotAWorld { .. }), "{error}");
+        assert_eq!(names(temp.path()), ["letter.txt"]);
+    }
+
+    #[test]
+    fn a_broken_world_is_refused_and_not_touched() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join(WORLD), "{").unwrap();
+        let error = Folder::open(temp.path()).unwrap_err();
+        assert!(matches!(error, SimError::Broken { .. }), "{error}");
+        assert_eq!(names(temp.path()), [WORLD]);
+        assert_eq!(fs::read(temp.path().join(WORLD)).unwrap(), b"{");
+    }
+
+    #[test]
+    fn a_world_of_somebodys_own_is_enough_of_a_sim() {
+        let temp = tempfile::tempdir().unwrap();
+        let own = r#"{"version":1,"memory_kib":4,"domains":{},"xenstore":{}}"#;
+        fs::write(temp.path().join(WORLD), own).unwrap();
+        fs::write(temp.path().join("README"), "").unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        assert_eq!(folder.with(|world| world.memory).unwrap(), Kib(4));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_over_means_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        // Killed while it made the first world...
+        fs::create_dir(temp.path().join(STATE)).unwrap();
+        fs::write(temp.path().join(LOCK), "").unwrap();
+        fs::write(temp.path().join(NEXT), "{ \"vers").unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        assert_eq!(folder.with(|world| world.clone()).unwrap(), start::world());
+        // ... and a later one, longer than the next.
+        fs::write(temp.path().join(NEXT), vec![b'x'; 1 << 20]).unwrap();
+        folder.with(|world| world.memory = Kib(8)).unwrap();
+        assert_eq!(Folder::open(temp.path()).unwrap().with(|world| world.memory).unwrap(), Kib(8));
+    }
+
+    #[test]
+    fn many_make_one_world() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("new");
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let folder = Folder::open(&dir).unwrap();
+                    for _ in 0..20 {
+                        folder.with(|world| world.memory = Kib(world.memory.0 + 4)).unwrap();
+                    }
+                });
+            }
+        });
+        let memory = Folder::open(&dir).unwrap().with(|world| world.memory).unwrap();
+        assert_eq!(memory, Kib(start::world().memory.0 + 8 * 20 * 4), "a change was lost");
+    }
+
+    #[test]
+    fn something_in_the_way_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let error = Folder::open(&path).unwrap_err();
+            assert!(matches!(error, SimError::NotAFolder { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn ones_own_folder_is_private_and_no_trap() {
+        let temp = tempfile::tempdir().unwrap();
+        let euid = rustix::process::geteuid().as_raw();
+        let own = temp.path().join("own");
+        Folder::open_private(&own, euid).unwrap();
+        assert_eq!(fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o700);
+        Folder::open_private(&own, euid).unwrap();
+
+        let error = Folder::open_private(&own, euid + 1).unwrap_err();
+        assert!(matches!(error, SimError::NotYours { owner, .. } if owner == euid), "{error}");
+
+        let link = temp.path().join("link");
+        symlink(&own, &link).unwrap();
+        let error = Folder::open_private(&link, euid).unwrap_err();
+        assert!(matches!(error, SimError::Link { .. }), "{error}");
+
+        let file = temp.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Folder::open_private(&file, euid).unwrap_err();
+        assert!(matches!(error, SimError::NotAFolder { .. }), "{error}");
+    }
+
+    #[test]
+    fn where_ones_own_folder_is() {
+        let temp = tempfile::tempdir().unwrap();
+        let runtime = temp.path().as_os_str();
+        let shared = Path::new("/tmp");
+        assert_eq!(own(Some(runtime), shared, 17), temp.path().join("xmem-sim"));
+        let missing = temp.path().join("missing");
+        for useless in [None, Some(missing.as_os_str()), Some(OsStr::new("relative"))] {
+            assert_eq!(own(useless, shared, 17), Path::new("/tmp/xmem-sim-17"));
+        }
+    }
+}

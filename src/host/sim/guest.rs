@@ -112,3 +112,208 @@ fn step(current: Kib, reach: Kib, rate: Kib, elapsed_ms: u64) -> (Kib, u64) {
 const fn whole_pages(kib: Kib) -> Kib {
     Kib::from_pages(kib.pages())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::start;
+    use super::super::world::Number;
+    use super::*;
+
+    const TARGET: &str = "/local/domain/7/memory/target";
+
+    fn web(world: &mut World) -> &mut SimDomain {
+        world.domains.get_mut(&Number(DomId::new(7).unwrap())).unwrap()
+    }
+
+    fn look(world: &mut World, guests: Guests, now_ms: u64) -> Kib {
+        advance(world, guests, now_ms);
+        note(world, guests, now_ms);
+        web(world).current_kib
+    }
+
+    /// A world in which `web` has been told at 1000 ms to go from 1024 to `mib`, with room for it.
+    fn told(mib: u64) -> World {
+        let mut world = start::world();
+        web(&mut world).limit_kib = Kib::from_mib(4096);
+        world.xenstore.write(TARGET, &Kib::from_mib(mib).0.to_string());
+        assert_eq!(look(&mut world, Guests::Follow, 1000), Kib::from_mib(1024));
+        world
+    }
+
+    #[test]
+    fn a_balloon_moves_evenly_and_stops_at_its_target() {
+        for (mib, after_1_s, after_2_s) in [(512, 768, 512), (1536, 1280, 1536)] {
+            let mut world = told(mib);
+            assert_eq!(look(&mut world, Guests::Follow, 2000), Kib::from_mib(after_1_s));
+            assert_eq!(look(&mut world, Guests::Follow, 3000), Kib::from_mib(after_2_s));
+            assert_eq!(web(&mut world).moving_since_ms, None);
+            assert_eq!(look(&mut world, Guests::Follow, 99_000), Kib::from_mib(after_2_s));
+        }
+    }
+
+    #[test]
+    fn a_world_at_rest_is_not_changed_by_looks() {
+        let mut world = start::world();
+        look(&mut world, Guests::Follow, 1_000_000);
+        assert_eq!(world, start::world());
+    }
+
+    #[test]
+    fn frequent_looks_slow_no_balloon_down() {
+        let mut world = told(512);
+        web(&mut world).rate_kib_per_second = Kib(40);
+        // Another one moves fast, so that the world changes at every look.
+        world.xenstore.write("/local/domain/8/memory/target", "4");
+        for now_ms in 1000..=11_000 {
+            look(&mut world, Guests::Follow, now_ms);
+        }
+        assert_eq!(web(&mut world).current_kib, Kib(1_048_576 - 400));
+    }
+
+    #[test]
+    fn video_memory_is_on_top_of_the_target() {
+        let of = |target: &str, videoram: Option<&str>| {
+            let mut world = start::world();
+            world.xenstore.write(TARGET, target);
+            match videoram {
+                Some(value) => world.xenstore.write("/local/domain/7/memory/videoram", value),
+                None => world.xenstore.rm("/local/domain/7/memory/videoram").unwrap(),
+            }
+            goal(&world.xenstore, DomId::new(7).unwrap())
+        };
+        assert_eq!(of("524288", Some("16384")), Some(Kib(540_672)));
+        assert_eq!(of("524288", None), Some(Kib(524_288)));
+        assert_eq!(of("524289", Some("-1")), Some(Kib(524_288)));
+        assert_eq!(of("524291", Some("what")), Some(Kib(524_288)));
+        assert_eq!(of("what", Some("0")), None);
+        assert_eq!(of("0", Some("-1")), None);
+    }
+
+    #[test]
+    fn some_do_not_move() {
+        let still: [fn(&mut SimDomain); 4] = [
+            |domain| domain.paused = true,
+            |domain| domain.dying = true,
+            |domain| domain.balloon = false,
+            |domain| domain.rate_kib_per_second = Kib(0),
+        ];
+        for stop in still {
+            let mut world = told(512);
+            stop(web(&mut world));
+            look(&mut world, Guests::Follow, 3000);
+            assert_eq!(look(&mut world, Guests::Follow, 9000), Kib::from_mib(1024));
+        }
+        assert_eq!(look(&mut told(512), Guests::Ignore, 9000), Kib::from_mib(1024));
+        assert_eq!(look(&mut told(2048), Guests::OnlyShrink, 9000), Kib::from_mib(1024));
+        assert_eq!(look(&mut told(512), Guests::OnlyShrink, 9000), Kib::from_mib(512));
+    }
+
+    #[test]
+    fn the_time_of_a_pause_or_of_a_tight_limit_does_not_count() {
+        let mut world = told(1536);
+        web(&mut world).limit_kib = Kib::from_mib(1024);
+        look(&mut world, Guests::Follow, 1000);
+        assert_eq!(look(&mut world, Guests::Follow, 50_000), Kib::from_mib(1024));
+        web(&mut world).limit_kib = Kib::from_mib(4096);
+        look(&mut world, Guests::Follow, 50_000);
+        assert_eq!(look(&mut world, Guests::Follow, 50_500), Kib::from_mib(1152));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nothing() {
+        let mut world = told(512);
+        look(&mut world, Guests::Follow, 400);
+        assert_eq!(look(&mut world, Guests::Follow, 1400), Kib::from_mib(768));
+    }
+
+    #[test]
+    fn what_one_gives_up_another_takes() {
+        let mut world = told(2048);
+        world.memory = Kib::from_mib(7 * 1024); // nothing is free
+        look(&mut world, Guests::Follow, 1000);
+        assert_eq!(look(&mut world, Guests::Follow, 2000), Kib::from_mib(1024));
+        world.xenstore.write("/local/domain/8/memory/target", &Kib::from_mib(1536).0.to_string());
+        look(&mut world, Guests::Follow, 2000);
+        look(&mut world, Guests::Follow, 3000);
+        look(&mut world, Guests::Follow, 9000);
+        assert_eq!((world.free(), web(&mut world).current_kib), (Kib(0), Kib::from_mib(1536)));
+    }
+
+    /// Looks at a world of which anything may be odd: what is wanted of `web` and `db`, how much they
+    /// may hold, how much the host has, and when somebody looks.
+    fn odd() -> impl Strategy<Value = (World, Vec<u64>)> {
+        let mib = || 0_u64..5000;
+        let guest = (mib(), mib(), mib(), 0_u64..1 << 20);
+        (guest.clone(), guest, mib(), prop::collection::vec(0_u64..3000, 1..20)).prop_map(
+            |(web, db, spare, mut looks)| {
+                let mut world = start::world();
+                for (domid, (target, limit, current, rate)) in [(7, web), (8, db)] {
+                    let domain =
+                        world.domains.get_mut(&Number(DomId::new(domid).unwrap())).unwrap();
+                    domain.limit_kib = Kib::from_mib(limit);
+                    domain.current_kib = Kib::from_mib(current);
+                    domain.rate_kib_per_second = Kib(rate);
+                    let path = format!("/local/domain/{domid}/memory/target");
+                    world.xenstore.write(&path, &Kib::from_mib(target).0.to_string());
+                }
+                let held = world.domains.values().map(|domain| domain.current_kib.0).sum::<u64>();
+                world.memory = Kib(Kib::from_mib(spare).0.saturating_add(held));
+                looks.sort_unstable();
+                (world, looks)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn never_past_the_target_the_limit_or_the_host((mut world, looks) in odd()) {
+            for now_ms in looks {
+                let before = world.clone();
+                look(&mut world, Guests::Follow, now_ms);
+                let held = world.domains.values().map(|domain| domain.current_kib.0).sum::<u64>();
+                prop_assert!(held <= world.memory.0);
+                for (number, after) in &world.domains {
+                    let was = before.domains[number].current_kib;
+                    let goal = goal(&world.xenstore, number.0).unwrap();
+                    let is = after.current_kib;
+                    prop_assert!((was <= is && is <= goal) || (goal <= is && is <= was));
+                    prop_assert!(is <= was || is <= after.limit_kib);
+                    prop_assert_eq!(is.0 % PAGE.0, 0);
+                }
+            }
+        }
+
+        #[test]
+        fn the_same_looks_show_the_same((world, looks) in odd()) {
+            let run = || {
+                let mut world = world.clone();
+                looks.iter().map(|now_ms| look(&mut world, Guests::Follow, *now_ms)).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(run(), run());
+        }
+
+        #[test]
+        fn a_step_is_monotone_and_uses_no_more_than_its_time(
+            current: u32, reach: u32, rate in 0_u64..1 << 40, early in 0_u64..1 << 40, late in 0_u64..1 << 40,
+        ) {
+            let (current, reach) = (Kib::from_pages(current.into()), Kib::from_pages(reach.into()));
+            let (first, first_used) = step(current, reach, Kib(rate), early.min(late));
+            let (second, second_used) = step(current, reach, Kib(rate), early.max(late));
+            let way = |kib: Kib| current.0.abs_diff(kib.0);
+            prop_assert!(way(first) <= way(second) && way(second) <= way(reach));
+            prop_assert!(first_used <= early.min(late) && second_used <= early.max(late));
+            // Two steps come as far as one, but for what a millisecond brings.
+            let rest = early.max(late).saturating_sub(first_used);
+            let (third, _) = step(first, reach, Kib(rate), rest);
+            prop_assert!(way(third) <= way(second));
+            prop_assert!(way(second).abs_diff(way(third)) <= (rate / 1000).saturating_add(5));
+        }
+
+        #[test]
+        fn never_panics(current: u64, reach: u64, rate: u64, elapsed: u64) {
+            step(Kib(current), Kib(reach), Kib(rate), elapsed);
+        }
+    }
+}

@@ -86,6 +86,8 @@ mod hypervisor;
 mod sim;
 mod start;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod world;
 

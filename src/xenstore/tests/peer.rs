@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::xenstore::Client;
+use crate::xenstore::lookup::Medium;
 
 pub(super) const DIRECTORY: u32 = 1;
 pub(super) const READ: u32 = 2;
@@ -47,23 +48,18 @@ impl Message {
 impl Peer {
     /// The next request, or nothing if the client has gone.
     pub(super) fn next(&mut self) -> Option<Message> {
-        let mut head = [0; 16];
-        let mut have = 0;
-        while have < head.len() {
-            match self.0.read(&mut head[have..]) {
-                Ok(0) => {
-                    assert_eq!(have, 0, "the client left in the middle of a header");
-                    return None;
-                }
-                Ok(count) => have += count,
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("no request: {error}"),
-            }
+        let mut head = Vec::new();
+        match (&self.0).take(16).read_to_end(&mut head) {
+            Ok(0) => return None,
+            Ok(count) => assert_eq!(count, 16, "the client left in the middle of a header"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            Err(error) => panic!("no request: {error}"),
         }
-        let word = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().unwrap());
-        let mut payload = vec![0; usize::try_from(word(12)).unwrap()];
+        let words: Vec<u32> =
+            head.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+        let mut payload = vec![0; usize::try_from(words[3]).unwrap()];
         self.0.read_exact(&mut payload).unwrap();
-        Some(Message { kind: word(0), id: word(4), tx: word(8), payload })
+        Some(Message { kind: words[0], id: words[1], tx: words[2], payload })
     }
 
     /// Expects a request and says which id it has.
@@ -94,6 +90,14 @@ impl Peer {
         drop(self.0.write_all(bytes));
     }
 
+    /// Expects that nothing comes for a while.
+    pub(super) fn expect_silence(&mut self) {
+        thread::sleep(Duration::from_millis(20));
+        self.0.set_nonblocking(true).unwrap();
+        assert_eq!(self.0.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        self.0.set_nonblocking(false).unwrap();
+    }
+
     /// Expects that nothing more comes before the client goes.
     pub(super) fn expect_end(&mut self) {
         assert_eq!(self.next(), None);
@@ -106,12 +110,27 @@ pub(super) fn play<R>(
     script: impl FnOnce(&mut Peer) + Send,
     body: impl FnOnce(Client) -> R,
 ) -> R {
+    stage(script, |socket| body(Client::from_socket(socket, deadline).unwrap()))
+}
+
+/// Runs `body` with a client that takes its end of the line for the xenbus device.
+pub(super) fn play_device<R>(
+    script: impl FnOnce(&mut Peer) + Send,
+    body: impl FnOnce(Client) -> R,
+) -> R {
+    stage(script, |socket| {
+        socket.set_nonblocking(true).unwrap();
+        body(Client::over(socket.into(), Medium::Device, AMPLE.into()))
+    })
+}
+
+fn stage<R>(script: impl FnOnce(&mut Peer) + Send, body: impl FnOnce(UnixStream) -> R) -> R {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(AMPLE)).unwrap();
     theirs.set_write_timeout(Some(AMPLE)).unwrap();
     thread::scope(|scope| {
         let peer = scope.spawn(move || script(&mut Peer(theirs)));
-        let result = body(Client::from_socket(ours, deadline).unwrap());
+        let result = body(ours);
         if let Err(panic) = peer.join() {
             std::panic::resume_unwind(panic);
         }

@@ -98,15 +98,18 @@ impl fmt::Display for Name {
 #[derive(Clone, Copy, Debug)]
 pub struct Harmless<'a>(pub &'a str);
 
+impl Harmless<'_> {
+    /// Whether `c` has to be escaped.
+    pub fn is_harmful(c: char) -> bool {
+        c.is_control() || is_format(c)
+    }
+}
+
 impl fmt::Display for Harmless<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
         self.0.chars().try_for_each(|c| {
-            if c.is_control() || is_format(c) {
-                write!(f, "{}", c.escape_default())
-            } else {
-                f.write_char(c)
-            }
+            if Self::is_harmful(c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
         })
     }
 }

@@ -1,8 +1,11 @@
 //! Results for programs: schema 1. Sizes are KiB, with the unit in the key. Keys are only ever added.
 
+use std::io;
+
 use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 use xmem::change::{End, Outcome};
-use xmem::domain::Domain;
+use xmem::domain::{Domain, Harmless};
 use xmem::error::{After, Exit, Failure};
 use xmem::intent::Numbers;
 use xmem::overview::{Overview, Remark};
@@ -148,9 +151,37 @@ fn head(report: &Report, domain: Option<&Domain>, changed: bool) -> Head {
     }
 }
 
+/// One line of JSON.
+fn line(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut line = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut line, Escaping))?;
+    String::from_utf8(line).map_err(serde::ser::Error::custom)
+}
+
+/// Escapes all that could steer a terminal, and not only what JSON wants escaped: a domain's name may
+/// have U+009B in it, which some terminals take for the beginning of a command.
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        fragment.chars().try_for_each(|c| {
+            if Harmless::is_harmful(c) {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))
+            } else {
+                write!(out, "{c}")
+            }
+        })
+    }
+}
+
 /// A change that was made, planned, or not needed. `changed` of a dry run is what it would be.
 pub(super) fn outcome(report: &Report, outcome: &Outcome) -> serde_json::Result<String> {
-    serde_json::to_string(&Done {
+    line(&Done {
         head: head(report, Some(&outcome.domain), outcome.end != End::Already),
         dry_run: outcome.end == End::DryRun,
         old: outcome.plan.old,
@@ -167,7 +198,7 @@ pub(super) fn failure(report: &Report, failure: &Failure) -> serde_json::Result<
         After::PutBack { .. } => "put-back",
         After::OutOfStep { .. } => "out-of-step",
     };
-    serde_json::to_string(&Failed {
+    line(&Failed {
         head: head(report, failure.domain.as_ref(), false),
         error: Why {
             kind: failure.kind(),
@@ -181,7 +212,7 @@ pub(super) fn failure(report: &Report, failure: &Failure) -> serde_json::Result<
 
 /// Words that make no sense.
 pub(super) fn usage(report: &Report, usage: &Usage) -> serde_json::Result<String> {
-    serde_json::to_string(&Failed {
+    line(&Failed {
         head: head(report, None, false),
         error: Why {
             kind: "usage",

@@ -1,0 +1,186 @@
+//! Every spelling of DOMAIN.
+
+use snapbox::str;
+
+use crate::sandbox::{Sim, WEB};
+
+#[test]
+fn each_spelling_finds_the_same_domain() {
+    let sim = Sim::new();
+    for domain in
+        ["7", "007", "id:7", "web", "name:web", WEB, &format!("uuid:{WEB}"), &WEB.to_uppercase()]
+    {
+        sim.xmem("set").arg(domain).arg("1G").run().says(str![[r#"
+web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+
+"#]]);
+    }
+}
+
+#[test]
+fn a_name_may_look_like_anything() {
+    let sim = Sim::new();
+    for name in ["12", "id:8", "-n", WEB, "a b", "ünï→", "\u{1b}[31mred\u{202e}\u{9b}\u{e0041}\n"]
+    {
+        sim.edit(|world| world["xenstore"]["/local/domain/7/name"] = name.into());
+        let ran = sim.xmem("set").arg(format!("name:{name}")).arg("1G").run();
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(" (7): already at"), "{ran:?}");
+    }
+    // Escaped wherever it is shown; the sandbox looks for what is not.
+    sim.xmem("set 7 1G").run().says(str![[r#"
+\u{1b}[31mred\u{202e}\u{9b}\u{e0041}\n (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+
+"#]]);
+    let ran = sim.xmem("set 7 3G -v").run();
+    assert!(
+        ran.stderr.contains(r"\u{1b}[31mred\u{202e}\u{9b}\u{e0041}\n (7): a target of"),
+        "{ran:?}"
+    );
+    let ran = sim.xmem("set 7 512M --json -v --log-format json").run();
+    assert_eq!(ran.json()["name"], "\u{1b}[31mred\u{202e}\u{9b}\u{e0041}\n");
+}
+
+#[test]
+fn a_domain_without_a_name_is_called_by_its_number() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        assert!(
+            world["xenstore"].as_object_mut().unwrap().remove("/local/domain/7/name").is_some()
+        );
+    });
+    sim.xmem("set 7 512M").run().says(str![[r#"
+domain 7: target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]]);
+    sim.xmem("set 7 3G").run().fails(4, str![[r#"
+xmem: domain 7: a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed
+hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
+
+"#]]);
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let sim = Sim::new();
+    sim.xmem("set wbe 1G").run().fails(
+        3,
+        str![[r#"
+xmem: there is no `wbe` on this host; nothing is changed
+hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+
+"#]],
+    );
+    sim.xmem("set WEB 1G").run().fails(
+        3,
+        str![[r#"
+xmem: there is no `WEB` on this host; nothing is changed
+hint: did you mean `web`?
+
+"#]],
+    );
+    sim.xmem("set 5 1G").run().fails(
+        3,
+        str![[r#"
+xmem: there is no domain 5 on this host; nothing is changed
+hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+
+"#]],
+    );
+    sim.xmem("set 00000000-0000-4000-8000-000000000001 1G").run().fails(
+        3,
+        str![[r#"
+xmem: there is no UUID 00000000-0000-4000-8000-000000000001 on this host; nothing is changed
+hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+
+"#]],
+    );
+    sim.xmem("set").arg("\u{1b}[2J").arg("1G").run().fails(
+        3,
+        str![[r#"
+xmem: there is no `\u{1b}[2J` on this host; nothing is changed
+hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+
+"#]],
+    );
+}
+
+/// Nodes without a domain in the hypervisor are what a careless writer left.
+#[test]
+fn a_ghost_is_not_there() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        assert!(world["domains"].as_object_mut().unwrap().remove("7").is_some());
+    });
+    for domain in ["7", "web", WEB] {
+        assert_eq!(sim.xmem("set").arg(domain).arg("1G").run().status.code(), Some(3), "{domain}");
+    }
+}
+
+#[test]
+fn a_name_of_two_is_refused_with_both() {
+    let sim = Sim::new();
+    sim.edit(|world| world["xenstore"]["/local/domain/8/name"] = "web".into());
+    sim.xmem("set web 1G").run().fails(
+        3,
+        str![[r#"
+xmem: `web` is the name of several domains: 7, 8; nothing is changed
+hint: name it by its domid: id:7
+
+"#]],
+    );
+    assert_eq!(sim.xmem("set id:7 1G").run().status.code(), Some(0));
+}
+
+/// A dying domain is gone, and so is one whose nodes `xl destroy` has removed already.
+#[test]
+fn what_is_on_its_way_out_is_gone() {
+    let dying = Sim::new();
+    dying.edit(|world| world["domains"]["7"]["dying"] = true.into());
+    let emptied = Sim::new();
+    emptied.edit(|world| {
+        let nodes = world["xenstore"].as_object_mut().unwrap();
+        nodes.retain(|path, _| !path.starts_with("/local/domain/7/"));
+    });
+    dying.xmem("set 7 512M").run().fails(
+        3,
+        str![[r#"
+xmem: web (7): the domain went away; nothing is changed
+
+"#]],
+    );
+    emptied.xmem("set 7 512M").run().fails(
+        3,
+        str![[r#"
+xmem: domain 7: the domain went away; nothing is changed
+
+"#]],
+    );
+}
+
+#[test]
+fn what_can_be_no_domain_is_wrong_usage() {
+    let sim = Sim::new();
+    for domain in ["", " ", "\n"] {
+        let ran = sim.xmem("set").arg(domain).arg("1G").run();
+        assert_eq!(ran.status.code(), Some(2), "{domain:?}");
+        assert!(ran.stderr.contains("is a variable unset in your script?"), "{ran:?}");
+    }
+    for (domain, why) in [
+        ("32752", "domids go from 0 to 32751"),
+        ("65543", "domids go from 0 to 32751"),
+        ("4294967303", "domids go from 0 to 32751"),
+        ("99999999999999999999999999", "domids go from 0 to 32751"),
+        ("id:", "the domain is empty"),
+        ("id:web", "`id:` wants a number"),
+        ("id:-1", "`id:` wants a number"),
+        ("uuid:7", "`uuid:` wants 8-4-4-4-12 hexadecimal digits"),
+    ] {
+        let ran = sim.xmem("set").arg(domain).arg("1G").run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert!(
+            ran.stderr.starts_with(&format!("xmem: domain `{domain}`: {why}\nhint: ")),
+            "{ran:?}"
+        );
+    }
+}

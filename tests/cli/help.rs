@@ -1,0 +1,40 @@
+//! The help, so that a change of it shows in review. `SNAPSHOTS=overwrite cargo test` accepts one.
+
+use snapbox::{assert_data_eq, file};
+
+use crate::sandbox::xmem;
+
+#[test]
+fn help() {
+    for (words, snapshot) in [
+        ("--help", file!["snapshots/help.txt"]),
+        ("-h", file!["snapshots/help-short.txt"]),
+        ("set --help", file!["snapshots/help-set.txt"]),
+        ("max --help", file!["snapshots/help-max.txt"]),
+    ] {
+        let ran = xmem(words).run();
+        assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{words}");
+        assert_data_eq!(ran.stdout, snapshot.raw());
+    }
+}
+
+#[test]
+fn every_way_to_the_help_is_the_same() {
+    for (one, other) in [
+        ("help", "--help"),
+        ("help set", "set --help"),
+        ("mem-set --help", "set --help"),
+        ("mem-max --help", "max --help"),
+    ] {
+        assert_eq!(xmem(one).run().stdout, xmem(other).run().stdout, "{one}");
+    }
+}
+
+#[test]
+fn version() {
+    let expected = format!("xmem {}\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["--version", "-V"] {
+        let ran = xmem(flag).run();
+        assert_eq!((ran.status.code(), ran.stdout), (Some(0), expected.clone()));
+    }
+}

@@ -1,0 +1,139 @@
+//! `--json`: one object on stdout whatever happens; its keys are promises.
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Sim, WEB, xmem};
+
+#[test]
+fn a_change() {
+    let sim = Sim::new();
+    let ran = sim.xmem("set web 536870913b --json").run();
+    assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""));
+    assert_eq!(
+        ran.json(),
+        json!({
+            "schema": 1, "command": "set", "simulated": true,
+            "domid": 7, "name": "web", "uuid": WEB,
+            "changed": true, "dry_run": false,
+            "old": { "target_kib": 1_048_576, "static_max_kib": 2_097_152, "limit_kib": 1_049_600 },
+            "new": { "target_kib": 524_288, "static_max_kib": 2_097_152, "limit_kib": 525_312 },
+            "current_kib": 1_048_576,
+            "notes": ["the size was rounded down by 1 bytes to whole 4 KiB pages"],
+        })
+    );
+}
+
+#[test]
+fn already_so() {
+    let sim = Sim::new();
+    let told = sim.xmem("--json mem-set web 1G").run().json();
+    // The alias is not another command.
+    assert_eq!(
+        (&told["command"], &told["changed"], &told["dry_run"]),
+        (&json!("set"), &json!(false), &json!(false))
+    );
+    assert_eq!(told["old"], told["new"]);
+    assert_eq!(told["notes"], json!([]));
+}
+
+#[test]
+fn a_dry_run() {
+    let sim = Sim::new();
+    let told = sim.xmem("max web 4G --json -n").run().json();
+    assert_eq!(
+        (&told["command"], &told["changed"], &told["dry_run"]),
+        (&json!("max"), &json!(true), &json!(true))
+    );
+    assert_eq!(told["new"]["static_max_kib"], 4_194_304);
+}
+
+/// What is not there is null, not zero.
+#[test]
+fn missing_nodes_are_null() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        let nodes = world["xenstore"].as_object_mut().unwrap();
+        assert!(nodes.remove("/local/domain/0/memory/target").is_some());
+        assert!(nodes.remove("/local/domain/0/name").is_some());
+    });
+    let told = sim.xmem("set 0 1G --json").run().json();
+    assert_eq!((&told["old"]["target_kib"], &told["name"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn every_number_has_its_unit_in_its_key() {
+    fn check(value: &Value) {
+        for (key, value) in value.as_object().unwrap() {
+            match value {
+                Value::Number(_) if ["schema", "domid", "exit_code"].contains(&&**key) => {}
+                Value::Number(_) => assert!(key.ends_with("_kib"), "{key}"),
+                Value::Object(_) => check(value),
+                _ => {}
+            }
+        }
+    }
+    let sim = Sim::new();
+    check(&sim.xmem("set web 512M --json").run().json());
+    check(&sim.xmem("set web 3G --json").run().json());
+}
+
+/// Errors of every kind: the object says what stderr says, and the exit code.
+#[test]
+fn every_failure() {
+    for (words, fault, code, kind, state) in [
+        ("set web 1.5G", "", 2, "usage", "unchanged"),
+        ("set id:web 1G", "", 2, "usage", "unchanged"),
+        ("set web 1G --lock-timeout soon", "", 2, "usage", "unchanged"),
+        ("set nobody 1G", "", 3, "no-such-domain", "unchanged"),
+        ("set web 512M", "gone", 3, "domain-gone", "unchanged"),
+        ("set web 3G", "", 4, "refused", "unchanged"),
+        ("max web 1M", "", 4, "refused", "unchanged"),
+        ("set web 512M --lock-timeout 0", "lock-busy", 5, "lock-busy", "unchanged"),
+        ("set web 512M", "conflict", 6, "conflicts", "unchanged"),
+        ("set web 512M", "no-xen", 7, "hypervisor", "unchanged"),
+        ("set web 512M", "no-permission", 7, "hypervisor", "unchanged"),
+        ("set web 512M", "not-control", 7, "hypervisor", "unchanged"),
+        ("set web 512M", "store-down", 7, "xenstore", "unchanged"),
+        ("set web 512M", "store-full", 1, "xenstore", "unchanged"),
+        ("set web 512M", "pod-refused", 1, "hypervisor", "put-back"),
+        ("set web 512M", "commit-lost-undone", 1, "xenstore", "put-back"),
+        ("set web 512M", "commit-unknown", 9, "xenstore", "out-of-step"),
+    ] {
+        let sim = Sim::new();
+        let call = sim.xmem(words).arg("--json").fault(fault);
+        let ran = call.leaves(usize::from(code == 9)).run();
+        assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+        let told = ran.json();
+        let error = &told["error"];
+        assert_eq!((&told["schema"], &told["changed"]), (&json!(1), &json!(false)), "{ran:?}");
+        assert_eq!((&error["exit_code"], &error["kind"]), (&json!(code), &json!(kind)), "{ran:?}");
+        assert_eq!(error["state"], state, "{ran:?}");
+        let mut lines = ran.stderr.lines();
+        let first = lines.next().unwrap().strip_prefix("xmem: ").unwrap();
+        assert!(first.starts_with(error["message"].as_str().unwrap()), "{ran:?}");
+        let hint = lines.next().map(|line| line.strip_prefix("hint: ").unwrap());
+        assert_eq!(error["hint"].as_str(), hint, "{ran:?}");
+        assert_eq!(lines.next(), None, "{ran:?}");
+    }
+}
+
+/// Before there is any host to ask.
+#[test]
+fn without_a_host() {
+    let told = xmem("set web 1G --json --host kvm").run().json();
+    assert_eq!((&told["simulated"], &told["domid"]), (&json!(false), &Value::Null));
+    assert_eq!(told["error"]["kind"], "usage");
+    let ran = xmem("set web 1G --json").env("XMEM_LOG", "a=b=c").run();
+    assert_eq!((ran.status.code(), &ran.json()["error"]["kind"]), (Some(2), &json!("usage")));
+}
+
+/// Each of them has the domain, if it was found.
+#[test]
+fn a_failure_names_its_domain() {
+    let sim = Sim::new();
+    let told = sim.xmem("set 7 3G --json").run().json();
+    assert_eq!(
+        (&told["domid"], &told["name"], &told["uuid"]),
+        (&json!(7), &json!("web"), &json!(WEB))
+    );
+}

@@ -1,0 +1,68 @@
+//! `-q`, `-v`, `XMEM_LOG` and `--log-format`: what is said beside the result.
+
+use serde_json::Value;
+use snapbox::str;
+
+use crate::sandbox::Sim;
+
+#[test]
+fn quiet_says_nothing_but_errors() {
+    let sim = Sim::new();
+    sim.xmem("-q set web 536870913b").run().says("");
+    assert_eq!(sim.numbers(7).0, 524_288);
+    sim.xmem("set -q web 3G").run().fails(4, str![[r#"
+xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed
+hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
+
+"#]]);
+}
+
+#[test]
+fn verbose_tells_each_step_with_old_and_new() {
+    let sim = Sim::new();
+    sim.xmem("-v set web 512M").run().is(
+        0,
+        str![[r#"
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]],
+        str![[r#"
+DEBUG locked domain=web (7)
+DEBUG planned domain=web (7) attempt=1 old=target 1024 MiB, static-max 2048 MiB, limit 1025 MiB new=target 512 MiB, static-max 2048 MiB, limit 513 MiB
+DEBUG written in the transaction domain=web (7) writes=[("/local/domain/7/memory/target", "524288"), ("/vm/00000000-0000-4000-8000-000000000007/memory", "512")]
+DEBUG limit set domain=web (7) from=1025 MiB to=513 MiB
+DEBUG populate-on-demand target set domain=web (7) to=513 MiB
+
+"#]],
+    );
+}
+
+#[test]
+fn in_json_every_line_is_an_object() {
+    let sim = Sim::new();
+    let ran = sim.xmem("-vv --log-format json set web 512M").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let lines: Vec<Value> =
+        ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "limit set" && line["to"] == "513 MiB"));
+}
+
+#[test]
+fn the_environment_chooses_what_is_logged() {
+    let sim = Sim::new();
+    let ran = sim.xmem("set web 512M").env("XMEM_LOG", "xmem::change=debug").run();
+    assert!(ran.stderr.contains("DEBUG limit set"), "{ran:?}");
+    // In place of -v.
+    let ran = sim.xmem("-v set web 256M").env("XMEM_LOG", "xmem::lock=trace").run();
+    assert!(!ran.stderr.contains("DEBUG limit set"), "{ran:?}");
+    let ran = sim.xmem("set web 512M").env("XMEM_LOG", "").run();
+    assert_eq!(ran.stderr, "");
+    sim.xmem("set web 256M").env("XMEM_LOG", "a=b=c").run().fails(
+        2,
+        str![[r#"
+xmem: XMEM_LOG `a=b=c`: invalid filter directive: too many '=' in filter directive, expected 0 or 1
+hint: filters look like `debug` or `xmem::lock=trace,xmem=debug`
+
+"#]],
+    );
+}

@@ -1,0 +1,25 @@
+//! What a user of the command line meets: words in; output, exit code and state of the host out.
+//! One binary, on the sim, in an environment with nothing in it.
+
+#[cfg(test)]
+mod domain;
+#[cfg(test)]
+mod exit;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod json;
+#[cfg(test)]
+mod log;
+#[cfg(test)]
+mod max;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod sandbox;
+#[cfg(test)]
+mod set;
+#[cfg(test)]
+mod size;
+#[cfg(test)]
+mod usage;

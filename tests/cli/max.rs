@@ -1,0 +1,94 @@
+//! `xmem max`.
+
+use snapbox::str;
+
+use crate::sandbox::Sim;
+
+#[test]
+fn maximum_and_limit_change_together() {
+    let sim = Sim::new();
+    sim.xmem("max web 4G").run().says(str![[r#"
+web (7): maximum 2048 MiB -> 4096 MiB, limit 1025 MiB -> 4097 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(7), (1_048_576, 4_194_304, 4_195_328));
+    sim.xmem("max web 4G").run().says(str![[r#"
+web (7): already at maximum 4096 MiB, limit 4097 MiB (simulated)
+
+"#]]);
+}
+
+#[test]
+fn mem_max_is_the_same() {
+    let sim = Sim::new();
+    sim.xmem("mem-max 7 4096").run().says(str![[r#"
+web (7): maximum 2048 MiB -> 4096 MiB, limit 1025 MiB -> 4097 MiB (simulated)
+
+"#]]);
+}
+
+#[test]
+fn steps_are_from_the_maximum() {
+    let sim = Sim::new();
+    sim.xmem("max web +1G").run().says(str![[r#"
+web (7): maximum 2048 MiB -> 3072 MiB, limit 1025 MiB -> 3073 MiB (simulated)
+
+"#]]);
+    sim.xmem("max web -1536M").run().says(str![[r#"
+web (7): maximum 3072 MiB -> 1536 MiB, limit 3073 MiB -> 1537 MiB (simulated)
+
+"#]]);
+}
+
+#[test]
+fn not_below_the_target() {
+    let sim = Sim::new();
+    sim.xmem("max web 1023M").run().fails(4, str![[r#"
+xmem: web (7): a maximum of 1023 MiB is below the domain's target of 1024 MiB (memory/target); nothing is changed
+hint: lower the target first, or ask for at least 1024 MiB
+
+"#]]);
+    sim.xmem("max web 1G").run().says(str![[r#"
+web (7): maximum 2048 MiB -> 1024 MiB, limit 1025 MiB (simulated)
+
+"#]]);
+}
+
+/// xl sets the limit below what the guest uses here.
+#[test]
+fn video_memory_is_not_starved() {
+    let sim = Sim::new();
+    sim.xmem("max win 2032M").run().is(
+        0,
+        str![[r#"
+win (9): maximum 2048 MiB -> 2032 MiB, limit 2049 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: the limit is 2049 MiB: target and video memory need more than 2032 MiB
+
+"#]],
+    );
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let sim = Sim::new();
+    let before = sim.world();
+    sim.xmem("max web 4G -n").run().says(str![[r#"
+web (7): would change: maximum 2048 MiB -> 4096 MiB, limit 1025 MiB -> 4097 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.world(), before);
+}
+
+/// Both are of `set` alone.
+#[test]
+fn takes_neither_force_nor_raise_max() {
+    let sim = Sim::new();
+    for flag in ["--force", "--raise-max"] {
+        let ran = sim.xmem("max web 4G").arg(flag).run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("unexpected argument '{flag}'")), "{ran:?}");
+    }
+}

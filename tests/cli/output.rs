@@ -1,0 +1,50 @@
+//! A result that nobody reads, or that cannot be written, changes neither what is done nor the exit
+//! code, which says what was done.
+
+use std::fs::File;
+use std::io;
+
+use crate::sandbox::Sim;
+
+#[test]
+fn a_full_disk() {
+    let sim = Sim::new();
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    for (words, what) in [("set web 512M", "web (7): "), ("set web 256M --json", "{\"schema\":1")] {
+        let ran = sim.xmem(words).stdout(full()).run();
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        let told = "xmem: the result could not be written: No space left on device (os error 28): ";
+        // The result goes where it can be read.
+        assert!(ran.stderr.starts_with(&format!("{told}{what}")), "{ran:?}");
+    }
+    assert_eq!(sim.numbers(7), (262_144, 2_097_152, 263_168));
+}
+
+#[test]
+fn a_reader_that_has_gone() {
+    let sim = Sim::new();
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let ran = sim.xmem("set web 512M").stdout(writer).run();
+    assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""));
+    assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+}
+
+/// Both stdout and stderr closed: the files that are opened next must not take their places.
+#[test]
+fn no_output_at_all() {
+    use std::process::{Command, Stdio};
+    let sim = Sim::new();
+    let script =
+        format!("exec \"$0\" --host sim:{} -v set web 512M >&- 2>&- <&-", sim.path().display());
+    let status = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_xmem")])
+        .env_clear()
+        .env("XMEM_SIM_FAULT", "guest-ignores")
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+    assert_eq!(sim.state(), [""; 0]);
+}

@@ -1,0 +1,229 @@
+//! A sim of one's own, and runs of xmem in it.
+//!
+//! Every run is checked for what must hold whatever the test is about: nothing is left in the state
+//! folder, a run that failed has changed nothing, and nothing that could steer a terminal is printed.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use serde_json::Value;
+use snapbox::{IntoData, assert_data_eq};
+use tempfile::TempDir;
+use xmem::domain::Harmless;
+use xmem::host::sim::{Faults, SimHost};
+
+/// The UUIDs of the start world's guests end in their domid.
+pub(crate) const WEB: &str = "00000000-0000-4000-8000-000000000007";
+
+/// A sim in a folder of its own.
+#[derive(Debug)]
+pub(crate) struct Sim(TempDir);
+
+impl Sim {
+    /// With the start world: dom0, `web` (7, PVH, 1 of 2 GiB), `db` (8, PV, 2 of 4 GiB) and `win` (9,
+    /// HVM, 2 of 2 GiB with 16 MiB of video memory).
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        SimHost::with_faults(Some(dir.path()), Faults::default()).unwrap();
+        Self(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Changes the world by hand.
+    pub(crate) fn edit(&self, edit: impl FnOnce(&mut Value)) {
+        let mut world = self.world();
+        edit(&mut world);
+        fs::write(self.path().join("world.json"), world.to_string()).unwrap();
+    }
+
+    pub(crate) fn world(&self) -> Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.path().join("world.json")).unwrap()
+    }
+
+    /// Target, static-max and limit of a domain, in KiB.
+    pub(crate) fn numbers(&self, domid: u16) -> (u64, u64, u64) {
+        let world = self.world();
+        let node = |name: &str| {
+            let path = format!("/local/domain/{domid}/memory/{name}");
+            world["xenstore"][path].as_str().unwrap().parse().unwrap()
+        };
+        let limit = world["domains"][domid.to_string()]["limit_kib"].as_u64().unwrap();
+        (node("target"), node("static-max"), limit)
+    }
+
+    /// The files in the state folder: locks and intents.
+    pub(crate) fn state(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path().join("lib")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// `web`'s lock file.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path().join(format!("lib/userdata-l.7.{WEB}.domain-userdata-lock"))
+    }
+
+    /// `web`'s intent.
+    pub(crate) fn intent(&self) -> PathBuf {
+        self.path().join(format!("lib/userdata-d.7.{WEB}.xmem-intent"))
+    }
+
+    /// `xmem --host sim:DIR` with `words`, which stand between blanks.
+    pub(crate) fn xmem(&self, words: &str) -> Call<'_> {
+        let host = ["--host".into(), self.host()];
+        Call::new(Some(self), host.into_iter().chain(words.split_whitespace().map(OsString::from)))
+    }
+
+    pub(crate) fn host(&self) -> OsString {
+        let mut host = OsString::from("sim:");
+        host.push(self.path());
+        host
+    }
+}
+
+/// `xmem` with `words`, without a sim.
+pub(crate) fn xmem(words: &str) -> Call<'static> {
+    Call::new(None, words.split_whitespace().map(OsString::from))
+}
+
+/// A run that is about to be.
+#[must_use = "it has not run yet"]
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    sim: Option<&'a Sim>,
+    command: Command,
+    faults: String,
+    leaves: usize,
+}
+
+impl<'a> Call<'a> {
+    fn new(sim: Option<&'a Sim>, words: impl Iterator<Item = OsString>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xmem"));
+        command.env_clear().stdin(Stdio::null()).args(words);
+        // A balloon that moves would change the world all by itself.
+        Self { sim, command, faults: "guest-ignores".to_owned(), leaves: 0 }
+    }
+
+    /// One more word, blanks and all.
+    pub(crate) fn arg(mut self, word: impl AsRef<OsStr>) -> Self {
+        self.command.arg(word);
+        self
+    }
+
+    pub(crate) fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(key, value);
+        self
+    }
+
+    /// In this sim, which is not named on the command line.
+    pub(crate) fn within(self, sim: &'a Sim) -> Self {
+        Self { sim: Some(sim), ..self }
+    }
+
+    /// With one more of the sim's faults.
+    pub(crate) fn fault(mut self, fault: &str) -> Self {
+        self.faults = format!("{},{fault}", self.faults);
+        self
+    }
+
+    /// It leaves so many files in the state folder.
+    pub(crate) fn leaves(self, leaves: usize) -> Self {
+        Self { leaves, ..self }
+    }
+
+    pub(crate) fn stdout(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stdout(to);
+        self
+    }
+
+    /// Starts it. Nothing of it is checked.
+    pub(crate) fn start(mut self) -> Child {
+        self.command.env("XMEM_SIM_FAULT", &self.faults);
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(mut self) -> Ran {
+        let before = self.sim.map(Sim::text);
+        self.command.env("XMEM_SIM_FAULT", &self.faults);
+        let ran = Ran::new(self.command.output().unwrap(), self.sim.map(Sim::path));
+        if let Some(sim) = self.sim {
+            let (what, state) = (&self.command, sim.state());
+            assert_eq!(state.len(), self.leaves, "{what:?} left {state:?}: {ran:?}");
+            let failed = ran.status.code().is_some_and(|code| !matches!(code, 0 | 8 | 9));
+            if failed {
+                assert_eq!(Some(sim.text()), before, "{what:?} changed something: {ran:?}");
+            }
+        }
+        ran
+    }
+}
+
+/// A run that was.
+#[must_use = "its exit code at least is to be looked at"]
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// With the sim's folder called DIR.
+    pub(crate) fn new(output: Output, dir: Option<&Path>) -> Self {
+        let text = |bytes| {
+            let text = String::from_utf8(bytes).unwrap();
+            let harmful = |c| c != '\n' && Harmless::is_harmful(c);
+            assert!(!text.contains(harmful), "{text:?}");
+            match dir {
+                Some(dir) => text.replace(dir.to_str().unwrap(), "DIR"),
+                None => text,
+            }
+        };
+        Self { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Exactly this came out.
+    #[track_caller]
+    pub(crate) fn is(&self, code: i32, stdout: impl IntoData, stderr: impl IntoData) {
+        assert_eq!(self.status.code(), Some(code), "{self:?}");
+        assert_data_eq!(self.stdout.clone(), stdout.raw());
+        assert_data_eq!(self.stderr.clone(), stderr.raw());
+    }
+
+    /// All went well, and nothing but this was said.
+    #[track_caller]
+    pub(crate) fn says(&self, stdout: impl IntoData) {
+        self.is(0, stdout, "");
+    }
+
+    /// It failed so, in these words.
+    #[track_caller]
+    pub(crate) fn fails(&self, code: i32, stderr: impl IntoData) {
+        self.is(code, "", stderr);
+    }
+
+    /// The one JSON object on stdout.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn dies_by(&self, signal: nix::sys::signal::Signal) {
+        assert_eq!(self.status.signal(), Some(signal as i32), "{self:?}");
+    }
+}

@@ -1,0 +1,273 @@
+//! `xmem set`.
+
+use snapbox::str;
+
+use crate::sandbox::Sim;
+
+#[test]
+fn target_and_limit_change_together() {
+    let sim = Sim::new();
+    sim.xmem("set web 512M").run().says(str![[r#"
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+    let world = sim.world();
+    assert_eq!(world["xenstore"]["/vm/00000000-0000-4000-8000-000000000007/memory"], "512");
+}
+
+#[test]
+fn what_is_set_already_is_said_and_left_alone() {
+    let sim = Sim::new();
+    let before = sim.world();
+    sim.xmem("set web 1G").run().says(str![[r#"
+web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.world(), before);
+}
+
+/// The target alone is not enough: a limit that is out of step is put right.
+#[test]
+fn a_limit_that_is_out_of_step_is_put_right() {
+    let sim = Sim::new();
+    sim.edit(|world| world["domains"]["7"]["limit_kib"] = 4096.into());
+    sim.xmem("set web 1G").run().says(str![[r#"
+web (7): target 1024 MiB, limit 4 MiB -> 1025 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+}
+
+#[test]
+fn mem_set_is_the_same() {
+    let sim = Sim::new();
+    sim.xmem("mem-set 7 512").run().says(str![[r#"
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]]);
+}
+
+#[test]
+fn steps() {
+    let sim = Sim::new();
+    sim.xmem("set web +256M").run().says(str![[r#"
+web (7): target 1024 MiB -> 1280 MiB, limit 1025 MiB -> 1281 MiB (simulated)
+
+"#]]);
+    sim.xmem("set web -512M").run().says(str![[r#"
+web (7): target 1280 MiB -> 768 MiB, limit 1281 MiB -> 769 MiB (simulated)
+
+"#]]);
+    sim.xmem("set web -1G").run().fails(
+        4,
+        str![[r#"
+xmem: web (7): taking 1024 MiB from 768 MiB leaves nothing; nothing is changed
+hint: without a sign, the size is what it becomes
+
+"#]],
+    );
+}
+
+#[test]
+fn video_memory_is_part_of_the_size_and_not_of_a_step() {
+    let sim = Sim::new();
+    sim.xmem("set win 1G").run().says(str![[r#"
+win (9): target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+
+"#]]);
+    sim.xmem("set win +100M").run().says(str![[r#"
+win (9): target 1008 MiB -> 1108 MiB, limit 1025 MiB -> 1125 MiB (simulated)
+
+"#]]);
+    sim.xmem("set win 16M").run().fails(4, str![[r#"
+xmem: win (9): 16 MiB is not more than the domain's video memory of 16 MiB, which is part of it; nothing is changed
+hint: ask for more than that
+
+"#]]);
+}
+
+#[test]
+fn not_above_the_maximum_unless_it_is_raised() {
+    let sim = Sim::new();
+    sim.xmem("set web 3G").run().fails(4, str![[r#"
+xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed
+hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
+
+"#]]);
+    // The hint counts video memory in, as the size does.
+    sim.xmem("set win 3G").run().fails(4, str![[r#"
+xmem: win (9): a target of 3056 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed
+hint: ask for at most 2064 MiB, or raise the maximum with the target: set --raise-max
+
+"#]]);
+    sim.xmem("set win 2064M").run().says(str![[r#"
+win (9): target 2032 MiB -> 2048 MiB, limit 2049 MiB -> 2065 MiB (simulated)
+
+"#]]);
+    sim.xmem("set web 3G --raise-max").run().is(
+        0,
+        str![[r#"
+web (7): target 1024 MiB -> 3072 MiB, maximum 2048 MiB -> 3072 MiB, limit 1025 MiB -> 3073 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: static-max is raised from 2048 MiB to 3072 MiB
+
+"#]],
+    );
+    assert_eq!(sim.numbers(7), (3_145_728, 3_145_728, 3_146_752));
+    sim.xmem("set web 17T --raise-max").run().fails(
+        4,
+        str![[r#"
+xmem: web (7): a limit beyond 16383 GiB cannot be told to the hypervisor; nothing is changed
+hint: is the unit right? a bare number is MiB
+
+"#]],
+    );
+}
+
+#[test]
+fn not_below_what_a_guest_needs_unless_forced() {
+    let sim = Sim::new();
+    sim.xmem("set web 31M").run().fails(
+        4,
+        str![[r#"
+xmem: web (7): 31 MiB is less than nearly every guest can live with: 32 MiB; nothing is changed
+hint: --force does it all the same
+
+"#]],
+    );
+    sim.xmem("set web 32M").run().says(str![[r#"
+web (7): target 1024 MiB -> 32 MiB, limit 1025 MiB -> 33 MiB (simulated)
+
+"#]]);
+    sim.xmem("set web 4M --force").run().says(str![[r#"
+web (7): target 32 MiB -> 4 MiB, limit 33 MiB -> 5 MiB (simulated)
+
+"#]]);
+    // Growing below the floor is on the way out of trouble.
+    sim.xmem("set web 8M").run().says(str![[r#"
+web (7): target 4 MiB -> 8 MiB, limit 5 MiB -> 9 MiB (simulated)
+
+"#]]);
+}
+
+#[test]
+fn dom0_gets_a_limit_and_never_less_than_it_needs() {
+    let sim = Sim::new();
+    for size in ["127M", "127M --force"] {
+        sim.xmem(&format!("set 0 {size}")).run().fails(
+            4,
+            str![[r#"
+xmem: Domain-0 (0): 127 MiB is less than dom0 can live with: 128 MiB; nothing is changed
+hint: dom0 is never set below that, --force or not
+
+"#]],
+        );
+    }
+    sim.xmem("set 0 1G").run().is(
+        0,
+        str![[r#"
+Domain-0 (0): target 2048 MiB -> 1024 MiB, limit none -> 1025 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: dom0 had no limit in the hypervisor; now it is 1025 MiB
+
+"#]],
+    );
+}
+
+#[test]
+fn dom0s_missing_nodes_are_filled_in() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        let nodes = world["xenstore"].as_object_mut().unwrap();
+        assert!(nodes.remove("/local/domain/0/memory/target").is_some());
+        assert!(nodes.remove("/local/domain/0/memory/static-max").is_some());
+    });
+    sim.xmem("set 0 1G").run().is(
+        0,
+        str![[r#"
+Domain-0 (0): target none -> 1024 MiB, maximum none -> none, limit none -> 1025 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: memory/target and memory/static-max were missing in xenstore; filled in
+note: dom0 had no limit in the hypervisor; now it is 1025 MiB
+
+"#]],
+    );
+    assert_eq!(sim.numbers(0), (1_048_576, 17_179_869_180, 1_049_600));
+}
+
+#[test]
+fn a_domu_without_memory_nodes_is_refused() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        let nodes = world["xenstore"].as_object_mut().unwrap();
+        assert!(nodes.remove("/local/domain/7/memory/static-max").is_some());
+    });
+    sim.xmem("set web 512M").run().fails(4, str![[r#"
+xmem: web (7): xenstore has no memory/static-max for it, so there is nothing to keep in step; nothing is changed
+hint: if the domain is being built, try again when it is; if not, its toolstack does not support ballooning
+
+"#]]);
+}
+
+#[test]
+fn a_node_that_is_no_size_is_shown() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        world["xenstore"]["/local/domain/7/memory/target"] = "1024 MB\u{1b}[2J".into()
+    });
+    sim.xmem("set web 512M").run().fails(1, str![[r#"
+xmem: web (7): xenstore has "1024 MB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB; nothing is changed
+
+"#]]);
+}
+
+#[test]
+fn a_paused_domain_is_told_of() {
+    let sim = Sim::new();
+    sim.edit(|world| world["domains"]["7"]["paused"] = true.into());
+    sim.xmem("set web 512M").run().is(
+        0,
+        str![[r#"
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: the domain is paused: it keeps 1024 MiB until it runs again
+
+"#]],
+    );
+}
+
+#[test]
+fn a_dry_run_says_all_and_changes_nothing() {
+    let sim = Sim::new();
+    let before = sim.world();
+    for flag in ["-n", "--dry-run"] {
+        sim.xmem(&format!("set web {flag} 3000001k --raise-max")).run().is(
+            0,
+            str![[r#"
+web (7): would change: target 1024 MiB -> 3000000 KiB, maximum 2048 MiB -> 3000000 KiB, limit 1025 MiB -> 3001024 KiB (simulated)
+
+"#]],
+            str![[r#"
+note: static-max is raised from 2048 MiB to 3000000 KiB
+note: the size was rounded down by 1024 bytes to whole 4 KiB pages
+
+"#]],
+        );
+    }
+    sim.xmem("set web 1G -n").run().says(str![[r#"
+web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.world(), before);
+    // What is refused is refused in a dry run.
+    assert_eq!(sim.xmem("set web 3G -n").run().status.code(), Some(4));
+}

@@ -1,0 +1,106 @@
+//! Every spelling of SIZE.
+
+use snapbox::str;
+
+use crate::sandbox::Sim;
+
+#[test]
+fn each_spelling_is_the_same_size() {
+    let sim = Sim::new();
+    for size in [
+        "1024",
+        "1024m",
+        "1024M",
+        "1024MiB",
+        "1024mib",
+        "1024MIB",
+        "1g",
+        "1G",
+        "1GiB",
+        "1048576k",
+        "1048576K",
+        "1048576KiB",
+        "1073741824b",
+        "1073741824B",
+        "01024",
+    ] {
+        sim.xmem("set web").arg(size).run().says(str![[r#"
+web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+
+"#]]);
+    }
+    sim.edit(|world| world["xenstore"]["/local/domain/7/memory/static-max"] = "4294967296".into());
+    for size in ["1t", "1T", "1TiB"] {
+        let ran = sim.xmem("set web -n").arg(size).run();
+        assert!(ran.stdout.contains("target 1024 MiB -> 1048576 MiB"), "{ran:?}");
+    }
+}
+
+#[test]
+fn steps_need_no_dashes_before_them() {
+    let sim = Sim::new();
+    for size in ["-256", "-256M", "-256MiB", "-262144k"] {
+        sim.xmem("set -n web").arg(size).run().says(str![[r#"
+web (7): would change: target 1024 MiB -> 768 MiB, limit 1025 MiB -> 769 MiB (simulated)
+
+"#]]);
+        assert_eq!(sim.xmem("set -n web --").arg(size).run().status.code(), Some(0));
+    }
+    for size in ["+256", "+256M", "+262144k"] {
+        sim.xmem("set web").arg(size).arg("-n").run().says(str![[r#"
+web (7): would change: target 1024 MiB -> 1280 MiB, limit 1025 MiB -> 1281 MiB (simulated)
+
+"#]]);
+    }
+}
+
+#[test]
+fn what_is_cut_to_whole_pages_is_said() {
+    let sim = Sim::new();
+    sim.xmem("set web 536870913b").run().is(
+        0,
+        str![[r#"
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: the size was rounded down by 1 bytes to whole 4 KiB pages
+
+"#]],
+    );
+}
+
+#[test]
+fn what_is_no_size_is_wrong_usage() {
+    let sim = Sim::new();
+    let long = "9".repeat(100_000);
+    for (size, why) in [
+        ("", "the size is empty"),
+        (" ", "the size is empty"),
+        ("k", "a number is missing"),
+        ("-", "a number is missing"),
+        ("+g", "a number is missing"),
+        ("0", "it is less than one page (4 KiB)"),
+        ("-0", "it is less than one page (4 KiB)"),
+        ("4095b", "it is less than one page (4 KiB)"),
+        ("1.5G", "fractions are not taken"),
+        ("1,5G", "fractions are not taken"),
+        ("512KB", "`KB` is ambiguous (1000 or 1024)"),
+        ("512mb", "`MB` is ambiguous (1000 or 1024)"),
+        ("512Gb", "`GB` is ambiguous (1000 or 1024)"),
+        ("0x200", "the unit is not one of b, k, m, g, t, KiB, MiB, GiB, TiB"),
+        ("512p", "the unit is not one of b, k, m, g, t, KiB, MiB, GiB, TiB"),
+        ("512 M", "it is not a whole decimal number with a unit"),
+        (" 512M", "it is not a whole decimal number with a unit"),
+        ("--512M", "it is not a whole decimal number with a unit"),
+        ("٥١٢", "it is not a whole decimal number with a unit"),
+        ("18446744073709551616", "it is too large"),
+        ("18446744073709551615t", "it is too large"),
+        (&long, "it is too large"),
+    ] {
+        let ran = sim.xmem("set web").arg(size).run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert!(ran.stderr.starts_with(&format!("xmem: size `{size}`: {why}\nhint: ")), "{ran:?}");
+        assert_eq!(ran.stdout, "");
+    }
+}

@@ -1,0 +1,139 @@
+//! Wrong usage: exit code 2, words that help, and no panic.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use snapbox::str;
+
+use crate::sandbox::{Sim, xmem};
+
+#[test]
+fn missing_and_extra_words() {
+    for (words, what) in [
+        ("", "Usage: xmem"),
+        ("set", "<DOMAIN>"),
+        ("set web", "<SIZE>"),
+        ("set web 1G 2G", "unexpected argument '2G'"),
+        ("set web 1G --dryrun", "unexpected argument '--dryrun'"),
+        ("set web --dryrun 1G", "unexpected argument '1G'"),
+        ("mem-sett web 1G", "unrecognized subcommand 'mem-sett'"),
+        ("-q -v set web 1G", "cannot be used with"),
+        ("--log-format yaml set web 1G", "invalid value 'yaml'"),
+    ] {
+        let ran = xmem(words).run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(what), "{ran:?}");
+        assert_eq!(ran.stdout, "", "{ran:?}");
+    }
+}
+
+/// `-n` among sizes that begin with a dash is still the flag.
+#[test]
+fn a_flag_in_front_of_the_size_is_a_flag() {
+    let sim = Sim::new();
+    for flag in ["-n", "--dry-run"] {
+        let ran = sim.xmem("set web").arg(flag).arg("-256M").run();
+        assert!(ran.stdout.starts_with("web (7): would change: "), "{ran:?}");
+    }
+}
+
+#[test]
+fn bytes_that_are_not_text() {
+    let sim = Sim::new();
+    let bytes = OsStr::from_bytes(b"\xff\xfe");
+    for call in [
+        sim.xmem("set").arg(bytes).arg("1G"),
+        sim.xmem("set web").arg(bytes),
+        sim.xmem("set web 1G --lock-timeout").arg(bytes),
+        sim.xmem("set web 1G").env("XMEM_LOCK_TIMEOUT", bytes),
+        xmem("set web 1G").env("XMEM_HOST", bytes),
+        xmem("").arg(bytes),
+    ] {
+        let ran = call.run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert_eq!(ran.stdout, "", "{ran:?}");
+    }
+}
+
+#[test]
+fn very_long_words() {
+    let sim = Sim::new();
+    // A longer word than 128 KiB is refused by the kernel.
+    let long = "w".repeat(100_000);
+    for (call, code) in [
+        (sim.xmem("set").arg(&long).arg("1G"), 3),
+        (sim.xmem("set web").arg(&long), 2),
+        (sim.xmem("set web 1G --lock-timeout").arg(&long), 2),
+        (xmem("set web 1G --host").arg(&long), 2),
+        (xmem("set web 1G --host").arg(format!("sim:/{long}")), 1),
+    ] {
+        let ran = call.run();
+        assert_eq!(ran.status.code(), Some(code), "{:.300}", ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "{:.300}", ran.stderr);
+    }
+}
+
+#[test]
+fn hosts() {
+    for host in ["", "sim:", "xen:", "xen:DIR", "Sim", "kvm", "sim\u{1b}[2J"] {
+        let ran = xmem("set web 1G --host").arg(host).run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert!(ran.stderr.contains("it is neither `xen`, `sim` nor `sim:DIR`\nhint: "), "{ran:?}");
+    }
+    xmem("set web 1G").env("XMEM_HOST", "kvm").run().fails(
+        2,
+        str![[r#"
+xmem: host `kvm`: it is neither `xen`, `sim` nor `sim:DIR`
+hint: without --host and XMEM_HOST, xmem works on the Xen it runs on
+
+"#]],
+    );
+}
+
+#[test]
+fn the_environment_names_the_host_and_the_command_line_wins() {
+    let (sim, other) = (Sim::new(), Sim::new());
+    xmem("set web 512M").env("XMEM_HOST", sim.host()).within(&sim).run().says(str![[r#"
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]]);
+    let ran = sim.xmem("set web 256M").env("XMEM_HOST", other.host()).run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert_eq!((sim.numbers(7).0, other.numbers(7).0), (262_144, 1_048_576));
+}
+
+#[test]
+fn lock_timeouts() {
+    let sim = Sim::new();
+    for timeout in ["0", "5", "10s", "2m", "500ms", "1h 30m", "18446744073709551615", "999999y"] {
+        for call in [
+            sim.xmem("set web 1G").env("XMEM_LOCK_TIMEOUT", timeout),
+            sim.xmem("set web 1G").arg(format!("--lock-timeout={timeout}")),
+        ] {
+            assert_eq!(call.run().status.code(), Some(0), "{timeout}");
+        }
+    }
+    for timeout in ["", "soon", "-1", "1.5", "10 parsecs", "99999999999999999999"] {
+        for call in [
+            sim.xmem("set web 1G").env("XMEM_LOCK_TIMEOUT", timeout),
+            sim.xmem("set web 1G").arg(format!("--lock-timeout={timeout}")),
+        ] {
+            let ran = call.run();
+            assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+            let expected = format!("xmem: lock timeout `{timeout}`: ");
+            assert!(ran.stderr.starts_with(&expected), "{ran:?}");
+            assert!(ran.stderr.contains("hint: a time looks like 10s"), "{ran:?}");
+        }
+    }
+    // What is typed goes before what is in the environment.
+    let ran = sim.xmem("set web 1G --lock-timeout 1s").env("XMEM_LOCK_TIMEOUT", "soon").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+}
+
+#[test]
+fn an_unknown_fault_is_named() {
+    let sim = Sim::new();
+    let ran = sim.xmem("set web 1G").fault("oops").run();
+    assert_ne!(ran.status.code(), Some(0), "{ran:?}");
+    assert!(ran.stderr.starts_with("xmem: XMEM_SIM_FAULT: `oops` is not one of "), "{ran:?}");
+}

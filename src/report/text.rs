@@ -7,6 +7,9 @@ use xmem::size::Kib;
 
 use super::Usage;
 
+/// How many characters of a word are repeated to who typed it.
+const LONGEST_WORD: usize = 100;
+
 /// `web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB`.
 pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
     let (old, new) = (outcome.plan.old, outcome.plan.goal());
@@ -31,7 +34,9 @@ pub(super) fn notes(outcome: &Outcome) -> impl Iterator<Item = String> {
 
 /// `domain "": it is empty`.
 pub(super) fn usage(usage: &Usage) -> String {
-    format!("{} `{}`: {}", usage.what, Harmless(&usage.text), usage.why)
+    let text: String = usage.text.chars().take(LONGEST_WORD).collect();
+    let cut = if text.len() < usage.text.len() { "..." } else { "" };
+    format!("{} `{}{cut}`: {}", usage.what, Harmless(&text), usage.why)
 }
 
 /// Each of the numbers that a command is about, and each that changes.

@@ -97,7 +97,7 @@ pub(crate) struct List {
     /// What to sort by; sizes the largest first
     #[arg(long, value_name = "KEY", default_value = "id")]
     pub(crate) sort: SortBy,
-    /// A table, or metrics for node_exporter's textfile collector
+    /// A table, or metrics for `node_exporter`'s textfile collector
     #[arg(long, value_name = "FORMAT", default_value = "table", conflicts_with = "json")]
     pub(crate) format: Format,
 }

@@ -97,9 +97,12 @@ struct HostLine {
 
 #[derive(Serialize)]
 struct HostNumbers {
-    total_kib: Kib,
-    free_kib: Kib,
-    claimed_kib: Kib,
+    #[serde(rename = "total_kib")]
+    total: Kib,
+    #[serde(rename = "free_kib")]
+    free: Kib,
+    #[serde(rename = "claimed_kib")]
+    claimed: Kib,
 }
 
 /// A line for each domain, and one for the host where it is known.
@@ -123,11 +126,7 @@ pub(super) fn overview(report: &Report, seen: &Overview) -> serde_json::Result<S
         })?);
     }
     if let Ok(memory) = &seen.memory {
-        let host = HostNumbers {
-            total_kib: memory.total,
-            free_kib: memory.free,
-            claimed_kib: memory.claimed,
-        };
+        let host = HostNumbers { total: memory.total, free: memory.free, claimed: memory.claimed };
         lines.push(serde_json::to_string(&HostLine { schema: SCHEMA, command, simulated, host })?);
     }
     Ok(lines.join("\n"))

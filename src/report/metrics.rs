@@ -1,4 +1,4 @@
-//! `xmem list --format openmetrics`: for node_exporter's textfile collector.
+//! `xmem list --format openmetrics`: for `node_exporter`'s textfile collector.
 //!
 //! Owns the metrics' names; they are only ever added.
 

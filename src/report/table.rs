@@ -36,11 +36,13 @@ pub(super) fn table(seen: &Overview, coloured: bool) -> String {
 
 fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
     let mut line = String::new();
-    for ((cell, width), left) in cells.iter().zip(widths).zip(LEFT) {
+    for ((cell, &width), left) in cells.iter().zip(widths).zip(LEFT) {
         if !line.is_empty() {
             line.push_str("  ");
         }
-        line.push_str(&if left { format!("{cell:<width$}") } else { format!("{cell:>width$}") });
+        let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+        let (before, after) = if left { ("", padding.as_str()) } else { (padding.as_str(), "") };
+        line.extend([before, cell, after]);
     }
     line.truncate(line.trim_end().len());
     line

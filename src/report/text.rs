@@ -56,9 +56,6 @@ fn step(what: &str, old: Option<Kib>, new: Option<Kib>) -> String {
         Some(kib) if kib == xmem::hypervisor::UNLIMITED => "none".to_owned(),
         Some(kib) => kib.to_string(),
     };
-    if old == new {
-        format!("{what} {}", show(new))
-    } else {
-        format!("{what} {} -> {}", show(old), show(new))
-    }
+    let (old, new) = (show(old), show(new));
+    if old == new { format!("{what} {new}") } else { format!("{what} {old} -> {new}") }
 }

@@ -282,6 +282,7 @@ impl Cause {
                 StoreError::Unreachable { .. }
                     | StoreError::Deadline { .. }
                     | StoreError::Closed { .. }
+                    | StoreError::Unusable { .. }
                     | StoreError::Transport { .. }
                     | StoreError::Answered { answer: Answer::Denied, .. }
             ),
@@ -329,9 +330,11 @@ impl Cause {
             Self::Store(StoreError::Deadline { .. }) => {
                 "xenstored hangs or is stopped: see its process and its log"
             }
-            Self::Store(StoreError::Closed { .. } | StoreError::Transport { .. }) => {
-                "is xenstored still running? see its log"
-            }
+            Self::Store(
+                StoreError::Closed { .. }
+                | StoreError::Unusable { .. }
+                | StoreError::Transport { .. },
+            ) => "is xenstored still running? see its log",
             Self::Store(StoreError::Answered {
                 answer: Answer::NoSpace | Answer::Quota, ..
             }) => "xenstore's quota is used up: see `xenstore-ls` for who fills it",

@@ -138,14 +138,13 @@ fn listed(report: &Report, row: &Row) -> serde_json::Result<String> {
 
 /// A domain that `xmem watch` has shown and that is there no more.
 #[derive(Serialize)]
-struct Gone {
+struct Leaving {
     schema: u32,
     command: &'static str,
     simulated: bool,
     #[serde(flatten)]
     who: Who,
-    #[serde(rename = "gone")]
-    is_gone: bool,
+    gone: bool,
 }
 
 /// A line for each domain that is not as it was `before`, and for each that is gone.
@@ -158,7 +157,7 @@ pub(super) fn news(
     let is = |row: &Row, other: &Row| row.domain.identity == other.domain.identity;
     let gone = before.iter().filter(|old| !seen.rows.iter().any(|row| is(row, old))).map(|old| {
         let who = who(&old.domain);
-        serde_json::to_string(&Gone { schema: SCHEMA, command, simulated, who, is_gone: true })
+        serde_json::to_string(&Leaving { schema: SCHEMA, command, simulated, who, gone: true })
     });
     let new = seen.rows.iter().filter(|row| !before.iter().any(|old| is(old, row) && old == *row));
     gone.chain(new.map(|row| listed(report, row))).collect()

@@ -7,6 +7,9 @@ use xmem::size::Kib;
 
 use super::Usage;
 
+/// What stands behind everything that is said of a simulated host.
+pub(super) const SIMULATED: &str = " (simulated)";
+
 /// `web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB`.
 pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
     let (old, new) = (outcome.plan.old, outcome.plan.goal());
@@ -18,7 +21,7 @@ pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
     let mut text =
         format!("{}: {lead}{}", outcome.domain, numbers(old, new, outcome.plan.vm_memory));
     if simulated {
-        text.push_str(" (simulated)");
+        text.push_str(SIMULATED);
     }
     text
 }

@@ -425,6 +425,7 @@ impl<H: Host> Change<'_, '_, H> {
     /// It stands. The intent goes.
     fn finish(&mut self) -> Plan {
         self.settled = true;
+        debug!(domain = %self.held.domain, "committed");
         self.remove_intent();
         self.plan.clone()
     }

@@ -10,15 +10,21 @@ mod help;
 #[cfg(test)]
 mod json;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod max;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod race;
+#[cfg(test)]
 mod sandbox;
 #[cfg(test)]
 mod set;
+#[cfg(test)]
+mod signals;
 #[cfg(test)]
 mod size;
 #[cfg(test)]

@@ -351,12 +351,10 @@ impl<H: Host> Ready<'_, '_, H> {
                 debug!(domain = %change.held.domain, "conflict at the commit; put back");
                 Ok(Commit::Conflict)
             }
-            // The daemon's own no, or a commit that was never sent: nothing was committed.
-            Some(
-                StoreError::Answered { .. }
-                | StoreError::Unsendable { .. }
-                | StoreError::Unusable { .. },
-            ) => Err(change.undo(error.into())),
+            // It was never sent.
+            Some(StoreError::Unsendable { .. } | StoreError::Unusable { .. }) => {
+                Err(change.undo(error.into()))
+            }
             // It may answer yet, and nobody knows when: there is no use in asking it.
             Some(StoreError::Deadline { .. }) => Err(change.unknown(error.into())),
             _ => change.find_out(error),
@@ -396,10 +394,12 @@ impl<H: Host> Change<'_, '_, H> {
         }
     }
 
-    /// The connection died during the commit. A daemon takes what a connection has sent before it
-    /// reads from one that is made later, so a new connection sees how it ended.
+    /// The connection died during the commit, or the daemon's answer was neither yes nor a conflict
+    /// (oxenstored says EIO to whatever it stumbled over, also after it has committed). A daemon takes
+    /// what a connection has sent before it reads from one that is made later, so a new connection
+    /// sees how it ended.
     fn find_out(mut self, error: io::Error) -> Result<Commit, Failed> {
-        warn!(domain = %self.held.domain, %error, "the connection died during the commit; asking again");
+        warn!(domain = %self.held.domain, %error, "no clear answer to the commit; looking what came of it");
         let stored = self
             .held
             .host

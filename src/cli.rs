@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Set a domain's maximum (static-max), and its limit with it
     #[command(visible_alias = "mem-max", after_help = SIZES)]
     Max(Max),
+    /// Show the domains with all their numbers, in MiB, and what is off about them
+    #[command(visible_alias = "ls")]
+    List(List),
 }
 
 impl Command {
@@ -61,6 +64,7 @@ impl Command {
         match self {
             Self::Set(_) => "set",
             Self::Max(_) => "max",
+            Self::List(_) => "list",
         }
     }
 }
@@ -83,6 +87,45 @@ pub(crate) struct Set {
 pub(crate) struct Max {
     #[command(flatten)]
     pub(crate) change: Change,
+}
+
+/// `xmem list`.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Domids, UUIDs or names; all domains if there is none
+    pub(crate) domains: Vec<String>,
+    /// What to sort by; sizes the largest first
+    #[arg(long, value_name = "KEY", default_value = "id")]
+    pub(crate) sort: SortBy,
+    /// A table, or metrics for `node_exporter`'s textfile collector
+    #[arg(long, value_name = "FORMAT", default_value = "table", conflicts_with = "json")]
+    pub(crate) format: Format,
+}
+
+/// What a list is sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    /// The domid
+    Id,
+    /// The name
+    Name,
+    /// What it holds
+    Current,
+    /// Its target
+    Target,
+    /// Its limit
+    Limit,
+    /// Its maximum
+    Max,
+}
+
+/// The looks of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For collectors of metrics
+    Openmetrics,
 }
 
 /// What every change takes.

@@ -149,6 +149,8 @@ impl From<ResolveError> for Cause {
 pub enum After {
     /// Nothing was touched.
     Unchanged,
+    /// Nothing was to be changed.
+    ReadOnly,
     /// The limit had been changed, and is again what it was.
     PutBack {
         /// The limit.
@@ -185,6 +187,7 @@ impl fmt::Display for Failure {
         write!(f, "{}", chain(&self.cause))?;
         match &self.after {
             After::Unchanged => write!(f, "; nothing is changed"),
+            After::ReadOnly => Ok(()),
             After::PutBack { limit } => {
                 write!(f, "; the limit was put back to {limit}, nothing is changed")
             }
@@ -223,7 +226,7 @@ impl Failure {
             (_, Cause::Refused(_)) => Exit::Refused,
             (_, Cause::Lock(LockError::Busy { .. })) => Exit::Locked,
             (_, Cause::Conflicts { .. }) => Exit::Conflicts,
-            (After::Unchanged, cause) if cause.is_access() => Exit::NoAccess,
+            (After::Unchanged | After::ReadOnly, cause) if cause.is_access() => Exit::NoAccess,
             (
                 _,
                 Cause::Nodes(_)
@@ -279,6 +282,7 @@ impl Cause {
                 StoreError::Unreachable { .. }
                     | StoreError::Deadline { .. }
                     | StoreError::Closed { .. }
+                    | StoreError::Unusable { .. }
                     | StoreError::Transport { .. }
                     | StoreError::Answered { answer: Answer::Denied, .. }
             ),
@@ -303,7 +307,7 @@ impl Cause {
                 return Some(format!("did you mean `{near}`?"));
             }
             Self::Resolve(ResolveError::NoSuchDomain { .. }) => {
-                "`xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name"
+                "`xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name"
             }
             Self::Resolve(ResolveError::Ambiguous { .. }) => "name it by its domid: id:7",
             Self::Refused(refusal) => return Some(refusal.hint()),
@@ -326,9 +330,11 @@ impl Cause {
             Self::Store(StoreError::Deadline { .. }) => {
                 "xenstored hangs or is stopped: see its process and its log"
             }
-            Self::Store(StoreError::Closed { .. } | StoreError::Transport { .. }) => {
-                "is xenstored still running? see its log"
-            }
+            Self::Store(
+                StoreError::Closed { .. }
+                | StoreError::Unusable { .. }
+                | StoreError::Transport { .. },
+            ) => "is xenstored still running? see its log",
             Self::Store(StoreError::Answered {
                 answer: Answer::NoSpace | Answer::Quota, ..
             }) => "xenstore's quota is used up: see `xenstore-ls` for who fills it",

@@ -20,6 +20,7 @@ pub mod hypervisor;
 pub mod intent;
 pub mod lock;
 pub mod nodes;
+pub mod overview;
 pub mod plan;
 pub mod resolve;
 pub mod settle;

@@ -117,6 +117,113 @@ impl Nodes {
     }
 }
 
+/// What xenstore has about one of many domains. What makes no sense is told, and the rest still shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surveyed {
+    /// `name`.
+    pub name: Option<String>,
+    /// `memory/target`.
+    pub target: Option<Kib>,
+    /// `memory/static-max`.
+    pub static_max: Option<Kib>,
+    /// `memory/videoram` in KiB; 0 when absent.
+    pub video: i32,
+    /// `/libxl/<domid>/type`: `pv`, `pvh` or `hvm`.
+    pub kind: Option<String>,
+    /// `memory/dynamic-max` is there, as xapi's squeezed keeps it.
+    pub dynamic_max: bool,
+    /// `memory/hotplug-max` is there, as Qubes' qmemman keeps it.
+    pub hotplug_max: bool,
+    /// What makes no sense.
+    pub bad: Vec<String>,
+}
+
+/// Reads what there is about each of `domids`, all at once.
+///
+/// # Errors
+/// xenstore does not answer. A value that makes no sense is not an error here.
+pub fn survey(store: &impl Batch, domids: &[DomId]) -> io::Result<Vec<Surveyed>> {
+    const NODES: usize = 7;
+    let paths: Vec<String> = domids
+        .iter()
+        .flat_map(|domid| {
+            let node = |node| format!("/local/domain/{domid}/{node}");
+            [
+                name_path(*domid),
+                node("memory/target"),
+                node("memory/static-max"),
+                node("memory/videoram"),
+                node("memory/dynamic-max"),
+                node("memory/hotplug-max"),
+                format!("/libxl/{domid}/type"),
+            ]
+        })
+        .collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let values = read_text(store, &paths)?;
+    Ok(paths
+        .chunks(NODES)
+        .zip(values.chunks(NODES))
+        .map(|(paths, values)| {
+            let mut surveyed = Surveyed::default();
+            for (path, value) in paths.iter().zip(values) {
+                surveyed.take(path, value.as_deref());
+            }
+            surveyed
+        })
+        .collect())
+}
+
+impl Surveyed {
+    fn take(&mut self, path: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        let boxed = || Some(value.into());
+        let taken = match path.rsplit_once('/').map_or(path, |(_, last)| last) {
+            "name" => {
+                self.name = Some(value.to_owned());
+                Ok(())
+            }
+            "type" => {
+                self.kind = Some(value.to_owned());
+                Ok(())
+            }
+            "target" => size(path, boxed()).map(|target| self.target = target),
+            "static-max" => size(path, boxed()).map(|most| self.static_max = most),
+            "videoram" => number(path, boxed()).map(|video| self.video = video.unwrap_or(0)),
+            "dynamic-max" => {
+                self.dynamic_max = true;
+                Ok(())
+            }
+            _ => {
+                self.hotplug_max = true;
+                Ok(())
+            }
+        };
+        if let Err(error) = taken {
+            self.bad.push(error.to_string());
+        }
+    }
+}
+
+/// Reads each of `paths`; one whose value is not text is as good as absent.
+///
+/// # Errors
+/// xenstore does not answer.
+pub fn read_text(store: &impl Batch, paths: &[&str]) -> io::Result<Vec<Option<Box<str>>>> {
+    let is_not_text =
+        |error: &io::Error| matches!(StoreError::of(error), Some(StoreError::NotText { .. }));
+    match store.read_each(paths) {
+        Err(error) if is_not_text(&error) => paths
+            .iter()
+            .map(|path| match store.read_each(&[path]) {
+                Err(error) if is_not_text(&error) => Ok(None),
+                value => Ok(value?.pop().flatten()),
+            })
+            .collect(),
+        values => values,
+    }
+}
+
 fn is_not_text(error: &io::Error, node: &str) -> bool {
     matches!(StoreError::of(error), Some(StoreError::NotText { path }) if path == node)
 }

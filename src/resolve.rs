@@ -7,7 +7,7 @@ use std::io;
 
 use crate::domain::{DomId, Domain, DomainRef, Identity, Name};
 use crate::hypervisor::{Hypervisor, HypervisorError};
-use crate::nodes::name_path;
+use crate::nodes::{name_path, read_text};
 use crate::xenstore::{Answer, Batch, StoreError};
 
 /// Why a domain was not found.
@@ -102,8 +102,11 @@ fn identity(
     Ok(hypervisor.domain(domid)?.map(|info| info.identity))
 }
 
-/// The domids that xenstore knows, and dom0, which need not be there.
-fn domids(store: &impl Batch) -> io::Result<Vec<DomId>> {
+/// The domids that xenstore knows, and dom0, which need not be there. Some may be of dead domains.
+///
+/// # Errors
+/// xenstore does not answer.
+pub fn domids(store: &impl Batch) -> io::Result<Vec<DomId>> {
     let mut domids: Vec<DomId> = match store.directory("/local/domain") {
         Ok(entries) => {
             entries.iter().filter_map(|entry| entry.parse().ok().and_then(DomId::new)).collect()
@@ -122,20 +125,7 @@ fn names(store: &impl Batch) -> io::Result<Vec<(DomId, Name)>> {
     let domids = domids(store)?;
     let paths: Vec<String> = domids.iter().map(|domid| name_path(*domid)).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let names = match store.read_each(&paths) {
-        Err(error) if is_not_text(&error) => paths
-            .iter()
-            .map(|path| match store.read_each(&[path]) {
-                Err(error) if is_not_text(&error) => Ok(None),
-                name => Ok(name?.pop().flatten()),
-            })
-            .collect::<io::Result<_>>()?,
-        names => names?,
-    };
+    let names = read_text(store, &paths)?;
     let pairs = domids.into_iter().zip(names);
     Ok(pairs.filter_map(|(domid, name)| Some((domid, Name(name?.into())))).collect())
-}
-
-fn is_not_text(error: &io::Error) -> bool {
-    matches!(StoreError::of(error), Some(StoreError::NotText { .. }))
 }

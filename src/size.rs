@@ -86,6 +86,21 @@ impl fmt::Display for Kib {
     }
 }
 
+/// An amount in MiB with at most one digit behind the point, rounded down: for measured amounts, which
+/// nobody needs to the KiB. What is set is shown exactly, as a [`Kib`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mib(pub Kib);
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = self.0.mib();
+        match self.0.0.checked_rem(1024).unwrap_or(0).saturating_mul(10) / 1024 {
+            0 => f.pad(&whole.to_string()),
+            tenths => f.pad(&format!("{whole}.{tenths}")),
+        }
+    }
+}
+
 /// What a size asks for: an amount, or a step from what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
@@ -285,6 +300,14 @@ mod tests {
         assert_eq!(Kib(524_289).to_string(), "524289 KiB");
         assert_eq!(Kib(0).to_string(), "0 KiB");
         assert_eq!(Kib(17_179_869_180).to_string(), "17179869180 KiB");
+    }
+
+    #[test]
+    fn measured_amounts_have_one_digit() {
+        assert_eq!(Mib(Kib(1024)).to_string(), "1");
+        assert_eq!(Mib(Kib(1023)).to_string(), "0.9");
+        assert_eq!(Mib(Kib(522_984)).to_string(), "510.7");
+        assert_eq!(Mib(Kib(1025)).to_string(), "1");
     }
 
     proptest! {

@@ -64,7 +64,8 @@ fn size(text: &str) -> Result<Size, Usage> {
     })
 }
 
-fn domain(text: &str) -> Result<DomainRef, Usage> {
+/// A domain as it was typed.
+pub(super) fn domain(text: &str) -> Result<DomainRef, Usage> {
     text.parse().map_err(|why: xmem::domain::DomainRefError| Usage {
         what: "domain",
         text: text.to_owned(),

@@ -3,13 +3,14 @@
 //! Owns the way from words to exit code. Never decides anything about memory.
 
 mod change;
+mod list;
 
 use std::env;
 use std::path::PathBuf;
 
 use xmem::error::{After, Exit, Failure, chain};
 use xmem::host::Host;
-use xmem::host::sim::SimHost;
+use xmem::host::sim::{self, Fault, SimError, SimHost};
 use xmem::host::xen::XenHost;
 
 use crate::cli::{Cli, Command, HostRef};
@@ -35,12 +36,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         },
         Ok(HostRef::Sim(dir)) => match SimHost::open(dir.as_deref()) {
             Ok(host) => command(&host, cli, &report),
-            Err(error) => report.usage(&Usage {
-                what: "host",
-                text: cli.global.host.clone(),
-                why: chain(&error),
-                hint: "sim:DIR keeps a simulated host in a folder of your choice".to_owned(),
-            }),
+            Err(error) => report.usage(&no_sim(&cli.global.host, &error)),
         },
     }
 }
@@ -49,10 +45,34 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
     let request = match &cli.command {
         Command::Set(set) => change::set(set),
         Command::Max(max) => change::max(max),
+        Command::List(list) => {
+            return match list::wanted(list) {
+                Ok(wanted) => list::run(host, list, &wanted, report),
+                Err(usage) => report.usage(&usage),
+            };
+        }
     };
     match request {
         Ok(request) => change::run(host, &request, report),
         Err(usage) => report.usage(&usage),
+    }
+}
+
+/// Why there is no sim.
+fn no_sim(host: &str, error: &SimError) -> Usage {
+    match error {
+        SimError::UnknownFault { word } => Usage {
+            what: sim::VARIABLE,
+            text: word.clone(),
+            why: format!("it is not one of {}", Fault::words()),
+            hint: "each word is a way in which the simulated host misbehaves".to_owned(),
+        },
+        error => Usage {
+            what: "host",
+            text: host.to_owned(),
+            why: chain(error),
+            hint: "sim:DIR keeps a simulated host in a folder of your choice".to_owned(),
+        },
     }
 }
 

@@ -49,7 +49,8 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cut { bytes } => {
-                write!(f, "the size was rounded down by {bytes} bytes to whole 4 KiB pages")
+                let s = if *bytes == 1 { "" } else { "s" };
+                write!(f, "the size was rounded down by {bytes} byte{s} to whole 4 KiB pages")
             }
             Self::FilledIn { target, static_max } => {
                 let keys = match (target, static_max) {

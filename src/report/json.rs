@@ -8,6 +8,7 @@ use xmem::change::{End, Outcome};
 use xmem::domain::{Domain, Harmless};
 use xmem::error::{After, Exit, Failure};
 use xmem::intent::Numbers;
+use xmem::overview::{Overview, Remark};
 use xmem::size::Kib;
 
 use super::{Report, Usage, text};
@@ -61,16 +62,90 @@ struct Why<'a> {
     state: &'static str,
 }
 
+/// One domain of `xmem list`.
+#[derive(Serialize)]
+struct Listed {
+    schema: u32,
+    command: &'static str,
+    simulated: bool,
+    #[serde(flatten)]
+    who: Who,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    current_kib: Kib,
+    target_kib: Option<Kib>,
+    limit_kib: Kib,
+    static_max_kib: Option<Kib>,
+    videoram_kib: i32,
+    notes: Vec<Remarked>,
+}
+
+#[derive(Serialize)]
+struct Remarked {
+    kind: &'static str,
+    text: String,
+}
+
+/// The last line of `xmem list`.
+#[derive(Serialize)]
+struct HostLine {
+    schema: u32,
+    command: &'static str,
+    simulated: bool,
+    host: HostNumbers,
+}
+
+#[derive(Serialize)]
+struct HostNumbers {
+    #[serde(rename = "total_kib")]
+    total: Kib,
+    #[serde(rename = "free_kib")]
+    free: Kib,
+    #[serde(rename = "claimed_kib")]
+    claimed: Kib,
+}
+
+/// A line for each domain, and one for the host where it is known.
+pub(super) fn overview(report: &Report, seen: &Overview) -> serde_json::Result<String> {
+    let (command, simulated) = (report.command, report.simulated);
+    let mut lines = Vec::new();
+    for row in &seen.rows {
+        let note = |remark: &Remark| Remarked { kind: remark.kind(), text: remark.to_string() };
+        lines.push(line(&Listed {
+            schema: SCHEMA,
+            command,
+            simulated,
+            who: who(&row.domain),
+            kind: row.kind.name(),
+            current_kib: row.info.current,
+            target_kib: row.target,
+            limit_kib: row.info.limit,
+            static_max_kib: row.static_max,
+            videoram_kib: row.video,
+            notes: row.remarks.iter().map(note).collect(),
+        })?);
+    }
+    if let Ok(memory) = &seen.memory {
+        let host = HostNumbers { total: memory.total, free: memory.free, claimed: memory.claimed };
+        lines.push(line(&HostLine { schema: SCHEMA, command, simulated, host })?);
+    }
+    Ok(lines.join("\n"))
+}
+
+fn who(domain: &Domain) -> Who {
+    Who {
+        domid: domain.identity.domid.get(),
+        name: domain.name.as_ref().map(|name| name.0.clone()),
+        uuid: domain.identity.uuid.to_string(),
+    }
+}
+
 fn head(report: &Report, domain: Option<&Domain>, changed: bool) -> Head {
     Head {
         schema: SCHEMA,
         command: report.command,
         simulated: report.simulated,
-        domain: domain.map(|domain| Who {
-            domid: domain.identity.domid.get(),
-            name: domain.name.as_ref().map(|name| name.0.clone()),
-            uuid: domain.identity.uuid.to_string(),
-        }),
+        domain: domain.map(who),
         changed,
     }
 }
@@ -118,7 +193,7 @@ pub(super) fn outcome(report: &Report, outcome: &Outcome) -> serde_json::Result<
 /// A change that did not come about.
 pub(super) fn failure(report: &Report, failure: &Failure) -> serde_json::Result<String> {
     let state = match failure.after {
-        After::Unchanged => "unchanged",
+        After::Unchanged | After::ReadOnly => "unchanged",
         After::PutBack { .. } => "put-back",
         After::OutOfStep { .. } => "out-of-step",
     };

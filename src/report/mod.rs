@@ -4,12 +4,18 @@
 //! what a result is; the exit code comes with it.
 
 mod json;
+mod metrics;
+mod table;
 mod text;
 
-use std::io::{self, Write as _};
+use std::env;
+use std::io::{self, IsTerminal as _, Write as _};
 
 use xmem::change::Outcome;
-use xmem::error::{Exit, Failure};
+use xmem::domain::DomainRef;
+use xmem::error::{After, Cause, Exit, Failure};
+use xmem::overview::Overview;
+use xmem::resolve::ResolveError;
 
 use crate::cli::Global;
 
@@ -52,6 +58,32 @@ impl Report {
             }
         }
         Ok(Exit::Done)
+    }
+
+    /// A host's domains.
+    pub(crate) fn overview(&self, seen: &Overview) -> anyhow::Result<()> {
+        if self.json {
+            print(&json::overview(self, seen)?);
+            return Ok(());
+        }
+        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let coloured = io::stdout().is_terminal() && !no_color;
+        print(&table::table(seen, coloured));
+        Ok(())
+    }
+
+    /// The same for a collector of metrics.
+    #[expect(clippy::unused_self, reason = "a report like the others")]
+    pub(crate) fn metrics(&self, seen: &Overview) {
+        print(&metrics::metrics(seen));
+    }
+
+    /// A domain that was asked for and is not there.
+    pub(crate) fn missing(&self, wanted: &DomainRef) -> anyhow::Result<()> {
+        let error = ResolveError::NoSuchDomain { wanted: wanted.clone(), near: None };
+        let failure =
+            Failure { domain: None, cause: Cause::Resolve(error), after: After::ReadOnly };
+        self.failure(&failure).map(drop)
     }
 
     /// A change that did not come about.

@@ -10,6 +10,9 @@ use super::Usage;
 /// What stands behind everything that is said of a simulated host.
 pub(super) const SIMULATED: &str = " (simulated)";
 
+/// How many characters of a word are repeated to who typed it.
+const LONGEST_WORD: usize = 100;
+
 /// `web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB`.
 pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
     let (old, new) = (outcome.plan.old, outcome.plan.goal());
@@ -34,7 +37,9 @@ pub(super) fn notes(outcome: &Outcome) -> impl Iterator<Item = String> {
 
 /// `domain "": it is empty`.
 pub(super) fn usage(usage: &Usage) -> String {
-    format!("{} `{}`: {}", usage.what, Harmless(&usage.text), usage.why)
+    let text: String = usage.text.chars().take(LONGEST_WORD).collect();
+    let cut = if text.len() < usage.text.len() { "..." } else { "" };
+    format!("{} `{}{cut}`: {}", usage.what, Harmless(&text), usage.why)
 }
 
 /// Each of the numbers that a command is about, and each that changes.
@@ -54,9 +59,6 @@ fn step(what: &str, old: Option<Kib>, new: Option<Kib>) -> String {
         Some(kib) if kib == xmem::hypervisor::UNLIMITED => "none".to_owned(),
         Some(kib) => kib.to_string(),
     };
-    if old == new {
-        format!("{what} {}", show(new))
-    } else {
-        format!("{what} {} -> {}", show(old), show(new))
-    }
+    let (old, new) = (show(old), show(new));
+    if old == new { format!("{what} {new}") } else { format!("{what} {old} -> {new}") }
 }

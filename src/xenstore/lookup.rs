@@ -349,7 +349,7 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(refusal(&place, limit), io::ErrorKind::TimedOut);
         let took = begun.elapsed();
-        assert!(took >= limit.mul_f32(0.9) && took < limit.mul_f32(4.0), "{took:?}");
+        assert!(took >= limit.mul_f32(0.9) && took < Duration::from_secs(5), "{took:?}");
         // It gets in as soon as there is room.
         thread::scope(|scope| {
             scope.spawn(|| {

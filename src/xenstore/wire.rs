@@ -210,8 +210,10 @@ impl Header {
 
     /// What this message is to the request `id` of `kind`; judged before its payload is awaited.
     pub(super) fn role(&self, kind: Kind, id: u32) -> Result<Role, String> {
-        let listing = self.kind == Kind::Directory.number() && kind == Kind::Directory;
-        let bound = if listing { LISTING_MAX } else { PAYLOAD_MAX };
+        let bound = match self.kind {
+            listing if listing == Kind::Directory.number() => LISTING_MAX,
+            _ => PAYLOAD_MAX,
+        };
         if self.len > bound {
             return Err(format!("it claims {} bytes, where {bound} are the most", self.len));
         }

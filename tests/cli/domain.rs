@@ -67,7 +67,7 @@ fn what_is_not_there_is_said() {
         3,
         str![[r#"
 xmem: there is no `wbe` on this host; nothing is changed (simulated)
-hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
 
 "#]],
     );
@@ -83,7 +83,7 @@ hint: did you mean `web`?
         3,
         str![[r#"
 xmem: there is no domain 5 on this host; nothing is changed (simulated)
-hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
 
 "#]],
     );
@@ -91,7 +91,7 @@ hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:
         3,
         str![[r#"
 xmem: there is no UUID 00000000-0000-4000-8000-000000000001 on this host; nothing is changed (simulated)
-hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
 
 "#]],
     );
@@ -99,7 +99,7 @@ hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:
         3,
         str![[r#"
 xmem: there is no `\u{1b}[2J` on this host; nothing is changed (simulated)
-hint: `xl list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
 
 "#]],
     );

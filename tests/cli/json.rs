@@ -18,7 +18,7 @@ fn a_change() {
             "old": { "target_kib": 1_048_576, "static_max_kib": 2_097_152, "limit_kib": 1_049_600 },
             "new": { "target_kib": 524_288, "static_max_kib": 2_097_152, "limit_kib": 525_312 },
             "current_kib": 1_048_576,
-            "notes": ["the size was rounded down by 1 bytes to whole 4 KiB pages"],
+            "notes": ["the size was rounded down by 1 byte to whole 4 KiB pages"],
         })
     );
 }

@@ -190,7 +190,7 @@ fn dom0s_missing_nodes_are_filled_in() {
     sim.xmem("set 0 1G").run().is(
         0,
         str![[r#"
-Domain-0 (0): target none -> 1024 MiB, maximum none -> none, limit none -> 1025 MiB (simulated)
+Domain-0 (0): target none -> 1024 MiB, maximum none, limit none -> 1025 MiB (simulated)
 
 "#]],
         str![[r#"

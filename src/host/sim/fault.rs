@@ -9,7 +9,7 @@ use std::str::FromStr;
 use super::error::SimError;
 
 /// The environment variable that asks for misbehaviour.
-const VARIABLE: &str = "XMEM_SIM_FAULT";
+pub const VARIABLE: &str = "XMEM_SIM_FAULT";
 
 /// One way in which the sim can misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +76,7 @@ impl Fault {
     ];
 
     /// All words, for a message.
-    pub(super) fn words() -> String {
+    pub fn words() -> String {
         Self::ALL.map(|(word, _)| word).join(", ")
     }
 }

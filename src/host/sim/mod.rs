@@ -97,7 +97,7 @@ use std::sync::Arc;
 
 use self::busy::Busy;
 pub use self::error::SimError;
-pub use self::fault::{Fault, Faults};
+pub use self::fault::{Fault, Faults, VARIABLE};
 use self::folder::Folder;
 pub use self::hypervisor::SimHypervisor;
 use self::sim::Sim;

@@ -113,6 +113,7 @@ fn nodes_of(guest: &Guest, uuid: Uuid) -> Vec<(String, String)> {
         (format!("{dom}/memory/target"), target.0.to_string()),
         (format!("{dom}/memory/static-max"), Kib::from_mib(guest.static_max_mib).0.to_string()),
         (format!("{dom}/memory/videoram"), guest.videoram_kib.to_string()),
+        (format!("/libxl/{}/type", guest.domid), guest.kind.name().to_owned()),
         (format!("{vm}/name"), guest.name.to_owned()),
         (format!("{vm}/uuid"), uuid.to_string()),
         (format!("{vm}/memory"), target.mib().to_string()),

@@ -67,6 +67,17 @@ pub(super) enum Kind {
     Hvm,
 }
 
+impl Kind {
+    /// As libxl writes it to `/libxl/<domid>/type`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Pv => "pv",
+            Self::Pvh => "pvh",
+            Self::Hvm => "hvm",
+        }
+    }
+}
+
 /// What the hypervisor knows of a domain, and how its guest behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -15,6 +15,9 @@ use super::{Batch as _, Client, StoreError, Xs as _, XsTransaction as _, XsTrans
 
 const SHORT: Duration = Duration::from_millis(150);
 
+/// When it has surely ended, on however slow a machine; far less than [`AMPLE`].
+const SOON: Duration = Duration::from_secs(5);
+
 fn is_closed(error: &io::Error) -> bool {
     matches!(StoreError::of(error), Some(StoreError::Closed { .. }))
 }
@@ -191,9 +194,12 @@ fn a_listing_in_endless_parts_is_given_up() {
     let script = |peer: &mut Peer| {
         peer.refuse(DIRECTORY, 0, b"/a\0", "E2BIG");
         let part = [b"1\0", &[b'n'; 4000][..], b"\0"].concat();
+        let mut sent = 0_usize;
         while let Some(request) = peer.next() {
             peer.send(PART, request.id, 0, &part);
+            sent = sent.saturating_add(4001);
         }
+        assert!(sent < (1 << 20) + 8000, "{sent}");
     };
     play(AMPLE, script, |client| assert!(is_garbled(&client.directory("/a").unwrap_err())));
     let script = |peer: &mut Peer| {
@@ -283,7 +289,7 @@ fn silence_ends_at_the_deadline() {
         let took = begun.elapsed();
         assert!(is_deadline(&error), "{error:?}");
         assert_eq!(error.to_string(), "xenstored has not answered READ /a within 1 s");
-        assert!(took >= SHORT && took < SHORT * 4, "{took:?}");
+        assert!(took >= SHORT && took < SOON, "{took:?}");
         // The connection is closed now, not when the client is dropped: the peer sees it.
         assert_spent(&client);
     });
@@ -318,7 +324,7 @@ fn a_reply_in_drops_does_not_stretch_the_deadline() {
     play(SHORT, script, |client| {
         let begun = Instant::now();
         assert!(is_deadline(&client.read("/a").unwrap_err()));
-        assert!(begun.elapsed() < SHORT * 4);
+        assert!(begun.elapsed() < SOON);
     });
 }
 
@@ -332,7 +338,7 @@ fn a_flood_of_events_does_not_stretch_the_deadline() {
     play(SHORT, script, |client| {
         let begun = Instant::now();
         assert!(is_deadline(&client.read("/a").unwrap_err()));
-        assert!(begun.elapsed() < SHORT * 4);
+        assert!(begun.elapsed() < SOON);
     });
 }
 
@@ -346,7 +352,7 @@ fn a_peer_that_stops_reading_meets_the_deadline() {
     let error = client.write_each(&[("/a", value.as_str()); 16]).unwrap_err();
     assert!(is_deadline(&error), "{error:?}");
     let took = begun.elapsed();
-    assert!(took >= SHORT && took < SHORT * 4, "{took:?}");
+    assert!(took >= SHORT && took < SOON, "{took:?}");
     assert_spent(&client);
     drop(theirs);
 }
@@ -360,11 +366,16 @@ fn a_peer_that_reads_slowly_gets_everything() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut peer = Peer(theirs);
-            for _ in 0..32 {
-                std::thread::sleep(Duration::from_millis(2));
-                let request = peer.next().unwrap();
-                assert_eq!(request.payload.len(), 4003);
-                peer.send(WRITE, request.id, 0, b"OK\0");
+            let mut ids = 1..=32;
+            for _window in 0..2 {
+                // No reply wakes the client up before all is written.
+                for _ in 0..16 {
+                    std::thread::sleep(Duration::from_millis(2));
+                    assert_eq!(peer.next().unwrap().payload.len(), 4003);
+                }
+                for id in ids.by_ref().take(16) {
+                    peer.send(WRITE, id, 0, b"OK\0");
+                }
             }
         });
         let client = Client::from_socket(ours, AMPLE).unwrap();

@@ -1,0 +1,71 @@
+//! `xmem list`.
+
+use xmem::domain::DomainRef;
+use xmem::error::{After, Exit, Failure};
+use xmem::host::Host;
+use xmem::overview::{Overview, Row, overview};
+
+use super::change::domain;
+use crate::cli::{Format, List, SortBy};
+use crate::report::{Report, Usage};
+
+/// The domains that were asked for; none means all.
+pub(super) fn wanted(typed: &List) -> Result<Vec<DomainRef>, Usage> {
+    typed.domains.iter().map(|text| domain(text)).collect()
+}
+
+/// Looks and tells. A domain that is not there does not keep the others from being told.
+pub(super) fn run<H: Host>(
+    host: &H,
+    typed: &List,
+    wanted: &[DomainRef],
+    report: &Report,
+) -> anyhow::Result<Exit> {
+    let mut seen = match overview(host) {
+        Ok(seen) => seen,
+        Err(cause) => {
+            return report.failure(&Failure { domain: None, cause, after: After::ReadOnly });
+        }
+    };
+    let missing: Vec<&DomainRef> =
+        wanted.iter().filter(|wanted| !seen.rows.iter().any(|row| is(row, wanted))).collect();
+    if !wanted.is_empty() {
+        seen.rows.retain(|row| wanted.iter().any(|wanted| is(row, wanted)));
+    }
+    sort(&mut seen, typed.sort);
+    match typed.format {
+        Format::Table => report.overview(&seen)?,
+        Format::Openmetrics => report.metrics(&seen),
+    }
+    for wanted in &missing {
+        report.missing(wanted)?;
+    }
+    Ok(match (missing.is_empty(), seen.rows.is_empty()) {
+        (true, _) => Exit::Done,
+        (false, true) => Exit::NoDomain,
+        (false, false) => Exit::SomeFailed,
+    })
+}
+
+fn is(row: &Row, wanted: &DomainRef) -> bool {
+    let identity = row.domain.identity;
+    match wanted {
+        DomainRef::Id(domid) => identity.domid == *domid,
+        DomainRef::Uuid(uuid) => identity.uuid == *uuid,
+        DomainRef::Name(name) => row.domain.name.as_ref() == Some(name),
+    }
+}
+
+/// Largest first for sizes; equal ones stay in the order of their domids.
+fn sort(seen: &mut Overview, by: SortBy) {
+    use std::cmp::Reverse;
+    let rows = &mut seen.rows;
+    match by {
+        SortBy::Id => rows.sort_by_key(|row| row.domain.identity.domid),
+        SortBy::Name => rows.sort_by_key(|row| row.domain.name.clone()),
+        SortBy::Current => rows.sort_by_key(|row| Reverse(row.info.current)),
+        SortBy::Target => rows.sort_by_key(|row| Reverse(row.target)),
+        SortBy::Limit => rows.sort_by_key(|row| Reverse(row.info.limit)),
+        SortBy::Max => rows.sort_by_key(|row| Reverse(row.static_max)),
+    }
+}

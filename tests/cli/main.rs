@@ -1,5 +1,6 @@
 //! What a user of the command line meets: words in; output, exit code and state of the host out.
 //! One binary, on the sim, in an environment with nothing in it.
+#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
 mod domain;

@@ -220,7 +220,7 @@ hint: if the domain is being built, try again when it is; if not, its toolstack 
 fn a_node_that_is_no_size_is_shown() {
     let sim = Sim::new();
     sim.edit(|world| {
-        world["xenstore"]["/local/domain/7/memory/target"] = "1024 MB\u{1b}[2J".into()
+        world["xenstore"]["/local/domain/7/memory/target"] = "1024 MB\u{1b}[2J".into();
     });
     sim.xmem("set web 512M").run().fails(1, str![[r#"
 xmem: web (7): xenstore has "1024 MB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB; nothing is changed (simulated)

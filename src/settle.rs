@@ -68,8 +68,7 @@ pub(crate) fn settlement(reading: &Reading, intent: &Intent) -> (Kib, fn(Kib) ->
         Stand::Old => (intent.old.limit, Earlier::Undone),
         Stand::Neither => (reading.info.limit, Earlier::Overtaken),
     };
-    let need = reading.target.and_then(|target| reading.need(target)).unwrap_or_default();
-    (limit.max(Kib::from_pages(need.pages())), earlier)
+    (limit.max(reading.least_limit()), earlier)
 }
 
 /// Which side of a change the store shows.

@@ -114,14 +114,14 @@ pub(super) fn overview(report: &Report, seen: &Overview) -> serde_json::Result<S
     }
     if let Ok(memory) = &seen.memory {
         let host = HostNumbers { total: memory.total, free: memory.free, claimed: memory.claimed };
-        lines.push(serde_json::to_string(&HostLine { schema: SCHEMA, command, simulated, host })?);
+        lines.push(line(&HostLine { schema: SCHEMA, command, simulated, host })?);
     }
     Ok(lines.join("\n"))
 }
 
 fn listed(report: &Report, row: &Row) -> serde_json::Result<String> {
     let note = |remark: &Remark| Remarked { kind: remark.kind(), text: remark.to_string() };
-    serde_json::to_string(&Listed {
+    line(&Listed {
         schema: SCHEMA,
         command: report.command,
         simulated: report.simulated,
@@ -157,7 +157,7 @@ pub(super) fn news(
     let is = |row: &Row, other: &Row| row.domain.identity == other.domain.identity;
     let gone = before.iter().filter(|old| !seen.rows.iter().any(|row| is(row, old))).map(|old| {
         let who = who(&old.domain);
-        serde_json::to_string(&Leaving { schema: SCHEMA, command, simulated, who, gone: true })
+        line(&Leaving { schema: SCHEMA, command, simulated, who, gone: true })
     });
     let new = seen.rows.iter().filter(|row| !before.iter().any(|old| is(old, row) && old == *row));
     gone.chain(new.map(|row| listed(report, row))).collect()

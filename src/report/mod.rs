@@ -126,7 +126,8 @@ impl Report {
         if self.json {
             print(&json::failure(self, failure)?);
         }
-        self.error(&failure.to_string(), failure.hint().as_deref());
+        let mark = if self.simulated { text::SIMULATED } else { "" };
+        error(&format!("{failure}{mark}"), failure.hint().as_deref());
         Ok(failure.exit())
     }
 
@@ -135,16 +136,16 @@ impl Report {
         if self.json {
             print(&json::usage(self, usage)?);
         }
-        self.error(&text::usage(usage), Some(&usage.hint));
+        error(&text::usage(usage), Some(&usage.hint));
         Ok(Exit::Usage)
     }
+}
 
-    #[expect(clippy::unused_self, reason = "errors are told in every mode")]
-    fn error(&self, text: &str, hint: Option<&str>) {
-        complain(&format!("xmem: {text}"));
-        if let Some(hint) = hint {
-            complain(&format!("hint: {hint}"));
-        }
+/// Tells of an error. It is told in every mode.
+fn error(text: &str, hint: Option<&str>) {
+    complain(&format!("xmem: {text}"));
+    if let Some(hint) = hint {
+        complain(&format!("hint: {hint}"));
     }
 }
 

@@ -32,16 +32,16 @@ fn a_signal_at_any_step_finds_all_or_nothing() {
         });
         let mut signals = Signals::default();
         let result = change(&host, &request(&set("512M")), &mut signals);
-        assert_eq!(taken(signal), signal, "lost at {:?}", step);
+        assert_eq!(taken(signal), signal, "lost at {step:?}");
         drop(signals);
         match result {
             Ok(outcome) => {
-                assert!(index >= begins, "{:?}", step);
+                assert!(index >= begins, "{step:?}");
                 assert_eq!(outcome.end, End::Changed);
                 assert_eq!(scene.numbers(), (524_288, 2_097_152, 525_312));
             }
             Err(failure) => {
-                assert!(index < begins, "{:?}", step);
+                assert!(index < begins, "{step:?}");
                 assert!(matches!(failure.cause, Cause::Interrupted), "{failure}");
                 assert_eq!(failure.after, After::Unchanged);
                 assert_eq!(scene.numbers(), START);

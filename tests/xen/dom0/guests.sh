@@ -8,7 +8,7 @@ guest_config() { # NAME pv|pvh MEMORY MAXMEM
         echo "type = 'pvh'"
         echo "acpi = 0"
     fi
-    echo "kernel = '/guest/vmlinuz'"
+    echo "kernel = '/guest/vmlinux'"
     echo "ramdisk = '/guest/initrd.gz'"
     echo "extra = 'console=hvc0 quiet'"
     echo "memory = $3"

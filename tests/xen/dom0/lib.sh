@@ -18,12 +18,20 @@ xmem() {
     fi
 }
 
-# Tries a command about every 0.1 s until it succeeds.
+# Seconds since boot, in $uptime; starts no process.
+read_uptime() {
+    read -r uptime _ </proc/uptime
+    uptime=${uptime%.*}
+}
+
+# Tries a command until it succeeds.
 eventually() { # SECONDS COMMAND...
-    ev_end=$(($(cut -d . -f 1 /proc/uptime) + $1))
+    read_uptime
+    ev_end=$((uptime + $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ "$(cut -d . -f 1 /proc/uptime)" -lt $ev_end ] || return 1
-        sleep 0.1
+        read_uptime
+        [ "$uptime" -lt $ev_end ] || return 1
+        sleep 0.5
     done
 }

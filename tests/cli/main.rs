@@ -13,6 +13,8 @@ mod json;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod list;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod max;
@@ -30,3 +32,5 @@ mod signals;
 mod size;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod waiting;

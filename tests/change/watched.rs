@@ -348,6 +348,8 @@ impl Xs for WatchedStore {
     }
 }
 
+impl xmem::xenstore::Watching for WatchedStore {}
+
 impl Batch for WatchedStore {}
 
 impl Watching for WatchedStore {}

@@ -35,4 +35,6 @@ mod size;
 #[cfg(test)]
 mod usage;
 #[cfg(test)]
+mod waiting;
+#[cfg(test)]
 mod watch;

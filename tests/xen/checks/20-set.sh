@@ -12,14 +12,15 @@ same_as_xl() { # DOM SUBCOMMAND SIZE-FOR-XL SIZE-FOR-XMEM
     is_tidy
 }
 
-# Puts a domain to target and static-max (KiB), by xl and xenstore-write alone.
+# Puts a domain to target and static-max (KiB), by xl and xenstore-write alone. Without video memory meanwhile:
+# with -1, xl would ask for one KiB less than whole pages, and the hypervisor refuse its populate-on-demand target.
 set_by_xl() { # DOM "TARGET STATIC-MAX"
-    sb_dom=$1
+    sb_dom=$1 sb_video=$(videoram "$1")
     set -- $2
+    put "$sb_dom" videoram 0
     put "$sb_dom" static-max "$2"
-    sb_video=$(videoram "$sb_dom")
-    [ "$sb_video" != absent ] || sb_video=0
-    xl mem-set "$sb_dom" "$(($1 + sb_video))k"
+    xl mem-set "$sb_dom" "${1}k"
+    put "$sb_dom" videoram "$sb_video"
 }
 
 check_set_pv_as_xl() {

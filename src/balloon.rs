@@ -100,7 +100,10 @@ pub fn wait<H: Host>(
     let end = watch(host, outcome, &mut vigil, &mut info, time, &mut |at, current| {
         news(&Progress { at, from, current, wanted });
     });
-    let end = end.unwrap_or_else(Ending::LostSight);
+    let end = end.unwrap_or_else(|cause| match cause {
+        Cause::Gone => Ending::Gone,
+        cause => Ending::LostSight(cause),
+    });
     let (took, target) = (time.now(), outcome.plan.target);
     debug!(domain = %outcome.domain, ?end, current = %info.current, %wanted, "the wait is over");
     let moved = vigil.has_moved();

@@ -5,6 +5,7 @@
 mod apply;
 mod change;
 mod list;
+mod wait;
 mod watch;
 
 use std::env;
@@ -67,7 +68,7 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
         }
     };
     match request {
-        Ok(request) => change::run(host, &request, report),
+        Ok((request, patience)) => change::run(host, &request, patience, report),
         Err(usage) => report.usage(&usage),
     }
 }

@@ -30,3 +30,5 @@ mod signals;
 mod size;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod wait;

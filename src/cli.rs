@@ -181,6 +181,9 @@ pub(crate) struct Change {
     /// Say what would be done, and change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+    /// How long to wait for the domain's lock: 10s, 2m, 500ms
+    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
+    pub(crate) lock_timeout: String,
     /// Wait until the guest has followed, as long as it moves; with =TIME no longer than that
     #[arg(
         long,
@@ -194,9 +197,6 @@ pub(crate) struct Change {
     /// How long --wait waits for a guest that does not move
     #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait")]
     pub(crate) patience: String,
-    /// How long to wait for the domain's lock: 10s, 2m, 500ms
-    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
-    pub(crate) lock_timeout: String,
 }
 
 /// A host as it was typed.

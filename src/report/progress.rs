@@ -2,8 +2,6 @@
 //!
 //! Owns when and how it is shown. All of it but the events goes to stderr.
 
-use std::env;
-use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -38,8 +36,12 @@ impl<'a> Show<'a> {
             Report { quiet: true, .. } => How::Not,
             Report { json: true, .. } => How::Events(Duration::ZERO),
             // Log lines would tear a bar to pieces.
-            Report { verbose: false, .. } if has_terminal() => How::Bar(bar(domain)),
-            _ => How::Lines(Duration::ZERO),
+            Report { verbose: true, .. } => How::Lines(Duration::ZERO),
+            _ => match bar(domain) {
+                // No terminal, or one that cannot go back in its line.
+                bar if bar.is_hidden() => How::Lines(Duration::ZERO),
+                bar => How::Bar(bar),
+            },
         };
         Self { report, domain, how }
     }
@@ -78,11 +80,6 @@ impl<'a> Show<'a> {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Whether stderr is a terminal that can go back in its line.
-fn has_terminal() -> bool {
-    io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 fn bar(domain: &Domain) -> ProgressBar {

@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Show the domains with all their numbers, in MiB, and what is off about them
     #[command(visible_alias = "ls")]
     List(List),
+    /// Print what can be typed as a domain, for the shells' completions
+    #[command(name = "__words", hide = true)]
+    Words,
 }
 
 impl Command {
@@ -65,6 +68,7 @@ impl Command {
             Self::Set(_) => "set",
             Self::Max(_) => "max",
             Self::List(_) => "list",
+            Self::Words => "__words",
         }
     }
 }

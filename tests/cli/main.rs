@@ -23,3 +23,5 @@ mod set;
 mod size;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod words;

@@ -305,6 +305,7 @@ _xmem_wants_domain() {
         fi
     done
     [[ -z $valued && (-n $bare || ${words[i]} != -*) ]] || return 1
+    # shellcheck disable=SC2195 # the pattern is put in when the file is generated
     case $command:$place in
     set:0|mem-set:0|max:0|mem-max:0|list:*|ls:*) return 0 ;;
     *) return 1 ;;
@@ -315,7 +316,8 @@ _xmem_wants_domain() {
 _xmem_domains() {
     local typed=${words[${#words[@]} - 1]} quote='' split='' line word
     case $typed in
-    [\'\"]*) quote=${typed:0:1} typed=${typed:1} ;;
+    \'*) quote=\' typed=${typed:1} ;;
+    \"*) quote=\" typed=${typed:1} typed=${typed//\\/} ;;
     *)
         typed=${typed//\\/}
         # readline replaces only what stands behind the colon.

@@ -61,7 +61,7 @@ _xmem_domains() {
         ;;
     esac
     COMPREPLY=()
-    while read -r line; do
+    while IFS= read -r line; do
         word=${line#* }
         # Domids are offered to those who type one.
         [[ $typed != [0-9]* ]] || word=${line%% *}

@@ -38,6 +38,9 @@ _xmem() {
             xmem,set)
                 cmd="xmem__subcmd__set"
                 ;;
+            xmem,watch)
+                cmd="xmem__subcmd__watch"
+                ;;
             xmem__subcmd__help,help)
                 cmd="xmem__subcmd__help__subcmd__help"
                 ;;
@@ -50,6 +53,9 @@ _xmem() {
             xmem__subcmd__help,set)
                 cmd="xmem__subcmd__help__subcmd__set"
                 ;;
+            xmem__subcmd__help,watch)
+                cmd="xmem__subcmd__help__subcmd__watch"
+                ;;
             *)
                 ;;
         esac
@@ -57,7 +63,7 @@ _xmem() {
 
     case "${cmd}" in
         xmem)
-            opts="-v -q -h -V --host --json --verbose --quiet --log-format --help --version set mem-set max mem-max list ls help"
+            opts="-v -q -h -V --host --json --verbose --quiet --log-format --help --version set mem-set max mem-max list ls watch help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -82,7 +88,7 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__help)
-            opts="set max list help"
+            opts="set max list watch help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -138,6 +144,20 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__help__subcmd__set)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        xmem__subcmd__help__subcmd__watch)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -254,6 +274,52 @@ _xmem() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        xmem__subcmd__watch)
+            opts="-c -v -q -h --interval --count --host --json --verbose --quiet --log-format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -W "xen sim" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
     esac
 }
 
@@ -296,7 +362,7 @@ _xmem_wants_domain() {
             case $word in
             --) bare=yes ;;
             --host=*) host=${word#*=} ;;
-            --format|--host|--lock-timeout|--log-format|--sort) valued=$word ;;
+            --count|--format|--host|--interval|--lock-timeout|--log-format|--sort|-c) valued=$word ;;
             esac
         elif [[ -z $command ]]; then
             command=$word
@@ -307,7 +373,7 @@ _xmem_wants_domain() {
     [[ -z $valued && (-n $bare || ${words[i]} != -*) ]] || return 1
     # shellcheck disable=SC2195 # the pattern is put in when the file is generated
     case $command:$place in
-    set:0|mem-set:0|max:0|mem-max:0|list:*|ls:*) return 0 ;;
+    set:0|mem-set:0|max:0|mem-max:0|list:*|ls:*|watch:*) return 0 ;;
     *) return 1 ;;
     esac
 }
@@ -325,7 +391,7 @@ _xmem_domains() {
         ;;
     esac
     COMPREPLY=()
-    while read -r line; do
+    while IFS= read -r line; do
         word=${line#* }
         # Domids are offered to those who type one.
         [[ $typed != [0-9]* ]] || word=${line%% *}

@@ -40,6 +40,7 @@ complete -c xmem -n "__fish_xmem_needs_command" -f -a "max" -d 'Set a domain\'s 
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "mem-max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "ls" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
+complete -c xmem -n "__fish_xmem_needs_command" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
@@ -117,10 +118,21 @@ complete -c xmem -n "__fish_xmem_using_subcommand ls" -l json -d 'Print one JSON
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list help" -f -a "set" -d 'Set a domain\'s target, and its limit with it'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list help" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list help" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -l interval -d 'How long to wait between two looks at most: a change of a target is seen at once' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -s c -l count -d 'How many times to look' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
+sim\t''"
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
+json\t'For programs'"
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -l json -d 'Print one JSON object for each domain, sizes in KiB'
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -s q -l quiet -d 'Print nothing but errors'
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "set" -d 'Set a domain\'s target, and its limit with it'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 
 # What clap's lines above cannot know: which domains there are. xmem tells it, at once and without a
 # word when it cannot.
@@ -139,7 +151,7 @@ function __fish_xmem_wants_domain
             switch $word
                 case --
                     set bare yes
-                case '--format' '--host' '--lock-timeout' '--log-format' '--sort'
+                case '--count' '--format' '--host' '--interval' '--lock-timeout' '--log-format' '--sort' '-c'
                     set valued yes
             end
         else if test -z $command
@@ -150,7 +162,7 @@ function __fish_xmem_wants_domain
     end
     test $valued = no; or return 1
     switch $command:$place
-        case 'set:0' 'mem-set:0' 'max:0' 'mem-max:0' 'list:*' 'ls:*'
+        case 'set:0' 'mem-set:0' 'max:0' 'mem-max:0' 'list:*' 'ls:*' 'watch:*'
             return 0
     end
     return 1

@@ -139,10 +139,12 @@ fn locked_change<H: Host>(
             return Err(Cause::Interrupted.into());
         }
         // 6. Intent, writes, limit, PoD target. 7. Commit.
-        match open.carry_out(plan)?.commit()? {
+        let limit = match open.carry_out(plan)?.commit()? {
             Commit::Done(plan) => return Ok(outcome(plan, End::Changed)),
-            Commit::Conflict => pause(attempt),
-        }
+            Commit::Conflict { limit } => limit,
+        };
+        held.info.limit = limit;
+        pause(attempt);
     }
     Err(Cause::Conflicts { tries: TRIES }.into())
 }
@@ -337,7 +339,10 @@ struct Change<'a, 'h, H: Host> {
 /// What became of a commit.
 enum Commit {
     Done(Plan),
-    Conflict,
+    /// Somebody without the lock was first. This is the limit that was left.
+    Conflict {
+        limit: Kib,
+    },
 }
 
 impl<H: Host> Ready<'_, '_, H> {
@@ -347,9 +352,9 @@ impl<H: Host> Ready<'_, '_, H> {
         let Err(error) = span.commit() else { return Ok(Commit::Done(change.finish())) };
         match StoreError::of(&error) {
             Some(StoreError::Answered { answer: Answer::Again, .. }) => {
-                change.put_back()?;
-                debug!(domain = %change.held.domain, "conflict at the commit; put back");
-                Ok(Commit::Conflict)
+                let limit = change.give_way()?;
+                debug!(domain = %change.held.domain, %limit, "conflict at the commit; put back");
+                Ok(Commit::Conflict { limit })
             }
             // It was never sent.
             Some(StoreError::Unsendable { .. } | StoreError::Unusable { .. }) => {
@@ -425,6 +430,7 @@ impl<H: Host> Change<'_, '_, H> {
     /// It stands. The intent goes.
     fn finish(&mut self) -> Plan {
         self.settled = true;
+        debug!(domain = %self.held.domain, "committed");
         self.remove_intent();
         self.plan.clone()
     }
@@ -461,6 +467,18 @@ impl<H: Host> Change<'_, '_, H> {
         };
         self.remove_intent();
         Ok(after)
+    }
+
+    /// Puts it back after somebody else's commit, who may have set a limit of their own meanwhile, for a
+    /// target of their own: what is put back is not below what that target needs.
+    fn give_way(&mut self) -> Result<Kib, Failed> {
+        // What cannot be read now will not be read at the next try either, and is told then.
+        if let Ok(stored) = self.held.nodes.read(self.held.store) {
+            let theirs = Reading { target: stored.target, video: stored.video, ..self.reading };
+            self.plan.old.limit = self.plan.old.limit.max(theirs.least_limit());
+        }
+        self.put_back()?;
+        Ok(self.plan.old.limit)
     }
 
     /// Nobody knows whether it stands. The larger limit is left in place, under which the guest can

@@ -56,6 +56,8 @@ pub(crate) enum Command {
     /// Show the domains with all their numbers, in MiB, and what is off about them
     #[command(visible_alias = "ls")]
     List(List),
+    /// Show the same live, with a bar and the recent past of each domain
+    Watch(Watch),
     /// Print what can be typed as a domain, for the shells' completions
     #[command(name = "__words", hide = true)]
     Words,
@@ -68,6 +70,7 @@ impl Command {
             Self::Set(_) => "set",
             Self::Max(_) => "max",
             Self::List(_) => "list",
+            Self::Watch(_) => "watch",
             Self::Words => "__words",
         }
     }
@@ -104,6 +107,19 @@ pub(crate) struct List {
     /// A table, or metrics for `node_exporter`'s textfile collector
     #[arg(long, value_name = "FORMAT", default_value = "table", conflicts_with = "json")]
     pub(crate) format: Format,
+}
+
+/// `xmem watch`.
+#[derive(Args, Debug)]
+pub(crate) struct Watch {
+    /// Domids, UUIDs or names; all domains if there is none
+    pub(crate) domains: Vec<String>,
+    /// How long to wait between two looks at most: a change of a target is seen at once
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub(crate) interval: String,
+    /// How many times to look
+    #[arg(short = 'c', long, value_name = "N")]
+    pub(crate) count: Option<u64>,
 }
 
 /// What a list is sorted by.

@@ -120,10 +120,11 @@ impl Lock {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let inode = file.metadata().map_err(os("look at"))?;
                     let left = wait.saturating_sub(start.elapsed());
-                    file = queue(file, &path, left, signals)?.ok_or_else(|| LockError::Busy {
-                        waited: wait,
-                        holder: holder(inode.dev(), inode.ino()),
-                    })?;
+                    let holder = || holder(inode.dev(), inode.ino());
+                    tracing::debug!(path = %path.display(), for_at_most = ?left,
+                        "waiting for the lock{}", HeldBy(holder().as_ref()));
+                    file = queue(file, &path, left, signals)?
+                        .ok_or_else(|| LockError::Busy { waited: wait, holder: holder() })?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => return Err(os("take")(source)),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::{DomId, Domain, Name};
+use crate::error::Cause;
 use crate::host::Host;
 use crate::hypervisor::{DomainInfo, HostMemory, Hypervisor as _, HypervisorError, UNLIMITED};
 use crate::intent::{Found, IntentFile};
@@ -33,7 +34,7 @@ pub struct Overview {
 }
 
 /// One domain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Who it is.
     pub domain: Domain,
@@ -190,10 +191,17 @@ impl fmt::Display for Remark {
 ///
 /// # Errors
 /// xenstore or the hypervisor do not answer.
-pub fn overview<H: Host>(host: &H) -> Result<Overview, crate::error::Cause> {
-    let store = host.connect()?;
+pub fn overview<H: Host>(host: &H) -> Result<Overview, Cause> {
+    look(host, &host.connect()?)
+}
+
+/// As [`overview`], over a connection that is there already.
+///
+/// # Errors
+/// xenstore or the hypervisor do not answer.
+pub fn look<H: Host>(host: &H, store: &H::Store) -> Result<Overview, Cause> {
     let mut infos = Vec::new();
-    for domid in domids(&store)? {
+    for domid in domids(store)? {
         if let Some(info) = host.hypervisor().domain(domid)? {
             infos.push(info);
         }
@@ -201,7 +209,7 @@ pub fn overview<H: Host>(host: &H) -> Result<Overview, crate::error::Cause> {
     let ids: Vec<DomId> = infos.iter().map(|info| info.identity.domid).collect();
     let rows = infos
         .into_iter()
-        .zip(survey(&store, &ids)?)
+        .zip(survey(store, &ids)?)
         .map(|(info, surveyed)| row(host.state_dir(), info, surveyed))
         .collect();
     Ok(Overview { rows, memory: host.hypervisor().host_memory() })

@@ -64,6 +64,12 @@ impl Reading {
         target.offset(self.video.into())?.plus(SLACK)
     }
 
+    /// The least limit, in whole pages, under which the domain can hold what it should now.
+    pub(crate) fn least_limit(&self) -> Kib {
+        let need = self.target.and_then(|target| self.need(target)).unwrap_or_default();
+        Kib::from_pages(need.pages())
+    }
+
     const fn is_dom0(&self) -> bool {
         self.info.identity.domid.get() == DomId::DOM0.get()
     }

@@ -16,7 +16,7 @@ use crate::cli::{Change, Max, Set};
 use crate::report::{Report, Usage};
 
 /// Longer than anybody waits; keeps a clock from running over.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What `xmem set` asks for.
 pub(super) fn set(typed: &Set) -> Result<Request, Usage> {
@@ -51,7 +51,7 @@ fn request(typed: &Change, wish: Wish) -> Result<Request, Usage> {
         domain: domain(&typed.domain)?,
         wish,
         dry_run: typed.dry_run,
-        lock_timeout: timeout(&typed.lock_timeout)?,
+        lock_timeout: duration("lock timeout", &typed.lock_timeout)?,
     })
 }
 
@@ -75,14 +75,14 @@ pub(super) fn domain(text: &str) -> Result<DomainRef, Usage> {
 }
 
 /// A time with its unit; a bare number is seconds.
-fn timeout(text: &str) -> Result<Duration, Usage> {
+pub(super) fn duration(what: &'static str, text: &str) -> Result<Duration, Usage> {
     let bare = text.parse().ok().map(Duration::from_secs);
     bare.map_or_else(|| humantime::parse_duration(text), Ok)
-        .map(|timeout| timeout.min(LONGEST_TIMEOUT))
+        .map(|time| time.min(LONGEST_TIME))
         .map_err(|why| Usage {
-            what: "lock timeout",
+            what,
             text: text.to_owned(),
             why: why.to_string(),
-            hint: "a time looks like 10s, 2m or 500ms; 0 does not wait at all".to_owned(),
+            hint: "a time looks like 10s, 2m or 500ms; a bare number is seconds".to_owned(),
         })
 }

@@ -27,8 +27,7 @@ pub(super) fn run<H: Host>(
             return report.failure(&Failure { domain: None, cause, after: After::ReadOnly });
         }
     };
-    let missing: Vec<&DomainRef> =
-        wanted.iter().filter(|wanted| !seen.rows.iter().any(|row| is(row, wanted))).collect();
+    let missing = missing(&seen, wanted);
     if !wanted.is_empty() {
         seen.rows.retain(|row| wanted.iter().any(|wanted| is(row, wanted)));
     }
@@ -47,7 +46,13 @@ pub(super) fn run<H: Host>(
     })
 }
 
-fn is(row: &Row, wanted: &DomainRef) -> bool {
+/// Those of `wanted` that are not there.
+pub(super) fn missing<'a>(seen: &Overview, wanted: &'a [DomainRef]) -> Vec<&'a DomainRef> {
+    wanted.iter().filter(|wanted| !seen.rows.iter().any(|row| is(row, wanted))).collect()
+}
+
+/// Whether `row` is what `wanted` calls.
+pub(super) fn is(row: &Row, wanted: &DomainRef) -> bool {
     let identity = row.domain.identity;
     match wanted {
         DomainRef::Id(domid) => identity.domid == *domid,

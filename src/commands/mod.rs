@@ -4,6 +4,7 @@
 
 mod change;
 mod list;
+mod watch;
 mod words;
 
 use std::env;
@@ -53,6 +54,12 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
         Command::List(list) => {
             return match list::wanted(list) {
                 Ok(wanted) => list::run(host, list, &wanted, report),
+                Err(usage) => report.usage(&usage),
+            };
+        }
+        Command::Watch(watch) => {
+            return match watch::asked(watch) {
+                Ok(asked) => watch::run(host, &asked, report),
                 Err(usage) => report.usage(&usage),
             };
         }

@@ -8,7 +8,7 @@ use xmem::change::{End, Outcome};
 use xmem::domain::{Domain, Harmless};
 use xmem::error::{After, Exit, Failure};
 use xmem::intent::Numbers;
-use xmem::overview::{Overview, Remark};
+use xmem::overview::{Overview, Remark, Row};
 use xmem::size::Kib;
 
 use super::{Report, Usage, text};
@@ -110,26 +110,57 @@ pub(super) fn overview(report: &Report, seen: &Overview) -> serde_json::Result<S
     let (command, simulated) = (report.command, report.simulated);
     let mut lines = Vec::new();
     for row in &seen.rows {
-        let note = |remark: &Remark| Remarked { kind: remark.kind(), text: remark.to_string() };
-        lines.push(serde_json::to_string(&Listed {
-            schema: SCHEMA,
-            command,
-            simulated,
-            who: who(&row.domain),
-            kind: row.kind.name(),
-            current_kib: row.info.current,
-            target_kib: row.target,
-            limit_kib: row.info.limit,
-            static_max_kib: row.static_max,
-            videoram_kib: row.video,
-            notes: row.remarks.iter().map(note).collect(),
-        })?);
+        lines.push(listed(report, row)?);
     }
     if let Ok(memory) = &seen.memory {
         let host = HostNumbers { total: memory.total, free: memory.free, claimed: memory.claimed };
-        lines.push(serde_json::to_string(&HostLine { schema: SCHEMA, command, simulated, host })?);
+        lines.push(line(&HostLine { schema: SCHEMA, command, simulated, host })?);
     }
     Ok(lines.join("\n"))
+}
+
+fn listed(report: &Report, row: &Row) -> serde_json::Result<String> {
+    let note = |remark: &Remark| Remarked { kind: remark.kind(), text: remark.to_string() };
+    line(&Listed {
+        schema: SCHEMA,
+        command: report.command,
+        simulated: report.simulated,
+        who: who(&row.domain),
+        kind: row.kind.name(),
+        current_kib: row.info.current,
+        target_kib: row.target,
+        limit_kib: row.info.limit,
+        static_max_kib: row.static_max,
+        videoram_kib: row.video,
+        notes: row.remarks.iter().map(note).collect(),
+    })
+}
+
+/// A domain that `xmem watch` has shown and that is there no more.
+#[derive(Serialize)]
+struct Leaving {
+    schema: u32,
+    command: &'static str,
+    simulated: bool,
+    #[serde(flatten)]
+    who: Who,
+    gone: bool,
+}
+
+/// A line for each domain that is not as it was `before`, and for each that is gone.
+pub(super) fn news(
+    report: &Report,
+    before: &[Row],
+    seen: &Overview,
+) -> serde_json::Result<Vec<String>> {
+    let (command, simulated) = (report.command, report.simulated);
+    let is = |row: &Row, other: &Row| row.domain.identity == other.domain.identity;
+    let gone = before.iter().filter(|old| !seen.rows.iter().any(|row| is(row, old))).map(|old| {
+        let who = who(&old.domain);
+        line(&Leaving { schema: SCHEMA, command, simulated, who, gone: true })
+    });
+    let new = seen.rows.iter().filter(|row| !before.iter().any(|old| is(old, row) && old == *row));
+    gone.chain(new.map(|row| listed(report, row))).collect()
 }
 
 fn who(domain: &Domain) -> Who {

@@ -4,6 +4,7 @@
 //! what a result is; the exit code comes with it.
 
 mod json;
+mod live;
 mod metrics;
 mod table;
 mod text;
@@ -11,11 +12,13 @@ mod text;
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use rustix::termios;
 use xmem::change::Outcome;
 use xmem::domain::DomainRef;
 use xmem::error::{After, Cause, Exit, Failure};
-use xmem::overview::Overview;
+use xmem::overview::{Overview, Row};
 use xmem::resolve::ResolveError;
+use xmem::signals::Signals;
 
 use crate::cli::Global;
 
@@ -72,6 +75,38 @@ impl Report {
         Ok(())
     }
 
+    /// One look of `xmem watch`. `false` when nobody reads any more.
+    pub(crate) fn watched(&self, watched: &mut Watched, seen: &Overview) -> anyhow::Result<bool> {
+        if self.json {
+            let mut all_read = true;
+            for line in json::news(self, &watched.before, seen)? {
+                all_read = all_read && print(&line);
+            }
+            watched.before.clone_from(&seen.rows);
+            return Ok(all_read);
+        }
+        let Ok(size) = termios::tcgetwinsize(io::stdout()) else {
+            return Ok(print(&format!("{}\n", table::table(seen, false))));
+        };
+        watched.past.add(seen);
+        let glyphs = if speaks_utf8() { live::Glyphs::UNICODE } else { live::Glyphs::ASCII };
+        let columns = usize::from(size.ws_col).max(1);
+        // One line is for the cursor, which would scroll the frame away.
+        let rows = usize::from(size.ws_row).saturating_sub(1).max(1);
+        let lines = live::frame(seen, &watched.past, glyphs, (columns, rows));
+        let resized = watched.columns.replace(columns).is_some_and(|before| before != columns);
+        let mut text = live::drawn(&lines, if resized { 0 } else { watched.lines });
+        if resized {
+            // Lines that the terminal has broken anew cannot be counted back.
+            text.insert_str(0, "\x1b[2J\x1b[H");
+        }
+        watched.lines = lines.len();
+        // A run that is ended ends between two frames.
+        let mut signals = Signals::default();
+        let _held = signals.hold_off()?;
+        Ok(write(&text))
+    }
+
     /// The same for a collector of metrics.
     #[expect(clippy::unused_self, reason = "a report like the others")]
     pub(crate) fn metrics(&self, seen: &Overview) {
@@ -91,7 +126,8 @@ impl Report {
         if self.json {
             print(&json::failure(self, failure)?);
         }
-        self.error(&failure.to_string(), failure.hint().as_deref());
+        let mark = if self.simulated { text::SIMULATED } else { "" };
+        error(&format!("{failure}{mark}"), failure.hint().as_deref());
         Ok(failure.exit())
     }
 
@@ -100,29 +136,64 @@ impl Report {
         if self.json {
             print(&json::usage(self, usage)?);
         }
-        self.error(&text::usage(usage), Some(&usage.hint));
+        error(&text::usage(usage), Some(&usage.hint));
         Ok(Exit::Usage)
     }
+}
 
-    #[expect(clippy::unused_self, reason = "errors are told in every mode")]
-    fn error(&self, text: &str, hint: Option<&str>) {
-        complain(&format!("xmem: {text}"));
-        if let Some(hint) = hint {
-            complain(&format!("hint: {hint}"));
-        }
+/// Tells of an error. It is told in every mode.
+fn error(text: &str, hint: Option<&str>) {
+    complain(&format!("xmem: {text}"));
+    if let Some(hint) = hint {
+        complain(&format!("hint: {hint}"));
     }
+}
+
+/// What `xmem watch` has shown so far.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    before: Vec<Row>,
+    past: live::Past,
+    lines: usize,
+    columns: Option<usize>,
+}
+
+impl Watched {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Whether the terminal is said to read UTF-8, by the first of the variables that locale(7) asks.
+fn speaks_utf8() -> bool {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }
 
 /// Prints a result. That it could not be told does not change what was done, nor the exit code, which
 /// says what was done.
-fn print(line: &str) {
+///
+/// `false` when nobody reads any more: `| head`.
+fn print(line: &str) -> bool {
+    write(&format!("{line}\n"))
+}
+
+fn write(text: &str) -> bool {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        // The reader has had enough: `| head`.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&format!("xmem: the result could not be written: {error}: {line}"));
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+        Err(error) => {
+            complain(&format!(
+                "xmem: the result could not be written: {error}: {}",
+                text.trim_end()
+            ));
+            false
         }
-        _ => {}
     }
 }
 

@@ -1,55 +1,77 @@
-//! `xmem list` for people: aligned, in MiB.
+//! Domains for people: aligned, in MiB.
 
 use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr as _;
 use xmem::hypervisor::UNLIMITED;
 use xmem::overview::{Overview, Remark, Row};
 use xmem::size::{Kib, Mib};
 
-const HEAD: [&str; 8] = ["NAME", "ID", "TYPE", "CURRENT", "TARGET", "LIMIT", "MAXIMUM", "NOTE"];
-/// Names and notes begin at the left; numbers end at the right.
-const LEFT: [bool; 8] = [true, false, true, false, false, false, false, true];
+/// A column: what stands above it, and whether its cells begin at the left.
+type Column = (&'static str, bool);
+
+const COLUMNS: [Column; 7] = [
+    ("NAME", true),
+    ("ID", false),
+    ("TYPE", true),
+    ("CURRENT", false),
+    ("TARGET", false),
+    ("LIMIT", false),
+    ("MAXIMUM", false),
+];
+/// What `watch` shows beside them.
+const EXTRA: [Column; 2] = [("HELD/TARGET/LIMIT", true), ("LATELY", true)];
+const NOTE: Column = ("NOTE", true);
+
+/// The cells that `watch` adds to a row.
+pub(super) type Extra<'a> = &'a dyn Fn(&Row) -> [String; 2];
 
 /// The whole table, without a line's end.
 pub(super) fn table(seen: &Overview, coloured: bool) -> String {
-    let rows: Vec<[String; 8]> =
-        std::iter::once(HEAD.map(str::to_owned)).chain(seen.rows.iter().map(cells)).collect();
-    let mut widths = [0_usize; 8];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+    let mut lines = lines(seen, None);
+    if coloured {
+        let styles = std::iter::once(Style::new().bold()).chain(seen.rows.iter().map(style));
+        for (line, style) in lines.iter_mut().zip(styles) {
+            *line = format!("{style}{line}{style:#}");
         }
     }
-    let mut lines: Vec<String> = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        let line = line(row, &widths);
-        let grave = at.checked_sub(1).and_then(|at| seen.rows.get(at)).map(grave);
-        let style = match grave {
-            None => Style::new().bold(),
-            Some(true) => AnsiColor::Red.on_default(),
-            Some(false) => Style::new(),
-        };
-        lines.push(if coloured { format!("{style}{line}{style:#}") } else { line });
-    }
-    lines.push(host(seen));
     lines.join("\n")
 }
 
-fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
+/// The head, a line for each domain, and one for the host.
+pub(super) fn lines(seen: &Overview, extra: Option<Extra<'_>>) -> Vec<String> {
+    let mut columns = COLUMNS.to_vec();
+    if extra.is_some() {
+        columns.extend(EXTRA);
+    }
+    columns.push(NOTE);
+    let head = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+    let rows: Vec<Vec<String>> =
+        std::iter::once(head).chain(seen.rows.iter().map(|row| cells(row, extra))).collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max())
+        .map(Option::unwrap_or_default)
+        .collect();
+    let mut lines: Vec<String> = rows.iter().map(|row| line(row, &widths, &columns)).collect();
+    lines.push(host(seen));
+    lines
+}
+
+fn line(cells: &[String], widths: &[usize], columns: &[Column]) -> String {
     let mut line = String::new();
-    for ((cell, &width), left) in cells.iter().zip(widths).zip(LEFT) {
+    for ((cell, width), (_, left)) in cells.iter().zip(widths).zip(columns) {
         if !line.is_empty() {
             line.push_str("  ");
         }
-        let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
-        let (before, after) = if left { ("", padding.as_str()) } else { (padding.as_str(), "") };
+        let padding = " ".repeat(width.saturating_sub(cell.width()));
+        let (before, after) = if *left { ("", padding.as_str()) } else { (padding.as_str(), "") };
         line.extend([before, cell, after]);
     }
     line.truncate(line.trim_end().len());
     line
 }
 
-fn cells(row: &Row) -> [String; 8] {
-    [
+fn cells(row: &Row, extra: Option<Extra<'_>>) -> Vec<String> {
+    let mut cells = vec![
         row.domain.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
         row.domain.identity.domid.to_string(),
         row.kind.name().to_owned(),
@@ -57,8 +79,10 @@ fn cells(row: &Row) -> [String; 8] {
         mib(row.target),
         mib(Some(row.info.limit)),
         mib(row.static_max),
-        row.remarks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-    ]
+    ];
+    cells.extend(extra.map(|extra| extra(row)).into_iter().flatten());
+    cells.push(row.remarks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+    cells
 }
 
 /// The host's own line.
@@ -82,17 +106,14 @@ fn mib(kib: Option<Kib>) -> String {
     }
 }
 
-/// Whether a row deserves attention now.
-fn grave(row: &Row) -> bool {
-    row.remarks.iter().any(|remark| {
-        matches!(
-            remark,
-            Remark::LimitTooLow { .. }
-                | Remark::TargetAboveMax { .. }
-                | Remark::LimitOdd { .. }
-                | Remark::OverLimit { .. }
-                | Remark::BadNode(_)
-                | Remark::Unsettled(_)
-        )
-    })
+/// Red for what deserves attention now.
+fn style(row: &Row) -> Style {
+    let grave = row.remarks.iter().any(|remark| {
+        remark.is_out_of_step()
+            || matches!(
+                remark,
+                Remark::OverLimit { .. } | Remark::BadNode(_) | Remark::Unsettled(_)
+            )
+    });
+    if grave { AnsiColor::Red.on_default() } else { Style::new() }
 }

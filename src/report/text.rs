@@ -7,6 +7,9 @@ use xmem::size::Kib;
 
 use super::Usage;
 
+/// What stands behind everything that is said of a simulated host.
+pub(super) const SIMULATED: &str = " (simulated)";
+
 /// How many characters of a word are repeated to who typed it.
 const LONGEST_WORD: usize = 100;
 
@@ -21,7 +24,7 @@ pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
     let mut text =
         format!("{}: {lead}{}", outcome.domain, numbers(old, new, outcome.plan.vm_memory));
     if simulated {
-        text.push_str(" (simulated)");
+        text.push_str(SIMULATED);
     }
     text
 }

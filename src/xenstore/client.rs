@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Deadlines, Reply, seconds};
 use super::lookup::{Medium, Place};
 use super::wire::{self, Event, Malformed, Part, Request};
-use super::{Answer, Batch, StoreError, Xs, XsTransaction, XsTransactionSpan};
+use super::{Answer, Batch, StoreError, Watching, Xs, XsTransaction, XsTransactionSpan};
 
 /// How often a listing in parts may begin again because it changed.
 const RESTARTS: usize = 16;
@@ -79,6 +79,18 @@ impl Client {
     /// most 1024 are kept, the latest; those of a connection that broke are gone.
     pub fn take_events(&self) -> Vec<Event> {
         self.0.connection.borrow_mut().take_events()
+    }
+}
+
+impl Watching for Client {
+    fn watch(&self, path: &str) -> io::Result<bool> {
+        self.0.ask(&Request::watch(path, "xmem")?)?;
+        Ok(true)
+    }
+
+    fn wait(&self, limit: Duration) -> io::Result<Vec<Box<str>>> {
+        self.0.connection.borrow_mut().listen(limit)?;
+        Ok(self.take_events().into_iter().map(|event| event.path).collect())
     }
 }
 

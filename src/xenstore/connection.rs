@@ -122,7 +122,7 @@ impl Connection {
             return Ok(replies);
         };
         let request = awaited.front().map_or(first, |(_, request)| *request);
-        let error = failure.during(request, limit);
+        let error = failure.during(request.to_string(), limit);
         self.give_up(&error);
         Err(error)
     }
@@ -134,6 +134,25 @@ impl Connection {
             tracing::debug!(error = why as &dyn std::error::Error, "giving up the connection");
             self.link = Err(why.to_string());
         }
+    }
+
+    /// Waits until a watch event is there or `limit` is over.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange): the connection is over, or was before.
+    pub(super) fn listen(&mut self, limit: Duration) -> Result<(), StoreError> {
+        let request = || "the wait for a watch event".to_owned();
+        let link = match &mut self.link {
+            Ok(link) => link,
+            Err(earlier) => {
+                let earlier = earlier.clone();
+                return Err(StoreError::Unusable { request: request(), earlier });
+            }
+        };
+        let Err(failure) = link.listen(limit) else { return Ok(()) };
+        let error = failure.during(request(), limit);
+        self.give_up(&error);
+        Err(error)
     }
 
     /// The watch events that have come so far, oldest first.
@@ -284,6 +303,21 @@ impl Link {
         }
     }
 
+    /// See [`Connection::listen`].
+    fn listen(&mut self, limit: Duration) -> Result<(), Failure> {
+        if self.events.is_empty() {
+            self.wait(false, limit)?;
+            self.pull()?;
+        }
+        while let Some((header, rest)) = Header::of(&self.inbox) {
+            let len = header.event_len().map_err(Failure::Garbled)?;
+            let Some(payload) = rest.get(..len).map(<[u8]>::to_vec) else { break };
+            self.inbox.drain(..wire::HEADER.saturating_add(len));
+            self.keep(wire::event(&payload)?);
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, event: Event) {
         if self.events.len() >= EVENTS_MAX
             && let Some(oldest) = self.events.pop_front()
@@ -308,8 +342,7 @@ impl Failure {
         Self::Garbled(what.to_owned())
     }
 
-    fn during(self, request: &Request<'_>, limit: Duration) -> StoreError {
-        let request = request.to_string();
+    fn during(self, request: String, limit: Duration) -> StoreError {
         match self {
             Self::Closed => StoreError::Closed { request },
             Self::Deadline => StoreError::Deadline { request, seconds: seconds(limit) },

@@ -9,6 +9,8 @@ mod wire;
 
 use std::io;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 pub use client::{Client, Span};
 pub use wire::Event;
@@ -212,9 +214,32 @@ pub trait Batch: Xs {
     }
 }
 
+/// Being told when a node changes. The defaults are for a store that tells nobody.
+pub trait Watching {
+    /// Asks to be told of changes at and below `path` (or one of xenstored's own words, such as
+    /// `@introduceDomain`). Every watch fires once at the start. `false`: this store tells nobody.
+    ///
+    /// # Errors
+    /// The store does not take the watch.
+    fn watch(&self, path: &str) -> io::Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
+
+    /// Waits until a watch fires or `limit` is over, and returns the paths that changed; none if it was
+    /// the time.
+    ///
+    /// # Errors
+    /// The connection is over.
+    fn wait(&self, limit: Duration) -> io::Result<Vec<Box<str>>> {
+        thread::sleep(limit);
+        Ok(Vec::new())
+    }
+}
+
 /// A connection to a xenstore, as the change needs it. Dropping it aborts its open transactions.
-pub trait Store: XsTransaction<Span: StoreSpan> + Batch {}
-impl<T: XsTransaction<Span: StoreSpan> + Batch> Store for T {}
+pub trait Store: XsTransaction<Span: StoreSpan> + Batch + Watching {}
+impl<T: XsTransaction<Span: StoreSpan> + Batch + Watching> Store for T {}
 
 /// An open transaction of a [`Store`]. Dropping it aborts it.
 pub trait StoreSpan: XsTransactionSpan + Batch {}

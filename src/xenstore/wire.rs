@@ -38,6 +38,7 @@ const ERROR: u32 = 16;
 pub(super) enum Kind {
     Directory = 1,
     Read = 2,
+    Watch = 4,
     TransactionStart = 6,
     TransactionEnd = 7,
     Write = 11,
@@ -54,6 +55,7 @@ impl Kind {
         match self {
             Self::Directory => "DIRECTORY",
             Self::Read => "READ",
+            Self::Watch => "WATCH",
             Self::TransactionStart => "TRANSACTION_START",
             Self::TransactionEnd => "TRANSACTION_END",
             Self::Write => "WRITE",
@@ -91,6 +93,11 @@ impl<'a> Request<'a> {
 
     pub(super) fn rm(path: &'a str) -> Result<Self, StoreError> {
         Self::on_path(Kind::Rm, path, &[&[0]])
+    }
+
+    /// To be told of changes at and below `path`, which may be one of xenstored's own `@` words.
+    pub(super) fn watch(path: &'a str, token: &str) -> Result<Self, StoreError> {
+        Self::on_path(Kind::Watch, path, &[&[0], token.as_bytes(), &[0]])
     }
 
     pub(super) fn start() -> Self {
@@ -206,6 +213,17 @@ impl Header {
     /// How long the payload is said to be. Bounded only once [`Header::role`] was content.
     pub(super) const fn payload_len(&self) -> usize {
         self.len
+    }
+
+    /// The length of this message, which nobody has asked for and so has to be an event.
+    pub(super) fn event_len(&self) -> Result<usize, String> {
+        if self.kind != WATCH_EVENT {
+            return Err(format!("it is of type {}, and nothing was asked", self.kind));
+        }
+        if self.len > PAYLOAD_MAX {
+            return Err(format!("it claims {} bytes, where {PAYLOAD_MAX} are the most", self.len));
+        }
+        Ok(self.len)
     }
 
     /// What this message is to the request `id` of `kind`; judged before its payload is awaited.

@@ -1,12 +1,27 @@
 //! Every exit code, with the words above and the hint below, by the sim's faults.
 
+use std::path::Path;
+
 use snapbox::str;
 
 use crate::sandbox::{Sim, xmem};
 
+const DONE: &str = "\
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+";
+
+/// A run that this fault makes fail so. What is left is checked by the sandbox; that nothing stays in
+/// the way of the next run, here.
+#[track_caller]
+fn fails(fault: &str, code: i32, stderr: impl snapbox::IntoData) {
+    let sim = Sim::new();
+    sim.xmem("set web 512M --lock-timeout 0").fault(fault).run().fails(code, stderr);
+    sim.xmem("set web 512M").run().says(DONE);
+}
+
 #[test]
 fn no_xen_here() {
-    if std::path::Path::new("/dev/xen/privcmd").exists() {
+    if Path::new("/dev/xen/privcmd").exists() {
         return;
     }
     xmem("set web 1G").run().fails(
@@ -17,4 +32,167 @@ hint: without Xen, try: xmem --host sim
 
 "#]],
     );
+}
+
+#[test]
+fn failed_1() {
+    fails(
+        "pod-refused",
+        1,
+        str![[r#"
+xmem: web (7): the hypervisor refused XENMEM_set_pod_target: Cannot allocate memory (os error 12); the limit was put back to 1025 MiB, nothing is changed (simulated)
+hint: the host has no free memory for it: see `xl info`
+
+"#]],
+    );
+    fails(
+        "store-full",
+        1,
+        str![[r#"
+xmem: web (7): xenstored answered ENOSPC to WRITE /local/domain/7/memory/target; nothing is changed (simulated)
+hint: xenstore's quota is used up: see `xenstore-ls` for who fills it
+
+"#]],
+    );
+    fails(
+        "commit-lost-undone",
+        1,
+        str![[r#"
+xmem: web (7): xenstored closed the connection during TRANSACTION_END; the limit was put back to 1025 MiB, nothing is changed (simulated)
+hint: is xenstored still running? see its log
+
+"#]],
+    );
+}
+
+#[test]
+fn no_domain_3() {
+    fails(
+        "gone",
+        3,
+        str![[r#"
+xmem: web (7): the domain went away; nothing is changed (simulated)
+
+"#]],
+    );
+}
+
+#[test]
+fn locked_5() {
+    let sim = Sim::new();
+    let ran = sim.xmem("set web 512M --lock-timeout 0").fault("lock-busy").run();
+    assert_eq!(ran.status.code(), Some(5), "{ran:?}");
+    let told = "xmem: web (7): the domain's lock was not free within 0 s: process ";
+    let who = ran.stderr.strip_prefix(told).unwrap();
+    let (pid, who) = who.split_once(" (").unwrap();
+    assert_ne!(pid.parse::<u32>().unwrap(), 0);
+    assert!(who.contains("xmem --host sim:"), "{who}");
+    assert!(
+        who.ends_with(
+            ") holds it; nothing is changed (simulated)\n\
+             hint: wait longer with --lock-timeout, or see what that process is doing\n"
+        ),
+        "{who}"
+    );
+    sim.xmem("set web 512M").run().says(DONE);
+}
+
+#[test]
+fn conflicts_6() {
+    fails(
+        "conflict",
+        6,
+        str![[r#"
+xmem: web (7): xenstore had a conflicting change each of 16 times; nothing is changed (simulated)
+hint: another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?
+
+"#]],
+    );
+}
+
+#[test]
+fn no_access_7() {
+    fails(
+        "no-xen",
+        7,
+        str![[r#"
+xmem: there is no Xen here: /dev/xen/privcmd is missing; nothing is changed (simulated)
+hint: without Xen, try: xmem --host sim
+
+"#]],
+    );
+    fails(
+        "no-permission",
+        7,
+        str![[r#"
+xmem: cannot use /dev/xen/privcmd: Permission denied (os error 13); nothing is changed (simulated)
+hint: run it as root, in dom0
+
+"#]],
+    );
+    fails(
+        "not-control",
+        7,
+        str![[r#"
+xmem: the hypervisor refused XEN_DOMCTL_getdomaininfo: Operation not permitted (os error 1); nothing is changed (simulated)
+hint: run it as root, in dom0
+
+"#]],
+    );
+    fails(
+        "limit-refused",
+        7,
+        str![[r#"
+xmem: web (7): the hypervisor refused XEN_DOMCTL_max_mem: Operation not permitted (os error 1); nothing is changed (simulated)
+hint: run it as root, in dom0
+
+"#]],
+    );
+    fails(
+        "store-down",
+        7,
+        str![[r#"
+xmem: cannot reach xenstored at DIR/world.json: Connection refused (os error 111); nothing is changed (simulated)
+hint: is xenstored running? without Xen, try: xmem --host sim
+
+"#]],
+    );
+}
+
+/// The larger limit stays until somebody knows, and the next run says what it found.
+#[test]
+fn out_of_step_9() {
+    let sim = Sim::new();
+    sim.xmem("set web 1536M").fault("commit-unknown").leaves(1).run().fails(9, str![[r#"
+xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the new target of 1536 MiB was committed is not known; the limit is 1537 MiB now (simulated)
+hint: run the same command again as soon as xenstored answers: the next xmem that takes this domain's lock settles what DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent says
+
+"#]]);
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_573_888));
+    sim.xmem("set web 512M").run().is(
+        0,
+        DONE,
+        str![[r#"
+note: an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB
+
+"#]],
+    );
+}
+
+#[test]
+fn misfortunes_that_end_well_0() {
+    for fault in ["conflict-once", "commit-lost-done", "guest-ignores", "host-full"] {
+        let sim = Sim::new();
+        sim.xmem("set web 512M").fault(fault).run().says(DONE);
+        assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312), "{fault}");
+    }
+}
+
+/// xenstored and the hypervisor are only asked for what can be asked at all.
+#[test]
+fn wrong_usage_is_2_on_any_host() {
+    for fault in ["no-permission", "store-down", "lock-busy"] {
+        let sim = Sim::new();
+        assert_eq!(sim.xmem("set web 1.5G").fault(fault).run().status.code(), Some(2), "{fault}");
+    }
 }

@@ -11,7 +11,7 @@ fn quiet_says_nothing_but_errors() {
     sim.xmem("-q set web 536870913b").run().says("");
     assert_eq!(sim.numbers(7).0, 524_288);
     sim.xmem("set -q web 3G").run().fails(4, str![[r#"
-xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed
+xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed (simulated)
 hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
 
 "#]]);
@@ -32,6 +32,7 @@ DEBUG planned domain=web (7) attempt=1 old=target 1024 MiB, static-max 2048 MiB,
 DEBUG written in the transaction domain=web (7) writes=[("/local/domain/7/memory/target", "524288"), ("/vm/00000000-0000-4000-8000-000000000007/memory", "512")]
 DEBUG limit set domain=web (7) from=1025 MiB to=513 MiB
 DEBUG populate-on-demand target set domain=web (7) to=513 MiB
+DEBUG committed domain=web (7)
 
 "#]],
     );

@@ -1,5 +1,6 @@
 //! What a user of the command line meets: words in; output, exit code and state of the host out.
 //! One binary, on the sim, in an environment with nothing in it.
+#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
 mod domain;
@@ -10,15 +11,21 @@ mod help;
 #[cfg(test)]
 mod json;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod max;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod race;
+#[cfg(test)]
 mod sandbox;
 #[cfg(test)]
 mod set;
+#[cfg(test)]
+mod signals;
 #[cfg(test)]
 mod size;
 #[cfg(test)]

@@ -131,9 +131,27 @@ fn lock_timeouts() {
 }
 
 #[test]
-fn an_unknown_fault_is_named() {
+fn a_sim_that_cannot_be_is_explained() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 1G").fault("oops").run();
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");
     assert!(ran.stderr.starts_with("xmem: XMEM_SIM_FAULT `oops`: it is not one of "), "{ran:?}");
+    sim.edit(|world| world["version"] = 2.into());
+    sim.xmem("set web 1G").run().fails(
+        2,
+        str![[r#"
+xmem: host `sim:DIR`: DIR/world.json has version 2; this xmem knows version 1
+hint: sim:DIR keeps a simulated host in a folder of your choice
+
+"#]],
+    );
+    for (dir, why) in [
+        ("/dev/null", "/dev/null is not a folder"),
+        ("/proc", "/proc is neither empty nor a sim: it has no world.json"),
+        ("/proc/nowhere", "cannot make /proc/nowhere: No such file or directory (os error 2)"),
+    ] {
+        let ran = xmem("set web 1G --json --host").arg(format!("sim:{dir}")).run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert_eq!(ran.json()["error"]["message"], format!("host `sim:{dir}`: {why}"));
+    }
 }

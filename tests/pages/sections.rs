@@ -12,6 +12,7 @@ pub(crate) fn of(page: &str) -> &'static str {
         "xmem-set" => SET,
         "xmem-max" => MAX,
         "xmem-list" => LIST,
+        "xmem-watch" => WATCH,
         _ => "",
     }
 }
@@ -106,6 +107,18 @@ Examples:
   # xmem list
   # xmem list web db --json
   # xmem list --format openmetrics >/var/lib/prometheus/node-exporter/xmem.prom
+
+See also:
+xl(1)";
+
+const WATCH: &str = "\
+The same is what `xmem list` shows. It ends with its reader, with xenstored, or after as many looks as
+`--count` says.
+
+Examples:
+  # xmem watch
+  # xmem watch web --interval 250ms
+  # xmem watch --count 10 --json
 
 See also:
 xl(1)";

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::fault::Fault;
 use super::sim::Sim;
 use super::tree::{Tree, ancestors, invalid, parent, path_flaw};
-use crate::xenstore::{Answer, Batch, StoreError, Xs, XsTransaction, XsTransactionSpan};
+use crate::xenstore::{Answer, Batch, StoreError, Watching, Xs, XsTransaction, XsTransactionSpan};
 
 /// The longest payload of a message (`XENSTORE_PAYLOAD_MAX`, `xs_wire.h`).
 const LONGEST_PAYLOAD: usize = 4096;
@@ -157,6 +157,9 @@ impl Xs for SimStore {
 }
 
 impl Batch for SimStore {}
+
+/// The sim tells nobody: whoever watches it looks again from time to time.
+impl Watching for SimStore {}
 
 impl XsTransaction for SimStore {
     type Span = SimSpan;

@@ -1,0 +1,22 @@
+//! The change itself, on a sim whose every call can be watched, failed, or be the moment at which
+//! somebody else does something.
+#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+
+#[cfg(test)]
+mod conflicts;
+#[cfg(test)]
+mod earlier;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod kills;
+#[cfg(test)]
+mod lock;
+#[cfg(test)]
+mod order;
+#[cfg(test)]
+mod signals;
+#[cfg(test)]
+mod watched;

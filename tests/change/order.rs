@@ -1,0 +1,79 @@
+//! The order of things, and what is there while they happen.
+
+use fs2::FileExt as _;
+
+use crate::watched::{Scene, Step, Then, max, request, set};
+
+#[test]
+fn a_set_from_top_to_bottom() {
+    let scene = Scene::new();
+    let host = scene.host(|_| Then::Go);
+    host.change(&request(&set("512M"))).unwrap();
+    let steps = host.steps();
+    let memory = |node: &str| format!("/local/domain/7/memory/{node}");
+    let locked = steps.iter().rposition(|step| *step == Step::Look).unwrap();
+    assert_eq!(
+        steps[locked..],
+        [
+            Step::Look,
+            Step::Start,
+            Step::Read("/local/domain/7/name".to_owned()),
+            Step::Read(memory("target")),
+            Step::Read(memory("static-max")),
+            Step::Read(memory("videoram")),
+            Step::Write(memory("target")),
+            Step::Write(format!("/vm/{}/memory", crate::watched::WEB)),
+            Step::SetLimit(525_312),
+            Step::SetPod,
+            Step::Commit,
+        ]
+    );
+}
+
+/// The nodes that are read are read in the transaction, or another's change of them would be missed.
+#[test]
+fn everything_under_the_lock_happens_under_the_lock() {
+    for wish in [set("512M"), set("1536M"), max("4G")] {
+        let scene = Scene::new();
+        let (lock, intent) = (scene.lock(), scene.intent());
+        let mut looks = 0;
+        scene
+            .change(&wish, move |step| {
+                looks += usize::from(*step == Step::Look);
+                if looks == 2 {
+                    let file = std::fs::File::open(&lock).expect("no lock file");
+                    assert!(
+                        file.try_lock_exclusive().is_err(),
+                        "nobody holds the lock at {step:?}"
+                    );
+                }
+                // From the first thing that cannot be taken back by itself until the end.
+                if matches!(step, Step::SetLimit(_) | Step::SetPod | Step::Commit) {
+                    assert!(intent.exists(), "no intent at {step:?}");
+                    assert_eq!(looks, 2);
+                }
+                Then::Go
+            })
+            .unwrap();
+        assert_eq!(scene.state().len(), 0);
+    }
+}
+
+/// A dry run, and a change that there is no need for, write nothing at all.
+#[test]
+fn what_changes_nothing_writes_nothing() {
+    let scene = Scene::new();
+    let mut dry = request(&set("512M"));
+    dry.dry_run = true;
+    for request in [dry, request(&set("1G"))] {
+        let intent = scene.intent();
+        let host = scene.host(move |step| {
+            let writes =
+                matches!(step, Step::Write(_) | Step::SetLimit(_) | Step::SetPod | Step::Commit);
+            assert!(!writes && !intent.exists(), "{step:?}");
+            Then::Go
+        });
+        host.change(&request).unwrap();
+        assert_eq!(scene.state().len(), 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! A run that was killed half-way, and what the next one makes of it.
+
+use std::fs;
+
+use nix::sys::signal::Signal::SIGKILL;
+use serde_json::json;
+use snapbox::str;
+
+use crate::sandbox::Sim;
+
+/// With the new limit set and the old target in xenstore.
+fn killed_before_its_commit() -> Sim {
+    let sim = Sim::new();
+    sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run().dies_by(SIGKILL);
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 525_312));
+    sim
+}
+
+/// With everything set.
+fn killed_after_its_commit() -> Sim {
+    let sim = Sim::new();
+    sim.xmem("set web 512M").fault("kill-after-commit").leaves(2).run().dies_by(SIGKILL);
+    assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+    sim
+}
+
+#[test]
+fn before_its_commit_the_limit_is_put_back() {
+    let sim = killed_before_its_commit();
+    sim.xmem("set web 1G").run().is(
+        0,
+        str![[r#"
+web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB
+
+"#]],
+    );
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+}
+
+#[test]
+fn after_its_commit_it_stands() {
+    let sim = killed_after_its_commit();
+    sim.xmem("set web 512M").run().is(
+        0,
+        str![[r#"
+web (7): already at target 512 MiB, limit 513 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: an earlier xmem was cut off after its commit; the limit is 513 MiB, as it meant
+
+"#]],
+    );
+    assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+}
+
+/// Whoever comes next settles it, also when what it came for is refused.
+#[test]
+fn it_is_settled_even_if_the_next_change_is_refused() {
+    let sim = killed_before_its_commit();
+    let ran = sim.xmem("set web 3G --json").settles().run();
+    assert_eq!(ran.json()["error"]["kind"], "refused");
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+}
+
+/// A maximum is settled like a target.
+#[test]
+fn a_killed_max() {
+    for (fault, after) in [
+        ("kill-before-commit", (1_048_576, 2_097_152, 1_049_600)),
+        ("kill-after-commit", (1_048_576, 4_194_304, 4_195_328)),
+    ] {
+        let sim = Sim::new();
+        sim.xmem("max web 4G").fault(fault).leaves(2).run().dies_by(SIGKILL);
+        // Refused, so that nothing but the settlement changes anything.
+        let ran = sim.xmem("set web 9G").settles().run();
+        assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+        assert_eq!(sim.numbers(7), after, "{fault}");
+    }
+}
+
+/// Somebody without the lock has set the target since: theirs stands, and has the limit it needs.
+#[test]
+fn what_was_set_since_stands() {
+    let sim = killed_before_its_commit();
+    sim.edit(|world| world["xenstore"]["/local/domain/7/memory/target"] = "786432".into());
+    sim.xmem("set web 768M").run().is(
+        0,
+        str![[r#"
+web (7): already at target 768 MiB, limit 769 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: an earlier xmem was cut off, and the memory was set since; the limit is 769 MiB
+
+"#]],
+    );
+}
+
+#[test]
+fn a_dry_run_tells_of_it_and_leaves_it() {
+    let sim = killed_before_its_commit();
+    let before = (sim.world(), fs::read(sim.intent()).unwrap());
+    // The lock file goes, as with every run.
+    sim.xmem("set web 1G -n").leaves(1).run().is(
+        0,
+        str![[r#"
+web (7): would change: target 1024 MiB, limit 513 MiB -> 1025 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: an earlier xmem was cut off (DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent); the next change settles it
+
+"#]],
+    );
+    assert_eq!((sim.world(), fs::read(sim.intent()).unwrap()), before);
+}
+
+/// What xmem did not write is not believed, not lost, and in nobody's way.
+#[test]
+fn a_foreign_intent_is_set_aside() {
+    let sim = Sim::new();
+    fs::write(sim.intent(), "{\"version\":1}\u{1b}[2J").unwrap();
+    sim.xmem("set web 512M").leaves(1).run().is(
+        0,
+        str![[r#"
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: a record that xmem does not understand (missing field `pid` at line 1 column 13) was moved to DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent-foreign
+
+"#]],
+    );
+    let aside = sim.path().join("lib").join(&sim.state()[0]);
+    assert_eq!(fs::read_to_string(aside).unwrap(), "{\"version\":1}\u{1b}[2J");
+}
+
+#[test]
+fn in_json_it_is_a_note() {
+    let sim = killed_before_its_commit();
+    let told = sim.xmem("set web 1G --json").run().json();
+    assert_eq!(
+        told["notes"],
+        json!([
+            "an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB"
+        ])
+    );
+}
+
+/// The intent of another domain is none of ours.
+#[test]
+fn another_domain_is_not_disturbed() {
+    let sim = killed_before_its_commit();
+    sim.xmem("set db 1G").leaves(2).run().says(str![[r#"
+db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 525_312));
+}

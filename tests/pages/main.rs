@@ -12,6 +12,8 @@ mod completions;
 #[cfg(test)]
 mod man;
 #[cfg(test)]
+mod plain;
+#[cfg(test)]
 mod sections;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The man pages: what clap knows, by clap_mangen, and what `sections.rs` adds.
+//! The man pages: what clap knows, by `clap_mangen`, and what `sections.rs` adds.
 
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
+use crate::plain::{Part, Section, plain};
 use crate::sections;
 
 /// The date of the release, for the foot of each page.
@@ -95,87 +96,6 @@ fn text(page: &Command, common: &[Section], names: &[String]) -> String {
 const ORDER: [&str; 6] =
     ["EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES", "COMING FROM XL", "SEE ALSO"];
 
-/// A part of a page.
-#[derive(Clone, Debug)]
-struct Section {
-    title: String,
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug)]
-enum Part {
-    Text(String),
-    Item(String, String),
-    /// A command, and what it prints.
-    Command(String, Vec<String>),
-}
-
-/// Reads the plain text that `sections` describes. Text in front of all sections has no title.
-fn plain(text: &str) -> Vec<Section> {
-    let mut sections: Vec<Section> = Vec::new();
-    let mut part = None;
-    for line in text.lines().chain([""]) {
-        let depth = line.len() - line.trim_start().len();
-        let words = line.trim();
-        let next = match (&mut part, depth) {
-            (_, _) if words.is_empty() => None,
-            (_, 0) if words.ends_with(':') && is_title(words) => {
-                flush(&mut sections, &mut part);
-                sections.push(Section { title: title(words), parts: Vec::new() });
-                continue;
-            }
-            (Some(Part::Text(text)), 0) => {
-                text.push(' ');
-                text.push_str(words);
-                continue;
-            }
-            (_, 0) => Some(Part::Text(words.to_owned())),
-            (Some(Part::Item(_, text)), 3..) => {
-                text.push(' ');
-                text.push_str(words);
-                continue;
-            }
-            (Some(Part::Command(_, output)), 3..) => {
-                output.push(words.to_owned());
-                continue;
-            }
-            _ if words.starts_with("$ ") || words.starts_with("# ") => {
-                Some(Part::Command(words.to_owned(), Vec::new()))
-            }
-            _ => {
-                let (item, text) = words.split_once("  ").unwrap_or((words, ""));
-                Some(Part::Item(item.to_owned(), text.trim().to_owned()))
-            }
-        };
-        flush(&mut sections, &mut part);
-        part = next;
-    }
-    sections
-}
-
-/// Puts `part` into the last section.
-fn flush(sections: &mut Vec<Section>, part: &mut Option<Part>) {
-    if let Some(part) = part.take() {
-        if sections.is_empty() {
-            sections.push(Section { title: String::new(), parts: Vec::new() });
-        }
-        sections.last_mut().unwrap().parts.push(part);
-    }
-}
-
-/// A title is short; `These things are different:` is not one.
-fn is_title(line: &str) -> bool {
-    line.split(' ').count() <= 3
-}
-
-/// As man pages have it.
-fn title(line: &str) -> String {
-    match line.trim_end_matches(':').to_uppercase() {
-        title if title == "EXIT CODES" => "EXIT STATUS".to_owned(),
-        title => title,
-    }
-}
-
 fn render(roff: &mut Roff, section: &Section) {
     if !section.title.is_empty() {
         roff.control("SH", [&*section.title]);
@@ -217,7 +137,7 @@ fn inline(text: &str) -> Vec<Inline> {
     pieces.map(|(at, text)| if at % 2 == 1 { bold(text) } else { roman(text) }).collect()
 }
 
-/// clap_mangen's parts put together: the preamble that each of them has only once, no two breaks where
+/// `clap_mangen`'s parts put together: the preamble that each of them has only once, no two breaks where
 /// there is a distance, and bold where clap's texts have backticks.
 fn tidy(text: &str) -> String {
     const PREAMBLE: [&str; 2] = [".ie \\n(.g .ds Aq \\(aq", ".el .ds Aq '"];
@@ -227,7 +147,7 @@ fn tidy(text: &str) -> String {
         for (at, piece) in pieces.iter().enumerate() {
             match at {
                 0 => {}
-                _ if pieces.len() % 2 == 0 => tidy.push('`'),
+                _ if pieces.len().is_multiple_of(2) => tidy.push('`'),
                 _ if at % 2 == 1 => tidy.push_str("\\fB"),
                 _ => tidy.push_str("\\fR"),
             }

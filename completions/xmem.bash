@@ -17,6 +17,9 @@ _xmem() {
             ",$1")
                 cmd="xmem"
                 ;;
+            xmem,apply)
+                cmd="xmem__subcmd__apply"
+                ;;
             xmem,help)
                 cmd="xmem__subcmd__help"
                 ;;
@@ -41,6 +44,9 @@ _xmem() {
             xmem,watch)
                 cmd="xmem__subcmd__watch"
                 ;;
+            xmem__subcmd__help,apply)
+                cmd="xmem__subcmd__help__subcmd__apply"
+                ;;
             xmem__subcmd__help,help)
                 cmd="xmem__subcmd__help__subcmd__help"
                 ;;
@@ -63,7 +69,7 @@ _xmem() {
 
     case "${cmd}" in
         xmem)
-            opts="-v -q -h -V --host --json --verbose --quiet --log-format --help --version set mem-set max mem-max list ls watch help"
+            opts="-v -q -h -V --host --json --verbose --quiet --log-format --help --version set mem-set max mem-max apply list ls watch help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -87,9 +93,62 @@ _xmem() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        xmem__subcmd__help)
-            opts="set max list watch help"
+        xmem__subcmd__apply)
+            opts="-n -v -q -h --dry-run --raise-max --force --lock-timeout --patience --host --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --patience)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -W "xen sim" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        xmem__subcmd__help)
+            opts="set max apply list watch help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        xmem__subcmd__help__subcmd__apply)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -362,7 +421,7 @@ _xmem_wants_domain() {
             case $word in
             --) bare=yes ;;
             --host=*) host=${word#*=} ;;
-            --count|--format|--host|--interval|--lock-timeout|--log-format|--sort|-c) valued=$word ;;
+            --count|--format|--host|--interval|--lock-timeout|--log-format|--patience|--sort|-c) valued=$word ;;
             esac
         elif [[ -z $command ]]; then
             command=$word

@@ -38,6 +38,7 @@ complete -c xmem -n "__fish_xmem_needs_command" -f -a "set" -d 'Set a domain\'s 
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "mem-set" -d 'Set a domain\'s target, and its limit with it'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "mem-max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
+complete -c xmem -n "__fish_xmem_needs_command" -f -a "apply" -d 'Change many domains in one run, those that shrink first'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "ls" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
@@ -86,6 +87,19 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l json -d 'Print one
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l lock-timeout -d 'How long to wait for each domain\'s lock: 10s, 2m, 500ms' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l patience -d 'How long to wait for memory that others give back, as long as none comes' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
+sim\t''"
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
+json\t'For programs'"
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -s n -l dry-run -d 'Say what would be done, in its order, and change nothing'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l raise-max -d 'Raise a domain\'s maximum as well if its size is above it'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l force -d 'Shrink guests below 32 MiB'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l json -d 'Print one JSON object for each domain, sizes in KiB'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -s q -l quiet -d 'Print nothing but errors'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xmem -n "__fish_xmem_using_subcommand list" -l sort -d 'What to sort by; sizes the largest first' -r -f -a "id\t'The domid'
 name\t'The name'
 current\t'What it holds'
@@ -128,11 +142,12 @@ complete -c xmem -n "__fish_xmem_using_subcommand watch" -l json -d 'Print one J
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "set" -d 'Set a domain\'s target, and its limit with it'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max list watch help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "set" -d 'Set a domain\'s target, and its limit with it'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "apply" -d 'Change many domains in one run, those that shrink first'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 
 # What clap's lines above cannot know: which domains there are. xmem tells it, at once and without a
 # word when it cannot.
@@ -151,7 +166,7 @@ function __fish_xmem_wants_domain
             switch $word
                 case --
                     set bare yes
-                case '--count' '--format' '--host' '--interval' '--lock-timeout' '--log-format' '--sort' '-c'
+                case '--count' '--format' '--host' '--interval' '--lock-timeout' '--log-format' '--patience' '--sort' '-c'
                     set valued yes
             end
         else if test -z $command
@@ -192,3 +207,4 @@ end
 
 complete -c xmem -f
 complete -c xmem -n __fish_xmem_wants_domain -a '(__fish_xmem_domains)'
+complete -c xmem -n '__fish_xmem_using_subcommand apply' -F

@@ -11,7 +11,9 @@
 //! 6. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
 //! 7. [`error`]: everything that can go wrong, its exit code and its hint.
 
+pub mod apply;
 pub mod audit;
+pub mod batch;
 pub mod change;
 pub mod domain;
 pub mod error;

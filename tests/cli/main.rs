@@ -3,6 +3,8 @@
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
+mod apply;
+#[cfg(test)]
 mod domain;
 #[cfg(test)]
 mod exit;
@@ -12,6 +14,8 @@ mod help;
 mod json;
 #[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod list;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
@@ -30,5 +34,9 @@ mod signals;
 mod size;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod waiting;
+#[cfg(test)]
+mod watch;
 #[cfg(test)]
 mod words;

@@ -11,6 +11,7 @@ pub(crate) fn of(page: &str) -> &'static str {
         "xmem" => XMEM,
         "xmem-set" => SET,
         "xmem-max" => MAX,
+        "xmem-apply" => APPLY,
         "xmem-list" => LIST,
         "xmem-watch" => WATCH,
         _ => "",
@@ -76,8 +77,7 @@ See also:
 xl(1), xenstore-ls(1)";
 
 const SET: &str = "\
-xmem does not wait for the guest to follow. A guest is not shrunk below 32 MiB without `--force`, and
-dom0 never below 128 MiB. Sizes are cut to whole pages of 4 KiB. As in xl, a size includes the
+A guest is not shrunk below 32 MiB without `--force`, and dom0 never below 128 MiB. Sizes are cut to whole pages of 4 KiB. As in xl, a size includes the
 domain's video memory. What is set already is not set again, which counts as success.
 
 Examples:
@@ -96,6 +96,18 @@ The maximum is what the target can be set to. A maximum below the target is refu
 Examples:
   # xmem max web 4G
   # xmem max web 4G && xmem set web 3G
+
+See also:
+xl(1)";
+
+const APPLY: &str = "\
+Examples:
+  $ cat plan
+      web 2G
+      db 1G
+  # xmem apply plan --dry-run
+  # xmem apply plan
+  # xmem list web db --json | jq -c '.target_kib = 1048576' | xmem apply -
 
 See also:
 xl(1)";

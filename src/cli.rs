@@ -61,6 +61,9 @@ pub(crate) enum Command {
     List(List),
     /// Show the same live, with a bar and the recent past of each domain
     Watch(Watch),
+    /// Print what can be typed as a domain, for the shells' completions
+    #[command(name = "__words", hide = true)]
+    Words,
 }
 
 impl Command {
@@ -72,6 +75,7 @@ impl Command {
             Self::Apply(_) => "apply",
             Self::List(_) => "list",
             Self::Watch(_) => "watch",
+            Self::Words => "__words",
         }
     }
 }

@@ -40,3 +40,5 @@ mod usage;
 mod wait;
 #[cfg(test)]
 mod watch;
+#[cfg(test)]
+mod words;

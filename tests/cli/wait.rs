@@ -461,7 +461,7 @@ fn on_a_terminal(call: Call<'_>) -> (Option<i32>, String) {
 #[test]
 fn a_bar_on_a_terminal() {
     let sim = Sim::new();
-    sim.rate(1024);
+    sim.rate(256);
     let with_bar = |call: Call<'_>| on_a_terminal(call.env("TERM", "vt100").lively());
     let (code, shown) = with_bar(sim.xmem("set web 512M --wait"));
     assert_eq!(code, Some(0), "{shown:?}");

@@ -25,7 +25,7 @@ use crate::host::Host;
 use crate::hypervisor::{DomainInfo, Hypervisor as _, HypervisorError};
 use crate::intent::{Found, IntentFile, Numbers};
 use crate::lock::Lock;
-use crate::nodes::{Nodes, name_path};
+use crate::nodes::{Nodes, Stored, name_path};
 use crate::plan::{Note, Plan, Reading, TOLERANCE, Wish, plan};
 use crate::resolve::resolve;
 use crate::settle::{Earlier, Stand, settlement};
@@ -102,6 +102,34 @@ pub fn change<H: Host>(
         }
         failed.of(Some(domain))
     })
+}
+
+/// What `wish` would come to for a domain as it is now, read without a lock: for a look ahead, never
+/// for writing.
+///
+/// # Errors
+/// [`Failure`]: what would stop it, as far as can be seen.
+pub fn preview<H: Host>(
+    host: &H,
+    store: &H::Store,
+    domain: &DomainRef,
+    wish: &Wish,
+) -> Result<(Domain, DomainInfo, Plan), Failure> {
+    let mut domain =
+        resolve(store, host.hypervisor(), domain).map_err(|error| Failed::from(error).of(None))?;
+    let read = || -> Result<(DomainInfo, Stored), Cause> {
+        let info = host.hypervisor().domain(domain.identity.domid)?.ok_or(Cause::Gone)?;
+        Ok((info, Nodes::of(domain.identity).read(store)?))
+    };
+    let (info, stored) = match read() {
+        Ok(read) => read,
+        Err(cause) => return Err(Failed::from(cause).of(Some(domain))),
+    };
+    domain.name.clone_from(&stored.name);
+    match plan(&Reading::of(info, &stored), wish) {
+        Ok(plan) => Ok((domain, info, plan)),
+        Err(refusal) => Err(Failed::from(Cause::Refused(refusal)).of(Some(domain))),
+    }
 }
 
 fn locked_change<H: Host>(
@@ -219,12 +247,7 @@ impl<'h, H: Host> Held<'h, H> {
             // `xl destroy` empties xenstore before it takes the lock to destroy the domain.
             return Err(Cause::Gone);
         }
-        let reading = Reading {
-            info: self.info,
-            target: stored.target,
-            static_max: stored.static_max,
-            video: stored.video,
-        };
+        let reading = Reading::of(self.info, &stored);
         Ok((reading, stored.name))
     }
 

@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Set a domain's maximum (static-max), and its limit with it
     #[command(visible_alias = "mem-max", after_help = SIZES)]
     Max(Max),
+    /// Change many domains in one run, those that shrink first
+    #[command(after_help = BATCH)]
+    Apply(Apply),
     /// Show the domains with all their numbers, in MiB, and what is off about them
     #[command(visible_alias = "ls")]
     List(List),
@@ -66,6 +69,7 @@ impl Command {
         match self {
             Self::Set(_) => "set",
             Self::Max(_) => "max",
+            Self::Apply(_) => "apply",
             Self::List(_) => "list",
             Self::Watch(_) => "watch",
         }
@@ -90,6 +94,28 @@ pub(crate) struct Set {
 pub(crate) struct Max {
     #[command(flatten)]
     pub(crate) change: Change,
+}
+
+/// `xmem apply`.
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    /// Lines of `DOMAIN SIZE`, or of `xmem list --json` with their targets edited; - is standard input
+    pub(crate) file: PathBuf,
+    /// Say what would be done, in its order, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Raise a domain's maximum as well if its size is above it
+    #[arg(long)]
+    pub(crate) raise_max: bool,
+    /// Shrink guests below 32 MiB
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// How long to wait for each domain's lock: 10s, 2m, 500ms
+    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
+    pub(crate) lock_timeout: String,
+    /// How long to wait for memory that others give back, as long as none comes
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) patience: String,
 }
 
 /// `xmem list`.
@@ -186,6 +212,10 @@ const SIZES: &str = "\
 SIZE is a whole number with b, k, m, g, t or KiB, MiB, GiB, TiB (any case, powers of 1024).
 A bare number is MiB, as in xl. +SIZE and -SIZE are steps from what is set now.";
 
+const BATCH: &str = "\
+All lines are looked at before the first change, and all that is wrong is told at once. Each change has
+its own lock and transaction. A domain that grows waits until the host has the memory for it.";
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done, or already so
@@ -198,6 +228,7 @@ Exit codes:
   7  not permitted, not a control domain, or xenstored out of reach
   8  --wait: the change stands, but the guest has not got there
   9  target and limit may be out of step
+  10 several domains, some of which failed
 
 Environment:
   XMEM_HOST          what --host defaults to

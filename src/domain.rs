@@ -149,6 +149,8 @@ pub enum DomainRef {
     Uuid(Uuid),
     /// Anything else, or `name:...`.
     Name(Name),
+    /// The very one that was found before: number and UUID. Nobody types this.
+    Same(Identity),
 }
 
 /// Why a text names no domain.
@@ -219,6 +221,7 @@ impl fmt::Display for DomainRef {
             Self::Id(id) => write!(f, "domain {id}"),
             Self::Uuid(uuid) => write!(f, "UUID {uuid}"),
             Self::Name(name) => write!(f, "`{name}`"),
+            Self::Same(identity) => write!(f, "domain {} ({})", identity.domid, identity.uuid),
         }
     }
 }

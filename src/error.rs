@@ -18,7 +18,7 @@ use crate::lock::LockError;
 use crate::nodes::NodesError;
 use crate::plan::Refusal;
 use crate::resolve::ResolveError;
-use crate::size::Kib;
+use crate::size::{Kib, Mib};
 use crate::xenstore::{Answer, StoreError};
 
 /// How a run ends: xmem's promise to scripts.
@@ -93,6 +93,20 @@ pub enum Cause {
     Conflicts {
         /// How often it was tried.
         tries: u32,
+    },
+    /// The same domain stands in two lines.
+    #[error("line {earlier} names the same domain")]
+    Twice {
+        /// The first of them.
+        earlier: usize,
+    },
+    /// The host has not got the memory, and it does not come.
+    #[error("it needs {} MiB more, and the host has only {} MiB free for it", Mib(*takes), Mib(*free))]
+    NoMemory {
+        /// What it needs.
+        takes: Kib,
+        /// What there is.
+        free: Kib,
     },
     /// Another failure of the operating system.
     #[error("{what}")]
@@ -234,7 +248,8 @@ impl Failure {
         match (&self.after, &self.cause) {
             (After::OutOfStep { .. }, _) => Exit::OutOfStep,
             (_, Cause::Resolve(_) | Cause::Gone) => Exit::NoDomain,
-            (_, Cause::Refused(_)) => Exit::Refused,
+            (_, Cause::Refused(_) | Cause::NoMemory { .. }) => Exit::Refused,
+            (_, Cause::Twice { .. }) => Exit::Usage,
             (_, Cause::Lock(LockError::Busy { .. })) => Exit::Locked,
             (_, Cause::Conflicts { .. }) => Exit::Conflicts,
             (After::Unchanged | After::ReadOnly, cause) if cause.is_access() => Exit::NoAccess,
@@ -268,6 +283,8 @@ impl Failure {
             Cause::Hypervisor(_) => "hypervisor",
             Cause::Intent(_) => "intent",
             Cause::Conflicts { .. } => "conflicts",
+            Cause::Twice { .. } => "twice",
+            Cause::NoMemory { .. } => "no-memory",
             Cause::Os { .. } => "os",
         }
     }
@@ -334,6 +351,9 @@ impl Cause {
                 "another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?"
             }
             Self::LockLost => "run it again",
+            Self::NoMemory { .. } => {
+                "see `xmem list` for guests that have not given back yet, or shrink another one"
+            }
             Self::Store(StoreError::Unreachable { source, .. }) => match source.kind() {
                 io::ErrorKind::PermissionDenied => ROOT,
                 _ => "is xenstored running? without Xen, try: xmem --host sim",

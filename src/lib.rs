@@ -12,8 +12,10 @@
 //! 7. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
 //! 8. [`error`]: everything that can go wrong, its exit code and its hint.
 
+pub mod apply;
 pub mod audit;
 pub mod balloon;
+pub mod batch;
 pub mod change;
 pub mod domain;
 pub mod error;

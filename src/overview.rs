@@ -25,6 +25,8 @@ use crate::size::{Kib, Mib};
 pub struct Overview {
     /// One row for each, by domid.
     pub rows: Vec<Row>,
+    /// Whether it is not a real host.
+    pub simulated: bool,
     /// The host's own memory; an error where the hypervisor does not tell.
     pub memory: Result<HostMemory, HypervisorError>,
 }
@@ -208,7 +210,7 @@ pub fn look<H: Host>(host: &H, store: &H::Store) -> Result<Overview, Cause> {
         .zip(survey(store, &ids)?)
         .map(|(info, surveyed)| row(host.state_dir(), info, surveyed))
         .collect();
-    Ok(Overview { rows, memory: host.hypervisor().host_memory() })
+    Ok(Overview { rows, simulated: host.simulated(), memory: host.hypervisor().host_memory() })
 }
 
 fn row(state_dir: &Path, info: DomainInfo, surveyed: Surveyed) -> Row {

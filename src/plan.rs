@@ -11,6 +11,7 @@ pub use self::refusal::Refusal;
 use crate::domain::DomId;
 use crate::hypervisor::{DomainInfo, UNLIMITED};
 use crate::intent::Numbers;
+use crate::nodes::Stored;
 use crate::size::{Amount, Kib, Size};
 
 /// What libxl adds to every limit (`LIBXL_MAXMEM_CONSTANT`, `tools/libs/light/libxl_internal.h`).
@@ -56,6 +57,11 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// What the hypervisor and xenstore say of one domain.
+    pub const fn of(info: DomainInfo, stored: &Stored) -> Self {
+        Self { info, target: stored.target, static_max: stored.static_max, video: stored.video }
+    }
+
     /// The numbers as they are.
     pub const fn numbers(&self) -> Numbers {
         Numbers { target: self.target, static_max: self.static_max, limit: self.info.limit }
@@ -103,6 +109,14 @@ impl Plan {
     /// The numbers as they will be.
     pub const fn goal(&self) -> Numbers {
         Numbers { target: Some(self.target), static_max: Some(self.static_max), limit: self.limit }
+    }
+
+    /// Makes it a plan to leave everything as it is.
+    pub(crate) fn leave_alone(&mut self) {
+        self.target = self.old.target.unwrap_or(self.target);
+        self.static_max = self.old.static_max.unwrap_or(self.static_max);
+        self.limit = self.old.limit;
+        self.notes.clear();
     }
 
     /// Whether all is as it was asked for already.

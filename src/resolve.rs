@@ -57,6 +57,10 @@ pub fn resolve(
             let found = identity(hypervisor, *domid)?;
             found.map(|identity| Domain { identity, name: None }).into_iter().collect()
         }
+        DomainRef::Same(same) => {
+            let found = identity(hypervisor, same.domid)?.filter(|found| found == same);
+            found.map(|identity| Domain { identity, name: None }).into_iter().collect()
+        }
         DomainRef::Uuid(uuid) => {
             let mut found = Vec::new();
             for domid in domids(store)? {

@@ -58,6 +58,7 @@ pub(super) fn is(row: &Row, wanted: &DomainRef) -> bool {
         DomainRef::Id(domid) => identity.domid == *domid,
         DomainRef::Uuid(uuid) => identity.uuid == *uuid,
         DomainRef::Name(name) => row.domain.name.as_ref() == Some(name),
+        DomainRef::Same(same) => identity == *same,
     }
 }
 

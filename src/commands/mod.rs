@@ -2,6 +2,7 @@
 //!
 //! Owns the way from words to exit code. Never decides anything about memory.
 
+mod apply;
 mod change;
 mod list;
 mod wait;
@@ -47,6 +48,12 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
     let request = match &cli.command {
         Command::Set(set) => change::set(set),
         Command::Max(max) => change::max(max),
+        Command::Apply(typed) => {
+            return match apply::asked(typed) {
+                Ok(asked) => apply::run(host, &asked, report),
+                Err(usages) => report.usages(&usages),
+            };
+        }
         Command::List(list) => {
             return match list::wanted(list) {
                 Ok(wanted) => list::run(host, list, &wanted, report),

@@ -191,6 +191,22 @@ impl Report {
         error(&text::usage(usage), Some(&usage.hint));
         Ok(Exit::Usage)
     }
+
+    /// Several words that make no sense.
+    pub(crate) fn usages(&self, usages: &[Usage]) -> anyhow::Result<Exit> {
+        usages.iter().try_for_each(|usage| self.usage(usage).map(drop))?;
+        Ok(Exit::Usage)
+    }
+
+    /// A line of a batch that cannot be carried out; 0 is the batch as a whole.
+    pub(crate) fn objection(&self, line: usize, failure: &Failure) -> anyhow::Result<Exit> {
+        if self.json {
+            print(&json::failure(self, failure)?);
+        }
+        let text = if line == 0 { failure.to_string() } else { format!("line {line}: {failure}") };
+        error(&text, failure.hint().as_deref());
+        Ok(failure.exit())
+    }
 }
 
 /// Tells of an error. It is told in every mode.

@@ -87,14 +87,15 @@ fn cells(row: &Row, extra: Option<Extra<'_>>) -> Vec<String> {
 
 /// The host's own line.
 fn host(seen: &Overview) -> String {
+    let host = if seen.simulated { "host (simulated)" } else { "host" };
     match &seen.memory {
         Ok(memory) => format!(
-            "host: total {} MiB, free {} MiB, claimed {} MiB",
+            "{host}: total {} MiB, free {} MiB, claimed {} MiB",
             mib(Some(memory.total)),
             mib(Some(memory.free)),
             mib(Some(memory.claimed))
         ),
-        Err(error) => format!("host: {}", xmem::error::chain(error)),
+        Err(error) => format!("{host}: {}", xmem::error::chain(error)),
     }
 }
 

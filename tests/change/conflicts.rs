@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use xmem::domain::DomId;
 use xmem::error::{After, Cause, Exit};
 use xmem::host::Host as _;
@@ -9,7 +10,7 @@ use xmem::hypervisor::Hypervisor as _;
 use xmem::size::Kib;
 use xmem::xenstore::Xs as _;
 
-use crate::watched::{START, Scene, Step, Then, at, request, set, sim};
+use crate::watched::{Error, START, Scene, Step, Then, at, request, set, sim};
 
 /// Writes without the lock, as a memory daemon does.
 fn write(dir: &Path, node: &str, value: &str) {
@@ -93,4 +94,25 @@ fn what_is_put_back_is_enough_for_another_writers_target() {
     assert!(matches!(failure.cause, Cause::Refused(_)), "{failure}");
     let (target, _, limit) = scene.numbers();
     assert_eq!((target, limit), (1_572_864, 1_573_888));
+}
+
+/// The same, and the second try gets as far as the limit.
+#[test]
+fn what_is_put_back_after_a_conflict_is_what_was_left_by_it() {
+    let scene = Scene::new();
+    let dir = scene.path().to_owned();
+    let mut commits = 0;
+    let hook = move |step: &Step| {
+        if *step == Step::Commit {
+            commits += 1;
+            write(&dir, "target", "1572864");
+        }
+        match step {
+            Step::SetPod if commits == 1 => Then::Fail(Error::Xen(Errno::NOMEM)),
+            _ => Then::Go,
+        }
+    };
+    let failure = scene.change(&set("512M"), hook).unwrap_err();
+    assert_eq!(failure.after, After::PutBack { limit: Kib(1_573_888) });
+    assert_eq!(scene.numbers(), (1_572_864, 2_097_152, 1_573_888));
 }

@@ -160,3 +160,15 @@ fn without_a_record_nothing_is_changed() {
     assert_eq!(scene.numbers(), START);
     assert_eq!(scene.state(), [draft]);
 }
+
+/// What was killed while it wrote its record has changed nothing, and is in nobody's way.
+#[test]
+fn a_draft_means_nothing() {
+    let scene = Scene::new();
+    let draft = scene.path().join(format!("lib/userdata-n.7.{}.xmem-intent", crate::watched::WEB));
+    fs::write(&draft, r#"{"version":1,"pid":1,"old":{"targ"#).unwrap();
+    let outcome = scene.plain(&set("512M")).unwrap();
+    assert_eq!((outcome.earlier, outcome.end), (None, End::Changed));
+    assert_eq!(scene.numbers(), SMALL);
+    assert_eq!(scene.state().len(), 0);
+}

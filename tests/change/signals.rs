@@ -6,7 +6,7 @@ use xmem::change::{End, change};
 use xmem::error::{After, Cause};
 use xmem::signals::Signals;
 
-use crate::watched::{START, Scene, Step, Then, request, set};
+use crate::watched::{Error, START, Scene, Step, Then, at, request, set};
 
 /// A signal at any step under the lock: before the change begins it ends it, from then on it waits;
 /// in both cases it is still there for the process to die of.
@@ -49,6 +49,27 @@ fn a_signal_at_any_step_finds_all_or_nothing() {
         }
         assert_eq!(scene.state().len(), 0);
     }
+}
+
+/// The first try meets a conflict while a signal waits: it is put back, and not tried again.
+#[test]
+fn a_signal_between_two_tries_ends_it_with_everything_put_back() {
+    let scene = Scene::new();
+    let hook = at(
+        |step| *step == Step::Commit,
+        || {
+            raise(SIGTERM).unwrap();
+            Then::Fail(Error::Answer("EAGAIN"))
+        },
+    );
+    let mut signals = Signals::default();
+    let failure = change(&scene.host(hook), &request(&set("512M")), &mut signals).unwrap_err();
+    assert_eq!(taken(SIGTERM), SIGTERM);
+    drop(signals);
+    assert!(matches!(failure.cause, Cause::Interrupted), "{failure}");
+    assert_eq!(failure.after, After::Unchanged);
+    assert_eq!(scene.numbers(), START);
+    assert_eq!(scene.state().len(), 0);
 }
 
 /// The signal that waits, taken so that the test does not die of it.

@@ -19,7 +19,7 @@ use xmem::hypervisor::{DomainInfo, HostMemory, Hypervisor, HypervisorError, Pod}
 use xmem::plan::Wish;
 use xmem::signals::Signals;
 use xmem::size::Kib;
-use xmem::xenstore::{Batch, StoreError, Xs, XsTransaction, XsTransactionSpan};
+use xmem::xenstore::{Batch, StoreError, Watching, Xs, XsTransaction, XsTransactionSpan};
 
 /// The UUID of `web`, which all these tests are about.
 pub(crate) const WEB: &str = "00000000-0000-4000-8000-000000000007";
@@ -350,9 +350,9 @@ impl Xs for WatchedStore {
     }
 }
 
-impl xmem::xenstore::Watching for WatchedStore {}
-
 impl Batch for WatchedStore {}
+
+impl Watching for WatchedStore {}
 
 impl XsTransaction for WatchedStore {
     type Span = WatchedSpan;

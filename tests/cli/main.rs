@@ -3,6 +3,8 @@
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
+mod apply;
+#[cfg(test)]
 mod domain;
 #[cfg(test)]
 mod exit;
@@ -12,6 +14,8 @@ mod help;
 mod json;
 #[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod list;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
@@ -32,3 +36,7 @@ mod size;
 mod usage;
 #[cfg(test)]
 mod wait;
+#[cfg(test)]
+mod waiting;
+#[cfg(test)]
+mod watch;

@@ -1,0 +1,178 @@
+//! `xmem apply`: many changes in one run.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use snapbox::str;
+use tempfile::TempDir;
+
+use crate::sandbox::{Call, Sim};
+
+/// A batch in a file of its own.
+struct Batch(TempDir);
+
+impl Batch {
+    fn new(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("batch"), text).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("batch")
+    }
+}
+
+fn apply<'a>(sim: &'a Sim, batch: &Batch, options: &str) -> Call<'a> {
+    sim.xmem(&format!("apply {options}")).arg(batch.path())
+}
+
+#[test]
+fn those_that_shrink_come_first() {
+    let sim = Sim::new();
+    let batch = Batch::new(
+        "# bigger\nweb 2G\n\n# smaller\ndb 1G\nuuid:00000000-0000-4000-8000-000000000009 1024\n",
+    );
+    apply(&sim, &batch, "-n").run().says(str![[r#"
+db (8): would change: target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+win (9): would change: target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+web (7): would change: target 1024 MiB -> 2048 MiB, limit 1025 MiB -> 2049 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+    apply(&sim, &batch, "").run().says(str![[r#"
+db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+win (9): target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+web (7): target 1024 MiB -> 2048 MiB, limit 1025 MiB -> 2049 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(7), (2_097_152, 2_097_152, 2_098_176));
+    assert_eq!(sim.numbers(8).0, 1_048_576);
+    assert_eq!(sim.numbers(9).0, 1_032_192);
+    // The same again changes nothing.
+    let before = sim.world();
+    apply(&sim, &batch, "").run().says(str![[r#"
+web (7): already at target 2048 MiB, limit 2049 MiB (simulated)
+db (8): already at target 1024 MiB, limit 1025 MiB (simulated)
+win (9): already at target 1008 MiB, limit 1025 MiB (simulated)
+
+"#]]);
+    assert_eq!(sim.world(), before);
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_and_nothing_is_changed() {
+    let sim = Sim::new();
+    let words = Batch::new("web 1.5G\nweb\n\nid:x 1G\ndb 1G\n");
+    apply(&sim, &words, "").run().fails(
+        2,
+        str![[r#"
+xmem: line `1`: size `1.5G`: fractions are not taken
+hint: write it in the next smaller unit: 1536M for 1.5G
+xmem: line `2`: it is not `DOMAIN SIZE`
+hint: a line is `DOMAIN SIZE`, such as `web 512M`, or one of `xmem list --json`
+xmem: line `4`: domain `id:x`: `id:` wants a number
+hint: a domain is a domid (7), a UUID or a name; name:... forces a name
+
+"#]],
+    );
+    let facts = Batch::new("web 3G\nnosuch 1G\ndb 1G\n8 2G\n");
+    apply(&sim, &facts, "").run().fails(4, str![[r#"
+xmem: line 1: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed
+hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
+xmem: line 2: there is no `nosuch` on this host; nothing is changed
+hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+xmem: line 4: db (8): line 3 names the same domain; nothing is changed
+
+"#]]);
+    let missing = Batch::new("");
+    fs::remove_file(missing.path()).unwrap();
+    let ran = apply(&sim, &missing, "").run();
+    assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+}
+
+#[test]
+fn a_list_that_was_not_edited_changes_nothing_and_an_edited_one_just_that() {
+    let sim = Sim::new();
+    let list = sim.xmem("list --json").run().stdout;
+    let before = sim.world();
+    let ran = apply(&sim, &Batch::new(&list), "").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert_eq!(sim.world(), before);
+    let edited = list.replace("\"target_kib\":1048576", "\"target_kib\":524288");
+    let ran = apply(&sim, &Batch::new(&edited), "--json").run();
+    let changed: Vec<bool> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| line["changed"].as_bool().unwrap())
+        .collect();
+    assert_eq!(changed, [false, true, false, false], "{ran:?}");
+    assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+    // dom0 has no limit, and still has none.
+    assert_eq!(sim.world()["domains"]["0"]["limit_kib"], 17_179_869_180_u64);
+}
+
+#[test]
+fn memory_moves_from_one_guest_to_another() {
+    let sim = Sim::new();
+    // 256 MiB are free: `web` cannot grow by 1 GiB before `db` has given back.
+    sim.edit(|world| {
+        world["memory_kib"] = (7 * 1_048_576 + 262_144).into();
+        for domid in ["7", "8"] {
+            world["domains"][domid]["rate_kib_per_second"] = 4_194_304.into();
+        }
+    });
+    let begun = Instant::now();
+    let ran = apply(&sim, &Batch::new("web 2G\ndb 1G\n"), "").moving().run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    // 768 MiB at 4 GiB/s.
+    assert!(begun.elapsed().as_millis() >= 187, "{:?}", begun.elapsed());
+    assert_eq!((sim.numbers(7).0, sim.numbers(8).0), (2_097_152, 1_048_576));
+}
+
+#[test]
+fn memory_that_does_not_come_is_not_waited_for_for_ever() {
+    let sim = Sim::new();
+    sim.edit(|world| world["memory_kib"] = (7 * 1_048_576 + 262_144).into());
+    let ran = apply(&sim, &Batch::new("web 2G\ndb 1G\nwin 1G\n"), "--patience 300ms").run();
+    // What could be done is done: the sim's guests are deaf in this test.
+    ran.is(10, str![[r#"
+db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+win (9): target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+
+"#]], str![[r#"
+xmem: web (7): it needs 1024 MiB more, and the host has only 256 MiB free for it; nothing is changed (simulated)
+hint: see `xmem list` for guests that have not given back yet, or shrink another one
+
+"#]]);
+    assert_eq!(sim.numbers(7).0, 1_048_576);
+    // What is promised to one is not given to another.
+    let two = Batch::new("web 1200M\ndb 2200M\n");
+    let ran = apply(&sim, &two, "--patience 100ms").run();
+    assert_eq!(ran.status.code(), Some(10), "{ran:?}");
+    assert_eq!(sim.numbers(7).0, 1_228_800);
+    assert_eq!(sim.numbers(8).0, 1_048_576);
+}
+
+#[test]
+fn one_that_fails_keeps_no_other_from_its_change() {
+    let sim = Sim::new();
+    let batch = Batch::new("web 512M\ndb 1G\n");
+    // PoD is refused to `web`, which is PVH; `db` is PV.
+    let ran = apply(&sim, &batch, "--json").fault("pod-refused").run();
+    assert_eq!(ran.status.code(), Some(10), "{ran:?}");
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+    assert_eq!(sim.numbers(8).0, 1_048_576);
+    assert_eq!(ran.stdout.lines().count(), 2, "{ran:?}");
+    // One alone has its own code.
+    let ran = apply(&sim, &Batch::new("web 512M"), "").fault("pod-refused").run();
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+}
+
+#[test]
+fn standard_input_is_a_file_as_well() {
+    let sim = Sim::new();
+    sim.xmem("apply -").run().says(str![]);
+}

@@ -1,0 +1,74 @@
+//! `xmem watch`, where there is no terminal: tables one after the other, or news as JSON Lines.
+
+use std::io::{BufRead as _, BufReader};
+
+use snapbox::str;
+
+use crate::sandbox::Sim;
+
+#[test]
+fn tables_one_after_the_other() {
+    let sim = Sim::new();
+    sim.xmem("watch web --count 2 --interval 50ms").run().says(str![[r#"
+NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
+web    7  PVH      1024    1024   1025     2048
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+
+NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
+web    7  PVH      1024    1024   1025     2048
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+
+
+"#]]);
+}
+
+#[test]
+fn news_only_as_json() {
+    let sim = Sim::new();
+    // Nothing moves: the first look is news, the others are not.
+    let ran = sim.xmem("watch web --json --count 3 --interval 50ms").run();
+    assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
+
+    let mut child = sim.xmem("watch web --json --interval 50ms").start();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next =
+        || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["target_kib"], 1_048_576);
+    sim.xmem("set web 512M -q").run().says("");
+    assert_eq!(next()["target_kib"], 524_288);
+    sim.edit(|world| {
+        world["domains"].as_object_mut().unwrap().remove("7");
+    });
+    assert_eq!(next()["gone"], true);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn it_ends_with_its_reader() {
+    let sim = Sim::new();
+    let mut child = sim.xmem("watch --interval 50ms").start();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_makes_no_sense_is_wrong_usage() {
+    let sim = Sim::new();
+    sim.xmem("watch --interval 1ms").run().fails(
+        2,
+        str![[r#"
+xmem: interval `1ms`: it is less than 50 ms
+hint: an interval looks like 1s or 250ms
+
+"#]],
+    );
+    sim.xmem("watch nosuch").run().fails(
+        3,
+        str![[r#"
+xmem: there is no `nosuch` on this host (simulated)
+hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+
+"#]],
+    );
+}

@@ -1,0 +1,42 @@
+# What the real xl does, with no xmem at all: shows that this harness's own parts work.
+
+check_xl_set_moves_target_and_limit_of_pv() {
+    expect 0 xl mem-set g1 128
+    is "state" "$(state g1)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
+    is_in_step g1
+    is_tidy
+}
+
+check_xl_set_moves_target_and_limit_of_pvh() {
+    expect 0 xl mem-set g2 128
+    is "state" "$(state g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
+    is_in_step g2
+    is_tidy
+}
+
+check_xl_guests_follow_down_and_up() {
+    expect 0 xl mem-set g1 128
+    expect 0 xl mem-set g2 128
+    follows g1 131072
+    follows g2 131072
+    expect 0 xl mem-set g1 192
+    expect 0 xl mem-set g2 192
+    follows g1 196608
+    follows g2 196608
+}
+
+check_xl_max_moves_the_limit() {
+    expect 0 xl mem-max g1 300
+    is "limit" "$(limit g1)" 308224
+    case $XEN in
+    4.14) is "static-max" "$(static_max g1)" 262144 ;;
+    *) is "static-max" "$(static_max g1)" 307200 ;;
+    esac
+}
+
+# The two ways to read a limit agree: the second is needed when xenstored is gone.
+check_xl_limit_read_from_the_hypervisor_itself() {
+    expect 0 xl mem-set g1 160
+    is "limit by xentop" "$(limit g1)" 164864
+    is "limit by the hypervisor" "$(limit_by_hypervisor g1)" 164864
+}

@@ -1,0 +1,53 @@
+# Who may, and where there is nothing to work on.
+
+check_access_not_root() {
+    needs_xmem
+    before=$(state g1)
+    expect 7 setuidgid nobody $program set g1 128M
+    contains "stderr" "$err" "xmem: "
+    contains "stderr" "$err" "root"
+    is "state" "$(state g1)" "$before"
+    is_tidy
+}
+
+# In a folder with nothing but the program: no devices, no socket, no libxl.
+check_access_no_xen_at_all() {
+    needs_xmem
+    mkdir -p /tmp/empty
+    cp $program /tmp/empty/xmem
+    expect 7 chroot /tmp/empty /xmem set g1 128M
+    contains "stderr" "$err" "xmem: "
+    contains "stderr" "$err" "--host sim"
+    rm -rf /tmp/empty
+}
+
+# The hypervisor is there, xenstored is not: neither a socket nor the device.
+check_access_no_store_at_all() {
+    needs_xmem
+    before=$(state g1)
+    expect 7 env XENSTORED_PATH=/run/nosuch/socket $program set g1 128M
+    contains "stderr" "$err" "/run/nosuch/socket"
+    contains "stderr" "$err" "hint: "
+    is "state" "$(state g1)" "$before"
+    is_tidy
+}
+
+# A socket that nobody listens on, as a dead daemon leaves it.
+check_access_dead_socket() {
+    needs_xmem
+    before=$(state g1)
+    timeout 1 nc -l -U /tmp/dead.socket 2>/dev/null </dev/null || timeout 1 nc -lU /tmp/dead.socket 2>/dev/null || true
+    [ -S /tmp/dead.socket ] || skip "this busybox cannot make a socket"
+    expect 7 env XENSTORED_PATH=/tmp/dead.socket $program set g1 128M
+    is "state" "$(state g1)" "$before"
+}
+
+check_access_folder_is_missing() {
+    needs_xmem
+    before=$(state g1)
+    mv $state_folder $state_folder.away
+    trap 'mv $state_folder.away $state_folder' EXIT
+    expect 7 xmem set g1 128M
+    contains "stderr" "$err" "$state_folder"
+    is "state" "$(state g1)" "$before"
+}

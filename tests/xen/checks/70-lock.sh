@@ -1,0 +1,131 @@
+# libxl's userdata lock: waiting for it, not getting it, and the domain going away meanwhile.
+
+# Holds a domain's lock in a process of its own, whose pid goes to $holder.
+hold() { # DOM SECONDS
+    ho_file=$(lock_file "$1")
+    flock "$ho_file" sleep "$2" &
+    holder=$!
+    eventually 30 grep -q "FLOCK.* $holder " /proc/locks || fail "the lock was not to be had for this check"
+}
+
+# Ends that process as libxl would: the file goes first.
+release() {
+    rm -f "$ho_file"
+    kill $holder
+    wait $holder 2>/dev/null || true
+    holder=
+}
+
+# Somebody waits in the kernel's queue for a lock.
+somebody_waits() {
+    grep -q -- '-> FLOCK' /proc/locks
+}
+
+check_lock_held_is_5_in_time_and_names_the_holder() {
+    needs_xmem
+    before=$(state g1)
+    hold g1 300
+    read_uptime
+    begin=$uptime
+    expect 5 xmem set --lock-timeout 2s g1 128M
+    read_uptime
+    took=$((uptime - begin))
+    release
+    contains "stderr" "$err" "sleep 300"
+    [ $took -ge 1 ] && [ $took -le 30 ] || fail "it took $took s"
+    is "state" "$(state g1)" "$before"
+    is_tidy
+}
+
+check_lock_names_the_holders_pid() {
+    needs_xmem
+    hold g1 300
+    pid=$holder
+    expect 5 xmem set --lock-timeout 0 g1 128M
+    release
+    contains "stderr" "$err" "$pid"
+    contains "stderr" "$err" "hint: "
+    is_tidy
+}
+
+check_lock_freed_in_time() {
+    needs_xmem
+    hold g1 300
+    xmem set --lock-timeout 120s g1 128M >/tmp/out 2>&1 &
+    waiter=$!
+    eventually 30 somebody_waits || fail "xmem does not wait in the queue"
+    is "target" "$(target g1)" 196608
+    release
+    wait $waiter || fail "xmem left with $?: $(cat /tmp/out)"
+    is "target" "$(target g1)" 131072
+    is_in_step g1
+    is_tidy
+}
+
+# A file that a killed holder left is no lock.
+check_lock_file_of_the_dead_is_no_lock() {
+    needs_xmem
+    : >"$(lock_file g1)"
+    expect 0 xmem set --lock-timeout 5s g1 128M
+    is_in_step g1
+    is_tidy
+}
+
+check_lock_waiting_ends_on_sigterm() {
+    needs_xmem
+    before=$(state g1)
+    hold g1 300
+    set +e
+    xmem set --lock-timeout 120s g1 128M >/tmp/out 2>&1 &
+    waiter=$!
+    eventually 30 somebody_waits || fail "xmem does not wait in the queue"
+    kill -TERM "$(pidof xmem)"
+    wait $waiter
+    code=$?
+    set -e
+    release
+    echo "xmem left with $code: $(cat /tmp/out)"
+    [ $code != 0 ] || fail "it left with 0"
+    is "state" "$(state g1)" "$before"
+    is_tidy
+}
+
+# While dom A is locked, dom B is not.
+check_lock_of_another_domain_does_not_matter() {
+    needs_xmem
+    hold g1 300
+    expect 0 xmem set --lock-timeout 5s g2 128M
+    release
+    is_in_step g2
+}
+
+# `xl destroy` empties the domain's place in xenstore, then waits for the lock like xmem. Whoever gets it first,
+# xmem must not write into the place that is gone.
+check_lock_domain_destroyed_while_waiting() {
+    needs_xmem
+    start_guest g3 pv 64 64 -p || skip "a third guest did not start"
+    remember g3
+    trap 'xl destroy g3 2>/dev/null || true' EXIT
+    hold g3 300
+    xmem set --lock-timeout 120s g3 48M >/tmp/xmem.out 2>&1 &
+    waiter=$!
+    eventually 30 somebody_waits || fail "xmem does not wait in the queue"
+    xl destroy g3 >/tmp/xl.out 2>&1 &
+    destroyer=$!
+    place=/local/domain/$(domid_of g3)
+    gone() { ! xenstore-exists "$place"; }
+    eventually 60 gone || fail "xl destroy did not begin"
+    release
+    code=0
+    wait $waiter || code=$?
+    wait $destroyer || echo "xl destroy left with $?: $(cat /tmp/xl.out)"
+    echo "xmem left with $code: $(cat /tmp/xmem.out)"
+    is "exit code" $code 3
+    gone || fail "$place is there again: $(xenstore-ls "$place")"
+    eventually 30 nothing_left || fail "left behind: $(left_over)"
+    trap - EXIT
+}
+
+nothing_left() {
+    [ -z "$(left_over)" ]
+}

@@ -1,0 +1,92 @@
+# xenstored stops, hangs and dies. Called check_dead_*, because after the last ones there is no store any more:
+# they have to be the last of a boot, in this order.
+
+stop_store() { kill -STOP "$(store_pid)"; }
+go_on_store() { kill -CONT "$(store_pid)"; }
+store_answers() { xenstore-read /local/domain/0/domid; }
+
+# Runs xmem and keeps its exit code in $code; it has to come back in good time, whatever the store does.
+in_good_time() { # XMEM-ARGUMENT...
+    read_uptime
+    begin=$uptime code=0
+    xmem "$@" >/tmp/out 2>/tmp/err || code=$?
+    read_uptime
+    echo "exit code $code after $((uptime - begin)) s. $(cat /tmp/err)"
+    [ $((uptime - begin)) -le 90 ] || fail "it took $((uptime - begin)) s"
+}
+
+check_dead_1_stopped_before() {
+    needs_xmem
+    start_over g1
+    before=$(state g1)
+    trap go_on_store EXIT
+    stop_store
+    in_good_time set g1 128M
+    go_on_store
+    [ $code != 0 ] || fail "it left with 0"
+    eventually 60 store_answers || fail "the store does not answer any more"
+    judge "xenstored stopped" $code g1 131072 "$before"
+    next_run_mends "after xenstored was stopped" g1 160M
+}
+
+check_dead_2_stopped_at_the_commit() {
+    needs_xmem
+    start_over g1
+    hold_at_commit
+    trap go_on_store EXIT
+    stop_store
+    code=0
+    wait $held_run || code=$?
+    limit=$(limit_by_hypervisor g1)
+    go_on_store
+    echo "exit code $code, limit $limit. $(cat /tmp/err)"
+    is "exit code" $code 9
+    contains "stderr" "$(cat /tmp/err)" "out of step"
+    contains "stderr" "$(cat /tmp/err)" "hint: "
+    # Under the larger limit the guest can live with either target.
+    is "limit" "$limit" 197632
+    eventually 60 store_answers || fail "the store does not answer any more"
+    next_run_mends "after xenstored was stopped at the commit" g1 160M
+}
+
+check_dead_3_killed_at_the_commit() {
+    needs_xmem
+    start_over g1
+    hold_at_commit
+    kill -KILL "$(store_pid)"
+    code=0
+    wait $held_run || code=$?
+    limit=$(limit_by_hypervisor g1)
+    echo "exit code $code, limit $limit. $(cat /tmp/err)"
+    case $STORE,$code in
+    *,0) fail "it left with 0, but the daemon died before it got the commit" ;;
+    *,9)
+        is "limit" "$limit" 197632
+        contains "stderr" "$(cat /tmp/err)" "out of step"
+        [ -e "$(intent_file g1)" ] || fail "no record is left for the next run"
+        ;;
+    *) is "limit" "$limit" 197632 ;;
+    esac
+}
+
+check_dead_4_no_daemon() {
+    needs_xmem
+    [ ! -e "/proc/$(store_pid)" ] || kill -KILL "$(store_pid)"
+    before=$(limit_by_hypervisor g1)
+    in_good_time set g1 144M
+    is "exit code" $code 7
+    contains "stderr" "$(cat /tmp/err)" "hint: "
+    is "limit" "$(limit_by_hypervisor g1)" "$before"
+}
+
+# Holds xmem right before it sends its commit, for 10 s from then.
+hold_at_commit() {
+    traced -- set g1 128M
+    call=$(commit_call)
+    [ -n "$call" ] || fail "no commit in the trace: $(cat /tmp/trace)"
+    start_over g1
+    traced -e inject="${call% *}:delay_enter=10000000:when=${call#* }" -- set g1 128M >/tmp/out 2>/tmp/err &
+    held_run=$!
+    limit_is_new() { [ "$(limit g1)" = 132096 ]; }
+    eventually 60 limit_is_new || fail "the limit was never set: $(cat /tmp/err)"
+}

@@ -1,0 +1,38 @@
+# The task `demo`: one guest, a few commands, and what everybody says of its memory before and after.
+. /check/lib.sh
+
+# Shows a command as it would be typed, and what it says.
+show() { # COMMAND
+    echo
+    echo "dom0# $1"
+    eval "$1" 2>&1
+    sleep 1
+}
+
+what_the_guest_says() {
+    show "tail -n 1 $(console_of g1)"
+}
+
+echo "Xen $(xen_release), dom0: Linux $(uname -r), store: $STORE. Starting a guest with 192 MiB ..."
+start_guests g1 || exit
+remember g1
+place=/local/domain/$(domid_of g1)/memory
+
+show "xl list"
+show "xenstore-ls $place"
+show "xentop -b -i 1 | awk '{ print \$1, \$5, \$7 }'"
+what_the_guest_says
+show "xmem set g1 128M"
+show "xenstore-read $place/target"
+show "xentop -b -i 1 | awk '{ print \$1, \$5, \$7 }'"
+i=0
+while [ $i -lt 4 ]; do
+    show "xl list"
+    i=$((i + 1))
+done
+what_the_guest_says
+show "xmem --json set g1 +64M"
+eventually 30 holds_between g1 190000 200000
+show "xl list"
+what_the_guest_says
+show "xmem set g1 1G; echo exit code \$?"

@@ -1,0 +1,71 @@
+# Words that checks are made of. Sourced. A check fails by leaving with another code than 0; what it printed is shown.
+
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+skip() {
+    echo "$*"
+    exit 77
+}
+
+# Runs a command that has to leave with a given exit code. Its words are kept in $out and $err, and printed.
+expect() { # CODE COMMAND...
+    ex_want=$1
+    shift
+    ex_got=0
+    "$@" >/tmp/out 2>/tmp/err </dev/null || ex_got=$?
+    out=$(cat /tmp/out) err=$(cat /tmp/err)
+    echo "\$ $*"
+    sed 's/^/  out: /' /tmp/out
+    sed 's/^/  err: /' /tmp/err
+    echo "  exit code $ex_got"
+    [ "$ex_got" = "$ex_want" ] || fail "'$*' left with $ex_got, not $ex_want"
+}
+
+is() { # WHAT GOT WANT
+    [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"
+}
+
+contains() { # WHAT TEXT PART
+    case $2 in
+    *"$3"*) ;;
+    *) fail "$1 does not say '$3': $2" ;;
+    esac
+}
+
+# A field of the JSON object in $out: json changed; json old target_kib
+json() {
+    if [ $# = 1 ]; then
+        echo "$out" | tr -d ' \n' | sed 's/"\(old\|new\)":{[^}]*}//g' | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"
+    else
+        echo "$out" | tr -d ' \n' | sed -n "s/.*\"$1\":{[^}]*\"$2\":\([^,}]*\).*/\1/p"
+    fi
+}
+
+is_in_step() { # DOM
+    in_step "$1" || fail "$1 is out of step"
+}
+
+# Nobody left a lock or an intent behind.
+is_tidy() {
+    it_left=$(left_over)
+    [ -z "$it_left" ] || fail "left behind: $it_left"
+}
+
+# The guest's balloon driver brings what it holds to its target (some pages beside the target are allowed for).
+follows() { # DOM KIB
+    fo_most=$(($2 + 1024)) fo_least=$(($2 - 2048))
+    eventually 60 holds_between "$1" $fo_least $fo_most ||
+        fail "$1 holds $(held "$1") KiB after a minute, not about $2"
+}
+
+holds_between() { # DOM LEAST MOST
+    hb_now=$(held "$1")
+    [ "$hb_now" -ge "$2" ] && [ "$hb_now" -le "$3" ]
+}
+
+needs_xmem() {
+    [ -x $program ] || skip "no xmem in this boot"
+}

@@ -58,6 +58,8 @@ pub(crate) enum Command {
     List(List),
     /// Show the same live, with a bar and the recent past of each domain
     Watch(Watch),
+    /// Find what is out of step, say what it means and what mends it; exits 9 if there is anything
+    Check(Check),
 }
 
 impl Command {
@@ -68,6 +70,7 @@ impl Command {
             Self::Max(_) => "max",
             Self::List(_) => "list",
             Self::Watch(_) => "watch",
+            Self::Check(_) => "check",
         }
     }
 }
@@ -116,6 +119,22 @@ pub(crate) struct Watch {
     /// How many times to look
     #[arg(short = 'c', long, value_name = "N")]
     pub(crate) count: Option<u64>,
+}
+
+/// `xmem check`.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// Domids, UUIDs or names; without any, the whole host: all domains, and what gone ones left
+    pub(crate) domains: Vec<String>,
+    /// Mend what can be meant in one way only, each domain under its lock
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: say what would be done, and change nothing
+    #[arg(short = 'n', long, requires = "repair")]
+    pub(crate) dry_run: bool,
+    /// With --repair: how long to wait for a domain's lock: 10s, 2m, 500ms
+    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
+    pub(crate) lock_timeout: String,
 }
 
 /// What a list is sorted by.

@@ -8,20 +8,24 @@
 //! 3. [`lock`], [`intent`], [`signals`]: what keeps others out, and what survives a kill;
 //! 4. [`plan`]: pure; what was read and what was asked become a plan, or a refusal;
 //! 5. [`change`]: the protocol, readable from top to bottom;
-//! 6. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
-//! 7. [`error`]: everything that can go wrong, its exit code and its hint.
+//! 6. [`overview`], [`remark`], [`check`]: all domains at once, what is off about them, what mends it;
+//! 7. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
+//! 8. [`error`]: everything that can go wrong, its exit code and its hint.
 
 pub mod audit;
 pub mod change;
+pub mod check;
 pub mod domain;
 pub mod error;
 pub mod host;
 pub mod hypervisor;
 pub mod intent;
+pub mod leftover;
 pub mod lock;
 pub mod nodes;
 pub mod overview;
 pub mod plan;
+pub mod remark;
 pub mod resolve;
 pub mod settle;
 pub mod signals;

@@ -3,6 +3,7 @@
 //! Owns the way from words to exit code. Never decides anything about memory.
 
 mod change;
+mod check;
 mod list;
 mod watch;
 
@@ -49,6 +50,12 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
         Command::List(list) => {
             return match list::wanted(list) {
                 Ok(wanted) => list::run(host, list, &wanted, report),
+                Err(usage) => report.usage(&usage),
+            };
+        }
+        Command::Check(check) => {
+            return match check::asked(check) {
+                Ok(asked) => check::run(host, &asked, report),
                 Err(usage) => report.usage(&usage),
             };
         }

@@ -1,7 +1,7 @@
 //! Everything that is off on a host: in its domains, in libxl's folder, in xenstore.
 //!
 //! Owns the search for it, and the mending of what can only be meant in one way. Never judges a single
-//! domain's numbers (that is [`remark`](crate::remark)), and without [`repair`] never takes a lock.
+//! domain's numbers (that is [`remark`](crate::remark)), and without [`repair()`] never takes a lock.
 
 mod repair;
 
@@ -70,7 +70,7 @@ impl Finding {
         }
     }
 
-    /// Whether [`repair`] mends it.
+    /// Whether [`repair()`] mends it.
     pub const fn is_mendable(&self) -> bool {
         match self {
             Self::Domain { mendable, .. } => *mendable,

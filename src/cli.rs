@@ -202,7 +202,8 @@ Exit codes:
   5  the domain's lock was not to be had in time
   6  xenstore conflicts would not end; put back
   7  not permitted, not a control domain, or xenstored out of reach
-  9  target and limit may be out of step
+  9  out of step: found by check, or a change that could not be put back
+ 10  several domains, some of which are not there
 
 Environment:
   XMEM_HOST          what --host defaults to

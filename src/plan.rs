@@ -75,7 +75,9 @@ impl Reading {
     /// The limit to raise it to, where it is too low for the target. dom0's may be without slack, as it
     /// boots with `dom0_mem=1G,max:1G`.
     pub(crate) fn lacks(&self) -> Option<Kib> {
-        let need = self.least_limit();
+        let held = Kib(self.target?.0.saturating_add_signed(self.video.into()));
+        let need = held.plus(SLACK).map_or(UNLIMITED, |need| Kib::from_pages(need.pages()));
+        let need = need.min(UNLIMITED);
         let least = if self.is_dom0() { need.minus(SLACK).unwrap_or_default() } else { need };
         (self.info.limit < least).then_some(need)
     }
@@ -190,7 +192,8 @@ fn mended(
         let most = static_max.offset(reading.video.into()).unwrap_or(static_max);
         return Err(Refusal::AboveMax { target, static_max, most });
     }
-    let lacks = reading.lacks().filter(|_| in_order);
+    let filled = Reading { target: Some(target), ..*reading };
+    let lacks = filled.lacks().filter(|_| in_order);
     if lacks.is_some_and(|limit| limit >= UNLIMITED) {
         return Err(Refusal::BeyondXen);
     }

@@ -53,7 +53,7 @@ pub enum Deed {
     Removed,
 }
 
-/// What [`repair`] came to.
+/// What [`repair()`] came to.
 #[derive(Debug)]
 pub struct Repaired {
     /// Every finding, and what became of it; behind them, what is out of step only since.
@@ -64,7 +64,7 @@ pub struct Repaired {
     pub failures: Vec<Failure>,
 }
 
-/// What [`repair`] would do, as far as can be told without a lock. Changes nothing.
+/// What [`repair()`] would do, as far as can be told without a lock. Changes nothing.
 pub fn foresee<H: Host>(host: &H, found: &Checked) -> Vec<(Finding, Fate)> {
     let fate = |finding: &Finding| match patient(found, finding) {
         None => Fate::Left,
@@ -183,7 +183,7 @@ fn discard<H: Host>(host: &H, identity: Identity, signals: &mut Signals) -> Resu
     leftover::remove(host.state_dir(), host.hypervisor(), identity, signals)
 }
 
-/// What [`mend`] would do.
+/// What [`mend()`] would do.
 fn outlook<H: Host>(host: &H, row: &Row) -> Deed {
     let mut reading = row.reading();
     let old = reading.numbers();

@@ -76,7 +76,9 @@ fn done(deed: &Deed, fate: &Fate) -> String {
         Deed::Removed => return "removed".to_owned(),
         Deed::Numbers { old, new, earlier } => (old, new, earlier),
     };
-    let mut parts = steps(*old, *new);
+    let steps = steps(*old, *new).join(", ");
+    let mut parts: Vec<String> =
+        Some(steps).filter(|steps| !steps.is_empty()).into_iter().collect();
     parts.extend(earlier.as_ref().map(|earlier| match (fate, earlier) {
         (Fate::Mended(_), _) => earlier.to_string(),
         (_, Earlier::Foreign(..)) => "its record is moved out of the way".to_owned(),

@@ -3,6 +3,8 @@
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod domain;
 #[cfg(test)]
 mod exit;
@@ -20,6 +22,8 @@ mod max;
 mod output;
 #[cfg(test)]
 mod race;
+#[cfg(test)]
+mod repair;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]

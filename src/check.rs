@@ -210,7 +210,8 @@ fn of(row: &Row) -> Vec<Finding> {
 fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<DomId>, Cause> {
     let mut ghosts = Vec::new();
     for domid in domids(store)? {
-        if host.hypervisor().domain(domid)?.is_none() {
+        // dom0 is listed whether or not xenstore has it.
+        if domid != DomId::DOM0 && host.hypervisor().domain(domid)?.is_none() {
             ghosts.push(domid);
         }
     }

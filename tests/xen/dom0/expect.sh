@@ -54,6 +54,15 @@ is_tidy() {
     [ -z "$it_left" ] || fail "left behind: $it_left"
 }
 
+nothing_left() {
+    [ -z "$(left_over)" ]
+}
+
+# Somebody waits in the kernel's queue for a lock.
+somebody_waits() {
+    grep -q -- '-> FLOCK' /proc/locks
+}
+
 # The guest's balloon driver brings what it holds to its target (some pages beside the target are allowed for).
 follows() { # DOM KIB
     fo_most=$(($2 + 1024)) fo_least=$(($2 - 2048))

@@ -18,8 +18,8 @@ expect() { # CODE COMMAND...
     "$@" >/tmp/out 2>/tmp/err </dev/null || ex_got=$?
     out=$(cat /tmp/out) err=$(cat /tmp/err)
     echo "\$ $*"
-    sed 's/^/  out: /' /tmp/out
-    sed 's/^/  err: /' /tmp/err
+    [ -z "$out" ] || echo "  out: $out"
+    [ -z "$err" ] || echo "  err: $err"
     echo "  exit code $ex_got"
     [ "$ex_got" = "$ex_want" ] || fail "'$*' left with $ex_got, not $ex_want"
 }

@@ -27,7 +27,7 @@ pub fn record(result: &Result<Outcome, Failure>, socket: &Path) {
         Ok(Outcome { domain, plan, end: End::Changed, .. }) => {
             (NOTICE, format!("{} {}", who(), change(domain, plan.old, plan.goal())))
         }
-        Err(failure @ Failure { after: After::OutOfStep { .. }, .. }) => {
+        Err(failure @ Failure { after: After::OutOfStep { .. } | After::Aside { .. }, .. }) => {
             (ERROR, format!("{} {failure}", who()))
         }
         _ => return,

@@ -8,6 +8,8 @@
 //! and the setmaxmem call as well (commit 5f33fa2bca of 2015), but leaves the limit changed when
 //! anything fails after it. Here, whatever fails is put back before the lock is released.
 
+mod nudge;
+
 use std::fmt;
 use std::io;
 use std::thread;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tracing::{debug, error, warn};
 
+pub use self::nudge::nudge;
 use crate::domain::{Domain, DomainRef, Name};
 use crate::error::{After, Cause, Failure, chain};
 use crate::host::Host;
@@ -23,7 +26,7 @@ use crate::hypervisor::{DomainInfo, Hypervisor as _, HypervisorError};
 use crate::intent::{Found, IntentFile, Numbers};
 use crate::lock::Lock;
 use crate::nodes::{Nodes, Stored, name_path};
-use crate::plan::{Plan, Reading, Wish, plan};
+use crate::plan::{Note, Plan, Reading, TOLERANCE, Wish, plan};
 use crate::resolve::resolve;
 use crate::settle::{Earlier, Stand, settlement};
 use crate::signals::{HoldOff, Signals};
@@ -146,8 +149,9 @@ fn locked_change<H: Host>(
         let open = held.open()?;
         domain.name.clone_from(&open.name);
         // 5. The plan.
-        let plan = plan(&open.reading, &request.wish).map_err(Cause::Refused)?;
+        let mut plan = plan(&open.reading, &request.wish).map_err(Cause::Refused)?;
         let info = open.reading.info;
+        plan.notes.extend(held.shortage(&plan));
         let outcome = |plan, end| Outcome {
             domain: domain.clone(),
             info,
@@ -284,6 +288,25 @@ impl<'h, H: Host> Held<'h, H> {
         let earlier = earlier(limit);
         warn!(domain = %self.domain, "{earlier}");
         Ok(Some(earlier))
+    }
+
+    /// Whether the domain is to grow by more than the host has. It may be there in time: this is told,
+    /// and forbids nothing.
+    fn shortage(&self, plan: &Plan) -> Option<Note> {
+        let missing = plan.wanted.minus(self.info.current).filter(|more| *more > TOLERANCE)?;
+        if !plan.vm_memory {
+            return None;
+        }
+        match self.host.hypervisor().host_memory() {
+            Ok(memory) => {
+                let available = memory.available();
+                (available < missing).then_some(Note::HostShort { missing, available })
+            }
+            Err(error) => {
+                debug!(domain = %self.domain, error = %chain(&error), "the host's free memory is not known");
+                None
+            }
+        }
     }
 
     fn set_limit(&self, limit: Kib) -> Result<(), HypervisorError> {

@@ -188,6 +188,19 @@ pub(crate) struct Change {
     /// How long to wait for the domain's lock: 10s, 2m, 500ms
     #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
     pub(crate) lock_timeout: String,
+    /// Wait until the guest has followed, as long as it moves; with =TIME no longer than that
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with = "dry_run"
+    )]
+    #[expect(clippy::option_option, reason = "not at all, for any time, or for this time")]
+    pub(crate) wait: Option<Option<String>>,
+    /// How long --wait waits for a guest that does not move
+    #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait")]
+    pub(crate) patience: String,
 }
 
 /// A host as it was typed.
@@ -217,6 +230,7 @@ Exit codes:
   5  the domain's lock was not to be had in time
   6  xenstore conflicts would not end; put back
   7  not permitted, not a control domain, or xenstored out of reach
+  8  --wait: the change stands, but the guest has not got there
   9  target and limit may be out of step
   10 several domains, some of which failed
 

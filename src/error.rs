@@ -170,6 +170,11 @@ pub enum After {
         /// The limit.
         limit: Kib,
     },
+    /// The target is one page off, and the limit with it: the way back to it failed.
+    Aside {
+        /// The target.
+        target: Kib,
+    },
     /// The target in xenstore and the limit may not belong together.
     OutOfStep {
         /// The limit that was left in place.
@@ -204,6 +209,12 @@ impl fmt::Display for Failure {
             After::ReadOnly => Ok(()),
             After::PutBack { limit } => {
                 write!(f, "; the limit was put back to {limit}, nothing is changed")
+            }
+            After::Aside { target } => {
+                write!(
+                    f,
+                    "; the target is {target}, in step, where it was put to wake the guest's driver"
+                )
             }
             After::OutOfStep { limit, why, .. } => {
                 write!(f, "; target and limit may be out of step: {why}")?;

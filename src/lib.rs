@@ -8,11 +8,13 @@
 //! 3. [`lock`], [`intent`], [`signals`]: what keeps others out, and what survives a kill;
 //! 4. [`plan`]: pure; what was read and what was asked become a plan, or a refusal;
 //! 5. [`change`]: the protocol, readable from top to bottom;
-//! 6. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
-//! 7. [`error`]: everything that can go wrong, its exit code and its hint.
+//! 6. [`balloon`]: waiting until the guest has followed;
+//! 7. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
+//! 8. [`error`]: everything that can go wrong, its exit code and its hint.
 
 pub mod apply;
 pub mod audit;
+pub mod balloon;
 pub mod batch;
 pub mod change;
 pub mod domain;

@@ -97,6 +97,14 @@ impl Nodes {
         })
     }
 
+    /// Reads `memory/target` alone.
+    ///
+    /// # Errors
+    /// [`NodesError`].
+    pub fn read_target(&self, store: &impl Batch) -> Result<Option<Kib>, NodesError> {
+        size(&self.target, store.read_each(&[&self.target])?.pop().flatten())
+    }
+
     /// The nodes to write, each where there is a value for it. `/vm/<uuid>/memory` takes MiB, rounded
     /// down, as libxl writes it.
     pub fn writes(

@@ -16,13 +16,9 @@ use crate::hypervisor::{DomainInfo, HostMemory, Hypervisor as _, HypervisorError
 use crate::intent::{Found, IntentFile};
 use crate::lock::{self, Holder};
 use crate::nodes::{Surveyed, survey};
-use crate::plan::{Reading, SLACK};
+use crate::plan::{Reading, SLACK, TOLERANCE};
 use crate::resolve::domids;
 use crate::size::{Kib, Mib};
-
-/// How far a guest may be from its target and still count as there: what one page-table page more or
-/// less, or a device's rings, come to.
-pub const TOLERANCE: Kib = Kib::from_mib(1);
 
 /// A host's domains.
 #[derive(Debug)]

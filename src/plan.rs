@@ -16,6 +16,9 @@ use crate::size::{Amount, Kib, Size};
 
 /// What libxl adds to every limit (`LIBXL_MAXMEM_CONSTANT`, `tools/libs/light/libxl_internal.h`).
 pub const SLACK: Kib = Kib::from_mib(1);
+/// How far a guest may be from its target and still count as there: what one page-table page more or
+/// less, or a device's rings, come to.
+pub const TOLERANCE: Kib = Kib::from_mib(1);
 /// dom0 is never set below this (`LIBXL_MIN_DOM0_MEM`).
 pub const DOM0_FLOOR: Kib = Kib::from_mib(128);
 /// A domU is not shrunk below this unless forced.
@@ -92,6 +95,8 @@ pub struct Plan {
     pub static_max: Kib,
     /// The hypervisor's limit when done, in whole pages.
     pub limit: Kib,
+    /// What the domain is to hold when its guest has followed: target and video memory.
+    pub wanted: Kib,
     /// The populate-on-demand target to set, where there is one.
     pub pod: Option<Kib>,
     /// Whether `/vm/<uuid>/memory` follows the target (after `set`, as libxl does).
@@ -170,6 +175,7 @@ pub fn plan(reading: &Reading, wish: &Wish) -> Result<Plan, Refusal> {
         target,
         static_max,
         limit,
+        wanted: target.offset(reading.video.into()).unwrap_or(target),
         // As libxl since 4.21: never for PV, never for dom0. Arm's hypervisor answers ENOSYS.
         pod: (set && reading.info.hvm && !reading.is_dom0() && cfg!(target_arch = "x86_64"))
             .then(|| target.plus(SLACK).map(|pod| Kib::from_pages(pod.pages())))

@@ -7,10 +7,13 @@ use std::fs;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// Those that ask a run to end. SIGQUIT is left as a user's way out of a hold.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -51,9 +54,61 @@ impl HoldOff {
         Ok(!fds[0].revents().is_empty() && !all_ignored())
     }
 
+    /// Rests, no longer than until a signal comes that will end the process. `true` if one waits.
+    ///
+    /// # Errors
+    /// The kernel's, from poll.
+    pub fn rest(&self, time: Duration) -> io::Result<bool> {
+        let begun = Instant::now();
+        loop {
+            let left = time.saturating_sub(begun.elapsed());
+            let timeout = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::new(&self.waiting, PollFlags::IN)], timeout.as_ref()) {
+                // It was stopped, and goes on.
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(0) => return Ok(false),
+                Ok(_) if self.pending()? => return Ok(true),
+                // One that is ignored makes the descriptor readable for good.
+                Ok(_) => {
+                    thread::sleep(left);
+                    return self.pending();
+                }
+            }
+        }
+    }
+
+    /// Lets the process be stopped by Ctrl-Z until the return value goes.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn let_stop(&self) -> io::Result<Stoppable<'_>> {
+        let held = if self.before.contains(Signal::SIGTSTP) {
+            SigSet::thread_get_mask()?
+        } else {
+            SigSet::from_iter([Signal::SIGTSTP]).thread_swap_mask(SigmaskHow::SIG_UNBLOCK)?
+        };
+        Ok(Stoppable { held, hold: PhantomData })
+    }
+
     /// Readable while a signal waits (also one that is ignored: ask [`pending`](Self::pending)).
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.waiting.as_fd()
+    }
+}
+
+/// A time of a hold in which Ctrl-Z works.
+#[derive(Debug)]
+pub struct Stoppable<'a> {
+    held: SigSet,
+    hold: PhantomData<&'a HoldOff>,
+}
+
+impl Drop for Stoppable<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.held.thread_set_mask() {
+            tracing::error!(%error, "the signal mask could not be put back");
+        }
     }
 }
 
@@ -109,16 +164,46 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rest_is_as_long_as_it_is_said_and_ends_with_a_signal() {
+        let hold = HoldOff::begin().unwrap();
+        let begun = Instant::now();
+        assert!(!hold.rest(Duration::from_millis(50)).unwrap());
+        assert!(begun.elapsed() >= Duration::from_millis(50));
+        nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+        assert!(hold.rest(Duration::from_secs(3600)).unwrap());
+        take_back(&hold);
+        assert!(!hold.rest(Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn a_hold_can_be_stopped_only_when_it_is_let() {
+        let stops = || !SigSet::thread_get_mask().unwrap().contains(Signal::SIGTSTP);
+        let hold = HoldOff::begin().unwrap();
+        assert!(!stops());
+        let stoppable = hold.let_stop().unwrap();
+        assert!(stops());
+        assert!(SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM));
+        drop(stoppable);
+        assert!(!stops());
+        drop(hold);
+        assert!(stops());
+    }
+
+    /// Takes a pending signal back, or it would end the test run.
+    fn take_back(hold: &HoldOff) {
+        let mut fd = hold.waiting.as_fd().try_clone_to_owned().map(fs::File::from).unwrap();
+        let mut taken = [0; 128];
+        assert_eq!(io::Read::read(&mut fd, &mut taken).unwrap(), 128);
+    }
+
+    #[test]
     fn a_held_signal_waits_and_is_seen() {
         let hold = HoldOff::begin().unwrap();
         assert!(!hold.pending().unwrap());
         // To this thread alone: the other tests' threads hold nothing off.
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         assert!(hold.pending().unwrap());
-        // Taken back, or it would end the test run.
-        let mut fd = hold.waiting.as_fd().try_clone_to_owned().map(fs::File::from).unwrap();
-        let mut taken = [0; 128];
-        assert_eq!(io::Read::read(&mut fd, &mut taken).unwrap(), 128);
+        take_back(&hold);
         assert!(!hold.pending().unwrap());
     }
 }

@@ -4,22 +4,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use xmem::audit;
-use xmem::change::{Request, change};
+use xmem::balloon::Patience;
+use xmem::change::{Outcome, Request, change};
 use xmem::domain::DomainRef;
-use xmem::error::Exit;
+use xmem::error::{Exit, Failure};
 use xmem::host::Host;
 use xmem::plan::Wish;
 use xmem::signals::Signals;
 use xmem::size::Size;
 
+use super::wait;
 use crate::cli::{Change, Max, Set};
 use crate::report::{Report, Usage};
 
 /// Longer than anybody waits; keeps a clock from running over.
 const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// A change, and how long to wait for the guest then; not at all if that is none.
+pub(super) type Asked = (Request, Option<Patience>);
+
 /// What `xmem set` asks for.
-pub(super) fn set(typed: &Set) -> Result<Request, Usage> {
+pub(super) fn set(typed: &Set) -> Result<Asked, Usage> {
     let wish = Wish::Set {
         size: size(&typed.change.size)?,
         raise_max: typed.raise_max,
@@ -29,30 +34,44 @@ pub(super) fn set(typed: &Set) -> Result<Request, Usage> {
 }
 
 /// What `xmem max` asks for.
-pub(super) fn max(typed: &Max) -> Result<Request, Usage> {
+pub(super) fn max(typed: &Max) -> Result<Asked, Usage> {
     request(&typed.change, Wish::Max { size: size(&typed.change.size)? })
 }
 
-/// Changes, logs and reports. Signals wait until the result has been told.
-pub(super) fn run<H: Host>(host: &H, request: &Request, report: &Report) -> anyhow::Result<Exit> {
+/// Changes, logs, waits if asked to, and reports. Signals wait until the result has been told.
+pub(super) fn run<H: Host>(
+    host: &H,
+    request: &Request,
+    patience: Option<Patience>,
+    report: &Report,
+) -> anyhow::Result<Exit> {
     let mut signals = Signals::default();
     let result = change(host, request, &mut signals);
-    if !host.simulated() {
-        audit::record(&result, Path::new(audit::SOCKET));
-    }
-    match result {
-        Ok(outcome) => report.outcome(&outcome),
-        Err(failure) => report.failure(&failure),
+    record(host, &result);
+    match (result, patience) {
+        (Ok(outcome), Some(patience)) => {
+            wait::run(host, request, &outcome, patience, &mut signals, report)
+        }
+        (Ok(outcome), None) => report.outcome(&outcome),
+        (Err(failure), _) => report.failure(&failure),
     }
 }
 
-fn request(typed: &Change, wish: Wish) -> Result<Request, Usage> {
-    Ok(Request {
+/// Logs what was done to a real host.
+pub(super) fn record<H: Host>(host: &H, result: &Result<Outcome, Failure>) {
+    if !host.simulated() {
+        audit::record(result, Path::new(audit::SOCKET));
+    }
+}
+
+fn request(typed: &Change, wish: Wish) -> Result<Asked, Usage> {
+    let request = Request {
         domain: domain(&typed.domain)?,
         wish,
         dry_run: typed.dry_run,
         lock_timeout: duration("lock timeout", &typed.lock_timeout)?,
-    })
+    };
+    Ok((request, wait::patience(typed)?))
 }
 
 fn size(text: &str) -> Result<Size, Usage> {

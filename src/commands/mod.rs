@@ -5,6 +5,7 @@
 mod apply;
 mod change;
 mod list;
+mod wait;
 mod watch;
 mod words;
 
@@ -74,7 +75,7 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
         Command::Words => return Ok(Exit::Done),
     };
     match request {
-        Ok(request) => change::run(host, &request, report),
+        Ok((request, patience)) => change::run(host, &request, patience, report),
         Err(usage) => report.usage(&usage),
     }
 }

@@ -56,6 +56,13 @@ pub struct HostMemory {
     pub claimed: Kib,
 }
 
+impl HostMemory {
+    /// What a domain can get: free, and not claimed by another one.
+    pub const fn available(&self) -> Kib {
+        Kib(self.free.0.saturating_add(self.scrub.0).saturating_sub(self.claimed.0))
+    }
+}
+
 /// Why the hypervisor did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HypervisorError {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::size::Kib;
+use crate::size::{Kib, Mib};
 
 /// Something true about a plan that a user might not expect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,13 @@ pub enum Note {
         /// To.
         to: Kib,
     },
+    /// The host has less free memory than the domain is to grow by.
+    HostShort {
+        /// What the domain is to get.
+        missing: Kib,
+        /// What the host can give.
+        available: Kib,
+    },
     /// The domain is paused, and holds more than its target: it cannot give anything back.
     Paused {
         /// What it holds.
@@ -67,6 +74,12 @@ impl fmt::Display for Note {
                 write!(f, "the limit is {limit}: target and video memory need more than {max}")
             }
             Self::RaisedMax { from, to } => write!(f, "static-max is raised from {from} to {to}"),
+            Self::HostShort { missing, available } => write!(
+                f,
+                "the domain is to get {} MiB more, and the host has only {} MiB free",
+                Mib(*missing),
+                Mib(*available)
+            ),
             Self::Paused { current } => {
                 write!(f, "the domain is paused: it keeps {current} until it runs again")
             }

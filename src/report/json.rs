@@ -1,9 +1,11 @@
 //! Results for programs: schema 1. Sizes are KiB, with the unit in the key. Keys are only ever added.
 
 use std::io;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
+use xmem::balloon::{Ending, Progress, Reason, Waited};
 use xmem::change::{End, Outcome};
 use xmem::domain::{Domain, Harmless};
 use xmem::error::{After, Exit, Failure};
@@ -11,7 +13,7 @@ use xmem::intent::Numbers;
 use xmem::overview::{Overview, Remark, Row};
 use xmem::size::Kib;
 
-use super::{Report, Usage, text};
+use super::{Nudge, Report, Usage, text};
 
 const SCHEMA: u32 = 1;
 
@@ -34,7 +36,7 @@ struct Who {
 }
 
 #[derive(Serialize)]
-struct Done {
+struct Done<'a> {
     #[serde(flatten)]
     head: Head,
     dry_run: bool,
@@ -43,6 +45,41 @@ struct Done {
     /// What the domain held just before.
     current_kib: Kib,
     notes: Vec<String>,
+    /// With `--wait` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wait: Option<Wait>,
+    /// Why the guest is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Why<'a>>,
+}
+
+/// How a wait ended.
+#[derive(Serialize)]
+struct Wait {
+    end: &'static str,
+    took_ms: u64,
+    /// What the domain holds now.
+    current_kib: Kib,
+    /// What it is to hold: target and video memory.
+    wanted_kib: Kib,
+    moved: bool,
+    nudged: bool,
+    reasons: Vec<&'static str>,
+}
+
+/// News of a wait. What has no `event` is a result.
+#[derive(Serialize)]
+struct News {
+    schema: u32,
+    command: &'static str,
+    simulated: bool,
+    #[serde(flatten)]
+    who: Who,
+    event: &'static str,
+    at_ms: u64,
+    from_kib: Kib,
+    current_kib: Kib,
+    wanted_kib: Kib,
 }
 
 #[derive(Serialize)]
@@ -58,7 +95,7 @@ struct Why<'a> {
     exit_code: u8,
     message: String,
     hint: Option<String>,
-    /// `unchanged`, `put-back` or `out-of-step`.
+    /// `unchanged`, `put-back`, `out-of-step`, and with `--wait` `changed` or `aside`.
     state: &'static str,
 }
 
@@ -211,14 +248,71 @@ impl Formatter for Escaping {
 
 /// A change that was made, planned, or not needed. `changed` of a dry run is what it would be.
 pub(super) fn outcome(report: &Report, outcome: &Outcome) -> serde_json::Result<String> {
-    line(&Done {
+    line(&done(report, outcome))
+}
+
+fn done(report: &Report, outcome: &Outcome) -> Done<'static> {
+    Done {
         head: head(report, Some(&outcome.domain), outcome.end != End::Already),
         dry_run: outcome.end == End::DryRun,
         old: outcome.plan.old,
         new: outcome.plan.goal(),
         current_kib: outcome.info.current,
         notes: text::notes(outcome).collect(),
+        wait: None,
+        error: None,
+    }
+}
+
+/// The same, with how the wait ended that followed it.
+pub(super) fn waited(
+    report: &Report,
+    outcome: &Outcome,
+    nudge: Nudge,
+    waited: &Waited,
+) -> serde_json::Result<String> {
+    let mut done = done(report, outcome);
+    done.notes.extend(text::nudge(nudge).map(str::to_owned));
+    done.wait = Some(Wait {
+        end: waited.end.kind(),
+        took_ms: millis(waited.took),
+        current_kib: waited.info.current,
+        wanted_kib: waited.wanted,
+        moved: waited.moved,
+        nudged: nudge == Nudge::Done,
+        reasons: waited.reasons.iter().map(Reason::kind).collect(),
+    });
+    done.error = (!matches!(waited.end, Ending::There)).then(|| Why {
+        kind: waited.end.kind(),
+        exit_code: waited.exit().into(),
+        message: format!("{}: {waited}", outcome.domain),
+        hint: waited.hint(),
+        state: if outcome.end == End::Changed { "changed" } else { "unchanged" },
+    });
+    line(&done)
+}
+
+/// A look at a guest on its way.
+pub(super) fn progress(
+    report: &Report,
+    domain: &Domain,
+    progress: &Progress,
+) -> serde_json::Result<String> {
+    line(&News {
+        schema: SCHEMA,
+        command: report.command,
+        simulated: report.simulated,
+        who: who(domain),
+        event: "progress",
+        at_ms: millis(progress.at),
+        from_kib: progress.from,
+        current_kib: progress.current,
+        wanted_kib: progress.wanted,
     })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A change that did not come about.
@@ -227,6 +321,7 @@ pub(super) fn failure(report: &Report, failure: &Failure) -> serde_json::Result<
         After::Unchanged | After::ReadOnly => "unchanged",
         After::PutBack { .. } => "put-back",
         After::OutOfStep { .. } => "out-of-step",
+        After::Aside { .. } => "aside",
     };
     line(&Failed {
         head: head(report, failure.domain.as_ref(), false),

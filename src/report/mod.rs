@@ -6,6 +6,7 @@
 mod json;
 mod live;
 mod metrics;
+mod progress;
 mod table;
 mod text;
 
@@ -13,6 +14,7 @@ use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use rustix::termios;
+use xmem::balloon::{Ending, Waited};
 use xmem::change::Outcome;
 use xmem::domain::DomainRef;
 use xmem::error::{After, Cause, Exit, Failure};
@@ -20,6 +22,7 @@ use xmem::overview::{Overview, Row};
 use xmem::resolve::ResolveError;
 use xmem::signals::Signals;
 
+pub(crate) use self::progress::Show;
 use crate::cli::Global;
 
 /// Words that xmem cannot make sense of.
@@ -35,11 +38,24 @@ pub(crate) struct Usage {
     pub(crate) hint: String,
 }
 
+/// What was done for a guest that sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nudge {
+    /// Nothing.
+    NotNeeded,
+    /// It was shown another target, and the old one again.
+    Done,
+    /// That did not succeed, and all is as it was.
+    Failed,
+}
+
 /// Where and how results are told.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Report {
     json: bool,
     quiet: bool,
+    verbose: bool,
     command: &'static str,
     simulated: bool,
 }
@@ -47,7 +63,8 @@ pub(crate) struct Report {
 impl Report {
     /// As the command line asks.
     pub(crate) const fn new(global: &Global, command: &'static str, simulated: bool) -> Self {
-        Self { json: global.json, quiet: global.quiet, command, simulated }
+        let verbose = global.verbose > 0;
+        Self { json: global.json, quiet: global.quiet, verbose, command, simulated }
     }
 
     /// A change that was made, planned, or not needed.
@@ -61,6 +78,41 @@ impl Report {
             }
         }
         Ok(Exit::Done)
+    }
+
+    /// The same before its guest is waited for. For programs it comes afterwards, in one object.
+    pub(crate) fn before_wait(&self, outcome: &Outcome) -> anyhow::Result<()> {
+        if self.json { Ok(()) } else { self.outcome(outcome).map(drop) }
+    }
+
+    /// What shows the way of the guest.
+    pub(crate) fn progress<'a>(&'a self, outcome: &'a Outcome, nudge: Nudge) -> Show<'a> {
+        if !self.json
+            && !self.quiet
+            && let Some(note) = text::nudge(nudge)
+        {
+            complain(&format!("note: {note}"));
+        }
+        Show::new(self, &outcome.domain)
+    }
+
+    /// How the wait for the guest ended.
+    pub(crate) fn waited(
+        &self,
+        outcome: &Outcome,
+        nudge: Nudge,
+        waited: &Waited,
+    ) -> anyhow::Result<Exit> {
+        if self.json {
+            print(&json::waited(self, outcome, nudge, waited)?);
+        }
+        let text = text::waited(outcome, waited, self.simulated);
+        if !matches!(waited.end, Ending::There) {
+            error(&text, waited.hint().as_deref());
+        } else if !self.json && !self.quiet {
+            print(&text);
+        }
+        Ok(waited.exit())
     }
 
     /// A host's domains.

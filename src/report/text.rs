@@ -1,11 +1,14 @@
 //! Results for people.
 
-use xmem::change::{End, Outcome};
-use xmem::domain::Harmless;
-use xmem::intent::Numbers;
-use xmem::size::Kib;
+use std::fmt::Write as _;
 
-use super::Usage;
+use xmem::balloon::{Ending, Progress, Waited};
+use xmem::change::{End, Outcome};
+use xmem::domain::{Domain, Harmless};
+use xmem::intent::Numbers;
+use xmem::size::{Kib, Mib};
+
+use super::{Nudge, Usage};
 
 /// What stands behind everything that is said of a simulated host.
 pub(super) const SIMULATED: &str = " (simulated)";
@@ -33,6 +36,44 @@ pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
 pub(super) fn notes(outcome: &Outcome) -> impl Iterator<Item = String> {
     let earlier = outcome.earlier.iter().map(ToString::to_string);
     earlier.chain(outcome.plan.notes.iter().map(ToString::to_string))
+}
+
+/// What was done for a guest that sleeps.
+pub(super) const fn nudge(nudge: Nudge) -> Option<&'static str> {
+    match nudge {
+        Nudge::NotNeeded => None,
+        Nudge::Done => Some(
+            "the guest was not there: to wake its driver up, it was shown a target one page off",
+        ),
+        Nudge::Failed => {
+            Some("the guest is not there, and its driver could not be woken up: see -v")
+        }
+    }
+}
+
+/// `web (7): holds 512 MiB, 2.1 s later`, or why not.
+pub(super) fn waited(outcome: &Outcome, waited: &Waited, simulated: bool) -> String {
+    let mut text = format!("{}: {waited}", outcome.domain);
+    let took = waited.took.as_secs_f64();
+    if matches!(waited.end, Ending::There) && took >= 0.05 {
+        // Writing to a string cannot fail.
+        let _ok = write!(text, " after {took:.1} s");
+    }
+    if simulated {
+        text.push_str(SIMULATED);
+    }
+    text
+}
+
+/// `web (7): holds 800 MiB, 288 MiB to go`.
+pub(super) fn progress(domain: &Domain, progress: &Progress, simulated: bool) -> String {
+    format!("{domain}: {}", way(progress, simulated))
+}
+
+/// The numbers of it.
+pub(super) fn way(progress: &Progress, simulated: bool) -> String {
+    let mark = if simulated { SIMULATED } else { "" };
+    format!("holds {} MiB, {} MiB to go{mark}", Mib(progress.current), Mib(progress.to_go()))
 }
 
 /// `domain "": it is empty`.

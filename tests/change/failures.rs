@@ -28,7 +28,9 @@ fn misfortunes(step: &Step) -> Vec<Then> {
     use Then::{DoAndFail, Fail};
     let store = [Error::Answer("EIO"), Error::Answer("EACCES"), Error::Closed, Error::Deadline];
     match step {
-        Step::Look => [Errno::PERM, Errno::INVAL].map(|errno| Fail(Error::Xen(errno))).into(),
+        Step::Look | Step::HostMemory => {
+            [Errno::PERM, Errno::INVAL].map(|errno| Fail(Error::Xen(errno))).into()
+        }
         Step::SetLimit(_) | Step::SetPod => [Errno::PERM, Errno::NOMEM, Errno::SRCH]
             .into_iter()
             .flat_map(|errno| [Fail(Error::Xen(errno)), DoAndFail(Error::Xen(errno))])
@@ -59,7 +61,9 @@ fn check(scene: &Scene, result: &Result<Outcome, Failure>, new: Numbers, what: &
             assert_eq!(now, START, "{what}: {result:?}");
             assert_eq!(scene.state().len(), 0, "{what}");
         }
-        Err(Failure { after: After::ReadOnly, .. }) => panic!("{what}: {result:?}"),
+        Err(Failure { after: After::ReadOnly | After::Aside { .. }, .. }) => {
+            panic!("{what}: {result:?}")
+        }
         Err(failure @ Failure { after: After::OutOfStep { limit, intent, .. }, .. }) => {
             assert_eq!(failure.exit(), Exit::OutOfStep, "{what}");
             assert_eq!(scene.state(), [scene.intent()], "{what}");

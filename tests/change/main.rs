@@ -15,8 +15,12 @@ mod kills;
 #[cfg(test)]
 mod lock;
 #[cfg(test)]
+mod nudge;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod signals;
+#[cfg(test)]
+mod wait;
 #[cfg(test)]
 mod watched;

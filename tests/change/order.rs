@@ -1,6 +1,8 @@
 //! The order of things, and what is there while they happen.
 
 use fs2::FileExt as _;
+use xmem::plan::Note;
+use xmem::size::Kib;
 
 use crate::watched::{Scene, Step, Then, max, request, set};
 
@@ -56,6 +58,50 @@ fn everything_under_the_lock_happens_under_the_lock() {
             })
             .unwrap();
         assert_eq!(scene.state().len(), 0);
+    }
+}
+
+/// Whether the host has enough is asked once, and only for a guest that is to grow.
+#[test]
+fn the_hosts_memory_is_asked_for_when_it_matters() {
+    for (wish, asked) in [
+        (set("512M"), 0),
+        (set("1G"), 0),
+        (set("1025M"), 0),
+        (set("1026M"), 1),
+        (set("1536M"), 1),
+        (max("4G"), 0),
+    ] {
+        let scene = Scene::new();
+        let host = scene.host(|_| Then::Go);
+        host.change(&request(&wish)).unwrap();
+        let steps = host.steps();
+        let count = steps.iter().filter(|step| **step == Step::HostMemory).count();
+        assert_eq!(count, asked, "{wish:?}");
+    }
+}
+
+/// More than the host has is told, with the numbers, and done.
+#[test]
+fn a_host_that_has_too_little_is_told_of() {
+    for (spare_kib, claimed_kib, note) in [
+        (524_288, 0, None),
+        (524_284, 0, Some((524_288, 524_284))),
+        (600_000, 100_000, Some((524_288, 500_000))),
+        (0, 4, Some((524_288, 0))),
+    ] {
+        let scene = Scene::new();
+        scene.edit(|world| {
+            world["memory_kib"] = (1_048_576 + spare_kib).into();
+            world["domains"]["7"]["outstanding_kib"] = claimed_kib.into();
+        });
+        let note = note.map(|(missing, available)| Note::HostShort {
+            missing: Kib(missing),
+            available: Kib(available),
+        });
+        let outcome = scene.plain(&set("1536M")).unwrap();
+        assert_eq!(outcome.plan.notes, Vec::from_iter(note));
+        assert_eq!(scene.numbers(), (1_572_864, 2_097_152, 1_573_888));
     }
 }
 

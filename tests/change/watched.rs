@@ -41,6 +41,8 @@ pub(crate) enum Step {
     SetLimit(u64),
     SetPod,
     Commit,
+    /// physinfo.
+    HostMemory,
 }
 
 /// What becomes of it.
@@ -422,6 +424,6 @@ impl Hypervisor for WatchedHypervisor {
     }
 
     fn host_memory(&self) -> Result<HostMemory, HypervisorError> {
-        self.real().host_memory()
+        self.watch.xen(Step::HostMemory, || self.real().host_memory())
     }
 }

@@ -66,7 +66,9 @@ fn every_number_has_its_unit_in_its_key() {
         for (key, value) in value.as_object().unwrap() {
             match value {
                 Value::Number(_) if ["schema", "domid", "exit_code"].contains(&&**key) => {}
-                Value::Number(_) => assert!(key.ends_with("_kib"), "{key}"),
+                Value::Number(_) => {
+                    assert!(key.ends_with("_kib") || key.ends_with("_ms"), "{key}");
+                }
                 Value::Object(_) => check(value),
                 _ => {}
             }
@@ -75,6 +77,10 @@ fn every_number_has_its_unit_in_its_key() {
     let sim = Sim::new();
     check(&sim.xmem("set web 512M --json").run().json());
     check(&sim.xmem("set web 3G --json").run().json());
+    let ran = sim.xmem("set web 256M --json --wait=0").run();
+    check(&ran.json());
+    let ran = sim.xmem("set web 128M --json --wait=10ms").run();
+    check(&serde_json::from_str(ran.stdout.lines().next().unwrap()).unwrap());
 }
 
 /// Errors of every kind: the object says what stderr says, and the exit code.

@@ -23,6 +23,8 @@ mod max;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod race;
 #[cfg(test)]
 mod sandbox;
@@ -35,7 +37,7 @@ mod size;
 #[cfg(test)]
 mod usage;
 #[cfg(test)]
-mod waiting;
+mod wait;
 #[cfg(test)]
 mod watch;
 #[cfg(test)]

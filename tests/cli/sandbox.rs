@@ -35,11 +35,20 @@ impl Sim {
         self.0.path()
     }
 
-    /// Changes the world by hand.
+    /// Changes the world by hand, in one step, since somebody may be looking.
     pub(crate) fn edit(&self, edit: impl FnOnce(&mut Value)) {
         let mut world = self.world();
         edit(&mut world);
-        fs::write(self.path().join("world.json"), world.to_string()).unwrap();
+        let new = self.path().join("world.json.new");
+        fs::write(&new, world.to_string()).unwrap();
+        fs::rename(new, self.path().join("world.json")).unwrap();
+    }
+
+    /// How fast `web`'s balloon moves, when it does.
+    pub(crate) fn rate(&self, mib_per_second: u64) {
+        self.edit(|world| {
+            world["domains"]["7"]["rate_kib_per_second"] = (mib_per_second * 1024).into();
+        });
     }
 
     pub(crate) fn world(&self) -> Value {

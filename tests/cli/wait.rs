@@ -1,0 +1,485 @@
+//! `--wait`: until the guest has followed, and what is said when it does not.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::{Value, json};
+use snapbox::{IntoData as _, assert_data_eq, str};
+
+use crate::sandbox::{Call, Ran, Sim, WEB};
+
+const CHANGED: &str = "\
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+";
+
+/// The events, and the result behind them.
+fn told(stdout: &str) -> (Vec<Value>, Value) {
+    let mut lines: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let result = lines.pop().unwrap();
+    assert!(lines.iter().all(|line| line["event"] == "progress"), "{stdout}");
+    assert_eq!(result["event"], Value::Null, "{stdout}");
+    (lines, result)
+}
+
+#[test]
+fn until_the_guest_is_there() {
+    let sim = Sim::new();
+    sim.rate(1024);
+    let ran = sim.xmem("set web 512M --wait").moving().run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let end = ran.stdout.strip_prefix(CHANGED).unwrap();
+    assert!(end.starts_with("web (7): holds 512 MiB after "), "{ran:?}");
+    assert!(end.ends_with(" s (simulated)\n"), "{ran:?}");
+    assert_eq!(sim.world()["domains"]["7"]["current_kib"], 524_288);
+    // One line at the start; the next is due after 5 s.
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    assert!(ran.stderr.starts_with("web (7): holds "), "{ran:?}");
+    assert!(ran.stderr.ends_with(" to go (simulated)\n"), "{ran:?}");
+}
+
+#[test]
+fn there_already() {
+    let sim = Sim::new();
+    for words in ["set web 1G --wait", "mem-set web 1G --wait=1h --patience 1h", "set --wait 7 1G"]
+    {
+        sim.xmem(words).run().says(str![[r#"
+web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+web (7): holds 1024 MiB (simulated)
+
+"#]]);
+    }
+    sim.xmem("max web 3G --wait").run().says(str![[r#"
+web (7): maximum 2048 MiB -> 3072 MiB, limit 1025 MiB -> 3073 MiB (simulated)
+web (7): holds 1024 MiB (simulated)
+
+"#]]);
+}
+
+/// Without `--wait` nobody waits.
+#[test]
+fn only_if_asked() {
+    let sim = Sim::new();
+    sim.rate(1);
+    sim.xmem("set web 512M").moving().run().says(CHANGED);
+}
+
+/// Twice as long as patience lasts, and it moves all the time.
+#[test]
+fn progress_counts_and_not_the_clock() {
+    let sim = Sim::new();
+    sim.rate(512);
+    let begun = Instant::now();
+    let ran = sim.xmem("set web 512M --wait --patience 450ms").moving().run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert!(begun.elapsed() > Duration::from_millis(900), "{ran:?}");
+}
+
+#[test]
+fn a_guest_that_does_not_move() {
+    let sim = Sim::new();
+    sim.xmem("set web 512M --wait --patience 200ms").run().is(
+        8,
+        CHANGED,
+        str![[r#"
+web (7): holds 1024 MiB, 512 MiB to go (simulated)
+xmem: web (7): the target is set, but the guest holds 1024 MiB where it should hold 512 MiB, and has not moved at all for 0.2 s; no balloon driver is seen at work (simulated)
+hint: is its balloon driver loaded? Linux has it with CONFIG_XEN_BALLOON, Windows with the PV drivers
+
+"#]],
+    );
+    assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+}
+
+#[test]
+fn a_host_that_is_full() {
+    let sim = Sim::new();
+    // Told at once, with or without a wait.
+    sim.xmem("set web 1536M").fault("host-full").run().is(
+        0,
+        str![[r#"
+web (7): target 1024 MiB -> 1536 MiB, limit 1025 MiB -> 1537 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: the domain is to get 512 MiB more, and the host has only 0 MiB free
+
+"#]],
+    );
+    // The balloon is moved by the sim's clock, but there is nothing to be had.
+    sim.edit(|world| world["memory_kib"] = (7 * 1024 * 1024 + 65_536).into());
+    let ran = sim.xmem("set web 2G --wait --patience 700ms").moving().run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    assert!(ran.stderr.starts_with("note: the domain is to get "), "{ran:?}");
+    let end = "\
+xmem: web (7): the target is set, but the guest holds 1088 MiB where it should hold 2048 MiB, and has not moved for 0.7 s; the host has only 0 MiB free of the 960 MiB that it lacks (simulated)
+hint: shrink or shut down another domain, then run the same command again, which wakes its driver up
+";
+    assert!(ran.stderr.ends_with(end), "{ran:?}");
+}
+
+#[test]
+fn a_paused_guest() {
+    let sim = Sim::new();
+    sim.edit(|world| world["domains"]["7"]["paused"] = true.into());
+    sim.xmem("set web 512M --wait --patience 100ms").moving().run().is(
+        8,
+        CHANGED,
+        str![[r#"
+note: the domain is paused: it keeps 1024 MiB until it runs again
+web (7): holds 1024 MiB, 512 MiB to go (simulated)
+xmem: web (7): the target is set, but the guest holds 1024 MiB where it should hold 512 MiB, and has not moved at all for 0.1 s; it is paused (simulated)
+hint: `xl unpause 7` lets it go on
+
+"#]],
+    );
+}
+
+#[test]
+fn no_longer_than_the_bound() {
+    let sim = Sim::new();
+    sim.rate(64);
+    let begun = Instant::now();
+    let ran = sim.xmem("set web 512M --wait=500ms").moving().run();
+    assert!(begun.elapsed() >= Duration::from_millis(500));
+    assert_eq!((ran.status.code(), &*ran.stdout), (Some(8), CHANGED), "{ran:?}");
+    let end = "\
+ where it should hold 512 MiB after 0.5 s (simulated)
+hint: it was on its way: the same command waits on
+";
+    assert!(ran.stderr.ends_with(end), "{ran:?}");
+}
+
+/// One look, and nothing else.
+#[test]
+fn a_bound_of_nothing() {
+    let sim = Sim::new();
+    let ran = sim.xmem("set web 512M --wait=0").run();
+    assert_eq!((ran.status.code(), &*ran.stdout), (Some(8), CHANGED), "{ran:?}");
+    assert!(ran.stderr.starts_with("xmem: web (7): the target is set, but "), "{ran:?}");
+}
+
+#[test]
+fn quietly() {
+    let sim = Sim::new();
+    sim.rate(2048);
+    sim.xmem("set web 512M --wait -q").moving().run().says("");
+    let ran = sim.xmem("set web 1G --wait --patience 100ms -q").run();
+    assert_eq!((ran.status.code(), &*ran.stdout), (Some(8), ""), "{ran:?}");
+    assert_eq!(ran.stderr.lines().count(), 2, "{ran:?}");
+    let ran = sim.xmem("set web 700M --wait --patience 100ms -q --json").run();
+    assert_eq!(told(&ran.stdout).0, [Value::Null; 0]);
+}
+
+/// A guest that sleeps sees another target, and then the old one.
+#[test]
+fn the_same_size_again_wakes_the_driver_up() {
+    let sim = Sim::new();
+    let generation =
+        || sim.world()["generations"]["/local/domain/7/memory/target"].as_u64().unwrap_or_default();
+    let ran = sim.xmem("set web 512M --wait --patience 100ms").run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    let (before, numbers) = (generation(), sim.numbers(7));
+    sim.xmem("set web 512M --wait --patience 100ms").run().is(
+        8,
+        str![[r#"
+web (7): already at target 512 MiB, limit 513 MiB (simulated)
+
+"#]],
+        str![[r#"
+note: the guest was not there: to wake its driver up, it was shown a target one page off
+web (7): holds 1024 MiB, 512 MiB to go (simulated)
+xmem: web (7): the target is set, but the guest holds 1024 MiB where it should hold 512 MiB, and has not moved at all for 0.1 s; no balloon driver is seen at work (simulated)
+hint: is its balloon driver loaded? Linux has it with CONFIG_XEN_BALLOON, Windows with the PV drivers
+
+"#]],
+    );
+    assert!(generation() > before);
+    assert_eq!(sim.numbers(7), numbers);
+    // Neither without a wait, nor for another size, nor for a maximum, nor for one that is there.
+    for (words, writes) in [
+        ("set web 512M", false),
+        ("max web 2G --wait --patience 100ms", false),
+        ("set web 600M --wait --patience 100ms", true),
+    ] {
+        let before = generation();
+        let ran = sim.xmem(words).run();
+        assert!(!ran.stderr.contains("one page off"), "{ran:?}");
+        assert_eq!(generation() > before, writes, "{ran:?}");
+    }
+    sim.edit(|world| world["domains"]["7"]["current_kib"] = (600 * 1024).into());
+    let before = generation();
+    assert_eq!(sim.xmem("set web 600M --wait").run().status.code(), Some(0));
+    assert_eq!(generation(), before);
+}
+
+/// That it could not be woken up is no reason not to wait, as long as all is as it was.
+#[test]
+fn a_nudge_that_fails() {
+    let sim = Sim::new();
+    assert_eq!(sim.xmem("set web 512M").run().status.code(), Some(0));
+    let ran = sim.xmem("set web 512M --wait --patience 100ms").fault("store-full").run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    assert!(ran.stderr.starts_with("note: the guest is not there, and its driver could not be "));
+    assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+    // Nobody knows how its commit ended.
+    let ran =
+        sim.xmem("set web 512M --wait --patience 100ms").fault("commit-unknown").leaves(1).run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    assert_eq!(sim.xmem("set web 512M").run().status.code(), Some(0));
+}
+
+#[test]
+fn events_and_one_result() {
+    let sim = Sim::new();
+    sim.rate(300);
+    let ran = sim.xmem("set web 512M --wait --json").moving().run();
+    assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{ran:?}");
+    let (events, mut result) = told(&ran.stdout);
+    // At the start, and once a second.
+    assert!(events.len() >= 2, "{ran:?}");
+    let at = |event: &Value| event["at_ms"].as_u64().unwrap();
+    assert!(events.is_sorted_by(|a, b| at(a) + 1000 <= at(b)), "{ran:?}");
+    let mut event = events[0].clone();
+    let (at, current) = (event["at_ms"].take(), event["current_kib"].take());
+    assert!(at.as_u64().unwrap() < 1000, "{at}");
+    assert!((524_288..=1_048_576).contains(&current.as_u64().unwrap()), "{current}");
+    assert_eq!(
+        event,
+        json!({
+            "schema": 1, "command": "set", "simulated": true,
+            "domid": 7, "name": "web", "uuid": WEB, "event": "progress",
+            "at_ms": null, "from_kib": 1_048_576, "current_kib": null, "wanted_kib": 524_288,
+        })
+    );
+    assert!(events[1]["current_kib"].as_u64().unwrap() < current.as_u64().unwrap());
+    assert!(result["wait"]["took_ms"].take().as_u64().unwrap() >= 1000);
+    assert_eq!(
+        result,
+        json!({
+            "schema": 1, "command": "set", "simulated": true,
+            "domid": 7, "name": "web", "uuid": WEB,
+            "changed": true, "dry_run": false,
+            "old": { "target_kib": 1_048_576, "static_max_kib": 2_097_152, "limit_kib": 1_049_600 },
+            "new": { "target_kib": 524_288, "static_max_kib": 2_097_152, "limit_kib": 525_312 },
+            "current_kib": 1_048_576,
+            "notes": [],
+            "wait": {
+                "end": "there", "took_ms": null, "current_kib": 524_288, "wanted_kib": 524_288,
+                "moved": true, "nudged": false, "reasons": [],
+            },
+        })
+    );
+}
+
+/// A result that says that the guest is not there: an error, and the change stands.
+#[test]
+fn a_result_that_is_none_yet() {
+    let sim = Sim::new();
+    let ran = sim.xmem("set web 512M --wait --json --patience 100ms").run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    let (events, result) = told(&ran.stdout);
+    assert_eq!(events.len(), 1, "{ran:?}");
+    assert_eq!((&result["changed"], &result["wait"]["end"]), (&json!(true), &json!("stuck")));
+    assert_eq!(result["wait"]["reasons"], json!(["no-driver"]));
+    let error = &result["error"];
+    assert_eq!(
+        (&error["kind"], &error["exit_code"], &error["state"]),
+        (&json!("stuck"), &json!(8), &json!("changed"))
+    );
+    let mut lines = ran.stderr.lines();
+    let message = lines.next().unwrap().strip_prefix("xmem: ").unwrap();
+    assert!(message.starts_with(error["message"].as_str().unwrap()), "{ran:?}");
+    assert_eq!(lines.next().unwrap().strip_prefix("hint: "), error["hint"].as_str());
+    assert_eq!(lines.next(), None);
+    // The second time nothing is changed, and the guest is woken up.
+    let ran = sim.xmem("set web 512M --wait --json --patience 100ms").run();
+    let (_, result) = told(&ran.stdout);
+    assert_eq!(
+        (&result["changed"], &result["error"]["state"]),
+        (&json!(false), &json!("unchanged"))
+    );
+    assert_eq!(result["wait"]["nudged"], true);
+    assert_eq!(result["notes"].as_array().unwrap().len(), 1);
+}
+
+/// A run that waits for a guest that does not move, after its first event.
+fn waiting(call: Call<'_>) -> (Child, String) {
+    let mut child = call.arg("--json").start();
+    let mut read = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut read).unwrap();
+    assert!(read.contains(r#""event":"progress""#), "{read}");
+    assert_eq!(stdout.buffer(), b"");
+    child.stdout = Some(stdout.into_inner());
+    (child, read)
+}
+
+fn end(sim: &Sim, child: Child, read: &str) -> Ran {
+    let mut output = child.wait_with_output().unwrap();
+    output.stdout.splice(..0, read.bytes());
+    Ran::new(output, Some(sim.path()))
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
+#[test]
+fn a_signal_ends_the_wait_and_leaves_the_change() {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let sim = Sim::new();
+        let (child, read) = waiting(sim.xmem("set web 512M --wait"));
+        send(&child, signal);
+        let ran = end(&sim, child, &read);
+        ran.dies_by(signal);
+        // One line.
+        assert_data_eq!(&*ran.stderr, str![[r#"
+xmem: web (7): interrupted; the target is set, and the guest goes on: it holds 1024 MiB where it should hold 512 MiB (simulated)
+
+"#]].raw());
+        let (_, result) = told(&ran.stdout);
+        assert_eq!(
+            (&result["changed"], &result["wait"]["end"]),
+            (&json!(true), &json!("interrupted"))
+        );
+        assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+        assert_eq!(sim.state(), [""; 0]);
+    }
+}
+
+/// `nohup xmem ...`
+#[test]
+fn an_ignored_signal_ends_no_wait() {
+    let sim = Sim::new();
+    let words = "set web 512M --wait --patience 600ms";
+    let (child, read) = waiting(sim.xmem(words).ignoring_sighup());
+    send(&child, SIGHUP);
+    let ran = end(&sim, child, &read);
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    assert_eq!(told(&ran.stdout).1["wait"]["end"], "stuck");
+}
+
+/// The lock is not held while it waits: so Ctrl-Z may stop it.
+#[test]
+fn a_wait_can_be_stopped_and_holds_no_lock() {
+    let sim = Sim::new();
+    let (child, read) = waiting(sim.xmem("set web 512M --wait"));
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
+    let is_blocked = |signal: Signal| blocked & 1 << (signal as i32 - 1) != 0;
+    assert!(!is_blocked(SIGTSTP) && is_blocked(SIGINT), "{status}");
+    assert_eq!(sim.state(), [""; 0]);
+    send(&child, SIGTERM);
+    end(&sim, child, &read).dies_by(SIGTERM);
+}
+
+#[test]
+fn somebody_else_sets_another_target() {
+    let sim = Sim::new();
+    let (child, read) = waiting(sim.xmem("set web 512M --wait"));
+    assert_eq!(sim.xmem("set web 700M").run().status.code(), Some(0));
+    let ran = end(&sim, child, &read);
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    assert_data_eq!(&*ran.stderr, str![[r#"
+xmem: web (7): somebody else has changed the target: it is now 700 MiB, not 512 MiB; the guest holds 1024 MiB (simulated)
+hint: does a memory daemon (squeezed, qmemman) manage this domain?
+
+"#]].raw());
+    assert_eq!(told(&ran.stdout).1["wait"]["end"], "target-changed");
+    assert_eq!(sim.numbers(7).0, 716_800);
+}
+
+#[test]
+fn the_domain_goes_away() {
+    let sim = Sim::new();
+    let (child, read) = waiting(sim.xmem("set web 512M --wait"));
+    sim.edit(|world| drop(world["domains"].as_object_mut().unwrap().remove("7")));
+    let ran = end(&sim, child, &read);
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+    assert_eq!(
+        ran.stderr,
+        "xmem: web (7): the domain went away while its guest was waited for (simulated)\n"
+    );
+    let (_, result) = told(&ran.stdout);
+    assert_eq!(
+        (&result["error"]["kind"], &result["error"]["exit_code"]),
+        (&json!("domain-gone"), &json!(3))
+    );
+}
+
+/// A change that does not come about is not waited for.
+#[test]
+fn a_failed_change() {
+    let sim = Sim::new();
+    assert_eq!(sim.xmem("set web 3G --wait").run().status.code(), Some(4));
+    assert_eq!(sim.xmem("set web 512M --wait").fault("store-full").run().status.code(), Some(1));
+}
+
+#[test]
+fn wrong_usage() {
+    let sim = Sim::new();
+    for (words, what) in [
+        ("set web 512M --wait -n", "cannot be used with '--dry-run'"),
+        ("set web 512M --patience 1s", "--wait"),
+        ("set web 512M --wait=", "xmem: wait ``: "),
+        ("set web 512M --wait=soon", "xmem: wait `soon`: "),
+        ("set web 512M --wait=-1s", "xmem: wait `-1s`: "),
+        ("set web 512M --wait --patience soon", "xmem: patience `soon`: "),
+        ("set web 512M --wait 10s", "unexpected argument '10s'"),
+        ("list --wait", "unexpected argument '--wait'"),
+    ] {
+        let ran = sim.xmem(words).run();
+        assert_eq!((ran.status.code(), &*ran.stdout), (Some(2), ""), "{ran:?}");
+        assert!(ran.stderr.contains(what), "{ran:?}");
+    }
+}
+
+/// What comes to a terminal that is stderr.
+fn on_a_terminal(call: Call<'_>) -> (Option<i32>, String) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let other = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let mut child = call.stderr(other).start();
+    let mut shown = Vec::new();
+    // The end of a terminal is EIO.
+    let _eio = File::from(terminal).read_to_end(&mut shown);
+    (child.wait().unwrap().code(), String::from_utf8(shown).unwrap())
+}
+
+#[test]
+fn a_bar_on_a_terminal() {
+    let sim = Sim::new();
+    sim.rate(256);
+    let with_bar = |call: Call<'_>| on_a_terminal(call.env("TERM", "vt100").moving());
+    let (code, shown) = with_bar(sim.xmem("set web 512M --wait"));
+    assert_eq!(code, Some(0), "{shown:?}");
+    assert!(shown.contains("web (7) [==="), "{shown:?}");
+    assert!(shown.contains(" MiB to go (simulated)"), "{shown:?}");
+    // Cleared at the end, and the cursor at the beginning of the line.
+    assert!(shown.ends_with("\r\u{1b}[2K"), "{shown:?}");
+
+    for flag in ["-q", "--json"] {
+        let call = sim.xmem("set web +256M --wait").arg(flag);
+        let (code, shown) = with_bar(call);
+        assert_eq!((code, &*shown), (Some(0), ""), "{flag}");
+    }
+    // A terminal that cannot go back, and a log between the lines.
+    let dumb = sim.xmem("set web -256M --wait").env("TERM", "dumb");
+    let (code, shown) = on_a_terminal(dumb.moving());
+    assert_eq!(code, Some(0), "{shown:?}");
+    assert!(!shown.contains('\u{1b}') && shown.contains(" MiB to go (simulated)\r\n"), "{shown:?}");
+    let (code, shown) = with_bar(sim.xmem("set web -256M --wait -v"));
+    assert_eq!(code, Some(0), "{shown:?}");
+    assert!(!shown.contains('\u{1b}') && shown.contains(" MiB to go (simulated)\r\n"), "{shown:?}");
+}

@@ -15,6 +15,24 @@ in_good_time() { # XMEM-ARGUMENT...
     [ $((uptime - begin)) -le 90 ] || fail "it took $((uptime - begin)) s"
 }
 
+# Whether the shells' completions are told every domain. A machine that is emulated may be too slow for it.
+words_are_told() {
+    [ "$(xmem __words | sed 's/^[0-9]* //' | sort | xargs)" = "Domain-0 g1 g2" ]
+}
+
+# Nobody who presses TAB waits for a store that does not answer.
+check_dead_0_completions() {
+    needs_xmem
+    eventually 60 words_are_told || fail "it said: $(xmem __words)"
+    trap go_on_store EXIT
+    stop_store
+    in_good_time __words
+    [ $((uptime - begin)) -le 5 ] || fail "it took $((uptime - begin)) s"
+    go_on_store
+    is "exit code and output" "$code $(cat /tmp/out /tmp/err)" "0 "
+    eventually 60 store_answers || fail "the store does not answer any more"
+}
+
 check_dead_1_stopped_before() {
     needs_xmem
     start_over g1

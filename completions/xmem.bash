@@ -270,13 +270,27 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__max)
-            opts="-n -v -q -h --dry-run --lock-timeout --host --json --verbose --quiet --log-format --help"
+            opts="-n -v -q -h --dry-run --lock-timeout --wait --patience --host --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --patience)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -302,13 +316,27 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__set)
-            opts="-n -v -q -h --dry-run --lock-timeout --raise-max --force --host --json --verbose --quiet --log-format --help"
+            opts="-n -v -q -h --dry-run --lock-timeout --wait --patience --raise-max --force --host --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --patience)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -421,7 +449,7 @@ _xmem_wants_domain() {
             case $word in
             --) bare=yes ;;
             --host=*) host=${word#*=} ;;
-            --count|--format|--host|--interval|--lock-timeout|--log-format|--patience|--sort|-c) valued=$word ;;
+            --count|--format|--host|--interval|--lock-timeout|--log-format|--patience|--sort|--wait|-c) valued=$word ;;
             esac
         elif [[ -z $command ]]; then
             command=$word

@@ -44,6 +44,8 @@ complete -c xmem -n "__fish_xmem_needs_command" -f -a "ls" -d 'Show the domains 
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand set" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand set" -l patience -d 'How long --wait waits for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
@@ -56,6 +58,8 @@ complete -c xmem -n "__fish_xmem_using_subcommand set" -s v -l verbose -d 'Tell 
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l patience -d 'How long --wait waits for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
@@ -68,6 +72,8 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s v -l verbose -d 'T
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand max" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand max" -l patience -d 'How long --wait waits for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
@@ -78,6 +84,8 @@ complete -c xmem -n "__fish_xmem_using_subcommand max" -s v -l verbose -d 'Tell 
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l patience -d 'How long --wait waits for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
@@ -166,7 +174,7 @@ function __fish_xmem_wants_domain
             switch $word
                 case --
                     set bare yes
-                case '--count' '--format' '--host' '--interval' '--lock-timeout' '--log-format' '--patience' '--sort' '-c'
+                case '--count' '--format' '--host' '--interval' '--lock-timeout' '--log-format' '--patience' '--sort' '--wait' '-c'
                     set valued yes
             end
         else if test -z $command

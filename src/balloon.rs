@@ -1,8 +1,8 @@
 //! Waiting until the guest has followed its target, and telling why it has not.
 //!
 //! Owns the looks at the guest while it moves. Never changes anything, and prints nothing: what is
-//! seen is told to whoever waits. When to go on waiting is decided in [`vigil`], which is pure; what an
-//! end means to a user stands in [`ending`].
+//! seen is told to whoever waits. When to go on waiting is decided in `vigil`, which is pure; what an
+//! end means to a user stands in `ending`.
 
 mod ending;
 mod vigil;

@@ -101,6 +101,11 @@ impl Vigil {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::unchecked_time_subtraction,
+    reason = "a test may overflow"
+)]
 mod tests {
     use proptest::prelude::*;
 

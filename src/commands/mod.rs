@@ -4,6 +4,7 @@
 
 mod apply;
 mod change;
+mod check;
 mod list;
 mod wait;
 mod watch;
@@ -62,6 +63,12 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
         Command::List(list) => {
             return match list::wanted(list) {
                 Ok(wanted) => list::run(host, list, &wanted, report),
+                Err(usage) => report.usage(&usage),
+            };
+        }
+        Command::Check(check) => {
+            return match check::asked(check) {
+                Ok(asked) => check::run(host, &asked, report),
                 Err(usage) => report.usage(&usage),
             };
         }

@@ -23,7 +23,7 @@ const METRICS: [Metric; 5] = [
         bytes(row.static_max.filter(|most| *most != UNLIMITED))
     }),
     ("xmem_domain_out_of_step", "1 when target, limit and maximum do not fit each other.", |row| {
-        Some(row.remarks.iter().any(xmem::overview::Remark::is_out_of_step).into())
+        Some(row.out_of_step().next().is_some().into())
     }),
 ];
 

@@ -54,8 +54,7 @@ fn waited(
     let mut told = Vec::new();
     let mut time = Fake { now: Duration::ZERO, at_rest: Box::new(at_rest) };
     let host = scene.host(hook);
-    let waited =
-        wait(&host, outcome, patience, &mut time, &mut |progress| told.push(progress.clone()));
+    let waited = wait(&host, outcome, patience, &mut time, &mut |progress| told.push(*progress));
     (waited, told)
 }
 

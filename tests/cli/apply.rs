@@ -125,7 +125,7 @@ fn memory_moves_from_one_guest_to_another() {
         }
     });
     let begun = Instant::now();
-    let ran = apply(&sim, &Batch::new("web 2G\ndb 1G\n"), "").lively().run();
+    let ran = apply(&sim, &Batch::new("web 2G\ndb 1G\n"), "").moving().run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
     // 768 MiB at 4 GiB/s.
     assert!(begun.elapsed().as_millis() >= 187, "{:?}", begun.elapsed());

@@ -49,7 +49,7 @@ fn what_is_off_is_noted() {
 NAME      ID  TYPE  CURRENT  TARGET   LIMIT  MAXIMUM  NOTE
 Domain-0   0  PV       2048    2048    none     none
 web        7  PVH      1024    1024     512     2048  out of step: limit 512 MiB is below the 1025 MiB that its target needs; over its limit: holds 1024 of 512 MiB
-db         8  PV       2048    2048  2929.6     4096  out of step: limit 3000000 KiB, where its target makes it 2049 MiB; paused; managed by xapi (memory/dynamic-max)
+db         8  PV       2048    2048  2929.6     4096  limit 3000000 KiB is above the 2049 MiB that its target needs; paused; managed by xapi (memory/dynamic-max)
 win        9  HVM      2048  2929.6    2049     2048  out of step: target 3000000 KiB is above the maximum 2048 MiB; out of step: limit 2049 MiB is below the 3017408 KiB that its target needs; 897.6 MiB below its target
 host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
 
@@ -66,7 +66,7 @@ fn values_that_make_no_sense_are_noted_and_hide_nothing() {
     sim.xmem("list").run().says(str![[r#"
 NAME        ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 Domain-0     0  PV       2048    2048   none     none
-web          7  PVH      1024       -   1025     2048  xenstore has "1 GiB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB; no memory keys in xenstore
+web          7  PVH      1024       -   1025     2048  xenstore has "1 GiB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB
 d\nb\u{9b}   8  PV       2048    2048   2049     4096
 win          9  HVM      2048    2032   2049     2048
 host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod apply;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod domain;
 #[cfg(test)]
 mod exit;
@@ -26,6 +28,8 @@ mod output;
 mod queue;
 #[cfg(test)]
 mod race;
+#[cfg(test)]
+mod repair;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]

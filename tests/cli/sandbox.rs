@@ -156,9 +156,10 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Where balloons move.
-    pub(crate) fn lively(self) -> Self {
-        Self { faults: String::new(), ..self }
+    /// With guests that follow their targets.
+    pub(crate) fn moving(mut self) -> Self {
+        self.faults.clear();
+        self
     }
 
     /// It leaves so many files in the state folder.

@@ -18,7 +18,6 @@ use crate::sandbox::{Call, Ran, Sim, WEB};
 const CHANGED: &str = "\
 web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 ";
-const ON_ITS_WAY: &str = "web (7): holds 1024 MiB, 512 MiB to go (simulated)\n";
 
 /// The events, and the result behind them.
 fn told(stdout: &str) -> (Vec<Value>, Value) {
@@ -34,7 +33,7 @@ fn told(stdout: &str) -> (Vec<Value>, Value) {
 fn until_the_guest_is_there() {
     let sim = Sim::new();
     sim.rate(1024);
-    let ran = sim.xmem("set web 512M --wait").lively().run();
+    let ran = sim.xmem("set web 512M --wait").moving().run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
     let end = ran.stdout.strip_prefix(CHANGED).unwrap();
     assert!(end.starts_with("web (7): holds 512 MiB after "), "{ran:?}");
@@ -69,7 +68,7 @@ web (7): holds 1024 MiB (simulated)
 fn only_if_asked() {
     let sim = Sim::new();
     sim.rate(1);
-    sim.xmem("set web 512M").lively().run().says(CHANGED);
+    sim.xmem("set web 512M").moving().run().says(CHANGED);
 }
 
 /// Twice as long as patience lasts, and it moves all the time.
@@ -78,7 +77,7 @@ fn progress_counts_and_not_the_clock() {
     let sim = Sim::new();
     sim.rate(512);
     let begun = Instant::now();
-    let ran = sim.xmem("set web 512M --wait --patience 450ms").lively().run();
+    let ran = sim.xmem("set web 512M --wait --patience 450ms").moving().run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
     assert!(begun.elapsed() > Duration::from_millis(900), "{ran:?}");
 }
@@ -116,7 +115,7 @@ note: the domain is to get 512 MiB more, and the host has only 0 MiB free
     );
     // The balloon is moved by the sim's clock, but there is nothing to be had.
     sim.edit(|world| world["memory_kib"] = (7 * 1024 * 1024 + 65_536).into());
-    let ran = sim.xmem("set web 2G --wait --patience 700ms").lively().run();
+    let ran = sim.xmem("set web 2G --wait --patience 700ms").moving().run();
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     assert!(ran.stderr.starts_with("note: the domain is to get "), "{ran:?}");
     let end = "\
@@ -130,7 +129,7 @@ hint: shrink or shut down another domain, then run the same command again, which
 fn a_paused_guest() {
     let sim = Sim::new();
     sim.edit(|world| world["domains"]["7"]["paused"] = true.into());
-    sim.xmem("set web 512M --wait --patience 100ms").lively().run().is(
+    sim.xmem("set web 512M --wait --patience 100ms").moving().run().is(
         8,
         CHANGED,
         str![[r#"
@@ -148,7 +147,7 @@ fn no_longer_than_the_bound() {
     let sim = Sim::new();
     sim.rate(64);
     let begun = Instant::now();
-    let ran = sim.xmem("set web 512M --wait=500ms").lively().run();
+    let ran = sim.xmem("set web 512M --wait=500ms").moving().run();
     assert!(begun.elapsed() >= Duration::from_millis(500));
     assert_eq!((ran.status.code(), &*ran.stdout), (Some(8), CHANGED), "{ran:?}");
     let end = "\
@@ -171,7 +170,7 @@ fn a_bound_of_nothing() {
 fn quietly() {
     let sim = Sim::new();
     sim.rate(2048);
-    sim.xmem("set web 512M --wait -q").lively().run().says("");
+    sim.xmem("set web 512M --wait -q").moving().run().says("");
     let ran = sim.xmem("set web 1G --wait --patience 100ms -q").run();
     assert_eq!((ran.status.code(), &*ran.stdout), (Some(8), ""), "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 2, "{ran:?}");
@@ -241,7 +240,7 @@ fn a_nudge_that_fails() {
 fn events_and_one_result() {
     let sim = Sim::new();
     sim.rate(300);
-    let ran = sim.xmem("set web 512M --wait --json").lively().run();
+    let ran = sim.xmem("set web 512M --wait --json").moving().run();
     assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{ran:?}");
     let (events, mut result) = told(&ran.stdout);
     // At the start, and once a second.
@@ -462,7 +461,7 @@ fn on_a_terminal(call: Call<'_>) -> (Option<i32>, String) {
 fn a_bar_on_a_terminal() {
     let sim = Sim::new();
     sim.rate(256);
-    let with_bar = |call: Call<'_>| on_a_terminal(call.env("TERM", "vt100").lively());
+    let with_bar = |call: Call<'_>| on_a_terminal(call.env("TERM", "vt100").moving());
     let (code, shown) = with_bar(sim.xmem("set web 512M --wait"));
     assert_eq!(code, Some(0), "{shown:?}");
     assert!(shown.contains("web (7) [==="), "{shown:?}");
@@ -477,7 +476,7 @@ fn a_bar_on_a_terminal() {
     }
     // A terminal that cannot go back, and a log between the lines.
     let dumb = sim.xmem("set web -256M --wait").env("TERM", "dumb");
-    let (code, shown) = on_a_terminal(dumb.lively());
+    let (code, shown) = on_a_terminal(dumb.moving());
     assert_eq!(code, Some(0), "{shown:?}");
     assert!(!shown.contains('\u{1b}') && shown.contains(" MiB to go (simulated)\r\n"), "{shown:?}");
     let (code, shown) = with_bar(sim.xmem("set web -256M --wait -v"));

@@ -41,7 +41,7 @@ complete -c xmem -n "__fish_xmem_needs_command" -f -a "mem-max" -d 'Set a domain
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "apply" -d 'Change many domains in one run, those that shrink first'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "ls" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
-complete -c xmem -n "__fish_xmem_needs_command" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
+complete -c xmem -n "__fish_xmem_needs_command" -f -a "watch" -d 'Show the domains live, with a bar and the recent past of each'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "check" -d 'Find what is out of step, say what it means and what mends it; exits 9 if there is anything'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
@@ -166,7 +166,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subc
 complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
 complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "apply" -d 'Change many domains in one run, those that shrink first'
 complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "watch" -d 'Show the domains live, with a bar and the recent past of each'
 complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "check" -d 'Find what is out of step, say what it means and what mends it; exits 9 if there is anything'
 complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 

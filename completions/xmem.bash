@@ -20,6 +20,9 @@ _xmem() {
             xmem,apply)
                 cmd="xmem__subcmd__apply"
                 ;;
+            xmem,check)
+                cmd="xmem__subcmd__check"
+                ;;
             xmem,help)
                 cmd="xmem__subcmd__help"
                 ;;
@@ -47,6 +50,9 @@ _xmem() {
             xmem__subcmd__help,apply)
                 cmd="xmem__subcmd__help__subcmd__apply"
                 ;;
+            xmem__subcmd__help,check)
+                cmd="xmem__subcmd__help__subcmd__check"
+                ;;
             xmem__subcmd__help,help)
                 cmd="xmem__subcmd__help__subcmd__help"
                 ;;
@@ -69,7 +75,7 @@ _xmem() {
 
     case "${cmd}" in
         xmem)
-            opts="-v -q -h -V --host --json --verbose --quiet --log-format --help --version set mem-set max mem-max apply list ls watch help"
+            opts="-v -q -h -V --host --json --verbose --quiet --log-format --help --version set mem-set max mem-max apply list ls watch check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -132,8 +138,40 @@ _xmem() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        xmem__subcmd__check)
+            opts="-n -v -q -h --repair --dry-run --lock-timeout --host --json --verbose --quiet --log-format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -W "xen sim" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         xmem__subcmd__help)
-            opts="set max apply list watch help"
+            opts="set max apply list watch check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -147,6 +185,20 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__help__subcmd__apply)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        xmem__subcmd__help__subcmd__check)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -283,13 +335,6 @@ _xmem() {
                     fi
                     return 0
                     ;;
-                --wait)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
                 --patience)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -323,13 +368,6 @@ _xmem() {
             fi
             case "${prev}" in
                 --lock-timeout)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --wait)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -449,7 +487,7 @@ _xmem_wants_domain() {
             case $word in
             --) bare=yes ;;
             --host=*) host=${word#*=} ;;
-            --count|--format|--host|--interval|--lock-timeout|--log-format|--patience|--sort|--wait|-c) valued=$word ;;
+            --count|--format|--host|--interval|--lock-timeout|--log-format|--patience|--sort|-c) valued=$word ;;
             esac
         elif [[ -z $command ]]; then
             command=$word
@@ -460,7 +498,7 @@ _xmem_wants_domain() {
     [[ -z $valued && (-n $bare || ${words[i]} != -*) ]] || return 1
     # shellcheck disable=SC2195 # the pattern is put in when the file is generated
     case $command:$place in
-    set:0|mem-set:0|max:0|mem-max:0|list:*|ls:*|watch:*) return 0 ;;
+    set:0|mem-set:0|max:0|mem-max:0|list:*|ls:*|watch:*|check:*) return 0 ;;
     *) return 1 ;;
     esac
 }

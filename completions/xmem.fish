@@ -41,16 +41,17 @@ complete -c xmem -n "__fish_xmem_needs_command" -f -a "mem-max" -d 'Set a domain
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "apply" -d 'Change many domains in one run, those that shrink first'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "ls" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
-complete -c xmem -n "__fish_xmem_needs_command" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
+complete -c xmem -n "__fish_xmem_needs_command" -f -a "watch" -d 'Show the domains live, with a bar and the recent past of each'
+complete -c xmem -n "__fish_xmem_needs_command" -f -a "check" -d 'Find what is out of step, say what it means and what mends it; exits 9 if there is anything'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
-complete -c xmem -n "__fish_xmem_using_subcommand set" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l patience -d 'How long --wait waits for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s n -l dry-run -d 'Say what would be done, and change nothing'
+complete -c xmem -n "__fish_xmem_using_subcommand set" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l raise-max -d 'Raise the maximum as well if the size is above it'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l force -d 'Shrink a guest below 32 MiB'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l json -d 'Print one JSON object for each domain, sizes in KiB'
@@ -58,13 +59,13 @@ complete -c xmem -n "__fish_xmem_using_subcommand set" -s v -l verbose -d 'Tell 
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
-complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l patience -d 'How long --wait waits for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s n -l dry-run -d 'Say what would be done, and change nothing'
+complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l raise-max -d 'Raise the maximum as well if the size is above it'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l force -d 'Shrink a guest below 32 MiB'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l json -d 'Print one JSON object for each domain, sizes in KiB'
@@ -72,25 +73,25 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s v -l verbose -d 'T
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
-complete -c xmem -n "__fish_xmem_using_subcommand max" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l patience -d 'How long --wait waits for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s n -l dry-run -d 'Say what would be done, and change nothing'
+complete -c xmem -n "__fish_xmem_using_subcommand max" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l json -d 'Print one JSON object for each domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l lock-timeout -d 'How long to wait for the domain\'s lock: 10s, 2m, 500ms' -r -f
-complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l patience -d 'How long --wait waits for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s n -l dry-run -d 'Say what would be done, and change nothing'
+complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l json -d 'Print one JSON object for each domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s q -l quiet -d 'Print nothing but errors'
@@ -150,12 +151,24 @@ complete -c xmem -n "__fish_xmem_using_subcommand watch" -l json -d 'Print one J
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "set" -d 'Set a domain\'s target, and its limit with it'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "apply" -d 'Change many domains in one run, those that shrink first'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "watch" -d 'Show the same live, with a bar and the recent past of each domain'
-complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c xmem -n "__fish_xmem_using_subcommand check" -l lock-timeout -d 'With --repair: how long to wait for a domain\'s lock: 10s, 2m, 500ms' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand check" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
+sim\t''"
+complete -c xmem -n "__fish_xmem_using_subcommand check" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
+json\t'For programs'"
+complete -c xmem -n "__fish_xmem_using_subcommand check" -l repair -d 'Mend what can be meant in one way only, each domain under its lock'
+complete -c xmem -n "__fish_xmem_using_subcommand check" -s n -l dry-run -d 'With --repair: say what would be done, and change nothing'
+complete -c xmem -n "__fish_xmem_using_subcommand check" -l json -d 'Print one JSON object for each domain, sizes in KiB'
+complete -c xmem -n "__fish_xmem_using_subcommand check" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
+complete -c xmem -n "__fish_xmem_using_subcommand check" -s q -l quiet -d 'Print nothing but errors'
+complete -c xmem -n "__fish_xmem_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "set" -d 'Set a domain\'s target, and its limit with it'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "apply" -d 'Change many domains in one run, those that shrink first'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "list" -d 'Show the domains with all their numbers, in MiB, and what is off about them'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "watch" -d 'Show the domains live, with a bar and the recent past of each'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "check" -d 'Find what is out of step, say what it means and what mends it; exits 9 if there is anything'
+complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply list watch check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 
 # What clap's lines above cannot know: which domains there are. xmem tells it, at once and without a
 # word when it cannot.
@@ -174,7 +187,7 @@ function __fish_xmem_wants_domain
             switch $word
                 case --
                     set bare yes
-                case '--count' '--format' '--host' '--interval' '--lock-timeout' '--log-format' '--patience' '--sort' '--wait' '-c'
+                case '--count' '--format' '--host' '--interval' '--lock-timeout' '--log-format' '--patience' '--sort' '-c'
                     set valued yes
             end
         else if test -z $command
@@ -185,7 +198,7 @@ function __fish_xmem_wants_domain
     end
     test $valued = no; or return 1
     switch $command:$place
-        case 'set:0' 'mem-set:0' 'max:0' 'mem-max:0' 'list:*' 'ls:*' 'watch:*'
+        case 'set:0' 'mem-set:0' 'max:0' 'mem-max:0' 'list:*' 'ls:*' 'watch:*' 'check:*'
             return 0
     end
     return 1

@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// Show the domains with all their numbers, in MiB, and what is off about them
     #[command(visible_alias = "ls")]
     List(List),
-    /// Show the same live, with a bar and the recent past of each domain
+    /// Show the domains live, with a bar and the recent past of each
     Watch(Watch),
     /// Find what is out of step, say what it means and what mends it; exits 9 if there is anything
     Check(Check),

@@ -58,8 +58,9 @@ pub(super) fn metrics(seen: &Overview) -> String {
 }
 
 fn labels(row: &Row) -> String {
-    let name = row.domain.name.as_ref().map_or("", |name| name.0.as_str());
-    let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    // As it is shown elsewhere: metrics are looked at on terminals too.
+    let name = row.domain.name.as_ref().map(ToString::to_string).unwrap_or_default();
+    let name = name.replace('\\', "\\\\").replace('"', "\\\"");
     let identity = row.domain.identity;
     format!("domid=\"{}\",name=\"{name}\",uuid=\"{}\"", identity.domid, identity.uuid)
 }

@@ -186,3 +186,29 @@ fn an_unreachable_xenstore_is_an_error_of_its_own() {
     assert_eq!(ran.status.code(), Some(7), "{ran:?}");
     assert!(!ran.stderr.contains("nothing is changed"), "{ran:?}");
 }
+
+/// The sandbox looks for what is not escaped.
+#[test]
+fn names_cannot_steer_a_terminal() {
+    let sim = Sim::new();
+    let name = "\u{1b}[31mred\u{202e}\u{9b}\n\"x";
+    sim.edit(|world| world["xenstore"]["/local/domain/7/name"] = name.into());
+    let ran = sim.xmem("list").run();
+    assert!(ran.stdout.contains("\n\\u{1b}[31mred\\u{202e}\\u{9b}\\n\"x  "), "{ran:?}");
+    let ran = sim.xmem("list --json 7").run();
+    let line = ran.stdout.lines().next().unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(line).unwrap()["name"], name);
+    let ran = sim.xmem("list --format openmetrics").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+}
+
+/// It tells of what a killed run left, and settles nothing.
+#[test]
+fn it_changes_nothing() {
+    let sim = Sim::new();
+    let killed = sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run();
+    assert_eq!(killed.status.code(), None);
+    let before = (sim.world(), sim.state());
+    assert_eq!(sim.xmem("list").leaves(2).run().status.code(), Some(0));
+    assert_eq!((sim.world(), sim.state()), before);
+}

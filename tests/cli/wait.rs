@@ -206,7 +206,7 @@ hint: is its balloon driver loaded? Linux has it with CONFIG_XEN_BALLOON, Window
     // Neither without a wait, nor for another size, nor for a maximum, nor for one that is there.
     for (words, writes) in [
         ("set web 512M", false),
-        ("max web 2G --wait --patience 100ms", false),
+        ("max web 3G --wait --patience 100ms", false),
         ("set web 600M --wait --patience 100ms", true),
     ] {
         let before = generation();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use clap::{Arg, Command, ValueHint};
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 use clap_complete::Shell;
 
 /// Marks a domain: the completion of users, of which xmem has none, stands in for it.
@@ -11,7 +11,11 @@ const DOMAIN: ValueHint = ValueHint::Username;
 /// Each file's name and text.
 pub(crate) fn all(xmem: &Command) -> Vec<(&'static str, String)> {
     let command = hinted(xmem.clone());
-    vec![("xmem.bash", bash(&command)), ("_xmem", zsh(&command)), ("xmem.fish", fish(&command))]
+    vec![
+        ("xmem.bash", bash(&command)),
+        ("_xmem", zsh(&command, &inseparable(xmem))),
+        ("xmem.fish", fish(&command)),
+    ]
 }
 
 /// Whether a domain goes here: what is called DOMAIN in the help.
@@ -27,6 +31,12 @@ fn is_domain(arg: &Arg) -> bool {
 fn hinted(command: Command) -> Command {
     let hint = |arg: Arg| match arg.get_value_hint() {
         _ if !arg.get_action().takes_values() => arg,
+        // What can only have its value behind a `=` never takes the next word, which clap's scripts
+        // do not know.
+        _ if arg.is_require_equals_set() => {
+            let flag = arg.require_equals(false).num_args(0).action(ArgAction::SetTrue);
+            flag.value_parser(value_parser!(bool)).value_name(None)
+        }
         _ if arg.get_id() == "host" => arg.value_parser(["xen", "sim"]),
         _ if is_domain(&arg) => arg.value_hint(DOMAIN),
         // Nothing of xmem's takes a file unless it says so.
@@ -73,8 +83,21 @@ fn fish(command: &Command) -> String {
     text
 }
 
-fn zsh(command: &Command) -> String {
+/// The options that have their value, if any, behind a `=` and nowhere else.
+fn inseparable(command: &Command) -> Vec<&str> {
+    let all = command.get_subcommands().chain([command]).flat_map(Command::get_opts);
+    all.filter(|option| option.is_require_equals_set()).filter_map(Arg::get_long).collect()
+}
+
+fn zsh(command: &Command, inseparable: &[&str]) -> String {
+    let value = |line: &str| {
+        let option = inseparable.iter().find(|long| line.contains(&format!("--{long}[")))?;
+        let line = line.replace(&format!("--{option}["), &format!("--{option}=-["));
+        Some(format!("{}:: :' \\\n", line.strip_suffix("' \\")?))
+    };
     let text = clap(Shell::Zsh, command);
+    let text: String =
+        text.lines().map(|line| value(line).unwrap_or_else(|| format!("{line}\n"))).collect();
     let text = once(&text, "autoload -U is-at-least\n", |found| {
         format!("{found}{}", include_str!("extra.zsh"))
     });
@@ -122,7 +145,7 @@ fn places(command: &Command) -> Vec<String> {
         for (at, arg) in sub.get_positionals().enumerate().filter(|(_, arg)| is_domain(arg)) {
             let many = arg.get_action().takes_values()
                 && arg.get_num_args().is_some_and(|range| range.max_values() > 1)
-                || matches!(arg.get_action(), clap::ArgAction::Append);
+                || matches!(arg.get_action(), ArgAction::Append);
             assert!(!many || at == 0, "{}: what comes before its domains?", sub.get_name());
             let at = if many { "*".to_owned() } else { at.to_string() };
             places.extend(names(sub).iter().map(|name| format!("{name}:{at}")));

@@ -12,6 +12,7 @@ pub(crate) fn of(page: &str) -> &'static str {
         "xmem-set" => SET,
         "xmem-max" => MAX,
         "xmem-apply" => APPLY,
+        "xmem-check" => CHECK,
         "xmem-list" => LIST,
         "xmem-watch" => WATCH,
         _ => "",
@@ -70,6 +71,7 @@ These things are different:
       Xen 4.17, `xl mem-max` does not change memory/static-max; `xmem max` does.
   The lock  xl waits for it without end. xmem gives up after --lock-timeout, and names the process that
       holds it.
+  Waiting  xl does not wait for the guest. Neither does xmem, unless `set --wait` asks for it.
   Output  xl says nothing. xmem says what it has changed, unless -q is given.
   Exit status  xl's is 0, 1 or 2, and 0 also after some failures. Here each outcome has its own.
 
@@ -84,6 +86,7 @@ Examples:
   # xmem set web 512M
       web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB
   # xmem set web -256M --dry-run
+  # xmem set web 512M --wait=2m
   # xmem set web 4G --raise-max
   # xmem set id:7 2G --lock-timeout 5s --json
 
@@ -108,6 +111,15 @@ Examples:
   # xmem apply plan --dry-run
   # xmem apply plan
   # xmem list web db --json | jq -c '.target_kib = 1048576' | xmem apply -
+
+See also:
+xl(1)";
+
+const CHECK: &str = "\
+Examples:
+  # xmem check
+  # xmem check --repair --dry-run
+  # xmem check web --repair
 
 See also:
 xl(1)";

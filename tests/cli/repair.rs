@@ -7,7 +7,7 @@ use nix::sys::signal::Signal::SIGKILL;
 use serde_json::{Value, json};
 use snapbox::str;
 
-use crate::check::{all, kinds, limit, node};
+use crate::check::{all, kinds, limit, node, release};
 use crate::sandbox::{Ran, Sim, WEB};
 
 /// A file in the state folder of a domain that is not there.
@@ -314,7 +314,7 @@ fn a_gone_domain_whose_lock_is_held_is_left() {
     let ran = sim.xmem("check --repair").leaves(2).run();
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
     assert!(ran.stderr.starts_with("xmem: domain 12: the domain's lock was not free"), "{ran:?}");
-    drop(lock);
+    release(&lock);
     assert_eq!(sim.xmem("check --repair").run().status.code(), Some(0));
 }
 

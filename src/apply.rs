@@ -66,9 +66,7 @@ impl Step {
 
     /// How much the guest will take, at its new target, of what is free now.
     fn takes(&self, current: Kib) -> Kib {
-        // The limit less the slack is target and video memory.
-        let wanted = self.plan.limit.minus(crate::plan::SLACK).unwrap_or_default();
-        wanted.minus(current).unwrap_or_default()
+        self.plan.wanted.minus(current).unwrap_or_default()
     }
 }
 

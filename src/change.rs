@@ -419,10 +419,16 @@ impl<H: Host> Change<'_, '_, H> {
         let Self { held, plan, .. } = self;
         let new = plan.goal();
         let changed = |old: Option<Kib>, new: Option<Kib>| if old == new { None } else { new };
+        let Numbers { target, static_max, .. } = plan.old;
+        let only_limit = (target, static_max) == (new.target, new.static_max);
         let writes = held.nodes.writes(
-            // `set` writes its target even if it is the same, as libxl does: so a change of the limit
-            // alone meets any other writer of the target at its commit.
-            if plan.vm_memory { new.target } else { changed(plan.old.target, new.target) },
+            // `set` writes its target even if it is the same, as libxl does; and so does a change of the
+            // limit alone, so that it meets any other writer of the target at its commit.
+            if plan.vm_memory || only_limit {
+                new.target
+            } else {
+                changed(plan.old.target, new.target)
+            },
             changed(plan.old.static_max, new.static_max),
             plan.vm_memory.then_some(plan.target),
         );

@@ -61,6 +61,11 @@ pub(crate) enum Command {
     List(List),
     /// Show the same live, with a bar and the recent past of each domain
     Watch(Watch),
+    /// Find what is out of step, say what it means and what mends it; exits 9 if there is anything
+    Check(Check),
+    /// Print what can be typed as a domain, for the shells' completions
+    #[command(name = "__words", hide = true)]
+    Words,
 }
 
 impl Command {
@@ -72,6 +77,8 @@ impl Command {
             Self::Apply(_) => "apply",
             Self::List(_) => "list",
             Self::Watch(_) => "watch",
+            Self::Check(_) => "check",
+            Self::Words => "__words",
         }
     }
 }
@@ -142,6 +149,22 @@ pub(crate) struct Watch {
     /// How many times to look
     #[arg(short = 'c', long, value_name = "N")]
     pub(crate) count: Option<u64>,
+}
+
+/// `xmem check`.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// Domids, UUIDs or names; without any, the whole host: all domains, and what gone ones left
+    pub(crate) domains: Vec<String>,
+    /// Mend what can be meant in one way only, each domain under its lock
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: say what would be done, and change nothing
+    #[arg(short = 'n', long, requires = "repair")]
+    pub(crate) dry_run: bool,
+    /// With --repair: how long to wait for a domain's lock: 10s, 2m, 500ms
+    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
+    pub(crate) lock_timeout: String,
 }
 
 /// What a list is sorted by.
@@ -227,8 +250,8 @@ Exit codes:
   6  xenstore conflicts would not end; put back
   7  not permitted, not a control domain, or xenstored out of reach
   8  --wait: the change stands, but the guest has not got there
-  9  target and limit may be out of step
-  10 several domains, some of which failed
+  9  out of step: found by check, or a change that could not be put back
+  10 several domains, some of which failed or are not there
 
 Environment:
   XMEM_HOST          what --host defaults to

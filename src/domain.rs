@@ -130,6 +130,18 @@ pub struct Domain {
     pub name: Option<Name>,
 }
 
+impl Domain {
+    /// Whether it is what `wanted` calls.
+    pub fn is(&self, wanted: &DomainRef) -> bool {
+        match wanted {
+            DomainRef::Id(domid) => self.identity.domid == *domid,
+            DomainRef::Uuid(uuid) => self.identity.uuid == *uuid,
+            DomainRef::Name(name) => self.name.as_ref() == Some(name),
+            DomainRef::Same(same) => self.identity == *same,
+        }
+    }
+}
+
 /// `web (7)`, or `domain 7` when it has no name.
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,23 +9,27 @@
 //! 4. [`plan`]: pure; what was read and what was asked become a plan, or a refusal;
 //! 5. [`change`]: the protocol, readable from top to bottom;
 //! 6. [`balloon`]: waiting until the guest has followed;
-//! 7. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
-//! 8. [`error`]: everything that can go wrong, its exit code and its hint.
+//! 7. [`overview`], [`remark`], [`check`]: all domains at once, what is off about them, what mends it;
+//! 8. [`host`]: the real Xen host, and the embedded sim, behind the same seams;
+//! 9. [`error`]: everything that can go wrong, its exit code and its hint.
 
 pub mod apply;
 pub mod audit;
 pub mod balloon;
 pub mod batch;
 pub mod change;
+pub mod check;
 pub mod domain;
 pub mod error;
 pub mod host;
 pub mod hypervisor;
 pub mod intent;
+pub mod leftover;
 pub mod lock;
 pub mod nodes;
 pub mod overview;
 pub mod plan;
+pub mod remark;
 pub mod resolve;
 pub mod settle;
 pub mod signals;

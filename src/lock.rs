@@ -262,8 +262,9 @@ fn queue(
 
 /// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells.
 pub fn holder(dev: u64, ino: u64) -> Option<Holder> {
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let pid = flock_holder(&locks, dev, ino)?;
+    // The kernel gives the list in pieces: one that changes between two of them can lack a line.
+    let look = |_| flock_holder(&fs::read_to_string("/proc/locks").ok()?, dev, ino);
+    let pid = (0..3).find_map(look)?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).replace('\0', " ");
     Some(Holder { pid, command: command.trim_end().chars().take(80).collect() })

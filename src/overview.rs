@@ -1,24 +1,23 @@
 //! All of a host's domains with their numbers side by side, and what is off about each.
 //!
-//! Owns the reading of many domains and the judgement on it. Never takes a lock, never waits for one
-//! and never changes anything: what it shows can be half of somebody's change.
+//! Owns the reading of many domains. Never takes a lock, never waits for one and never changes
+//! anything: what it shows can be half of somebody's change.
 
-use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use crate::domain::{DomId, Domain, Name};
-use crate::error::Cause;
+use crate::error::{Cause, chain};
 use crate::host::Host;
-use crate::hypervisor::{DomainInfo, HostMemory, Hypervisor as _, HypervisorError, UNLIMITED};
+use crate::hypervisor::{DomainInfo, HostMemory, Hypervisor as _, HypervisorError};
 use crate::intent::{Found, IntentFile};
-use crate::lock::{self, Holder};
+use crate::lock;
 use crate::nodes::{Surveyed, survey};
-use crate::plan::{Reading, SLACK, TOLERANCE};
+use crate::plan::Reading;
+use crate::remark::{Remark, judge};
 use crate::resolve::domids;
-use crate::size::{Kib, Mib};
+use crate::size::Kib;
 
 /// A host's domains.
 #[derive(Debug)]
@@ -50,6 +49,20 @@ pub struct Row {
     pub remarks: Vec<Remark>,
 }
 
+impl Row {
+    /// Its numbers.
+    pub const fn reading(&self) -> Reading {
+        let Self { info, target, static_max, video, .. } = self;
+        Reading { info: *info, target: *target, static_max: *static_max, video: *video }
+    }
+
+    /// What is out of step about it. Nothing while somebody holds its lock: half a change looks just so.
+    pub fn out_of_step(&self) -> impl Iterator<Item = &Remark> {
+        let locked = self.remarks.iter().any(|remark| matches!(remark, Remark::Locked { .. }));
+        self.remarks.iter().filter(move |remark| !locked && remark.is_out_of_step())
+    }
+}
+
 /// The kinds of guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -68,119 +81,6 @@ impl Kind {
             Self::Pv => "PV",
             Self::Pvh => "PVH",
             Self::Hvm => "HVM",
-        }
-    }
-}
-
-/// Something that an admin should know about a domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remark {
-    /// The limit is below what target and video memory need.
-    LimitTooLow {
-        /// The limit.
-        limit: Kib,
-        /// What it has to be at least.
-        need: Kib,
-    },
-    /// The target is above static-max.
-    TargetAboveMax {
-        /// `memory/target`.
-        target: Kib,
-        /// `memory/static-max`.
-        static_max: Kib,
-    },
-    /// The limit fits neither the target nor static-max.
-    LimitOdd {
-        /// The limit.
-        limit: Kib,
-        /// What it is after `set`.
-        need: Kib,
-    },
-    /// It holds more than its limit, and gets no memory until it has given some back.
-    OverLimit {
-        /// What it holds.
-        current: Kib,
-        /// The limit.
-        limit: Kib,
-    },
-    /// It holds more than its target asks for.
-    Above(Kib),
-    /// It holds less than its target allows.
-    Below(Kib),
-    /// xenstore has no memory keys for it.
-    NoKeys,
-    /// xenstore has something that is no size there.
-    BadNode(String),
-    /// It is paused and follows no target.
-    Paused,
-    /// Another program manages its memory and will overwrite what is set by hand.
-    Managed(&'static str),
-    /// Somebody holds its lock.
-    Locked {
-        /// Who, where the kernel tells.
-        holder: Option<Holder>,
-        /// For how long at least.
-        since: Option<Duration>,
-    },
-    /// A change of xmem's was cut off, or is being made just now.
-    Unsettled(PathBuf),
-}
-
-impl Remark {
-    /// Whether it says that target, limit and maximum do not fit each other.
-    pub const fn is_out_of_step(&self) -> bool {
-        matches!(
-            self,
-            Self::LimitTooLow { .. } | Self::TargetAboveMax { .. } | Self::LimitOdd { .. }
-        )
-    }
-
-    /// One word for programs: stable, unlike the sentences.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::LimitTooLow { .. } => "limit-too-low",
-            Self::TargetAboveMax { .. } => "target-above-maximum",
-            Self::LimitOdd { .. } => "limit-odd",
-            Self::OverLimit { .. } => "over-limit",
-            Self::Above(_) => "above-target",
-            Self::Below(_) => "below-target",
-            Self::NoKeys => "no-keys",
-            Self::BadNode(_) => "bad-node",
-            Self::Paused => "paused",
-            Self::Managed(_) => "managed",
-            Self::Locked { .. } => "locked",
-            Self::Unsettled(_) => "unsettled",
-        }
-    }
-}
-
-impl fmt::Display for Remark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LimitTooLow { limit, need } => {
-                write!(f, "out of step: limit {limit} is below the {need} that its target needs")
-            }
-            Self::TargetAboveMax { target, static_max } => {
-                write!(f, "out of step: target {target} is above the maximum {static_max}")
-            }
-            Self::LimitOdd { limit, need } => {
-                write!(f, "out of step: limit {limit}, where its target makes it {need}")
-            }
-            Self::OverLimit { current, limit } => {
-                write!(f, "over its limit: holds {} of {} MiB", Mib(*current), Mib(*limit))
-            }
-            Self::Above(by) => write!(f, "{} MiB above its target", Mib(*by)),
-            Self::Below(by) => write!(f, "{} MiB below its target", Mib(*by)),
-            Self::NoKeys => f.write_str("no memory keys in xenstore"),
-            Self::BadNode(why) => f.write_str(why),
-            Self::Paused => f.write_str("paused"),
-            Self::Managed(by) => write!(f, "managed by {by}"),
-            Self::Locked { holder, since } => {
-                f.write_str("lock held")?;
-                holder.as_ref().map_or(Ok(()), |holder| write!(f, " by {holder}"))?;
-                since.map_or(Ok(()), |since| write!(f, " for {} s", since.as_secs()))
-            }
-            Self::Unsettled(_) => f.write_str("a change was cut off, or is under way"),
         }
     }
 }
@@ -215,25 +115,6 @@ pub fn look<H: Host>(host: &H, store: &H::Store) -> Result<Overview, Cause> {
 
 fn row(state_dir: &Path, info: DomainInfo, surveyed: Surveyed) -> Row {
     let identity = info.identity;
-    let reading = Reading {
-        info,
-        target: surveyed.target,
-        static_max: surveyed.static_max,
-        video: surveyed.video,
-    };
-    let mut remarks: Vec<Remark> = surveyed.bad.into_iter().map(Remark::BadNode).collect();
-    remarks.extend(judge(&reading));
-    if surveyed.dynamic_max {
-        remarks.push(Remark::Managed("xapi (memory/dynamic-max)"));
-    }
-    if surveyed.hotplug_max {
-        remarks.push(Remark::Managed("qmemman (memory/hotplug-max)"));
-    }
-    remarks.extend(locked(&lock::path(state_dir, identity)));
-    let intent = IntentFile::new(state_dir, identity);
-    if !matches!(intent.read(), Ok(Found::Nothing)) {
-        remarks.push(Remark::Unsettled(intent.path().to_owned()));
-    }
     let kind = match (surveyed.kind.as_deref(), info.hvm) {
         (_, false) => Kind::Pv,
         (Some("pvh"), true) => Kind::Pvh,
@@ -241,64 +122,51 @@ fn row(state_dir: &Path, info: DomainInfo, surveyed: Surveyed) -> Row {
         (None, true) if identity.domid == DomId::DOM0 => Kind::Pvh,
         (_, true) => Kind::Hvm,
     };
-    Row {
+    let mut row = Row {
         domain: Domain { identity, name: surveyed.name.map(Name) },
         kind,
         info,
         target: surveyed.target,
         static_max: surveyed.static_max,
         video: surveyed.video,
-        remarks,
+        remarks: surveyed.bad.into_iter().map(Remark::BadNode).collect(),
+    };
+    let mut remarks = judge(&row.reading());
+    if !row.remarks.is_empty() {
+        // A node with nonsense in it is not missing.
+        remarks.retain(|remark| !matches!(remark, Remark::NoKeys | Remark::HalfKeys { .. }));
     }
+    row.remarks.extend(remarks);
+    if surveyed.dynamic_max {
+        row.remarks.push(Remark::Managed("xapi (memory/dynamic-max)"));
+    }
+    if surveyed.hotplug_max {
+        row.remarks.push(Remark::Managed("qmemman (memory/hotplug-max)"));
+    }
+    // The record first: while it is one of a change that is under way, the lock is held.
+    let unsettled = unsettled(&IntentFile::new(state_dir, identity));
+    row.remarks.extend(locked(&lock::path(state_dir, identity)).or(unsettled));
+    row
 }
 
-/// What is off about a domain's numbers. Pure.
-pub fn judge(reading: &Reading) -> Vec<Remark> {
-    let mut remarks = Vec::new();
-    let DomainInfo { current, limit, paused, .. } = reading.info;
-    let dom0 = reading.info.identity.domid == DomId::DOM0;
-    match reading.target {
-        // dom0 has none until somebody sets its memory.
-        None if dom0 => {}
-        None => remarks.push(Remark::NoKeys),
-        Some(target) => {
-            if let Some(static_max) = reading.static_max.filter(|most| target > *most) {
-                remarks.push(Remark::TargetAboveMax { target, static_max });
-            }
-            if let Some(need) = reading.need(target).map(|need| Kib::from_pages(need.pages())) {
-                let of_max = reading.static_max.and_then(|most| most.plus(SLACK));
-                if limit < need && !dom0 {
-                    remarks.push(Remark::LimitTooLow { limit, need });
-                } else if limit != need && Some(limit) != of_max && limit != UNLIMITED && !dom0 {
-                    remarks.push(Remark::LimitOdd { limit, need });
-                }
-                let wanted = need.minus(SLACK).unwrap_or_default();
-                if let Some(by) = current.minus(wanted).filter(|by| *by > TOLERANCE) {
-                    remarks.push(Remark::Above(by));
-                } else if let Some(by) = wanted.minus(current).filter(|by| *by > TOLERANCE) {
-                    remarks.push(Remark::Below(by));
-                }
-            }
+/// The record of a change, if there is one.
+fn unsettled(intent: &IntentFile) -> Option<Remark> {
+    let pid = match intent.read() {
+        Ok(Found::Nothing) => return None,
+        Ok(Found::Intent(intent)) => Some(intent.pid),
+        Ok(Found::Foreign { .. }) => None,
+        Err(error) => {
+            tracing::debug!(error = %chain(&error), "a record cannot be read");
+            None
         }
-    }
-    if current > limit {
-        remarks.push(Remark::OverLimit { current, limit });
-    }
-    if paused {
-        remarks.push(Remark::Paused);
-    }
-    remarks
+    };
+    Some(Remark::Unsettled { path: intent.path().to_owned(), pid })
 }
 
 /// Whether somebody holds the lock at `path`, without touching it.
 fn locked(path: &Path) -> Option<Remark> {
-    use std::os::unix::fs::MetadataExt as _;
-    let file = match fs::symlink_metadata(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        // Nothing can be said about it, and that is not worth a line.
-        Err(_) => return None,
-    };
+    // What cannot be looked at is not known to be held, and that is not worth a line.
+    let file = fs::symlink_metadata(path).ok()?;
     // A file that nobody has locked was left by a process that died: the next one takes it over.
     let holder = lock::holder(file.dev(), file.ino())?;
     // The file is made by the one who takes the lock and removed when it is released.

@@ -41,6 +41,8 @@ pub enum Wish {
         /// The new maximum.
         size: Size,
     },
+    /// `xmem check --repair`: nothing but what is out of step and can only be mended in one way.
+    Mend,
 }
 
 /// What a domain's memory is now, read under its lock and in one transaction.
@@ -79,7 +81,17 @@ impl Reading {
         Kib::from_pages(need.pages())
     }
 
-    const fn is_dom0(&self) -> bool {
+    /// The limit to raise it to, where it is too low for the target. dom0's may be without slack, as it
+    /// boots with `dom0_mem=1G,max:1G`.
+    pub(crate) fn lacks(&self) -> Option<Kib> {
+        let held = Kib(self.target?.0.saturating_add_signed(self.video.into()));
+        let need = held.plus(SLACK).map_or(UNLIMITED, |need| Kib::from_pages(need.pages()));
+        let need = need.min(UNLIMITED);
+        let least = if self.is_dom0() { need.minus(SLACK).unwrap_or_default() } else { need };
+        (self.info.limit < least).then_some(need)
+    }
+
+    pub(crate) const fn is_dom0(&self) -> bool {
         self.info.identity.domid.get() == DomId::DOM0.get()
     }
 }
@@ -133,6 +145,7 @@ pub fn plan(reading: &Reading, wish: &Wish) -> Result<Plan, Refusal> {
     let mut notes = Vec::new();
     let (target, static_max) = present(reading, &mut notes)?;
     let (size, new) = match wish {
+        Wish::Mend => return mended(reading, target, static_max, notes),
         Wish::Set { size, raise_max, force } => {
             let new_target = new_target(reading, target, *size)?;
             floors(reading, target, new_target, *force)?;
@@ -181,6 +194,39 @@ pub fn plan(reading: &Reading, wish: &Wish) -> Result<Plan, Refusal> {
             .then(|| target.plus(SLACK).map(|pod| Kib::from_pages(pod.pages())))
             .flatten(),
         vm_memory: set,
+        notes,
+    })
+}
+
+/// The keys of dom0's that are missing, and a limit that its target can live with. Never a lower limit,
+/// nor one for a target that is above the maximum: which of the two is wrong, nobody knows.
+fn mended(
+    reading: &Reading,
+    target: Kib,
+    static_max: Kib,
+    notes: Vec<Note>,
+) -> Result<Plan, Refusal> {
+    let filled_in = !notes.is_empty();
+    let in_order = target <= static_max;
+    if filled_in && !in_order {
+        let most = static_max.offset(reading.video.into()).unwrap_or(static_max);
+        return Err(Refusal::AboveMax { target, static_max, most });
+    }
+    let filled = Reading { target: Some(target), ..*reading };
+    let lacks = filled.lacks().filter(|_| in_order);
+    if lacks.is_some_and(|limit| limit >= UNLIMITED) {
+        return Err(Refusal::BeyondXen);
+    }
+    let limit = lacks.unwrap_or(reading.info.limit);
+    Ok(Plan {
+        old: reading.numbers(),
+        target,
+        static_max,
+        limit,
+        wanted: target.offset(reading.video.into()).unwrap_or(target),
+        // Memory that is populated on demand is there already, or was never granted.
+        pod: None,
+        vm_memory: false,
         notes,
     })
 }

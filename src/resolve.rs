@@ -75,6 +75,8 @@ pub fn resolve(
         DomainRef::Name(name) => {
             let mut found = Vec::new();
             for (domid, called) in names(store)? {
+                // One whose name is not text cannot be what a user typed.
+                let Some(called) = called else { continue };
                 if called == *name {
                     // A name without a domain is what a careless writer left of a dead one.
                     if let Some(identity) = identity(hypervisor, domid)? {
@@ -124,12 +126,15 @@ pub fn domids(store: &impl Batch) -> io::Result<Vec<DomId>> {
     Ok(domids)
 }
 
-/// What the domains are called. One whose name is not text cannot be what a user typed.
-fn names(store: &impl Batch) -> io::Result<Vec<(DomId, Name)>> {
+/// What the domains of [`domids`] are called; `None` where there is no name, or one that is not text.
+///
+/// # Errors
+/// xenstore does not answer.
+pub fn names(store: &impl Batch) -> io::Result<Vec<(DomId, Option<Name>)>> {
     let domids = domids(store)?;
     let paths: Vec<String> = domids.iter().map(|domid| name_path(*domid)).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let names = read_text(store, &paths)?;
-    let pairs = domids.into_iter().zip(names);
-    Ok(pairs.filter_map(|(domid, name)| Some((domid, Name(name?.into())))).collect())
+    let names = names.into_iter().map(|name| name.map(|name| Name(name.into())));
+    Ok(domids.into_iter().zip(names).collect())
 }

@@ -53,13 +53,7 @@ pub(super) fn missing<'a>(seen: &Overview, wanted: &'a [DomainRef]) -> Vec<&'a D
 
 /// Whether `row` is what `wanted` calls.
 pub(super) fn is(row: &Row, wanted: &DomainRef) -> bool {
-    let identity = row.domain.identity;
-    match wanted {
-        DomainRef::Id(domid) => identity.domid == *domid,
-        DomainRef::Uuid(uuid) => identity.uuid == *uuid,
-        DomainRef::Name(name) => row.domain.name.as_ref() == Some(name),
-        DomainRef::Same(same) => identity == *same,
-    }
+    row.domain.is(wanted)
 }
 
 /// Largest first for sizes; equal ones stay in the order of their domids.

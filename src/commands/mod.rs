@@ -4,9 +4,11 @@
 
 mod apply;
 mod change;
+mod check;
 mod list;
 mod wait;
 mod watch;
+mod words;
 
 use std::env;
 use std::path::PathBuf;
@@ -24,6 +26,10 @@ use crate::report::{Report, Usage};
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let filters = env::var(logging::VARIABLE).ok();
     let host = host(&cli.global.host);
+    if matches!(cli.command, Command::Words) {
+        words::run(host.ok());
+        return Ok(Exit::Done);
+    }
     let report = Report::new(&cli.global, cli.command.name(), matches!(host, Ok(HostRef::Sim(_))));
     if let Err(usage) = logging::start(&cli.global, filters.as_deref()) {
         return report.usage(&usage);
@@ -60,12 +66,20 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
                 Err(usage) => report.usage(&usage),
             };
         }
+        Command::Check(check) => {
+            return match check::asked(check) {
+                Ok(asked) => check::run(host, &asked, report),
+                Err(usage) => report.usage(&usage),
+            };
+        }
         Command::Watch(watch) => {
             return match watch::asked(watch) {
                 Ok(asked) => watch::run(host, &asked, report),
                 Err(usage) => report.usage(&usage),
             };
         }
+        // It needs no host that can be changed, and was served before there was one.
+        Command::Words => return Ok(Exit::Done),
     };
     match request {
         Ok((request, patience)) => change::run(host, &request, patience, report),

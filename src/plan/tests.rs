@@ -242,3 +242,54 @@ proptest! {
         }
     }
 }
+
+/// Raises a limit to what the target needs, fills in what dom0 lacks, and touches nothing else.
+#[test]
+fn what_is_mended() {
+    let numbers = |reading: &Reading| {
+        let plan = plan(reading, &Wish::Mend).unwrap();
+        assert_eq!((plan.pod, plan.vm_memory), (None, false));
+        (plan.target.0, plan.static_max.0, plan.limit.0)
+    };
+    let mut low = domain(7, true, 16_384, 524_288, 1_048_576);
+    assert!(plan(&low, &Wish::Mend).unwrap().changes_nothing());
+    low.info.limit = Kib(525_312);
+    assert_eq!(numbers(&low), (524_288, 1_048_576, 541_696));
+    low.static_max = Some(Kib(524_284));
+    assert!(plan(&low, &Wish::Mend).unwrap().changes_nothing());
+    low.static_max = None;
+    assert_eq!(plan(&low, &Wish::Mend), Err(Refusal::NoKey { key: "memory/static-max" }));
+
+    let mut dom0 = domain(0, false, 0, 2_097_152, 4_194_304);
+    dom0.info.limit = UNLIMITED;
+    (dom0.target, dom0.static_max) = (None, None);
+    assert_eq!(numbers(&dom0), (2_097_152, UNLIMITED.0, UNLIMITED.0));
+    dom0.static_max = Some(Kib(4_194_304));
+    assert_eq!(numbers(&dom0), (2_097_152, 4_194_304, UNLIMITED.0));
+    // A maximum below the target is no mending.
+    (dom0.target, dom0.static_max, dom0.info.limit) = (Some(Kib(8)), None, Kib(4));
+    assert!(matches!(plan(&dom0, &Wish::Mend), Err(Refusal::AboveMax { .. })));
+}
+
+proptest! {
+    /// Whatever the numbers are: no limit is lowered, none raised beyond need, nothing that is there is
+    /// replaced, and what is mended is mended for good.
+    #[test]
+    fn mending_takes_nothing_away(
+        domid in 0_u32..2, video in -1_i32..3000, current in 0_u64..9000, limit in 0_u64..9000,
+        target in proptest::option::of(0_u64..9000), static_max in proptest::option::of(0_u64..9000),
+    ) {
+        let mut reading = domain(domid, true, video, 8192, 8192);
+        (reading.info.current, reading.info.limit) = (Kib(current), Kib::from_pages(limit / 4));
+        (reading.target, reading.static_max) = (target.map(Kib), static_max.map(Kib));
+        if let Ok(plan) = plan(&reading, &Wish::Mend) {
+            prop_assert!(target.is_none_or(|target| plan.target == Kib(target)));
+            prop_assert!(static_max.is_none_or(|most| plan.static_max == Kib(most)));
+            (reading.target, reading.static_max) = (Some(plan.target), Some(plan.static_max));
+            let raised = plan.limit > reading.info.limit && plan.limit == reading.least_limit();
+            prop_assert!(plan.limit == reading.info.limit || raised);
+            reading.info.limit = plan.limit;
+            prop_assert!(super::plan(&reading, &Wish::Mend).unwrap().changes_nothing());
+        }
+    }
+}

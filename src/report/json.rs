@@ -10,12 +10,13 @@ use xmem::change::{End, Outcome};
 use xmem::domain::{Domain, Harmless};
 use xmem::error::{After, Exit, Failure};
 use xmem::intent::Numbers;
-use xmem::overview::{Overview, Remark, Row};
+use xmem::overview::{Overview, Row};
+use xmem::remark::Remark;
 use xmem::size::Kib;
 
 use super::{Nudge, Report, Usage, text};
 
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// What every object begins with.
 #[derive(Serialize)]
@@ -219,7 +220,7 @@ fn head(report: &Report, domain: Option<&Domain>, changed: bool) -> Head {
 }
 
 /// One line of JSON.
-fn line(value: &impl Serialize) -> serde_json::Result<String> {
+pub(super) fn line(value: &impl Serialize) -> serde_json::Result<String> {
     let mut line = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut line, Escaping))?;
     String::from_utf8(line).map_err(serde::ser::Error::custom)

@@ -23,7 +23,7 @@ const METRICS: [Metric; 5] = [
         bytes(row.static_max.filter(|most| *most != UNLIMITED))
     }),
     ("xmem_domain_out_of_step", "1 when target, limit and maximum do not fit each other.", |row| {
-        Some(row.remarks.iter().any(xmem::overview::Remark::is_out_of_step).into())
+        Some(row.out_of_step().next().is_some().into())
     }),
 ];
 
@@ -58,8 +58,9 @@ pub(super) fn metrics(seen: &Overview) -> String {
 }
 
 fn labels(row: &Row) -> String {
-    let name = row.domain.name.as_ref().map_or("", |name| name.0.as_str());
-    let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    // As it is shown elsewhere: metrics are looked at on terminals too.
+    let name = row.domain.name.as_ref().map(ToString::to_string).unwrap_or_default();
+    let name = name.replace('\\', "\\\\").replace('"', "\\\"");
     let identity = row.domain.identity;
     format!("domid=\"{}\",name=\"{name}\",uuid=\"{}\"", identity.domid, identity.uuid)
 }

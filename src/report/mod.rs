@@ -3,6 +3,7 @@
 //! Owns everything that is printed. stdout carries results, stderr everything else. Never decides
 //! what a result is; the exit code comes with it.
 
+mod check;
 mod json;
 mod live;
 mod metrics;
@@ -16,6 +17,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use rustix::termios;
 use xmem::balloon::{Ending, Waited};
 use xmem::change::Outcome;
+use xmem::check::{Fate, Finding};
 use xmem::domain::DomainRef;
 use xmem::error::{After, Cause, Exit, Failure};
 use xmem::overview::{Overview, Row};
@@ -157,6 +159,16 @@ impl Report {
         let mut signals = Signals::default();
         let _held = signals.hold_off()?;
         Ok(write(&text))
+    }
+
+    /// What is off among so many domains, and what became of it.
+    pub(crate) fn checked(&self, domains: usize, found: &[(Finding, Fate)]) -> anyhow::Result<()> {
+        if self.json {
+            print(&check::json(self, domains, found)?);
+        } else if !self.quiet {
+            print(&check::text(domains, found, self.simulated));
+        }
+        Ok(())
     }
 
     /// The same for a collector of metrics.

@@ -3,7 +3,8 @@
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
 use xmem::hypervisor::UNLIMITED;
-use xmem::overview::{Overview, Remark, Row};
+use xmem::overview::{Overview, Row};
+use xmem::remark::Remark;
 use xmem::size::{Kib, Mib};
 
 /// A column: what stands above it, and whether its cells begin at the left.
@@ -109,12 +110,7 @@ fn mib(kib: Option<Kib>) -> String {
 
 /// Red for what deserves attention now.
 fn style(row: &Row) -> Style {
-    let grave = row.remarks.iter().any(|remark| {
-        remark.is_out_of_step()
-            || matches!(
-                remark,
-                Remark::OverLimit { .. } | Remark::BadNode(_) | Remark::Unsettled(_)
-            )
-    });
+    let over = row.remarks.iter().any(|remark| matches!(remark, Remark::OverLimit { .. }));
+    let grave = over || row.out_of_step().next().is_some();
     if grave { AnsiColor::Red.on_default() } else { Style::new() }
 }

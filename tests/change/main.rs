@@ -15,6 +15,8 @@ mod kills;
 #[cfg(test)]
 mod lock;
 #[cfg(test)]
+mod mend;
+#[cfg(test)]
 mod nudge;
 #[cfg(test)]
 mod order;

@@ -129,3 +129,14 @@ fn what_changes_nothing_writes_nothing() {
         assert_eq!(scene.state().len(), 0);
     }
 }
+
+/// A limit that is out of step is put right together with its target, as libxl does it: whoever else
+/// writes the target is met at the commit.
+#[test]
+fn a_limit_is_never_changed_without_writing_its_target() {
+    let scene = Scene::new();
+    scene.edit(|world| world["domains"]["7"]["limit_kib"] = 4096.into());
+    let host = scene.host(|_| Then::Go);
+    host.change(&request(&set("1G"))).unwrap();
+    assert!(host.steps().contains(&Step::Write("/local/domain/7/memory/target".to_owned())));
+}

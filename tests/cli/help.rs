@@ -11,6 +11,7 @@ fn help() {
         ("-h", file!["snapshots/help-short.txt"]),
         ("set --help", file!["snapshots/help-set.txt"]),
         ("max --help", file!["snapshots/help-max.txt"]),
+        ("check --help", file!["snapshots/help-check.txt"]),
     ] {
         let ran = xmem(words).run();
         assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{words}");

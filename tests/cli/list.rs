@@ -49,7 +49,7 @@ fn what_is_off_is_noted() {
 NAME      ID  TYPE  CURRENT  TARGET   LIMIT  MAXIMUM  NOTE
 Domain-0   0  PV       2048    2048    none     none
 web        7  PVH      1024    1024     512     2048  out of step: limit 512 MiB is below the 1025 MiB that its target needs; over its limit: holds 1024 of 512 MiB
-db         8  PV       2048    2048  2929.6     4096  out of step: limit 3000000 KiB, where its target makes it 2049 MiB; paused; managed by xapi (memory/dynamic-max)
+db         8  PV       2048    2048  2929.6     4096  limit 3000000 KiB is above the 2049 MiB that its target needs; paused; managed by xapi (memory/dynamic-max)
 win        9  HVM      2048  2929.6    2049     2048  out of step: target 3000000 KiB is above the maximum 2048 MiB; out of step: limit 2049 MiB is below the 3017408 KiB that its target needs; 897.6 MiB below its target
 host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
 
@@ -66,7 +66,7 @@ fn values_that_make_no_sense_are_noted_and_hide_nothing() {
     sim.xmem("list").run().says(str![[r#"
 NAME        ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 Domain-0     0  PV       2048    2048   none     none
-web          7  PVH      1024       -   1025     2048  xenstore has "1 GiB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB; no memory keys in xenstore
+web          7  PVH      1024       -   1025     2048  xenstore has "1 GiB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB
 d\nb\u{9b}   8  PV       2048    2048   2049     4096
 win          9  HVM      2048    2032   2049     2048
 host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
@@ -185,4 +185,30 @@ fn an_unreachable_xenstore_is_an_error_of_its_own() {
     let ran = sim.xmem("list").fault("store-down").run();
     assert_eq!(ran.status.code(), Some(7), "{ran:?}");
     assert!(!ran.stderr.contains("nothing is changed"), "{ran:?}");
+}
+
+/// The sandbox looks for what is not escaped.
+#[test]
+fn names_cannot_steer_a_terminal() {
+    let sim = Sim::new();
+    let name = "\u{1b}[31mred\u{202e}\u{9b}\n\"x";
+    sim.edit(|world| world["xenstore"]["/local/domain/7/name"] = name.into());
+    let ran = sim.xmem("list").run();
+    assert!(ran.stdout.contains("\n\\u{1b}[31mred\\u{202e}\\u{9b}\\n\"x  "), "{ran:?}");
+    let ran = sim.xmem("list --json 7").run();
+    let line = ran.stdout.lines().next().unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(line).unwrap()["name"], name);
+    let ran = sim.xmem("list --format openmetrics").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+}
+
+/// It tells of what a killed run left, and settles nothing.
+#[test]
+fn it_changes_nothing() {
+    let sim = Sim::new();
+    let killed = sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run();
+    assert_eq!(killed.status.code(), None);
+    let before = (sim.world(), sim.state());
+    assert_eq!(sim.xmem("list").leaves(2).run().status.code(), Some(0));
+    assert_eq!((sim.world(), sim.state()), before);
 }

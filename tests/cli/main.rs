@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod apply;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod domain;
 #[cfg(test)]
 mod exit;
@@ -23,7 +25,11 @@ mod max;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod race;
+#[cfg(test)]
+mod repair;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]
@@ -37,6 +43,6 @@ mod usage;
 #[cfg(test)]
 mod wait;
 #[cfg(test)]
-mod waiting;
-#[cfg(test)]
 mod watch;
+#[cfg(test)]
+mod words;

@@ -206,7 +206,7 @@ hint: is its balloon driver loaded? Linux has it with CONFIG_XEN_BALLOON, Window
     // Neither without a wait, nor for another size, nor for a maximum, nor for one that is there.
     for (words, writes) in [
         ("set web 512M", false),
-        ("max web 2G --wait --patience 100ms", false),
+        ("max web 3G --wait --patience 100ms", false),
         ("set web 600M --wait --patience 100ms", true),
     ] {
         let before = generation();
@@ -460,7 +460,7 @@ fn on_a_terminal(call: Call<'_>) -> (Option<i32>, String) {
 #[test]
 fn a_bar_on_a_terminal() {
     let sim = Sim::new();
-    sim.rate(1024);
+    sim.rate(256);
     let with_bar = |call: Call<'_>| on_a_terminal(call.env("TERM", "vt100").moving());
     let (code, shown) = with_bar(sim.xmem("set web 512M --wait"));
     assert_eq!(code, Some(0), "{shown:?}");

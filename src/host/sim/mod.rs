@@ -115,6 +115,11 @@ pub struct SimHost {
 }
 
 impl SimHost {
+    /// Whether there is a world in `dir`. Never makes one.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(folder::WORLD).is_file()
+    }
+
     /// Opens the sim in `dir`, or in a folder of the user's own, with the faults that
     /// `XMEM_SIM_FAULT` asks for.
     ///

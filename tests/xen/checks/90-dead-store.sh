@@ -15,6 +15,24 @@ in_good_time() { # XMEM-ARGUMENT...
     [ $((uptime - begin)) -le 90 ] || fail "it took $((uptime - begin)) s"
 }
 
+# Whether the shells' completions are told every domain. A machine that is emulated may be too slow for it.
+words_are_told() {
+    [ "$(xmem __words | sed 's/^[0-9]* //' | sort | xargs)" = "Domain-0 g1 g2" ]
+}
+
+# Nobody who presses TAB waits for a store that does not answer.
+check_dead_0_completions() {
+    needs_xmem
+    eventually 60 words_are_told || fail "it said: $(xmem __words)"
+    trap go_on_store EXIT
+    stop_store
+    in_good_time __words
+    [ $((uptime - begin)) -le 5 ] || fail "it took $((uptime - begin)) s"
+    go_on_store
+    is "exit code and output" "$code $(cat /tmp/out /tmp/err)" "0 "
+    eventually 60 store_answers || fail "the store does not answer any more"
+}
+
 check_dead_1_stopped_before() {
     needs_xmem
     start_over g1
@@ -32,40 +50,44 @@ check_dead_1_stopped_before() {
 check_dead_2_stopped_at_the_commit() {
     needs_xmem
     start_over g1
-    hold_at_commit
+    hold_before_commit g1 128
     trap go_on_store EXIT
     stop_store
-    code=0
-    wait $held_run || code=$?
-    limit=$(limit_by_hypervisor g1)
+    let_go
+    left=$(limit_by_hypervisor g1)
     go_on_store
-    echo "exit code $code, limit $limit. $(cat /tmp/err)"
     is "exit code" $code 9
     contains "stderr" "$(cat /tmp/err)" "out of step"
     contains "stderr" "$(cat /tmp/err)" "hint: "
     # Under the larger limit the guest can live with either target.
-    is "limit" "$limit" 197632
+    is "limit" "$left" 197632
     eventually 60 store_answers || fail "the store does not answer any more"
     next_run_mends "after xenstored was stopped at the commit" g1 160M
 }
 
+# C xenstored dies before it gets the commit, oxenstored after it has made it and before xmem has read so.
 check_dead_3_killed_at_the_commit() {
     needs_xmem
     start_over g1
-    hold_at_commit
+    case $STORE in
+    c) hold_before_commit g1 128 ;;
+    *) hold_after_commit g1 128 ;;
+    esac
     kill -KILL "$(store_pid)"
-    code=0
-    wait $held_run || code=$?
-    limit=$(limit_by_hypervisor g1)
-    echo "exit code $code, limit $limit. $(cat /tmp/err)"
+    let_go
+    left=$(limit_by_hypervisor g1)
+    echo "limit $left"
     case $STORE,$code in
-    *,0) fail "it left with 0, but the daemon died before it got the commit" ;;
+    c,0) fail "it left with 0, but the daemon died before it got the commit" ;;
+    *,0) is "limit" "$left" 132096 ;;
     *,9)
-        is "limit" "$limit" 197632
+        # The larger limit.
+        is "limit" "$left" 197632
         contains "stderr" "$(cat /tmp/err)" "out of step"
         [ -e "$(intent_file g1)" ] || fail "no record is left for the next run"
         ;;
-    *) is "limit" "$limit" 197632 ;;
+    c,*) is "limit" "$left" 197632 ;;
+    *) fail "exit code $code says that nothing is changed, but the commit was made" ;;
     esac
 }
 
@@ -77,16 +99,4 @@ check_dead_4_no_daemon() {
     is "exit code" $code 7
     contains "stderr" "$(cat /tmp/err)" "hint: "
     is "limit" "$(limit_by_hypervisor g1)" "$before"
-}
-
-# Holds xmem right before it sends its commit, for 10 s from then.
-hold_at_commit() {
-    traced -- set g1 128M
-    call=$(commit_call)
-    [ -n "$call" ] || fail "no commit in the trace: $(cat /tmp/trace)"
-    start_over g1
-    traced -e inject="${call% *}:delay_enter=10000000:when=${call#* }" -- set g1 128M >/tmp/out 2>/tmp/err &
-    held_run=$!
-    limit_is_new() { [ "$(limit g1)" = 132096 ]; }
-    eventually 60 limit_is_new || fail "the limit was never set: $(cat /tmp/err)"
 }

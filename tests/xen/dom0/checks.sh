@@ -24,8 +24,8 @@ run_one() { # FILE NAME
     setsid sh /check/one.sh "$1" "$2" >/tmp/check.log 2>&1 </dev/null &
     check=$!
     (
-        sleep "${TIME:-300}"
-        echo "FAILED: not done after ${TIME:-300} s" >>/tmp/check.log
+        sleep "${TIME:-900}"
+        echo "FAILED: not done after ${TIME:-900} s" >>/tmp/check.log
         kill -KILL -- -$check
     ) &
     watchdog=$!

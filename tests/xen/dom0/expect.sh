@@ -18,8 +18,8 @@ expect() { # CODE COMMAND...
     "$@" >/tmp/out 2>/tmp/err </dev/null || ex_got=$?
     out=$(cat /tmp/out) err=$(cat /tmp/err)
     echo "\$ $*"
-    sed 's/^/  out: /' /tmp/out
-    sed 's/^/  err: /' /tmp/err
+    [ -z "$out" ] || echo "  out: $out"
+    [ -z "$err" ] || echo "  err: $err"
     echo "  exit code $ex_got"
     [ "$ex_got" = "$ex_want" ] || fail "'$*' left with $ex_got, not $ex_want"
 }
@@ -52,6 +52,15 @@ is_in_step() { # DOM
 is_tidy() {
     it_left=$(left_over)
     [ -z "$it_left" ] || fail "left behind: $it_left"
+}
+
+nothing_left() {
+    [ -z "$(left_over)" ]
+}
+
+# Somebody waits in the kernel's queue for a lock.
+somebody_waits() {
+    grep -q -- '-> FLOCK' /proc/locks
 }
 
 # The guest's balloon driver brings what it holds to its target (some pages beside the target are allowed for).

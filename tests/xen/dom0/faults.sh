@@ -20,13 +20,55 @@ calls() { # NAME...
     done
 }
 
-# The call by which the last traced run sent its (first) commit: NAME NUMBER, counted among calls of that name.
-commit_call() {
+# How many calls of NAME the last traced run had made when it sent its (first) commit, that one included.
+calls_until_commit() { # NAME
+    awk -v name="$1(" '
+        index($0, name) == 1 { count++ }
+        /^(sendto|write)\(.*"\\7\\0\\0\\0.*T\\0"/ { print count + 0; found = 1; exit }
+        END { if (!found) exit 1 }' /tmp/trace || fail "no commit in the trace: $(cat /tmp/trace)"
+}
+
+# Starts xmem and stops it (SIGSTOP) right before it sends its commit: limit set, nothing visible in xenstore.
+# Comes back when it stands there. Its own pid is $held_pid, that to wait for $held_run; its words are in /tmp/err.
+hold_before_commit() { # DOM MIB
+    traced -- set "$1" "$2M"
+    hb_call=$(calls_until_commit ioctl)
+    xl mem-set "$1" 192
+    hold_at "ioctl:signal=SIGSTOP:when=$hb_call" "$1" "$2"
+    hb_limit=$(($2 * 1024 + slack))
+    eventually 120 limit_is "$1" $hb_limit || fail "the limit was never set: $(cat /tmp/err)"
+}
+
+# The same, stopped right after the commit is sent and before its answer is read; the change is visible by then.
+hold_after_commit() { # DOM MIB
+    traced -- set "$1" "$2M"
     case $VIA in
-    bus) cc_name=write ;;
-    *) cc_name=sendto ;;
+    bus) hb_name=write ;;
+    *) hb_name=sendto ;;
     esac
-    grep "^$cc_name(" /tmp/trace | awk -v name=$cc_name '/"\\7\\0\\0\\0.*T\\0"/ { print name, NR; exit }'
+    hb_call=$(calls_until_commit $hb_name)
+    xl mem-set "$1" 192
+    hold_at "$hb_name:signal=SIGSTOP:when=$hb_call" "$1" "$2"
+    eventually 120 target_is "$1" $(($2 * 1024)) || fail "the commit was never made: $(cat /tmp/err)"
+}
+
+hold_at() { # FAULT DOM MIB
+    rm -f /tmp/err
+    traced -e inject="$1" -- set "$2" "$3M" >/tmp/out 2>/tmp/err &
+    held_run=$!
+    eventually 60 pidof xmem || fail "xmem did not start"
+    held_pid=$(pidof xmem)
+}
+
+limit_is() { [ "$(limit "$1")" = "$2" ]; }
+target_is() { [ "$(target "$1")" = "$2" ]; }
+
+# Lets the held run go on, and waits for its end: its exit code is in $code.
+let_go() {
+    code=0
+    kill -CONT "$held_pid"
+    wait $held_run || code=$?
+    echo "the held run left with $code. $(cat /tmp/err)"
 }
 
 # After a run that was told to set DOM to NEW KiB, and found it as BEFORE (see state): is what it left what its

@@ -9,25 +9,30 @@ xen_release() {
 }
 
 domid_of() { # DOM
-    case $1 in
-    Domain-0) echo 0 ;;
-    *) cat "/run/check/$1.domid" ;;
-    esac
+    eval "echo \$domid_$(variable_of "$1")"
 }
 
 uuid_of() { # DOM
+    eval "echo \$uuid_$(variable_of "$1")"
+}
+
+variable_of() { # DOM
     case $1 in
-    Domain-0) echo 00000000-0000-0000-0000-000000000000 ;;
-    *) cat "/run/check/$1.uuid" ;;
+    Domain-0) echo dom0 ;;
+    *) echo "$1" ;;
     esac
 }
 
-# Keeps a started guest's domid and UUID, which cost a slow xl to find.
+# Keeps a started guest's domid and UUID, which cost a slow xl to find, for every later check too.
 remember() { # DOM
-    mkdir -p /run/check
-    xl domid "$1" >"/run/check/$1.domid"
-    basename "$(xenstore-read "/local/domain/$(domid_of "$1")/vm")" >"/run/check/$1.uuid"
+    re_id=$(xl domid "$1")
+    re_uuid=$(xenstore-read "/local/domain/$re_id/vm")
+    echo "domid_$1=$re_id uuid_$1=${re_uuid##*/}" >>/tmp/domains
+    . /tmp/domains
 }
+domid_dom0=0
+uuid_dom0=00000000-0000-0000-0000-000000000000
+[ ! -e /tmp/domains ] || . /tmp/domains
 
 # A value below the domain's memory folder in xenstore; "absent" if it is not there.
 memory_key() { # DOM KEY
@@ -48,41 +53,46 @@ put() { # DOM KEY VALUE
     fi
 }
 
-# The hypervisor's words, by xentop: what the domain holds, and its limit ("none" where there is no limit).
-held() { xentop_column "$1" 5; }
-limit() { xentop_column "$1" 7; }
-xentop_column() { # DOM COLUMN
-    xentop -b -i 1 | sed 's/no limit/none/' | awk -v dom="$1" -v column="$2" '$1 == dom { print $column }'
+# The hypervisor's words, by xentop: what the domain holds into $h, its limit ("none" where there is none) into $l.
+read_xentop() { # DOM
+    h='' l=''
+    xentop -b -i 1 >/tmp/xentop || return 1
+    while read -r rx_name _ _ _ rx_held _ rx_limit _; do
+        [ "$rx_name" = "$1" ] || continue
+        h=$rx_held l=$rx_limit
+        # It says "no limit", in two words.
+        [ "$l" != no ] || l=none
+    done </tmp/xentop
 }
 
-# Reads all there is about a domain's memory into $t $s $v $l (target, static-max, video, limit).
+held() { read_xentop "$1" && echo "$h"; }
+limit() { read_xentop "$1" && echo "$l"; }
+
+# Reads all there is about a domain's memory: $t target, $s static-max, $v video, $m memory below /vm, $h held,
+# $l limit. In as few processes as can be, since nearly every check does it.
 read_all() { # DOM
-    t=absent s=absent v=absent
-    xenstore-ls "/local/domain/$(domid_of "$1")/memory" >/tmp/keys 2>/dev/null || :
-    while read -r ra_key _ ra_value; do
-        ra_value=${ra_value#?} ra_value=${ra_value%?}
-        case $ra_key in
-        target) t=$ra_value ;;
-        static-max) s=$ra_value ;;
-        videoram) v=$ra_value ;;
-        esac
-    done </tmp/keys
-    l=$(limit "$1")
+    ra_place=/local/domain/$(domid_of "$1")/memory
+    if xenstore-read "$ra_place/target" "$ra_place/static-max" "$ra_place/videoram" "/vm/$(uuid_of "$1")/memory" \
+        >/tmp/read 2>/dev/null; then
+        { read -r t && read -r s && read -r v && read -r m; } </tmp/read
+    else
+        t=$(target "$1") s=$(static_max "$1") v=$(videoram "$1") m=$(vm_memory "$1")
+    fi
+    read_xentop "$1"
 }
 
 # Everything at once, in one line, for comparing and for messages.
 state() { # DOM
     read_all "$1"
-    echo "target $t static-max $s limit $l /vm/memory $(vm_memory "$1")"
+    echo "target $t static-max $s limit $l /vm/memory $m"
 }
 
 # Where every check starts: target 192 MiB, static-max 256 MiB, limit in step. By xl and xenstore-write alone,
 # and only if something is different.
 start_over() { # DOM...
     for so_dom in "$@"; do
-        case "$(state "$so_dom") $(videoram "$so_dom")" in
-        "target 196608 static-max 262144 limit $((196608 + slack)) /vm/memory 192 0") continue ;;
-        esac
+        read_all "$so_dom"
+        [ "$t $s $v $m $l" != "196608 262144 0 192 $((196608 + slack))" ] || continue
         put "$so_dom" static-max 262144
         put "$so_dom" videoram 0
         xl mem-set "$so_dom" 192
@@ -125,7 +135,9 @@ intent_file() { # DOM
     echo "$state_folder/userdata-d.$(domid_of "$1").$(uuid_of "$1").xmem-intent"
 }
 
-# Locks and intents of whatever domain that somebody left behind.
+# Locks and records that somebody left behind, of whatever domain.
 left_over() {
-    ls $state_folder | grep -E 'domain-userdata-lock|xmem-intent' || true
+    for lo_file in $state_folder/*domain-userdata-lock $state_folder/*xmem-intent; do
+        [ ! -e "$lo_file" ] || echo "$lo_file"
+    done
 }

@@ -1,0 +1,224 @@
+//! Everything that is off on a host: in its domains, in libxl's folder, in xenstore.
+//!
+//! Owns the search for it, and the mending of what can only be meant in one way. Never judges a single
+//! domain's numbers (that is [`remark`](crate::remark)), and without [`repair()`] never takes a lock.
+
+mod repair;
+
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+pub use self::repair::{Deed, Fate, Repaired, foresee, repair};
+use crate::domain::{DomId, Domain, DomainRef, Identity};
+use crate::error::Cause;
+use crate::host::Host;
+use crate::hypervisor::Hypervisor as _;
+use crate::leftover::{Leftover, leftovers};
+use crate::overview::{Overview, Row, look};
+use crate::remark::Remark;
+use crate::resolve::domids;
+
+/// A change without a lock, or one that began and ended between two reads, can look like a domain out
+/// of step. What is really so, is so at the next look as well.
+const LOOKS: u32 = 4;
+/// How long to wait between two of them.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Something off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// About a domain.
+    Domain {
+        /// Which.
+        domain: Domain,
+        /// What.
+        remark: Remark,
+        /// Whether `--repair` mends it.
+        mendable: bool,
+    },
+    /// A file that belongs to no living domain.
+    Leftover(Leftover),
+    /// Nodes in xenstore of a domain that is not there.
+    Ghost(DomId),
+}
+
+impl Finding {
+    /// The domain that it is about, as far as it is known.
+    pub fn domain(&self) -> Option<Domain> {
+        match self {
+            Self::Domain { domain, .. } => Some(domain.clone()),
+            Self::Leftover(file) => Some(Domain { identity: file.identity, name: None }),
+            Self::Ghost(_) => None,
+        }
+    }
+
+    /// Its domid.
+    pub const fn domid(&self) -> DomId {
+        match self {
+            Self::Domain { domain, .. } => domain.identity.domid,
+            Self::Leftover(file) => file.identity.domid,
+            Self::Ghost(domid) => *domid,
+        }
+    }
+
+    /// Whether it is out of step, and not only worth knowing.
+    pub const fn is_out_of_step(&self) -> bool {
+        match self {
+            Self::Domain { remark, .. } => remark.is_out_of_step(),
+            Self::Leftover(_) | Self::Ghost(_) => false,
+        }
+    }
+
+    /// Whether [`repair()`] mends it.
+    pub const fn is_mendable(&self) -> bool {
+        match self {
+            Self::Domain { mendable, .. } => *mendable,
+            Self::Leftover(file) => file.is_mendable(),
+            Self::Ghost(_) => false,
+        }
+    }
+
+    /// One word for programs: stable, unlike the sentences.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Domain { remark, .. } => remark.kind(),
+            Self::Leftover(file) => file.kind(),
+            Self::Ghost(_) => "ghost",
+        }
+    }
+
+    /// What it means.
+    pub const fn means(&self) -> &'static str {
+        match self {
+            Self::Domain { remark, .. } => remark.means(),
+            Self::Leftover(file) => file.means(),
+            Self::Ghost(_) => {
+                "somebody wrote there after the domain was destroyed; it takes up xenstore's room"
+            }
+        }
+    }
+
+    /// What mends it, where anything does.
+    pub fn mend(&self) -> Option<String> {
+        match self {
+            Self::Domain { mendable: true, domain, .. } => {
+                Some(format!("xmem check --repair {}", domain.identity.domid))
+            }
+            Self::Domain { remark, domain, .. } => remark.mend(domain.identity.domid),
+            Self::Leftover(file) if file.is_mendable() => Some("xmem check --repair".to_owned()),
+            Self::Leftover(file) => file.mend(),
+            Self::Ghost(domid) => {
+                Some(format!("if no such domain is being built: xenstore-rm /local/domain/{domid}"))
+            }
+        }
+    }
+
+    /// Whether `other` is the same one, seen at another time.
+    fn is(&self, other: &Self) -> bool {
+        let file = |finding: &Self| match finding {
+            Self::Leftover(file) => Some(file.path.clone()),
+            _ => None,
+        };
+        let who = |finding: &Self| finding.domain().map(|domain| domain.identity);
+        (self.kind(), self.domid(), who(self), file(self))
+            == (other.kind(), other.domid(), who(other), file(other))
+    }
+}
+
+/// What it is, without the domain's name.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Domain { remark, .. } => remark.fmt(f),
+            Self::Leftover(file) => file.fmt(f),
+            Self::Ghost(domid) => {
+                write!(f, "no such domain, but xenstore has /local/domain/{domid}")
+            }
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The domains that were looked at.
+    pub rows: Vec<Row>,
+    /// All that is off: first the domains, by domid and gravity, then what is left of others.
+    pub findings: Vec<Finding>,
+    /// Those that were asked for and are not there.
+    pub missing: Vec<DomainRef>,
+}
+
+/// Looks at the domains that are `wanted`, or at the whole host if none is named. Changes nothing.
+///
+/// # Errors
+/// xenstore, the hypervisor or the state folder do not tell.
+pub fn check<H: Host>(host: &H, wanted: &[DomainRef]) -> Result<Checked, Cause> {
+    let store = host.connect()?;
+    let mut seen = look(host, &store)?;
+    let missing = wanted.iter().filter(|wanted| !seen.rows.iter().any(|row| row.domain.is(wanted)));
+    let missing: Vec<DomainRef> = missing.cloned().collect();
+    let is_wanted =
+        |row: &Row| wanted.is_empty() || wanted.iter().any(|wanted| row.domain.is(wanted));
+    seen.rows.retain(is_wanted);
+    for _ in 1..LOOKS {
+        if seen.rows.iter().all(|row| row.out_of_step().next().is_none()) {
+            break;
+        }
+        thread::sleep(PAUSE);
+        let mut again = look(host, &store)?;
+        again.rows.retain(is_wanted);
+        let same = steady(&seen, &again);
+        seen = again;
+        if same {
+            break;
+        }
+    }
+    let mut findings: Vec<Finding> = seen.rows.iter().flat_map(of).collect();
+    if wanted.is_empty() {
+        findings.extend(
+            leftovers(host.state_dir(), host.hypervisor())?.into_iter().map(Finding::Leftover),
+        );
+        findings.extend(ghosts(host, &store)?.into_iter().map(Finding::Ghost));
+    }
+    Ok(Checked { rows: seen.rows, findings, missing })
+}
+
+/// Whether the same domains are out of step in the same way.
+fn steady(before: &Overview, after: &Overview) -> bool {
+    let off = |seen: &Overview| -> Vec<(Identity, Remark)> {
+        let rows = seen.rows.iter();
+        rows.flat_map(|row| row.out_of_step().map(|it| (row.domain.identity, it.clone()))).collect()
+    };
+    off(before) == off(after)
+}
+
+/// What is off about one domain.
+fn of(row: &Row) -> Vec<Finding> {
+    let readable = !row.remarks.iter().any(|remark| matches!(remark, Remark::BadNode(_)));
+    let finding = |remark: &Remark| Finding::Domain {
+        domain: row.domain.clone(),
+        mendable: readable && remark.is_mendable(&row.reading()),
+        remark: remark.clone(),
+    };
+    let grave = row.out_of_step();
+    grave.chain(row.remarks.iter().filter(|remark| !remark.is_out_of_step())).map(finding).collect()
+}
+
+/// The domids in xenstore that no domain has.
+fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<DomId>, Cause> {
+    let mut ghosts = Vec::new();
+    for domid in domids(store)? {
+        // dom0 is listed whether or not xenstore has it.
+        if domid != DomId::DOM0 && host.hypervisor().domain(domid)?.is_none() {
+            ghosts.push(domid);
+        }
+    }
+    if !ghosts.is_empty() {
+        // One that was destroyed between the two questions is gone from xenstore, too.
+        let still = domids(store)?;
+        ghosts.retain(|ghost| still.contains(ghost));
+    }
+    Ok(ghosts)
+}

@@ -1,0 +1,226 @@
+//! What domains that are gone have left in the state folder: lock files, and records of changes.
+//!
+//! Owns the search for such files and their removal. Never touches a file of a living domain, nor one
+//! that it does not know by its name, nor a lock that somebody holds.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::domain::{DomId, Identity};
+use crate::error::Cause;
+use crate::hypervisor::{Hypervisor, HypervisorError};
+use crate::intent::IntentError;
+use crate::lock::{self, Holder, Lock, userdata_path};
+use crate::signals::HoldOff;
+
+/// A file in the state folder that belongs to no living domain, or to no xmem that understands it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The domain that it was made for.
+    pub identity: Identity,
+    /// Where it stands.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// Whether its domain still lives.
+    pub alive: bool,
+}
+
+/// The files that are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// libxl's lock, and who holds it.
+    Lock(Option<Holder>),
+    /// The record of a change.
+    Record,
+    /// The same, not yet in its place.
+    Draft,
+    /// The same, not understood and moved out of the way.
+    SetAside,
+}
+
+/// First letter, last part, and what it is.
+const NAMES: [(char, &str, Kind); 4] = [
+    ('l', "domain-userdata-lock", Kind::Lock(None)),
+    ('d', "xmem-intent", Kind::Record),
+    ('n', "xmem-intent", Kind::Draft),
+    ('d', "xmem-intent-foreign", Kind::SetAside),
+];
+
+impl Leftover {
+    /// Whether `xmem check --repair` removes it.
+    pub const fn is_mendable(&self) -> bool {
+        !self.alive && !matches!(self.kind, Kind::Lock(Some(_)))
+    }
+
+    /// One word for programs: stable, unlike the sentences.
+    pub const fn kind(&self) -> &'static str {
+        match (&self.kind, self.alive) {
+            (Kind::Lock(Some(_)), _) => "locked",
+            (Kind::Lock(None), _) => "stale-lock",
+            (Kind::SetAside, true) => "set-aside",
+            (Kind::Record | Kind::Draft | Kind::SetAside, _) => "stale-record",
+        }
+    }
+
+    /// What it means.
+    pub const fn means(&self) -> &'static str {
+        match (&self.kind, self.alive) {
+            (Kind::Lock(Some(_)), _) => "the domain is being destroyed, or that process hangs",
+            (_, true) => "an xmem of another version wrote it, or a program that is none",
+            (Kind::Lock(None), false) => "nothing: whoever needs it takes it over",
+            (_, false) => {
+                "nothing now, but a domain with the same domid and UUID would take it for its own"
+            }
+        }
+    }
+
+    /// What there is to do about it, where `--repair` does not.
+    pub fn mend(&self) -> Option<String> {
+        match (&self.kind, self.alive) {
+            (Kind::Lock(Some(_)), _) => Some("wait, or see what that process is doing".to_owned()),
+            (_, true) => Some("read it, then remove it".to_owned()),
+            (_, false) => None,
+        }
+    }
+
+    /// The file called `name`, if it is one of ours.
+    fn named(dir: &Path, name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix("userdata-")?.splitn(4, '.');
+        let letter = parts.next()?;
+        let domid = DomId::new(parts.next()?.parse().ok()?)?;
+        let uuid = parts.next()?.parse().ok()?;
+        let last = parts.next()?;
+        let is = |kind: &(char, &str, Kind)| letter.chars().eq([kind.0]) && last == kind.1;
+        let (letter, last, kind) = NAMES.into_iter().find(is)?;
+        let identity = Identity { domid, uuid };
+        let path = userdata_path(dir, letter, identity, last);
+        // `007` is how nobody writes a domid.
+        (path.file_name()? == name).then_some(Self { identity, path, kind, alive: false })
+    }
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match (&self.kind, self.alive) {
+            (Kind::Lock(Some(holder)), _) => write!(f, "gone, but its lock is held by {holder}"),
+            (Kind::Lock(None), _) => write!(f, "gone, but it left its lock file: {path}"),
+            (Kind::SetAside, true) => write!(f, "a record that xmem did not understand: {path}"),
+            (Kind::Record | Kind::Draft | Kind::SetAside, _) => {
+                write!(f, "gone, but it left the record of a change: {path}")
+            }
+        }
+    }
+}
+
+/// The files of domains that are gone, by domid, and the set-aside ones of those that are not.
+///
+/// # Errors
+/// The folder cannot be read, or the hypervisor does not answer.
+pub fn leftovers(dir: &Path, hypervisor: &impl Hypervisor) -> Result<Vec<Leftover>, Cause> {
+    let os = |source| Cause::Os { what: "cannot read libxl's folder of userdata files", source };
+    let mut found = Vec::new();
+    // The files first, and only then the domains: a file of a domain that was made in between would
+    // otherwise look like one of a domain that is gone.
+    match fs::read_dir(dir) {
+        Ok(entries) => {
+            for entry in entries {
+                let name = entry.map_err(os)?.file_name();
+                found.extend(name.to_str().and_then(|name| Leftover::named(dir, name)));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(os(error)),
+    }
+    let mut left = Vec::new();
+    for mut file in found {
+        file.alive = lives(hypervisor, file.identity)?;
+        if file.alive && file.kind != Kind::SetAside {
+            continue;
+        }
+        if matches!(file.kind, Kind::Lock(_)) {
+            let held = fs::symlink_metadata(&file.path);
+            file.kind = Kind::Lock(held.ok().and_then(|it| lock::holder(it.dev(), it.ino())));
+        }
+        left.push(file);
+    }
+    left.sort_by(|one, other| {
+        (one.identity.domid, &one.path).cmp(&(other.identity.domid, &other.path))
+    });
+    Ok(left)
+}
+
+/// Removes all that a domain has left, under its lock, if it is gone and nobody holds that.
+///
+/// # Errors
+/// The lock is held, or a file cannot be removed.
+pub fn remove(
+    dir: &Path,
+    hypervisor: &impl Hypervisor,
+    identity: Identity,
+    signals: &HoldOff,
+) -> Result<(), Cause> {
+    // The lock's own file goes when it is released, by its own protocol.
+    let _lock = Lock::take(dir, identity, Duration::ZERO, signals)?;
+    if lives(hypervisor, identity)? {
+        return Ok(());
+    }
+    for (letter, last, _) in NAMES.iter().filter(|(.., kind)| *kind != Kind::Lock(None)) {
+        let path = userdata_path(dir, *letter, identity, last);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(IntentError { action: "remove", path, source }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the domain is there: this one, and not another with its domid.
+fn lives(hypervisor: &impl Hypervisor, identity: Identity) -> Result<bool, HypervisorError> {
+    Ok(hypervisor.domain(identity.domid)?.is_some_and(|info| info.identity == identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+
+    #[test]
+    fn only_the_files_that_are_known_are_touched() {
+        let dir = Path::new("/var/lib/xen");
+        let is = |name: &str| Leftover::named(dir, &name.replace("UUID", UUID)).map(|it| it.kind);
+        for (name, kind) in [
+            ("userdata-l.7.UUID.domain-userdata-lock", Some(Kind::Lock(None))),
+            ("userdata-d.7.UUID.xmem-intent", Some(Kind::Record)),
+            ("userdata-n.7.UUID.xmem-intent", Some(Kind::Draft)),
+            ("userdata-d.7.UUID.xmem-intent-foreign", Some(Kind::SetAside)),
+            ("userdata-d.0.UUID.xmem-intent", Some(Kind::Record)),
+            ("userdata-d.7.UUID.libxl-json", None),
+            ("userdata-l.7.UUID.libxl-device-changes-lock", None),
+            ("userdata-d.7.UUID.domain-userdata-lock", None),
+            ("userdata-l.7.UUID.xmem-intent", None),
+            ("userdata-d.7.UUID.xmem-intent-foreign~", None),
+            ("userdata-d.7.UUID.xmem-intent.bak", None),
+            ("userdata-dd.7.UUID.xmem-intent", None),
+            ("userdata-.7.UUID.xmem-intent", None),
+            ("userdata-d.007.UUID.xmem-intent", None),
+            ("userdata-d.+7.UUID.xmem-intent", None),
+            ("userdata-d.32752.UUID.xmem-intent", None),
+            ("userdata-d.7.0123.xmem-intent", None),
+            ("userdata-d.7.xmem-intent", None),
+            ("xmem-intent", None),
+        ] {
+            assert_eq!(is(name), kind, "{name}");
+        }
+        let upper = format!("userdata-d.7.{}.xmem-intent", UUID.to_uppercase());
+        assert_eq!(Leftover::named(dir, &upper), None);
+    }
+}

@@ -1,0 +1,370 @@
+//! `xmem check`: what it finds, what it says to it, and that it touches nothing.
+
+use std::fs::{self, File};
+
+use fs2::FileExt as _;
+use serde_json::{Value, json};
+use snapbox::str;
+
+use crate::sandbox::{Sim, WEB};
+
+/// The state folder and the world, to the byte.
+pub(crate) fn all(sim: &Sim) -> (Vec<(String, Vec<u8>)>, Value) {
+    let read = |name: String| {
+        let bytes = fs::read(sim.path().join("lib").join(&name)).unwrap();
+        (name, bytes)
+    };
+    (sim.state().into_iter().map(read).collect(), sim.world())
+}
+
+/// Sets a node; `None` removes it.
+pub(crate) fn node(sim: &Sim, path: &str, value: Option<&str>) {
+    sim.edit(|world| {
+        let nodes = world["xenstore"].as_object_mut().unwrap();
+        match value {
+            Some(value) => drop(nodes.insert(path.to_owned(), value.into())),
+            None => assert!(nodes.remove(path).is_some()),
+        }
+    });
+}
+
+pub(crate) fn limit(sim: &Sim, domid: &str, kib: u64) {
+    sim.edit(|world| world["domains"][domid]["limit_kib"] = kib.into());
+}
+
+/// The words for what is found, and whether each of them is out of step.
+pub(crate) fn kinds(stdout: &str) -> Vec<(String, bool)> {
+    let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter(|line| line.get("kind").is_some())
+        .map(|line| {
+            (line["kind"].as_str().unwrap().to_owned(), line["out_of_step"].as_bool().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn nothing_is_off() {
+    let sim = Sim::new();
+    sim.xmem("check").run().says(str![[r#"
+4 domains: nothing is out of step (simulated)
+
+"#]]);
+    sim.xmem("check web").run().says(str![[r#"
+1 domain: nothing is out of step (simulated)
+
+"#]]);
+}
+
+#[test]
+fn a_limit_that_is_too_low() {
+    let sim = Sim::new();
+    limit(&sim, "9", 2_097_152);
+    sim.xmem("check").run().is(
+        9,
+        str![[r#"
+win (9): out of step: limit 2048 MiB is below the 2049 MiB that its target needs
+    means: the guest is told to hold more than Xen lets it have: its allocations fail
+    mend: xmem check --repair 9
+4 domains: 1 finding out of step (simulated)
+
+"#]],
+        "",
+    );
+}
+
+/// Which of the two is right, only the admin knows: both ways are told, and both work.
+#[test]
+fn a_target_above_the_maximum() {
+    let broken = || {
+        let sim = Sim::new();
+        node(&sim, "/local/domain/7/memory/target", Some("3145728"));
+        limit(&sim, "7", 3_146_752);
+        sim
+    };
+    let sim = broken();
+    sim.xmem("check web").run().is(
+        9,
+        str![[r#"
+web (7): out of step: target 3072 MiB is above the maximum 2048 MiB
+    means: one of the two is wrong, and only you know which; xl refuses most changes of either
+    mend: if the target is right: xmem max 7 3145728k; if the maximum is: xmem set 7 2097152k
+web (7): 2048 MiB below its target
+    means: the guest has not taken yet what its target grants
+    mend: wait; if it stays so, see whether the guest's balloon driver is there: it gives up after some tries, until another target is set
+1 domain: 1 finding out of step, 1 worth knowing (simulated)
+
+"#]],
+        "",
+    );
+    for (words, numbers) in [
+        ("max 7 3145728k", (3_145_728, 3_145_728, 3_146_752)),
+        ("set 7 2097152k", (2_097_152, 2_097_152, 2_098_176)),
+    ] {
+        let sim = broken();
+        assert_eq!(sim.xmem(words).run().status.code(), Some(0));
+        assert_eq!(sim.numbers(7), numbers);
+        assert_eq!(sim.xmem("check").run().status.code(), Some(0));
+    }
+}
+
+/// Each way in which a host can be off, its word, and whether it makes the exit code 9.
+#[test]
+fn every_kind() {
+    type Case = (&'static str, fn(&Sim), &'static [(&'static str, bool)]);
+    let cases: [Case; 14] = [
+        (
+            "dom0's keys",
+            |sim| {
+                node(sim, "/local/domain/0/memory/target", None);
+                node(sim, "/local/domain/0/memory/static-max", None);
+            },
+            &[("no-keys", false)],
+        ),
+        (
+            "dom0's static-max",
+            |sim| node(sim, "/local/domain/0/memory/static-max", None),
+            &[("half-keys", true)],
+        ),
+        (
+            "a domU's target",
+            |sim| node(sim, "/local/domain/7/memory/target", None),
+            &[("half-keys", true)],
+        ),
+        (
+            "no size",
+            |sim| node(sim, "/local/domain/7/memory/target", Some("much")),
+            &[("bad-node", true)],
+        ),
+        ("xl mem-max before 4.17", |sim| limit(sim, "7", 4_195_328), &[("limit-odd", false)]),
+        (
+            "a guest that lags behind",
+            |sim| limit(sim, "8", 1_049_600),
+            &[("limit-too-low", true), ("over-limit", false)],
+        ),
+        (
+            "paused",
+            |sim| sim.edit(|world| world["domains"]["7"]["paused"] = true.into()),
+            &[("paused", false)],
+        ),
+        (
+            "dying",
+            |sim| sim.edit(|world| world["domains"]["7"]["dying"] = true.into()),
+            &[("dying", false)],
+        ),
+        (
+            "squeezed's",
+            |sim| node(sim, "/local/domain/7/memory/dynamic-max", Some("1048576")),
+            &[("managed", false)],
+        ),
+        (
+            "qmemman's",
+            |sim| node(sim, "/local/domain/7/memory/hotplug-max", Some("1048576")),
+            &[("managed", false)],
+        ),
+        (
+            "a ghost",
+            |sim| node(sim, "/local/domain/12/memory/static-max", Some("4")),
+            &[("ghost", false)],
+        ),
+        (
+            "a record of a gone domain",
+            |sim| {
+                fs::write(sim.path().join(format!("lib/userdata-d.12.{WEB}.xmem-intent")), "")
+                    .unwrap();
+                fs::write(
+                    sim.path().join(format!("lib/userdata-l.12.{WEB}.domain-userdata-lock")),
+                    "",
+                )
+                .unwrap();
+            },
+            &[("stale-record", false), ("stale-lock", false)],
+        ),
+        (
+            "a record that is none",
+            |sim| fs::write(sim.intent(), "").unwrap(),
+            &[("unsettled", true)],
+        ),
+        (
+            "one that was set aside",
+            |sim| {
+                fs::write(
+                    sim.path().join(format!("lib/userdata-d.7.{WEB}.xmem-intent-foreign")),
+                    "",
+                )
+                .unwrap();
+            },
+            &[("set-aside", false)],
+        ),
+    ];
+    for (case, edit, expected) in cases {
+        let sim = Sim::new();
+        edit(&sim);
+        let before = all(&sim);
+        let ran = sim.xmem("check --json").leaves(before.0.len()).run();
+        let expected: Vec<(String, bool)> =
+            expected.iter().map(|(kind, off)| ((*kind).to_owned(), *off)).collect();
+        assert_eq!(kinds(&ran.stdout), expected, "{case}");
+        let code = if expected.iter().any(|(_, off)| *off) { 9 } else { 0 };
+        assert_eq!(ran.status.code(), Some(code), "{case}");
+        assert_eq!(all(&sim), before, "{case}: it changed something");
+    }
+}
+
+/// A lock that is held, also for hours, is waited for by nobody, and its domain not judged.
+#[test]
+fn a_held_lock() {
+    let sim = Sim::new();
+    limit(&sim, "7", 524_288);
+    fs::write(sim.intent(), "").unwrap();
+    let lock = File::create(sim.lock()).unwrap();
+    lock.lock_exclusive().unwrap();
+    let before = all(&sim);
+    for words in ["check --json", "check --repair --json", "check --repair --json --lock-timeout 0"]
+    {
+        let ran = sim.xmem(words).leaves(2).run();
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        let expected = [("over-limit".to_owned(), false), ("locked".to_owned(), false)];
+        assert_eq!(kinds(&ran.stdout), expected);
+        let message = format!("lock held by process {}", std::process::id());
+        assert!(ran.stdout.contains(&message), "{ran:?}");
+        assert_eq!(all(&sim), before);
+    }
+    drop(lock);
+    let ran = sim.xmem("check --json").leaves(2).run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+}
+
+/// The lock of a domain that is gone, held by somebody who destroys it just now.
+#[test]
+fn a_held_lock_of_a_gone_domain_is_not_touched() {
+    let sim = Sim::new();
+    let path = sim.path().join(format!("lib/userdata-l.12.{WEB}.domain-userdata-lock"));
+    let lock = File::create(&path).unwrap();
+    lock.lock_exclusive().unwrap();
+    for words in ["check --json", "check --repair --json"] {
+        let ran = sim.xmem(words).leaves(1).run();
+        assert_eq!(
+            (ran.status.code(), kinds(&ran.stdout)),
+            (Some(0), vec![("locked".to_owned(), false)])
+        );
+    }
+    drop(lock);
+    assert_eq!(sim.xmem("check --repair").run().status.code(), Some(0));
+}
+
+/// A new domain with the domid of a gone one is not what the file was made for.
+#[test]
+fn a_domid_that_is_used_again() {
+    let sim = Sim::new();
+    let other = WEB.replace('7', "3");
+    fs::write(sim.path().join(format!("lib/userdata-d.7.{other}.xmem-intent")), "").unwrap();
+    let ran = sim.xmem("check --json").leaves(1).run();
+    let line: Value = serde_json::from_str(ran.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!((&line["kind"], &line["uuid"]), (&json!("stale-record"), &json!(other)));
+}
+
+/// Named domains only: neither others, nor what is left of gone ones.
+#[test]
+fn only_what_was_asked_for() {
+    let sim = Sim::new();
+    limit(&sim, "7", 524_288);
+    node(&sim, "/local/domain/12/name", Some("ghost"));
+    sim.xmem("check db 0").run().says(str![[r#"
+2 domains: nothing is out of step (simulated)
+
+"#]]);
+    for web in ["web", "7", WEB, "id:7"] {
+        assert_eq!(sim.xmem("check").arg(web).run().status.code(), Some(9), "{web}");
+    }
+    sim.xmem("check db nobody").run().is(
+        10,
+        str![[r#"
+1 domain: nothing is out of step (simulated)
+
+"#]],
+        str![[r#"
+xmem: there is no `nobody` on this host (simulated)
+hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+
+"#]],
+    );
+    assert_eq!(sim.xmem("check nobody").run().status.code(), Some(3));
+    assert_eq!(sim.xmem("check 12").run().status.code(), Some(3));
+    // What is off goes before what is not there.
+    assert_eq!(sim.xmem("check web nobody").run().status.code(), Some(9));
+}
+
+#[test]
+fn in_json() {
+    let sim = Sim::new();
+    limit(&sim, "7", 524_288);
+    sim.edit(|world| world["domains"]["7"]["current_kib"] = 524_288.into());
+    let ran = sim.xmem("check --json").run();
+    let lines: Vec<Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        lines[0],
+        json!({
+            "schema": 1, "command": "check", "simulated": true,
+            "domid": 7, "name": "web", "uuid": WEB,
+            "kind": "limit-too-low", "out_of_step": true,
+            "message": "out of step: limit 512 MiB is below the 1025 MiB that its target needs",
+            "means": "the guest is told to hold more than Xen lets it have: its allocations fail",
+            "mend": "xmem check --repair 7", "repaired": false, "repair": null,
+        })
+    );
+    assert_eq!(lines[1]["kind"], "below-target");
+    assert_eq!(
+        lines[2],
+        json!({
+            "schema": 1, "command": "check", "simulated": true,
+            "summary": { "domains": 4, "out_of_step": 1, "information": 1, "repaired": 0 },
+        })
+    );
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn quiet_says_it_by_the_exit_code() {
+    let sim = Sim::new();
+    sim.xmem("check -q").run().says("");
+    limit(&sim, "7", 524_288);
+    sim.xmem("check -q").run().is(9, "", "");
+}
+
+/// What cannot be looked at is not in step.
+#[test]
+fn a_host_that_does_not_answer() {
+    let sim = Sim::new();
+    for fault in ["no-xen", "no-permission", "not-control", "store-down"] {
+        for words in ["check", "check --repair", "check --repair -n"] {
+            let ran = sim.xmem(words).fault(fault).run();
+            assert_eq!((ran.status.code(), &*ran.stdout), (Some(7), ""), "{fault}");
+        }
+    }
+}
+
+/// The list says the same, and marks the same domains.
+#[test]
+fn the_list_agrees() {
+    let sim = Sim::new();
+    limit(&sim, "7", 524_288);
+    let ran = sim.xmem("list --json").run();
+    let web: Value = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|line| line["domid"] == 7)
+        .unwrap();
+    let notes: Vec<&Value> =
+        web["notes"].as_array().unwrap().iter().map(|note| &note["kind"]).collect();
+    assert_eq!(notes, ["limit-too-low", "over-limit"]);
+    let metrics = sim.xmem("list --format openmetrics").run().stdout;
+    let off: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.starts_with("xmem_domain_out_of_step") && line.ends_with(" 1"))
+        .collect();
+    assert_eq!(off.len(), 1);
+    assert!(off[0].contains("domid=\"7\""));
+}

@@ -1,0 +1,340 @@
+//! `xmem check --repair`: what it mends, what it leaves, and that a dry run does neither.
+
+use std::fs::{self, File};
+
+use fs2::FileExt as _;
+use nix::sys::signal::Signal::SIGKILL;
+use serde_json::{Value, json};
+use snapbox::str;
+
+use crate::check::{all, kinds, limit, node};
+use crate::sandbox::{Ran, Sim, WEB};
+
+/// A file in the state folder of a domain that is not there.
+fn left(sim: &Sim, letter: char, last: &str) {
+    let name = format!("lib/userdata-{letter}.12.{WEB}.{last}");
+    fs::write(sim.path().join(name), "left").unwrap();
+}
+
+#[test]
+fn a_limit_is_raised_to_what_the_target_needs() {
+    let sim = Sim::new();
+    limit(&sim, "9", 2_097_152);
+    let before = all(&sim);
+    let would = str![[r#"
+win (9): out of step: limit 2048 MiB is below the 2049 MiB that its target needs
+    means: the guest is told to hold more than Xen lets it have: its allocations fail
+    would repair: limit 2048 MiB -> 2049 MiB
+4 domains: 1 finding out of step (simulated)
+
+"#]];
+    sim.xmem("check --repair --dry-run").run().is(9, would, "");
+    assert_eq!(all(&sim), before);
+    sim.xmem("check --repair").run().says(str![[r#"
+win (9): out of step: limit 2048 MiB is below the 2049 MiB that its target needs
+    means: the guest is told to hold more than Xen lets it have: its allocations fail
+    repaired: limit 2048 MiB -> 2049 MiB
+4 domains: nothing is out of step, 1 repaired (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(9), (2_080_768, 2_097_152, 2_098_176));
+    sim.xmem("check").run().says(str![[r#"
+4 domains: nothing is out of step (simulated)
+
+"#]]);
+}
+
+/// As `libxl__fill_dom0_memory_info` does.
+#[test]
+fn dom0s_keys_are_filled_in() {
+    for (missing, code) in
+        [(&["target", "static-max"][..], 0), (&["target"], 9), (&["static-max"], 9)]
+    {
+        let sim = Sim::new();
+        let before = sim.numbers(0);
+        for key in missing {
+            node(&sim, &format!("/local/domain/0/memory/{key}"), None);
+        }
+        assert_eq!(sim.xmem("check 0").run().status.code(), Some(code));
+        assert_eq!(sim.xmem("check 0 --repair -n").run().status.code(), Some(code));
+        assert_eq!(sim.xmem("check 0 --repair").run().status.code(), Some(0));
+        assert_eq!(sim.numbers(0), before, "{missing:?}");
+        // libxl writes no other node here.
+        assert_eq!(
+            sim.world()["xenstore"].as_object().unwrap().len(),
+            Sim::new().world()["xenstore"].as_object().unwrap().len()
+        );
+    }
+}
+
+#[test]
+fn dom0s_keys_are_told() {
+    let sim = Sim::new();
+    node(&sim, "/local/domain/0/memory/target", None);
+    node(&sim, "/local/domain/0/memory/static-max", None);
+    sim.xmem("check --repair").run().says(str![[r#"
+Domain-0 (0): no memory keys in xenstore
+    means: nothing has set its memory yet, so there is nothing to keep in step
+    repaired: target missing -> 2048 MiB, maximum missing -> unlimited
+4 domains: nothing is out of step, 1 repaired (simulated)
+
+"#]]);
+}
+
+/// Killed with the new limit and the old target, or with all of it.
+#[test]
+fn what_a_killed_run_left_is_settled() {
+    for (fault, numbers) in [
+        ("kill-before-commit", (1_048_576, 2_097_152, 1_049_600)),
+        ("kill-after-commit", (524_288, 2_097_152, 525_312)),
+    ] {
+        let sim = Sim::new();
+        sim.xmem("set web 512M").fault(fault).leaves(2).run().dies_by(SIGKILL);
+        let before = all(&sim);
+        for words in ["check --json", "check --json --repair --dry-run"] {
+            let ran = sim.xmem(words).leaves(2).run();
+            assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+            assert!(kinds(&ran.stdout).contains(&("unsettled".to_owned(), true)), "{ran:?}");
+            assert_eq!(all(&sim), before, "{words} changed something");
+        }
+        let ran = sim.xmem("check --repair --json").run();
+        assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{fault}");
+        let lines = ran.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let unsettled = lines.into_iter().find(|line| line["kind"] == "unsettled").unwrap();
+        assert_eq!(unsettled["repaired"], json!(true));
+        assert_eq!(sim.numbers(7), numbers, "{fault}");
+    }
+}
+
+#[test]
+fn a_killed_run_is_told_of() {
+    let sim = Sim::new();
+    sim.xmem("set web 512M").fault("kill-after-commit").leaves(2).run().dies_by(SIGKILL);
+    let pid = serde_json::from_slice::<Value>(&fs::read(sim.intent()).unwrap()).unwrap()["pid"]
+        .to_string();
+    sim.edit(|world| world["domains"]["7"]["current_kib"] = 524_288.into());
+    let told = |mut ran: Ran| {
+        ran.stdout = ran.stdout.replace(&pid, "PID");
+        ran
+    };
+    told(sim.xmem("check --repair -n").leaves(2).run()).is(
+        9,
+        str![[r#"
+web (7): out of step: a change by process PID was cut off
+    means: the limit may be the one of a change that never came, or not yet the one of a change that did
+    would repair: its record is removed
+4 domains: 1 finding out of step (simulated)
+
+"#]],
+        "",
+    );
+    told(sim.xmem("check --repair").run()).says(str![[r#"
+web (7): out of step: a change by process PID was cut off
+    means: the limit may be the one of a change that never came, or not yet the one of a change that did
+    repaired: an earlier xmem was cut off after its commit; the limit is 513 MiB, as it meant
+4 domains: nothing is out of step, 1 repaired (simulated)
+
+"#]]);
+}
+
+/// A record that is none is not believed, not lost, and not in the way.
+#[test]
+fn a_foreign_record_is_set_aside() {
+    let sim = Sim::new();
+    fs::write(sim.intent(), "{}\u{1b}[2J").unwrap();
+    let before = all(&sim);
+    let ran = sim.xmem("check --repair -n").leaves(1).run();
+    assert_eq!((ran.status.code(), all(&sim)), (Some(9), before));
+    assert!(ran.stdout.contains("would repair: its record is moved out of the way"), "{ran:?}");
+    assert_eq!(sim.xmem("check --repair").leaves(1).run().status.code(), Some(0));
+    assert_eq!(sim.state(), [format!("userdata-d.7.{WEB}.xmem-intent-foreign")]);
+    // It stays to be read, and is told of as long as it does.
+    let ran = sim.xmem("check --repair --json").leaves(1).run();
+    assert_eq!(
+        (ran.status.code(), kinds(&ran.stdout)),
+        (Some(0), vec![("set-aside".to_owned(), false)])
+    );
+}
+
+#[test]
+fn what_gone_domains_left_is_removed() {
+    let sim = Sim::new();
+    left(&sim, 'l', "domain-userdata-lock");
+    left(&sim, 'd', "xmem-intent");
+    left(&sim, 'n', "xmem-intent");
+    left(&sim, 'd', "xmem-intent-foreign");
+    // libxl's own, and files that nobody knows.
+    left(&sim, 'd', "libxl-json");
+    left(&sim, 'l', "libxl-device-changes-lock");
+    left(&sim, 'd', "xmem-intent.bak");
+    let before = all(&sim);
+    for words in ["check", "check --repair -n"] {
+        assert_eq!(sim.xmem(words).leaves(7).run().status.code(), Some(0));
+        assert_eq!(all(&sim), before);
+    }
+    // Only with the whole host.
+    assert_eq!(sim.xmem("check --repair web").leaves(7).run().status.code(), Some(0));
+    sim.xmem("check --repair").leaves(3).run().says(str![[r#"
+domain 12: gone, but it left the record of a change: DIR/lib/userdata-d.12.00000000-0000-4000-8000-000000000007.xmem-intent
+    means: nothing now, but a domain with the same domid and UUID would take it for its own
+    repaired: removed
+domain 12: gone, but it left the record of a change: DIR/lib/userdata-d.12.00000000-0000-4000-8000-000000000007.xmem-intent-foreign
+    means: nothing now, but a domain with the same domid and UUID would take it for its own
+    repaired: removed
+domain 12: gone, but it left its lock file: DIR/lib/userdata-l.12.00000000-0000-4000-8000-000000000007.domain-userdata-lock
+    means: nothing: whoever needs it takes it over
+    repaired: removed
+domain 12: gone, but it left the record of a change: DIR/lib/userdata-n.12.00000000-0000-4000-8000-000000000007.xmem-intent
+    means: nothing now, but a domain with the same domid and UUID would take it for its own
+    repaired: removed
+4 domains: nothing is out of step, 4 repaired (simulated)
+
+"#]]);
+    let kept = [
+        format!("userdata-d.12.{WEB}.libxl-json"),
+        format!("userdata-d.12.{WEB}.xmem-intent.bak"),
+        format!("userdata-l.12.{WEB}.libxl-device-changes-lock"),
+    ];
+    assert_eq!(sim.state(), kept);
+}
+
+/// What can be meant in two ways, is somebody's intention, or is not ours: told, and left.
+#[test]
+fn what_is_not_safe_is_left() {
+    type Edit = fn(&Sim);
+    let cases: [(&str, Edit, i32); 7] = [
+        (
+            "a target above the maximum",
+            |sim| {
+                node(sim, "/local/domain/7/memory/target", Some("3145728"));
+            },
+            9,
+        ),
+        ("a limit that is too high", |sim| limit(sim, "7", 4_195_328), 0),
+        ("no limit", |sim| limit(sim, "7", 17_179_869_180), 0),
+        ("a domU without a target", |sim| node(sim, "/local/domain/7/memory/target", None), 9),
+        (
+            "a size that is none",
+            |sim| {
+                node(sim, "/local/domain/7/memory/videoram", Some("x"));
+                limit(sim, "7", 524_288);
+            },
+            9,
+        ),
+        ("a ghost", |sim| node(sim, "/local/domain/12/memory/static-max", Some("4")), 0),
+        (
+            "a dying domain",
+            |sim| {
+                sim.edit(|world| world["domains"]["7"]["dying"] = true.into());
+                limit(sim, "7", 4);
+            },
+            0,
+        ),
+    ];
+    for (case, edit, code) in cases {
+        let sim = Sim::new();
+        edit(&sim);
+        let before = all(&sim);
+        let ran = sim.xmem("check --repair").run();
+        assert_eq!(ran.status.code(), Some(code), "{case}: {ran:?}");
+        assert_eq!(all(&sim), before, "{case}");
+        assert!(!ran.stdout.contains("repaired") && ran.stderr.is_empty(), "{case}: {ran:?}");
+    }
+}
+
+/// One domain that cannot be mended keeps no other from it.
+#[test]
+fn what_fails_is_told_and_left() {
+    let sim = Sim::new();
+    limit(&sim, "7", 524_288);
+    limit(&sim, "8", 524_288);
+    let before = all(&sim);
+    for (fault, told) in [
+        ("limit-refused", "the hypervisor refused XEN_DOMCTL_max_mem"),
+        ("store-full", "xenstored answered ENOSPC"),
+    ] {
+        let ran = sim.xmem("check --repair").fault(fault).run();
+        assert_eq!(ran.status.code(), Some(9), "{fault}: {ran:?}");
+        for who in ["xmem: web (7): ", "xmem: db (8): "] {
+            assert!(
+                ran.stderr.lines().any(|line| line.starts_with(who) && line.contains(told)),
+                "{ran:?}"
+            );
+        }
+        assert_eq!(all(&sim), before);
+    }
+    let ran = sim.xmem("check --repair --json").fault("limit-refused").run();
+    let lines: Vec<Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let errors = lines.iter().filter(|line| line["error"]["kind"] == "hypervisor").count();
+    let left =
+        lines.iter().filter(|line| line["repaired"] == false && line["kind"] == "limit-too-low");
+    assert_eq!((errors, left.count()), (2, 2));
+}
+
+/// A conflict is no failure: what is put back then is what the target needs, which is all that was wanted.
+#[test]
+fn a_conflict_is_no_failure() {
+    for fault in ["conflict", "conflict-once"] {
+        let sim = Sim::new();
+        limit(&sim, "7", 524_288);
+        assert_eq!(sim.xmem("check --repair").fault(fault).run().status.code(), Some(0), "{fault}");
+        assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+    }
+    let sim = Sim::new();
+    node(&sim, "/local/domain/0/memory/target", None);
+    let ran = sim.xmem("check --repair").fault("conflict").run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    let told = "xmem: Domain-0 (0): xenstore had a conflicting change each of 16 times";
+    assert!(ran.stderr.starts_with(told), "{ran:?}");
+}
+
+/// What a file cannot be removed for is told, and is no success.
+#[test]
+fn a_file_that_stays_is_a_failure() {
+    let sim = Sim::new();
+    let path = sim.path().join(format!("lib/userdata-d.12.{WEB}.xmem-intent"));
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("file"), "").unwrap();
+    let ran = sim.xmem("check --repair").leaves(1).run();
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert!(ran.stderr.starts_with("xmem: domain 12: cannot remove "), "{ran:?}");
+}
+
+/// Somebody is at it: not even the record goes.
+#[test]
+fn a_gone_domain_whose_lock_is_held_is_left() {
+    let sim = Sim::new();
+    left(&sim, 'd', "xmem-intent");
+    left(&sim, 'l', "domain-userdata-lock");
+    let lock = sim.path().join(format!("lib/userdata-l.12.{WEB}.domain-userdata-lock"));
+    let lock = File::open(lock).unwrap();
+    lock.lock_exclusive().unwrap();
+    let ran = sim.xmem("check --repair").leaves(2).run();
+    assert_eq!(ran.status.code(), Some(5), "{ran:?}");
+    assert!(ran.stderr.starts_with("xmem: domain 12: the domain's lock was not free"), "{ran:?}");
+    drop(lock);
+    assert_eq!(sim.xmem("check --repair").run().status.code(), Some(0));
+}
+
+/// Killed while it mends: the next one finds what it left, and nothing is worse.
+#[test]
+fn a_killed_repair() {
+    for fault in ["kill-before-commit", "kill-after-commit"] {
+        let sim = Sim::new();
+        limit(&sim, "7", 524_288);
+        sim.xmem("check --repair").fault(fault).leaves(2).run().dies_by(SIGKILL);
+        assert_eq!(sim.xmem("check").leaves(2).run().status.code(), Some(9));
+        assert_eq!(sim.xmem("check --repair").run().status.code(), Some(0));
+        assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+    }
+}
+
+#[test]
+fn a_dry_run_is_of_a_repair() {
+    let sim = Sim::new();
+    let ran = sim.xmem("check --dry-run").run();
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(ran.stderr.contains("--repair"), "{ran:?}");
+    assert_eq!(sim.xmem("check --repair --lock-timeout soon").run().status.code(), Some(2));
+}

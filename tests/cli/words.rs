@@ -1,0 +1,122 @@
+//! `__words`: what the shells' completions are told. Whatever happens, it is quick, silent and
+//! content.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
+
+use crate::sandbox::{Sim, xmem};
+
+#[test]
+fn each_domain_with_its_domid() {
+    let sim = Sim::new();
+    let expected = "0 Domain-0\n7 web\n8 db\n9 win\n";
+    sim.xmem("__words").run().says(expected);
+    xmem("__words").env("XMEM_HOST", sim.host()).within(&sim).run().says(expected);
+}
+
+#[test]
+fn a_name_that_would_mislead_is_replaced_by_what_does_not() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        world["xenstore"]["/local/domain/7/name"] = json!("my $(vm)");
+        world["xenstore"]["/local/domain/8/name"] = json!("7");
+        world["xenstore"]["/local/domain/9/name"] = json!("forged\nline");
+    });
+    sim.xmem("__words").run().says("0 Domain-0\n7 my $(vm)\n8 name:7\n9 9\n");
+    // Two of one name, and none.
+    sim.edit(|world| {
+        world["xenstore"]["/local/domain/8/name"] = json!("my $(vm)");
+        world["xenstore"].as_object_mut().unwrap().remove("/local/domain/9/name");
+    });
+    sim.xmem("__words").run().says("0 Domain-0\n7 7\n8 8\n9 9\n");
+}
+
+#[test]
+fn no_lock_is_taken_or_waited_for() {
+    let sim = Sim::new();
+    let lock = File::create(sim.lock()).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let begun = Instant::now();
+    sim.xmem("__words").leaves(1).run().says("0 Domain-0\n7 web\n8 db\n9 win\n");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn failures_are_silent() {
+    let sim = Sim::new();
+    let none = sim.path().join("none");
+    for host in ["nonsense", "sim:", &format!("sim:{}", none.display()), "xen"] {
+        xmem("__words --host").arg(host).env("XENSTORED_PATH", &none).run().says("");
+    }
+    // Not even a folder is made.
+    assert!(!none.exists());
+    sim.xmem("__words").fault("store-down").run().says("");
+    sim.xmem("__words").fault("nonsense").run().says("");
+    sim.edit(|world| world["version"] = json!(99));
+    sim.xmem("__words").run().says("");
+}
+
+/// Answers one client as xenstored does, with three domains, one of which has no name.
+fn xenstored(listener: &UnixListener) {
+    const ERROR: u32 = 16;
+    let (mut client, _) = listener.accept().unwrap();
+    let mut header = [0; 16];
+    while client.read_exact(&mut header).is_ok() {
+        let [kind, id, tx, len] = header.as_chunks::<4>().0 else { panic!() };
+        let mut payload = vec![0; u32::from_ne_bytes(*len).try_into().unwrap()];
+        client.read_exact(&mut payload).unwrap();
+        let (kind, reply): (u32, &[u8]) = match &*payload {
+            b"/local/domain\0" => (u32::from_ne_bytes(*kind), b"0\x007\x008\0"),
+            b"/local/domain/0/name\0" => (u32::from_ne_bytes(*kind), b"Domain-0"),
+            b"/local/domain/7/name\0" => (u32::from_ne_bytes(*kind), b"web"),
+            _ => (ERROR, b"ENOENT\0"),
+        };
+        let len = u32::try_from(reply.len()).unwrap().to_ne_bytes();
+        client.write_all(&[kind.to_ne_bytes(), *id, *tx, len].concat()).unwrap();
+        client.write_all(reply).unwrap();
+    }
+}
+
+#[test]
+fn on_a_real_host_xenstore_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| xenstored(&listener));
+        xmem("__words").env("XENSTORED_PATH", &socket).run().says("0 Domain-0\n7 web\n8 8\n");
+    });
+}
+
+/// A xenstored that hangs, before and after it has taken the client.
+#[test]
+fn a_hang_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    for accepts in [false, true] {
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            let waiting = accepts.then(|| scope.spawn(|| listener.accept().unwrap()));
+            xmem("__words").env("XENSTORED_PATH", &socket).run().says("");
+            waiting.map(thread::ScopedJoinHandle::join);
+        });
+        let took = begun.elapsed();
+        // Far from xenstored's own ten seconds, on a slow machine, too.
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+#[test]
+fn it_is_nowhere_in_the_help() {
+    for words in ["--help", "-h", "help set", "nonsense", "domains", "names", "completion"] {
+        let ran = xmem(words).run();
+        assert!(!format!("{ran:?}").contains("__words"), "{ran:?}");
+    }
+}

@@ -1,0 +1,22 @@
+
+# What clap's functions cannot know: which domains there are. xmem tells it, at once and without a
+# word when it cannot.
+_xmem_domains() {
+    local host line
+    local -a domids names shown expl
+    local -i at=$xmem_words[(I)--host]
+    (( at )) && host=${(Q)xmem_words[at + 1]}
+    at=$xmem_words[(I)--host=*]
+    (( at )) && host=${(Q)xmem_words[at]#--host=}
+    for line in ${(f)"$(_call_program domains ${xmem_words[1]} ${host:+--host ${(q)host}} __words 2>/dev/null)"}; do
+        domids+=(${line%% *})
+        names+=(${line#* })
+        shown+=("${line#* }  -- domain ${line%% *}")
+    done
+    # Domids are offered to those who type one.
+    if [[ $PREFIX == [0-9]* ]]; then
+        _wanted domains expl domain compadd -a domids
+    else
+        _wanted domains expl domain compadd -l -d shown -a names
+    fi
+}

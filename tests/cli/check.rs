@@ -230,6 +230,9 @@ fn a_held_lock() {
         assert!(ran.stdout.contains(&message), "{ran:?}");
         assert_eq!(all(&sim), before);
     }
+    // The list shows the numbers, and takes the record for one of the change that is made just now.
+    let list = sim.xmem("list web --json").leaves(2).run().stdout;
+    assert!(list.contains("\"limit-too-low\"") && !list.contains("\"unsettled\""), "{list}");
     drop(lock);
     let ran = sim.xmem("check --json").leaves(2).run();
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");

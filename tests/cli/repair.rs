@@ -154,6 +154,7 @@ fn a_foreign_record_is_set_aside() {
         (ran.status.code(), kinds(&ran.stdout)),
         (Some(0), vec![("set-aside".to_owned(), false)])
     );
+    assert!(ran.stdout.contains("\"mend\":\"read it, then remove it\""), "{ran:?}");
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! unlinks a file that it does not hold: two holders would be possible from then on. fs2 is used
 //! here and nowhere else.
 
-use std::fmt;
+mod holder;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -18,7 +19,9 @@ use fs2::FileExt as _;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::OFlags;
 
-use crate::domain::{Harmless, Identity};
+use self::holder::HeldBy;
+pub use self::holder::{Holder, holder};
+use crate::domain::Identity;
 use crate::signals::HoldOff;
 
 /// Where libxl keeps `kind` (`l` a lock, `d` data, `n` data being written) about a domain.
@@ -61,31 +64,6 @@ pub enum LockError {
         /// The operating system's word.
         source: io::Error,
     },
-}
-
-/// The process that holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Its process id.
-    pub pid: u32,
-    /// Its command line, or empty when it cannot be read.
-    pub command: String,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {}", self.pid)?;
-        if self.command.is_empty() { Ok(()) } else { write!(f, " ({})", Harmless(&self.command)) }
-    }
-}
-
-/// The half sentence about a holder, empty when none is known.
-struct HeldBy<'a>(Option<&'a Holder>);
-
-impl fmt::Display for HeldBy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |holder| write!(f, ": {holder} holds it"))
-    }
 }
 
 /// The lock: flocked, and seen to be the file that the path leads to. Dropping it releases it.
@@ -260,37 +238,6 @@ fn queue(
     }
 }
 
-/// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells.
-pub fn holder(dev: u64, ino: u64) -> Option<Holder> {
-    // The kernel gives the list in pieces: one that changes between two of them can lack a line.
-    let look = |_| flock_holder(&fs::read_to_string("/proc/locks").ok()?, dev, ino);
-    let pid = (0..3).find_map(look)?;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let command = String::from_utf8_lossy(&command).replace('\0', " ");
-    Some(Holder { pid, command: command.trim_end().chars().take(80).collect() })
-}
-
-/// The pid in the line of `locks` that holds (and does not wait for) a flock on the inode. The device
-/// must match too, unless none does: btrfs and overlayfs show another number there than stat gives.
-fn flock_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
-    let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
-    let held: Vec<(u32, &str)> = locks
-        .lines()
-        .filter_map(|line| {
-            // `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; a waiter has `->` behind the number.
-            let mut words = line.split_ascii_whitespace().skip(1);
-            if words.next()? != "FLOCK" {
-                return None;
-            }
-            let pid = words.nth(2)?.parse().ok()?;
-            let (device, inode) = words.next()?.rsplit_once(':')?;
-            (inode.parse() == Ok(ino)).then_some((pid, device))
-        })
-        .collect();
-    let exact = held.iter().find(|(_, on)| *on == device);
-    exact.or_else(|| held.first()).map(|(pid, _)| *pid)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -416,17 +363,5 @@ mod tests {
         fs::remove_dir(&file).unwrap();
         assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
         assert!(matches!(take(dir.path(), SHORT), Err(LockError::NotAFile { .. })));
-    }
-
-    #[test]
-    fn holders_are_read_from_proc_locks() {
-        let locks = "1: FLOCK  ADVISORY  WRITE 10 08:01:77 0 EOF\n\
-                     1: -> FLOCK  ADVISORY  WRITE 11 08:02:77 0 EOF\n\
-                     2: POSIX  ADVISORY  WRITE 12 08:02:77 0 EOF\n\
-                     3: FLOCK  ADVISORY  WRITE 13 08:02:77 0 EOF\n\
-                     garbage\n";
-        assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 77), Some(13));
-        assert_eq!(flock_holder(locks, rustix::fs::makedev(9, 9), 77), Some(10));
-        assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 78), None);
     }
 }

@@ -1,4 +1,4 @@
-# list, watch, check, apply and --wait, beside what xl and the guests say.
+# list, watch, check, apply and the system log, beside what xl and the guests say.
 
 # Domain's row in `xmem list`, blanks squeezed.
 row() { # DOM
@@ -22,32 +22,6 @@ check_list_says_what_xl_says() {
     is "limit" "$(json limit_kib | head -n 1)" 197632
     expect 0 xmem list --format openmetrics
     contains "metrics" "$out" "xmem_domain_target_bytes{domid=\"$(domid_of g1)\",name=\"g1\",uuid=\"$(uuid_of g1)\"} 201326592"
-}
-
-check_wait_until_the_guests_have_followed() {
-    needs_xmem
-    for dom in g1 g2; do
-        expect 0 xmem set --wait=60s $dom 128M
-        holds_between $dom 130000 132096 || fail "$dom holds $(held $dom)"
-        expect 0 xmem set --wait=60s $dom 192M
-        holds_between $dom 195000 197632 || fail "$dom holds $(held $dom)"
-        is_in_step $dom
-    done
-    is_tidy
-}
-
-check_wait_for_a_paused_guest_is_8_and_says_why() {
-    needs_xmem
-    xl pause g1
-    trap 'xl unpause g1' EXIT
-    expect 8 xmem set --wait --patience 2s g1 128M
-    contains "stderr" "$err" paused
-    # The change stands.
-    is "target" "$(target g1)" 131072
-    is_in_step g1
-    xl unpause g1
-    trap - EXIT
-    expect 0 xmem set --wait=60s g1 128M
 }
 
 check_growing_beyond_the_free_memory_is_warned_of() {

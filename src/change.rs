@@ -144,6 +144,24 @@ fn locked_change<H: Host>(
     let mut held = Held::take(host, store, domain, request.lock_timeout, signals)?;
     // 3. What a killed run left.
     let earlier = if request.dry_run { held.unsettled()? } else { held.settle()? };
+    // What was settled stays settled, also when the change itself does not come about.
+    let done = attempts(&mut held, request, domain, signals, earlier.as_ref());
+    done.map_err(|failed| match earlier {
+        Some(earlier) if failed.after == After::Unchanged && !request.dry_run => {
+            Failed { after: After::Settled { earlier }, ..failed }
+        }
+        _ => failed,
+    })
+}
+
+/// Steps 4 to 7, as often as it takes.
+fn attempts<H: Host>(
+    held: &mut Held<'_, H>,
+    request: &Request,
+    domain: &mut Domain,
+    signals: &HoldOff,
+    earlier: Option<&Earlier>,
+) -> Result<Outcome, Failed> {
     for attempt in 1..=TRIES {
         // 4. A transaction, and what it reads.
         let open = held.open()?;
@@ -157,7 +175,7 @@ fn locked_change<H: Host>(
             info,
             plan,
             end,
-            earlier: earlier.clone(),
+            earlier: earlier.cloned(),
         };
         debug!(%domain, attempt, old = %Shown(plan.old), new = %Shown(plan.goal()), "planned");
         if plan.changes_nothing() {

@@ -18,6 +18,7 @@ use crate::lock::LockError;
 use crate::nodes::NodesError;
 use crate::plan::Refusal;
 use crate::resolve::ResolveError;
+use crate::settle::Earlier;
 use crate::size::{Kib, Mib};
 use crate::xenstore::{Answer, StoreError};
 
@@ -163,6 +164,11 @@ impl From<ResolveError> for Cause {
 pub enum After {
     /// Nothing was touched.
     Unchanged,
+    /// Only what an earlier run left was settled.
+    Settled {
+        /// What that was, and what became of it.
+        earlier: Earlier,
+    },
     /// Nothing was to be changed.
     ReadOnly,
     /// The limit had been changed, and is again what it was.
@@ -206,6 +212,7 @@ impl fmt::Display for Failure {
         write!(f, "{}", chain(&self.cause))?;
         match &self.after {
             After::Unchanged => write!(f, "; nothing is changed"),
+            After::Settled { earlier } => write!(f, "; nothing else is changed: {earlier}"),
             After::ReadOnly => Ok(()),
             After::PutBack { limit } => {
                 write!(f, "; the limit was put back to {limit}, nothing is changed")
@@ -252,7 +259,11 @@ impl Failure {
             (_, Cause::Twice { .. }) => Exit::Usage,
             (_, Cause::Lock(LockError::Busy { .. })) => Exit::Locked,
             (_, Cause::Conflicts { .. }) => Exit::Conflicts,
-            (After::Unchanged | After::ReadOnly, cause) if cause.is_access() => Exit::NoAccess,
+            (After::Unchanged | After::Settled { .. } | After::ReadOnly, cause)
+                if cause.is_access() =>
+            {
+                Exit::NoAccess
+            }
             (
                 _,
                 Cause::Nodes(_)

@@ -320,6 +320,7 @@ fn millis(time: Duration) -> u64 {
 pub(super) fn failure(report: &Report, failure: &Failure) -> serde_json::Result<String> {
     let state = match failure.after {
         After::Unchanged | After::ReadOnly => "unchanged",
+        After::Settled { .. } => "settled",
         After::PutBack { .. } => "put-back",
         After::OutOfStep { .. } => "out-of-step",
         After::Aside { .. } => "aside",

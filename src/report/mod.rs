@@ -144,9 +144,11 @@ impl Report {
         };
         watched.past.add(seen);
         let glyphs = if speaks_utf8() { live::Glyphs::UNICODE } else { live::Glyphs::ASCII };
-        let columns = usize::from(size.ws_col).max(1);
+        // A serial console does not know its size.
+        let or_usual = |size: u16, usual: usize| if size == 0 { usual } else { usize::from(size) };
+        let columns = or_usual(size.ws_col, 80);
         // One line is for the cursor, which would scroll the frame away.
-        let rows = usize::from(size.ws_row).saturating_sub(1).max(1);
+        let rows = or_usual(size.ws_row, 24).saturating_sub(1).max(1);
         let lines = live::frame(seen, &watched.past, glyphs, (columns, rows));
         let resized = watched.columns.replace(columns).is_some_and(|before| before != columns);
         let mut text = live::drawn(&lines, if resized { 0 } else { watched.lines });

@@ -61,7 +61,10 @@ fn check(scene: &Scene, result: &Result<Outcome, Failure>, new: Numbers, what: &
             assert_eq!(now, START, "{what}: {result:?}");
             assert_eq!(scene.state().len(), 0, "{what}");
         }
-        Err(Failure { after: After::ReadOnly | After::Aside { .. }, .. }) => {
+        Err(Failure {
+            after: After::Settled { .. } | After::ReadOnly | After::Aside { .. },
+            ..
+        }) => {
             panic!("{what}: {result:?}")
         }
         Err(failure @ Failure { after: After::OutOfStep { limit, intent, .. }, .. }) => {

@@ -79,6 +79,12 @@ fn the_hosts_memory_is_asked_for_when_it_matters() {
         let count = steps.iter().filter(|step| **step == Step::HostMemory).count();
         assert_eq!(count, asked, "{wish:?}");
     }
+    // A maximum lets nothing grow, also if the guest is below its target.
+    let scene = Scene::new();
+    scene.edit(|world| world["domains"]["7"]["current_kib"] = 524_288.into());
+    let host = scene.host(|_| Then::Go);
+    host.change(&request(&max("4G"))).unwrap();
+    assert!(!host.steps().contains(&Step::HostMemory));
 }
 
 /// More than the host has is told, with the numbers, and done.

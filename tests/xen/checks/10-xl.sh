@@ -40,3 +40,12 @@ check_xl_limit_read_from_the_hypervisor_itself() {
     is "limit by xentop" "$(limit g1)" 164864
     is "limit by the hypervisor" "$(limit_by_hypervisor g1)" 164864
 }
+
+# What README says of xl's words. A guest of its own, since no memory is too little for xl.
+check_xl_takes_a_unit_without_a_number_for_zero() {
+    expect 0 start_guest g3 pv 128 128 -p
+    remember g3
+    trap 'xl destroy g3' EXIT
+    expect 0 xl mem-set g3 k
+    is "target" "$(target g3)" 0
+}

@@ -99,3 +99,11 @@ check_dom0_max_with_no_keys() {
     is "limit" "$(limit Domain-0)" $((819200 + 1024))
     is_in_step Domain-0
 }
+
+# What README says of xl: an unset variable in a script is domain 0.
+check_dom0_xl_takes_an_empty_domain_for_it() {
+    trap dom0_as_before EXIT
+    keys 786432 786432
+    expect 0 xl mem-set "" 704
+    is "target" "$(target Domain-0)" 720896
+}

@@ -54,8 +54,9 @@ check_dead_2_stopped_at_the_commit() {
     trap go_on_store EXIT
     stop_store
     let_go
-    left=$(limit_by_hypervisor g1)
+    # Not before: xl would wait for a place in the stopped daemon's queue.
     go_on_store
+    left=$(limit_by_hypervisor g1)
     is "exit code" $code 9
     contains "stderr" "$(cat /tmp/err)" "out of step"
     contains "stderr" "$(cat /tmp/err)" "hint: "

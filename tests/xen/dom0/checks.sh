@@ -2,7 +2,7 @@
 # What it says is read by tests/xen/run:
 #   plan N | ok NAME SECONDS | not ok NAME SECONDS | skip NAME REASON | abort: TEXT | done
 #   a line that starts with "| " belongs to the check whose line follows it
-# Settings: ONLY, a pattern that names have to match; TIME, the seconds that one check may take.
+# Settings: ONLY and AMONG, patterns that names have to match; TIME, the seconds that one check may take.
 . /check/lib.sh
 
 names() { # FILE: its checks, in order
@@ -11,7 +11,7 @@ names() { # FILE: its checks, in order
 
 planned() {
     for file in /check/checks/*.sh; do
-        names "$file" | grep -E -- "${ONLY:-.}" | sed "s|^|$file |"
+        names "$file" | grep -E -- "${ONLY:-.}" | grep -E -- "${AMONG:-.}" | sed "s|^|$file |"
     done
 }
 

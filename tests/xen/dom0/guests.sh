@@ -30,7 +30,7 @@ start_guest() { # NAME pv|pvh MEMORY MAXMEM [OPTION...]
 
 # Waits until the guest's init runs: by then its balloon driver listens.
 wait_for_guest() { # NAME
-    eventually 300 grep -q '^guest: ready' "$(console_of "$1")"
+    eventually 900 grep -q '^guest: ready' "$(console_of "$1")"
 }
 
 start_guests() { # NAME...: any of g1 and g2, at the same time

@@ -1,0 +1,114 @@
+# list, watch, check, apply and the system log, beside what xl and the guests say.
+
+# Domain's row in `xmem list`, blanks squeezed.
+row() { # DOM
+    echo "$out" | grep "^$1 " | tr -s ' '
+}
+
+check_list_says_what_xl_says() {
+    needs_xmem
+    expect 0 xmem list
+    xl list | tail -n +2 | while read -r name id held _; do
+        contains "row of $name" "$(row "$name")" "$name $id "
+        # xl rounds down to whole MiB.
+        is "what $name holds" "$(row "$name" | cut -d ' ' -f 4 | cut -d . -f 1)" "$held"
+    done
+    contains "row of g1" "$(row g1)" "g1 $(domid_of g1) PV "
+    contains "row of g2" "$(row g2)" "g2 $(domid_of g2) PVH "
+    contains "row of g1" "$(row g1)" " 192 193 256"
+    free=$(xl info | sed -n 's/^free_memory *: //p')
+    contains "line of the host" "$out" ", free $free"
+    expect 0 xmem list --json g1
+    is "limit" "$(json limit_kib | head -n 1)" 197632
+    expect 0 xmem list --format openmetrics
+    contains "metrics" "$out" "xmem_domain_target_bytes{domid=\"$(domid_of g1)\",name=\"g1\",uuid=\"$(uuid_of g1)\"} 201326592"
+}
+
+check_growing_beyond_the_free_memory_is_warned_of() {
+    needs_xmem
+    expect 0 xmem set -n --raise-max g1 1T
+    contains "stderr" "$err" "free"
+}
+
+check_check_finds_and_mends_a_limit() {
+    needs_xmem
+    expect 0 xmem check g1 g2
+    # A writer that knows no limits.
+    put g1 target 229376
+    expect 9 xmem check g1
+    contains "stdout" "$out" "out of step: limit 193 MiB is below the 225 MiB"
+    contains "stdout" "$out" "mend: xmem check --repair $(domid_of g1)"
+    expect 9 xmem check --repair -n g1
+    is "limit after a dry run" "$(limit g1)" 197632
+    expect 0 xmem check --repair g1
+    is "limit" "$(limit g1)" 230400
+    is_in_step g1
+    expect 0 xmem check g1
+    is_tidy
+}
+
+check_check_finds_and_removes_what_the_dead_left() {
+    needs_xmem
+    stale=$state_folder/userdata-l.999.01234567-89ab-cdef-0123-456789abcdef.domain-userdata-lock
+    : >"$stale"
+    trap 'rm -f "$stale"' EXIT
+    ex=0
+    xmem check >/tmp/out 2>&1 || ex=$?
+    contains "what check says" "$(cat /tmp/out)" "$stale"
+    xmem check --repair >/tmp/out 2>&1 || ex=$?
+    [ ! -e "$stale" ] || fail "it is still there: $(cat /tmp/out)"
+}
+
+# The host has too little free for g1 to grow before g2 has given back.
+check_apply_moves_memory() {
+    needs_xmem
+    free=$(xl info | sed -n 's/^free_memory *: //p')
+    expect 0 start_guest g3 pv $((free - 30)) $((free - 30)) -p
+    trap 'xl destroy g3' EXIT
+    free=$(xl info | sed -n 's/^free_memory *: //p')
+    [ "$free" -lt 60 ] || fail "the host has $free MiB free, which is too much for this check"
+    printf 'g1 256M\ng2 128M\n' >/tmp/plan
+    expect 0 xmem apply -n /tmp/plan
+    is "first of the plan" "$(echo "$out" | head -n 1 | cut -d ' ' -f 1)" g2
+    expect 0 xmem apply /tmp/plan
+    is "targets" "$(target g1) $(target g2)" "262144 131072"
+    follows g1 262144
+    expect 0 xmem apply --json /tmp/plan
+    is "unchanged domains" "$(echo "$out" | grep -c '"changed":false')" 2
+    is_in_step g1
+    is_in_step g2
+    is_tidy
+}
+
+# With an interval of a minute, only a watch can have told it.
+check_watch_is_told_of_a_new_target() {
+    needs_xmem
+    xmem watch --json --interval 60s g1 >/tmp/watch.out 2>&1 &
+    watcher=$!
+    trap 'kill $watcher' EXIT
+    told() { grep -q "\"target_kib\":$1," /tmp/watch.out; }
+    eventually 20 told 196608 || fail "nothing seen: $(cat /tmp/watch.out)"
+    expect 0 xl mem-set g1 160
+    eventually 20 told 163840 || fail "the new target was not seen: $(cat /tmp/watch.out)"
+}
+
+# On a serial console, which does not know its size.
+check_watch_on_a_terminal() {
+    needs_xmem
+    xmem watch -c 3 --interval 300ms </dev/null >/dev/hvc0 2>/tmp/watch.err || fail "left with $?: $(cat /tmp/watch.err)"
+    is "stderr" "$(cat /tmp/watch.err)" ""
+}
+
+check_every_change_is_in_the_system_log() {
+    needs_xmem
+    rm -f /tmp/syslog
+    syslogd -n -O /tmp/syslog &
+    logger=$!
+    trap 'kill $logger; rm -f /dev/log' EXIT
+    eventually 10 test -S /dev/log || fail "no syslogd"
+    expect 0 xmem set g1 128M
+    logged() { grep -q "xmem.*name=g1 target_kib=196608->131072 .*limit_kib=197632->132096" /tmp/syslog; }
+    eventually 10 logged || fail "not in the log: $(cat /tmp/syslog)"
+    expect 0 xmem set g1 128M
+    is "lines about it" "$(grep -c name=g1 /tmp/syslog)" 1
+}

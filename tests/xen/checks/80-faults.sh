@@ -1,5 +1,5 @@
 # Every system call by which xmem talks to anybody fails once, or ends it. By strace, on the shipped program.
-# Every fifth of these points; all of them with `--rounds 1000`, which takes an hour.
+# Every fifth of these points; all of them with `--rounds 1000`.
 
 talk="sendto sendmsg write ppoll read recvfrom ioctl flock unlink rename openat open fsync socket connect setsockopt signalfd4 statx"
 

@@ -100,7 +100,7 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__apply)
-            opts="-n -v -q -h --dry-run --raise-max --force --lock-timeout --patience --host --json --verbose --quiet --log-format --help"
+            opts="-n -v -q -h --dry-run --raise-max --force --lock-timeout --wait --patience --host --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -97,7 +97,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s v -l verbose -d 'T
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s q -l quiet -d 'Print nothing but errors'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l lock-timeout -d 'How long to wait for each domain\'s lock: 10s, 2m, 500ms' -r -f
-complete -c xmem -n "__fish_xmem_using_subcommand apply" -l patience -d 'How long to wait for memory that others give back, as long as none comes' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l patience -d 'How long to wait for memory that others give back while none comes, and for a guest that does not move' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l host -d 'What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)' -r -f -a "xen\t''
 sim\t''"
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l log-format -d 'How -v\'s lines look, on standard error' -r -f -a "text\t'For people'
@@ -105,6 +105,7 @@ json\t'For programs'"
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -s n -l dry-run -d 'Say what would be done, in its order, and change nothing'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l raise-max -d 'Raise a domain\'s maximum as well if its size is above it'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l force -d 'Shrink guests below 32 MiB'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l wait -d 'Wait until the guest has followed, as long as it moves; with =TIME no longer than that'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l json -d 'Print one JSON object for each domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -s v -l verbose -d 'Tell each step with old and new values; twice for every request'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -s q -l quiet -d 'Print nothing but errors'

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Line;
 use crate::change::{End, Outcome, Request, change, preview};
 use crate::domain::{Domain, DomainRef, Identity};
-use crate::error::{After, Cause, Exit, Failure};
+use crate::error::{After, Cause, Failure};
 use crate::host::Host;
 use crate::hypervisor::{DomainInfo, Hypervisor as _, HypervisorError};
 use crate::plan::{Plan, Wish};
@@ -47,8 +47,9 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether its line asks for what is so already, and for nothing else.
-    fn leave_alone(&self) -> bool {
+    /// Whether its line asks for what is so already, and for nothing else: it is left as it is, wherever
+    /// its limit and its guest are.
+    pub fn leave_alone(&self) -> bool {
         self.listed && self.plan.changes_nothing()
     }
 
@@ -128,40 +129,34 @@ pub fn survey<H: Host>(
 }
 
 /// Makes the changes, and tells each as it is made. A domain whose change fails does not keep the
-/// others from theirs. 0 when all went well, the one failure's code when there was one step, and
-/// [`Exit::SomeFailed`] otherwise.
+/// others from theirs. Once a signal waits that will end the run, none of the rest is made; the caller
+/// lets `signals` go when it has told all.
 pub fn apply<H: Host>(
     host: &H,
     steps: &[Step],
     options: Options,
-    told: &mut dyn FnMut(&Step, Result<Outcome, Failure>) -> Exit,
-) -> Exit {
+    signals: &mut Signals,
+    told: &mut dyn FnMut(&Step, Result<Outcome, Failure>),
+) {
     let mut memory = Memory { host, growing: Vec::new(), patience: options.patience, moved: None };
-    let mut exits = Vec::new();
     for step in steps {
         if step.leave_alone() {
-            exits.push(told(step, Ok(step.outlook())));
+            told(step, Ok(step.outlook()));
             continue;
         }
-        let mut signals = Signals::default();
-        let result = memory.wait_for(step).and_then(|()| {
+        let result = memory.wait_for(step, signals).and_then(|()| {
             let request = Request {
                 domain: DomainRef::Same(step.domain.identity),
                 wish: step.wish,
                 dry_run: false,
                 lock_timeout: options.lock_timeout,
             };
-            change(host, &request, &mut signals)
+            change(host, &request, signals)
         });
         if result.is_ok() {
             memory.growing.push((step.domain.identity, step.clone()));
         }
-        exits.push(told(step, result));
-    }
-    match exits.iter().find(|exit| **exit != Exit::Done) {
-        None => Exit::Done,
-        Some(exit) if exits.len() == 1 => *exit,
-        Some(_) => Exit::SomeFailed,
+        told(step, result);
     }
 }
 
@@ -175,18 +170,26 @@ struct Memory<'h, H> {
 }
 
 impl<H: Host> Memory<'_, H> {
-    /// Waits until there is enough for `step`, or until none comes any more.
-    fn wait_for(&mut self, step: &Step) -> Result<(), Failure> {
-        let fail = |cause: Cause| Failure {
+    /// Waits until there is enough for `step`, until none comes any more, or until a signal waits.
+    fn wait_for(&mut self, step: &Step, signals: &mut Signals) -> Result<(), Failure> {
+        self.enough_for(step, signals).map_err(|cause| Failure {
             domain: Some(step.domain.clone()),
             cause,
             after: After::Unchanged,
-        };
+        })
+    }
+
+    fn enough_for(&mut self, step: &Step, signals: &mut Signals) -> Result<(), Cause> {
+        let os = |source| Cause::Os { what: "signals", source };
+        let signals = signals.hold_off().map_err(os)?;
+        if signals.pending().map_err(os)? {
+            return Err(Cause::Interrupted);
+        }
         if Some(step.plan.target) <= step.plan.old.target {
             return Ok(());
         }
         loop {
-            let (free, takes) = self.left_for(step).map_err(|error| fail(error.into()))?;
+            let (free, takes) = self.left_for(step)?;
             if takes <= free {
                 return Ok(());
             }
@@ -197,9 +200,11 @@ impl<H: Host> Memory<'_, H> {
             }
             let since = self.moved.map_or(now, |(at, _)| at);
             if now.saturating_duration_since(since) >= self.patience {
-                return Err(fail(Cause::NoMemory { takes, free }));
+                return Err(Cause::NoMemory { takes, free });
             }
-            std::thread::sleep(LOOK.min(self.patience));
+            if signals.rest(LOOK.min(self.patience)).map_err(os)? {
+                return Err(Cause::Interrupted);
+            }
         }
     }
 

@@ -85,70 +85,153 @@ impl Progress {
     }
 }
 
-/// Waits until the guest of `outcome` is where its target wants it, or until there is no use in
-/// waiting. Every look at a guest that is not there is told to `news`.
-pub fn wait<H: Host>(
-    host: &H,
-    outcome: &Outcome,
-    patience: Patience,
-    time: &mut impl Time,
-    news: &mut dyn FnMut(&Progress),
-) -> Waited {
-    let (from, wanted) = (outcome.info.current, outcome.plan.wanted);
-    let mut vigil = Vigil::new(patience, outcome.plan.target, wanted, from);
-    let mut info = outcome.info;
-    let end = watch(host, outcome, &mut vigil, &mut info, time, &mut |at, current| {
-        news(&Progress { at, from, current, wanted });
-    });
-    let end = end.unwrap_or_else(|cause| match cause {
-        Cause::Gone => Ending::Gone,
-        cause => Ending::LostSight(cause),
-    });
-    let (took, target) = (time.now(), outcome.plan.target);
-    debug!(domain = %outcome.domain, ?end, current = %info.current, %wanted, "the wait is over");
-    let moved = vigil.has_moved();
-    let memory = if end.is_late() && info.current < wanted {
-        host.hypervisor().host_memory().ok()
-    } else {
-        None
-    };
-    let reasons = ending::reasons(&end, &info, wanted, moved, memory);
-    Waited { end, info, target, wanted, moved, took, patience, reasons }
+/// What is seen of a guest that is waited for.
+#[derive(Debug)]
+pub enum News {
+    /// It is on its way.
+    Moves(Progress),
+    /// Its wait is over.
+    Ends(Waited),
 }
 
-/// Looks until the end. `info` is always the last look.
-fn watch<H: Host>(
+/// Waits until the guest of each outcome is where its target wants it, or until there is no use in
+/// waiting for it. All are looked at in turn, each with patience of its own; what is seen is told with
+/// the place of the outcome among `outcomes`. Every one of them ends once.
+pub fn wait<H: Host>(
     host: &H,
-    outcome: &Outcome,
-    vigil: &mut Vigil,
-    info: &mut DomainInfo,
+    outcomes: &[&Outcome],
+    patience: Patience,
     time: &mut impl Time,
-    news: &mut dyn FnMut(Duration, Kib),
-) -> Result<Ending, Cause> {
-    let identity = outcome.domain.identity;
-    let nodes = Nodes::of(identity);
-    let store = host.connect()?;
-    loop {
-        match host.hypervisor().domain(identity.domid)? {
-            Some(seen) if seen.identity == identity && !seen.dying => *info = seen,
-            _ => return Ok(Ending::Gone),
+    told: &mut dyn FnMut(usize, News),
+) {
+    let mut store = None;
+    let mut waiting: Vec<(usize, Guest<'_>)> = outcomes
+        .iter()
+        .enumerate()
+        .map(|(place, outcome)| (place, Guest::new(outcome, patience)))
+        .collect();
+    while !waiting.is_empty() {
+        let mut rest = Duration::MAX;
+        let mut on_their_way = Vec::with_capacity(waiting.len());
+        for (place, mut guest) in waiting {
+            match guest.look(host, &mut store, time).unwrap_or_else(Look::failed) {
+                Look::On { progress, rest: least } => {
+                    told(place, News::Moves(progress));
+                    rest = rest.min(least);
+                    on_their_way.push((place, guest));
+                }
+                Look::Over(end) => told(place, News::Ends(guest.ended(host, end, time))),
+            }
         }
-        let target = nodes.read_target(&store)?;
-        // `xl destroy` empties xenstore before it takes the domain away.
-        if target.is_none() && nodes.read(&store)?.is_empty() {
-            return Ok(Ending::Gone);
+        waiting = on_their_way;
+        if waiting.is_empty() {
+            return;
         }
-        let (at, current) = (time.now(), info.current);
-        let rest = match vigil.judge(at, Seen { current, target }) {
-            Verdict::There => return Ok(Ending::There),
-            Verdict::Overtaken => return Ok(Ending::Overtaken { now: target }),
-            Verdict::Stuck => return Ok(Ending::Stuck),
-            Verdict::TimeUp => return Ok(Ending::TimeUp),
-            Verdict::Wait(rest) => rest,
+        let stopped = time.rest(rest);
+        if matches!(stopped, Ok(false)) {
+            continue;
+        }
+        for (place, guest) in waiting.drain(..) {
+            let end = match &stopped {
+                Ok(_) => Ending::Interrupted,
+                Err(error) => Ending::LostSight(Cause::Os { what: "signals", source: copy(error) }),
+            };
+            told(place, News::Ends(guest.ended(host, end, time)));
+        }
+    }
+}
+
+/// What one look comes to.
+enum Look {
+    /// It is on its way; look again after `rest` at the latest.
+    On { progress: Progress, rest: Duration },
+    /// The wait is over.
+    Over(Ending),
+}
+
+impl Look {
+    fn failed(cause: Cause) -> Self {
+        Self::Over(match cause {
+            Cause::Gone => Ending::Gone,
+            cause => Ending::LostSight(cause),
+        })
+    }
+}
+
+/// The same error of the kernel's once more.
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// A guest that is waited for.
+struct Guest<'a> {
+    outcome: &'a Outcome,
+    nodes: Nodes,
+    patience: Patience,
+    vigil: Vigil,
+    /// The last look.
+    info: DomainInfo,
+}
+
+impl<'a> Guest<'a> {
+    fn new(outcome: &'a Outcome, patience: Patience) -> Self {
+        let (from, plan) = (outcome.info.current, &outcome.plan);
+        Self {
+            outcome,
+            nodes: Nodes::of(outcome.domain.identity),
+            patience,
+            vigil: Vigil::new(patience, plan.target, plan.wanted, from),
+            info: outcome.info,
+        }
+    }
+
+    /// One look, through `store`, which is connected to if it is not yet.
+    fn look<H: Host>(
+        &mut self,
+        host: &H,
+        store: &mut Option<H::Store>,
+        time: &impl Time,
+    ) -> Result<Look, Cause> {
+        let identity = self.outcome.domain.identity;
+        let open = match store.take() {
+            Some(open) => open,
+            None => host.connect()?,
         };
-        news(at, current);
-        if time.rest(rest).map_err(|source| Cause::Os { what: "signals", source })? {
-            return Ok(Ending::Interrupted);
+        let store = &*store.insert(open);
+        match host.hypervisor().domain(identity.domid)? {
+            Some(seen) if seen.identity == identity && !seen.dying => self.info = seen,
+            _ => return Ok(Look::Over(Ending::Gone)),
         }
+        let target = self.nodes.read_target(store)?;
+        // `xl destroy` empties xenstore before it takes the domain away.
+        if target.is_none() && self.nodes.read(store)?.is_empty() {
+            return Ok(Look::Over(Ending::Gone));
+        }
+        let (at, current) = (time.now(), self.info.current);
+        Ok(match self.vigil.judge(at, Seen { current, target }) {
+            Verdict::There => Look::Over(Ending::There),
+            Verdict::Overtaken => Look::Over(Ending::Overtaken { now: target }),
+            Verdict::Stuck => Look::Over(Ending::Stuck),
+            Verdict::TimeUp => Look::Over(Ending::TimeUp),
+            Verdict::Wait(rest) => {
+                let (from, wanted) = (self.outcome.info.current, self.outcome.plan.wanted);
+                Look::On { progress: Progress { at, from, current, wanted }, rest }
+            }
+        })
+    }
+
+    /// How its wait ended.
+    fn ended<H: Host>(&self, host: &H, end: Ending, time: &impl Time) -> Waited {
+        let Self { patience, info, .. } = *self;
+        let (target, wanted) = (self.outcome.plan.target, self.outcome.plan.wanted);
+        debug!(domain = %self.outcome.domain, ?end, current = %info.current, %wanted, "the wait is over");
+        let (took, moved) = (time.now(), self.vigil.has_moved());
+        let memory = if end.is_late() && info.current < wanted {
+            host.hypervisor().host_memory().ok()
+        } else {
+            None
+        };
+        let reasons = ending::reasons(&end, &info, wanted, moved, memory);
+        Waited { end, info, target, wanted, moved, took, patience, reasons }
     }
 }

@@ -120,7 +120,10 @@ pub(crate) struct Apply {
     /// How long to wait for each domain's lock: 10s, 2m, 500ms
     #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
     pub(crate) lock_timeout: String,
-    /// How long to wait for memory that others give back, as long as none comes
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+    /// How long to wait for memory that others give back while none comes, and for a guest that does
+    /// not move
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) patience: String,
 }
@@ -207,6 +210,16 @@ pub(crate) struct Change {
     /// How long to wait for the domain's lock: 10s, 2m, 500ms
     #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
     pub(crate) lock_timeout: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+    /// How long --wait waits for a guest that does not move
+    #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait")]
+    pub(crate) patience: String,
+}
+
+/// What is waited for after a change.
+#[derive(Args, Debug)]
+pub(crate) struct Wait {
     /// Wait until the guest has followed, as long as it moves; with =TIME no longer than that
     #[arg(
         long,
@@ -217,9 +230,6 @@ pub(crate) struct Change {
     )]
     #[expect(clippy::option_option, reason = "not at all, for any time, or for this time")]
     pub(crate) wait: Option<Option<String>>,
-    /// How long --wait waits for a guest that does not move
-    #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait")]
-    pub(crate) patience: String,
 }
 
 /// A host as it was typed.

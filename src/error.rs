@@ -50,6 +50,17 @@ pub enum Exit {
     SomeFailed = 10,
 }
 
+impl Exit {
+    /// What one run leaves with that had so many results: that of the only one, or whether all went well.
+    pub fn of_all(results: &[Self]) -> Self {
+        match results {
+            [one] => *one,
+            all if all.iter().all(|exit| *exit == Self::Done) => Self::Done,
+            _ => Self::SomeFailed,
+        }
+    }
+}
+
 impl From<Exit> for u8 {
     fn from(exit: Exit) -> Self {
         exit as Self

@@ -4,14 +4,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use xmem::apply::{Options, Step, apply, survey};
-use xmem::audit;
+use xmem::apply::{Options, apply, survey};
 use xmem::batch::{Line, parse};
 use xmem::change::Outcome;
-use xmem::error::{Exit, Failure};
+use xmem::error::Exit;
 use xmem::host::Host;
+use xmem::signals::Signals;
 
-use super::change::duration;
+use super::change::{duration, record};
+use super::wait::{self, Waiting};
 use crate::cli::Apply;
 use crate::report::{Report, Usage};
 
@@ -22,6 +23,7 @@ const MOST_BYTES: u64 = 16 << 20;
 pub(super) struct Asked {
     lines: Vec<Line>,
     options: Options,
+    waiting: Option<Waiting>,
     dry_run: bool,
 }
 
@@ -34,6 +36,8 @@ pub(super) fn asked(typed: &Apply) -> Result<Asked, Vec<Usage>> {
         lock_timeout: time("lock timeout", &typed.lock_timeout)?,
         patience: time("patience", &typed.patience)?,
     };
+    let waiting = wait::waiting(&typed.wait, &typed.patience, options.lock_timeout, true)
+        .map_err(|usage| vec![usage])?;
     let text = read(&typed.file).map_err(|why| vec![unreadable(&typed.file, why)])?;
     let lines = parse(&text).map_err(|errors| {
         let usage = |(number, error): (usize, xmem::batch::LineError)| Usage {
@@ -44,7 +48,7 @@ pub(super) fn asked(typed: &Apply) -> Result<Asked, Vec<Usage>> {
         };
         errors.into_iter().map(usage).collect::<Vec<_>>()
     })?;
-    Ok(Asked { lines, options, dry_run: typed.dry_run })
+    Ok(Asked { lines, options, waiting, dry_run: typed.dry_run })
 }
 
 fn read(file: &PathBuf) -> Result<String, String> {
@@ -93,22 +97,35 @@ pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::
         }
         return Ok(Exit::Done);
     }
-    let mut trouble = None;
-    let exit = apply(host, &steps, asked.options, &mut |_: &Step, result| {
-        if !host.simulated() {
-            audit::record(&result, Path::new(audit::SOCKET));
-        }
-        tell(report, &result).unwrap_or_else(|error| {
-            trouble = Some(error);
+    // Held off until all is told, so that whoever ends the run learns what it has done.
+    let mut signals = Signals::default();
+    let (mut exits, mut waits) = (Vec::with_capacity(steps.len()), Vec::new());
+    let mut trouble = Ok(());
+    apply(host, &steps, asked.options, &mut signals, &mut |step, result| {
+        record(host, &result);
+        let told = match result {
+            Ok(outcome) if asked.waiting.is_some() && !step.leave_alone() => {
+                let told = report.before_wait(&outcome).map(|()| Exit::Done);
+                waits.push((exits.len(), outcome));
+                told
+            }
+            Ok(outcome) => report.outcome(&outcome),
+            Err(failure) => report.failure(&failure),
+        };
+        exits.push(told.unwrap_or_else(|error| {
+            trouble = Err(error);
             Exit::Failed
-        })
+        }));
     });
-    trouble.map_or(Ok(exit), Err)
-}
-
-fn tell(report: &Report, result: &Result<Outcome, Failure>) -> anyhow::Result<Exit> {
-    match result {
-        Ok(outcome) => report.outcome(outcome),
-        Err(failure) => report.failure(failure),
+    trouble?;
+    if let Some(waiting) = asked.waiting {
+        let (places, outcomes): (Vec<usize>, Vec<Outcome>) = waits.into_iter().unzip();
+        let ends = wait::run(host, &outcomes, waiting, &mut signals, report)?;
+        for (place, end) in places.into_iter().zip(ends) {
+            if let Some(exit) = exits.get_mut(place) {
+                *exit = end;
+            }
+        }
     }
+    Ok(Exit::of_all(&exits))
 }

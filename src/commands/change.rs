@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use xmem::audit;
-use xmem::balloon::Patience;
 use xmem::change::{Outcome, Request, change};
 use xmem::domain::DomainRef;
 use xmem::error::{Exit, Failure};
@@ -13,7 +12,7 @@ use xmem::plan::Wish;
 use xmem::signals::Signals;
 use xmem::size::Size;
 
-use super::wait;
+use super::wait::{self, Waiting};
 use crate::cli::{Change, Max, Set};
 use crate::report::{Report, Usage};
 
@@ -21,7 +20,7 @@ use crate::report::{Report, Usage};
 const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A change, and how long to wait for the guest then; not at all if that is none.
-pub(super) type Asked = (Request, Option<Patience>);
+pub(super) type Asked = (Request, Option<Waiting>);
 
 /// What `xmem set` asks for.
 pub(super) fn set(typed: &Set) -> Result<Asked, Usage> {
@@ -42,15 +41,17 @@ pub(super) fn max(typed: &Max) -> Result<Asked, Usage> {
 pub(super) fn run<H: Host>(
     host: &H,
     request: &Request,
-    patience: Option<Patience>,
+    waiting: Option<Waiting>,
     report: &Report,
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::default();
     let result = change(host, request, &mut signals);
     record(host, &result);
-    match (result, patience) {
-        (Ok(outcome), Some(patience)) => {
-            wait::run(host, request, &outcome, patience, &mut signals, report)
+    match (result, waiting) {
+        (Ok(outcome), Some(waiting)) => {
+            report.before_wait(&outcome)?;
+            let exits = wait::run(host, &[outcome], waiting, &mut signals, report)?;
+            Ok(Exit::of_all(&exits))
         }
         (Ok(outcome), None) => report.outcome(&outcome),
         (Err(failure), _) => report.failure(&failure),
@@ -65,13 +66,11 @@ pub(super) fn record<H: Host>(host: &H, result: &Result<Outcome, Failure>) {
 }
 
 fn request(typed: &Change, wish: Wish) -> Result<Asked, Usage> {
-    let request = Request {
-        domain: domain(&typed.domain)?,
-        wish,
-        dry_run: typed.dry_run,
-        lock_timeout: duration("lock timeout", &typed.lock_timeout)?,
-    };
-    Ok((request, wait::patience(typed)?))
+    let lock_timeout = duration("lock timeout", &typed.lock_timeout)?;
+    let sets = matches!(wish, Wish::Set { .. });
+    let waiting = wait::waiting(&typed.wait, &typed.patience, lock_timeout, sets)?;
+    let domain = domain(&typed.domain)?;
+    Ok((Request { domain, wish, dry_run: typed.dry_run, lock_timeout }, waiting))
 }
 
 fn size(text: &str) -> Result<Size, Usage> {

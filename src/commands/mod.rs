@@ -82,7 +82,7 @@ fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit
         Command::Words => return Ok(Exit::Done),
     };
     match request {
-        Ok((request, patience)) => change::run(host, &request, patience, report),
+        Ok((request, waiting)) => change::run(host, &request, waiting, report),
         Err(usage) => report.usage(&usage),
     }
 }

@@ -1,65 +1,92 @@
 //! `--wait`: what follows a change until its guest has followed.
 
-use xmem::balloon::{Clock, Patience, Progress, is_there, wait};
-use xmem::change::{Outcome, Request, nudge};
+use std::time::Duration;
+
+use xmem::balloon::{Clock, News, Patience, is_there, wait};
+use xmem::change::{Outcome, nudge};
 use xmem::error::{After, Exit, Failure, chain};
 use xmem::host::Host;
-use xmem::plan::Wish;
 use xmem::signals::Signals;
 
 use super::change::{duration, record};
-use crate::cli::Change;
+use crate::cli::Wait;
 use crate::report::{Nudge, Report, Usage};
 
-/// What `--wait` and `--patience` ask for.
-pub(super) fn patience(typed: &Change) -> Result<Option<Patience>, Usage> {
-    let Some(at_most) = &typed.wait else { return Ok(None) };
-    Ok(Some(Patience {
-        still: duration("patience", &typed.patience)?,
-        at_most: at_most.as_deref().map(|time| duration("wait", time)).transpose()?,
-    }))
+/// How the guests are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    patience: Patience,
+    lock_timeout: Duration,
+    /// Whether a driver is woken up that has given up the target which is asked for again.
+    wakes: bool,
 }
 
-/// Waits for the guest of `outcome`, and reports all.
+/// What `--wait` and `--patience` ask for.
+pub(super) fn waiting(
+    typed: &Wait,
+    patience: &str,
+    lock_timeout: Duration,
+    wakes: bool,
+) -> Result<Option<Waiting>, Usage> {
+    let still = duration("patience", patience)?;
+    let Some(at_most) = &typed.wait else { return Ok(None) };
+    let at_most = at_most.as_deref().map(|time| duration("wait", time)).transpose()?;
+    Ok(Some(Waiting { patience: Patience { still, at_most }, lock_timeout, wakes }))
+}
+
+/// Waits for the guests of `outcomes`, and reports each as its wait ends. What comes back is an exit for
+/// each, in the order of `outcomes`.
 pub(super) fn run<H: Host>(
     host: &H,
-    request: &Request,
-    outcome: &Outcome,
-    patience: Patience,
+    outcomes: &[Outcome],
+    waiting: Waiting,
     signals: &mut Signals,
     report: &Report,
-) -> anyhow::Result<Exit> {
-    report.before_wait(outcome)?;
-    let nudge = match woken(host, request, outcome, signals) {
-        Ok(nudge) => nudge,
-        Err(failure) => return report.failure(&failure),
-    };
+) -> anyhow::Result<Vec<Exit>> {
+    let mut exits = vec![Exit::Done; outcomes.len()];
+    let mut awake = Vec::with_capacity(outcomes.len());
+    for (outcome, exit) in outcomes.iter().zip(&mut exits) {
+        match woken(host, outcome, waiting, signals) {
+            Ok(nudge) => awake.push((outcome, nudge, exit)),
+            Err(failure) => *exit = report.failure(&failure)?,
+        }
+    }
+    let guests: Vec<&Outcome> = awake.iter().map(|(outcome, ..)| *outcome).collect();
     let hold = signals.hold_off()?;
-    let mut show = report.progress(outcome, nudge);
-    let waited = {
+    let mut show = report.progress(&guests, awake.iter().map(|(_, nudge, _)| *nudge));
+    let mut trouble = None;
+    {
         let _stoppable = hold.let_stop()?;
-        let mut news = |progress: &Progress| show.news(progress);
-        wait(host, outcome, patience, &mut Clock::start(hold), &mut news)
-    };
-    show.end();
-    report.waited(outcome, nudge, &waited)
+        wait(host, &guests, waiting.patience, &mut Clock::start(hold), &mut |place, news| {
+            let Some((outcome, nudge, exit)) = awake.get_mut(place) else { return };
+            match news {
+                News::Moves(progress) => show.news(place, &progress),
+                News::Ends(waited) => {
+                    **exit = waited.exit();
+                    let told = show.over(place, || report.waited(outcome, *nudge, &waited));
+                    trouble = trouble.take().or_else(|| told.err());
+                }
+            }
+        });
+    }
+    trouble.map_or(Ok(exits), Err)
 }
 
 /// Wakes the driver up if there was nothing to change for it, and it is not there.
 fn woken<H: Host>(
     host: &H,
-    request: &Request,
     outcome: &Outcome,
+    waiting: Waiting,
     signals: &mut Signals,
 ) -> Result<Nudge, Failure> {
     let plan = &outcome.plan;
-    if !matches!(request.wish, Wish::Set { .. })
+    if !waiting.wakes
         || plan.old.target != Some(plan.target)
         || is_there(outcome.info.current, plan.wanted)
     {
         return Ok(Nudge::NotNeeded);
     }
-    match nudge(host, outcome, request.lock_timeout, signals) {
+    match nudge(host, outcome, waiting.lock_timeout, signals) {
         Ok(changes) => {
             let nudge = if changes.is_empty() { Nudge::NotNeeded } else { Nudge::Done };
             for change in changes {

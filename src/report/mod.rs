@@ -87,15 +87,26 @@ impl Report {
         if self.json { Ok(()) } else { self.outcome(outcome).map(drop) }
     }
 
-    /// What shows the way of the guest.
-    pub(crate) fn progress<'a>(&'a self, outcome: &'a Outcome, nudge: Nudge) -> Show<'a> {
-        if !self.json
-            && !self.quiet
-            && let Some(note) = text::nudge(nudge)
-        {
-            complain(&format!("note: {note}"));
+    /// What shows the way of the guests.
+    pub(crate) fn progress<'a>(
+        &'a self,
+        outcomes: &[&'a Outcome],
+        nudges: impl Iterator<Item = Nudge>,
+    ) -> Show<'a> {
+        if !self.json && !self.quiet {
+            for (outcome, nudge) in outcomes.iter().zip(nudges) {
+                if let Some(note) = text::nudge(nudge) {
+                    // Of one alone it is plain who is meant.
+                    let who = if outcomes.len() > 1 {
+                        format!("{}: ", outcome.domain)
+                    } else {
+                        String::new()
+                    };
+                    complain(&format!("note: {who}{note}"));
+                }
+            }
         }
-        Show::new(self, &outcome.domain)
+        Show::new(self, outcomes)
     }
 
     /// How the wait for the guest ended.
@@ -104,7 +115,7 @@ impl Report {
         outcome: &Outcome,
         nudge: Nudge,
         waited: &Waited,
-    ) -> anyhow::Result<Exit> {
+    ) -> anyhow::Result<()> {
         if self.json {
             print(&json::waited(self, outcome, nudge, waited)?);
         }
@@ -114,7 +125,7 @@ impl Report {
         } else if !self.json && !self.quiet {
             print(&text);
         }
-        Ok(waited.exit())
+        Ok(())
     }
 
     /// A host's domains.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use xmem::balloon::{Ending, Progress, Waited};
 use xmem::change::{End, Outcome};
-use xmem::domain::{Domain, Harmless};
+use xmem::domain::Harmless;
 use xmem::intent::Numbers;
 use xmem::size::{Kib, Mib};
 
@@ -65,15 +65,20 @@ pub(super) fn waited(outcome: &Outcome, waited: &Waited, simulated: bool) -> Str
     text
 }
 
-/// `web (7): holds 800 MiB, 288 MiB to go`.
-pub(super) fn progress(domain: &Domain, progress: &Progress, simulated: bool) -> String {
-    format!("{domain}: {}", way(progress, simulated))
+/// `holds 800 MiB, 288 MiB to go`.
+pub(super) fn way(progress: &Progress, simulated: bool) -> String {
+    format!("holds {} MiB, {}", Mib(progress.current), to_go(progress.to_go(), simulated))
 }
 
-/// The numbers of it.
-pub(super) fn way(progress: &Progress, simulated: bool) -> String {
+/// `288 MiB to go`.
+pub(super) fn to_go(distance: Kib, simulated: bool) -> String {
     let mark = if simulated { SIMULATED } else { "" };
-    format!("holds {} MiB, {} MiB to go{mark}", Mib(progress.current), Mib(progress.to_go()))
+    format!("{} MiB to go{mark}", Mib(distance))
+}
+
+/// `3 of 12 guests on their way`.
+pub(super) fn still(waiting: usize, all: usize) -> String {
+    format!("{waiting} of {all} guests on their way")
 }
 
 /// `domain "": it is empty`.

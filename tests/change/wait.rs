@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use rustix::io::Errno;
 use serde_json::Value;
-use xmem::balloon::{Ending, Patience, Progress, Reason, Time, Waited, wait};
+use xmem::balloon::{Ending, News, Patience, Progress, Reason, Time, Waited, wait};
 use xmem::change::Outcome;
 use xmem::error::Exit;
 use xmem::plan::Wish;
@@ -51,10 +51,14 @@ fn waited(
     hook: impl FnMut(&Step) -> Then + 'static,
     at_rest: impl FnMut(Duration) -> bool,
 ) -> (Waited, Vec<Progress>) {
-    let mut told = Vec::new();
+    let (mut told, mut ends) = (Vec::new(), Vec::new());
     let mut time = Fake { now: Duration::ZERO, at_rest: Box::new(at_rest) };
     let host = scene.host(hook);
-    let waited = wait(&host, outcome, patience, &mut time, &mut |progress| told.push(*progress));
+    wait(&host, &[outcome], patience, &mut time, &mut |_, news| match news {
+        News::Moves(progress) => told.push(progress),
+        News::Ends(waited) => ends.push(waited),
+    });
+    let [waited] = ends.try_into().unwrap();
     (waited, told)
 }
 
@@ -108,8 +112,12 @@ fn a_look_is_one_hypercall_and_one_read() {
     let mut guest = shrinking(&scene, 262_144, 524_288);
     let host = scene.host(|_| Then::Go);
     let mut time = Fake { now: Duration::ZERO, at_rest: Box::new(&mut guest) };
-    let waited = wait(&host, &outcome, PATIENCE, &mut time, &mut |_| {});
-    assert!(matches!(waited.end, Ending::There), "{waited:?}");
+    let mut end = None;
+    wait(&host, &[&outcome], PATIENCE, &mut time, &mut |_, news| match news {
+        News::Moves(_) => assert!(end.is_none()),
+        News::Ends(waited) => end = Some(waited),
+    });
+    assert!(matches!(end.unwrap().end, Ending::There));
     let steps = host.steps();
     assert_eq!(steps[0], Step::Connect);
     let target = || Step::Read("/local/domain/7/memory/target".to_owned());

@@ -1,13 +1,18 @@
 //! `xmem apply`: many changes in one run.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use nix::sys::signal::Signal::SIGINT;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde_json::{Value, json};
 use snapbox::str;
 use tempfile::TempDir;
 
-use crate::sandbox::{Call, Sim};
+use crate::sandbox::{Call, Ran, Sim};
 
 /// A batch in a file of its own.
 struct Batch(TempDir);
@@ -105,7 +110,7 @@ fn a_list_that_was_not_edited_changes_nothing_and_an_edited_one_just_that() {
     let changed: Vec<bool> = ran
         .stdout
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .map(|line| line["changed"].as_bool().unwrap())
         .collect();
     assert_eq!(changed, [false, true, false, false], "{ran:?}");
@@ -175,4 +180,90 @@ fn one_that_fails_keeps_no_other_from_its_change() {
 fn standard_input_is_a_file_as_well() {
     let sim = Sim::new();
     sim.xmem("apply -").run().says(str![]);
+}
+
+/// All guests are waited for together, and only those whose lines ask for something.
+#[test]
+fn it_waits_for_all_guests() {
+    let sim = Sim::new();
+    sim.rate(1024);
+    let listed = sim.xmem("list --json db").run().stdout;
+    let batch = Batch::new(&format!("web 512M\nwin 1536M\n{listed}"));
+    // Not asked for: it is left alone, and where its guest is does not matter.
+    sim.edit(|world| world["domains"]["8"]["current_kib"] = 1_000_000.into());
+    let ran = apply(&sim, &batch, "--wait").moving().run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("\nweb (7): holds 51"), "{ran:?}");
+    assert!(ran.stdout.contains("\nwin (9): holds 153"), "{ran:?}");
+    assert_eq!(ran.stdout.matches(" holds ").count(), 2, "{ran:?}");
+    assert!(ran.stderr.starts_with("2 of 2 guests on their way: "), "{ran:?}");
+}
+
+#[test]
+fn each_guest_that_is_not_there_is_told_and_the_others_are_waited_for() {
+    let sim = Sim::new();
+    let batch = Batch::new("web 512M\nwin 1536M\n");
+    let ran = apply(&sim, &batch, "--wait --patience 300ms").run();
+    assert_eq!(ran.status.code(), Some(10), "{ran:?}");
+    for (name, holds) in [
+        ("web (7)", "1024 MiB where it should hold 512 MiB"),
+        ("win (9)", "2048 MiB where it should hold 1536 MiB"),
+    ] {
+        let told = format!("xmem: {name}: the target is set, but the guest holds {holds}");
+        assert_eq!(ran.stderr.matches(&told).count(), 1, "{ran:?}");
+    }
+    // One alone leaves with what it means for one. The target is there already: it is woken up.
+    let one = Batch::new("web 512M\n");
+    let ran = apply(&sim, &one, "--wait --patience 300ms").run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    assert!(ran.stderr.starts_with("note: the guest was not there: to wake"), "{ran:?}");
+    // Without a wait nobody minds.
+    assert_eq!(apply(&sim, &batch, "").run().status.code(), Some(0));
+}
+
+/// One object a domain, and events before it.
+#[test]
+fn a_wait_for_programs() {
+    let sim = Sim::new();
+    sim.rate(512);
+    let batch = Batch::new("web 512M\nwin 1536M\nnosuch 1G\n");
+    assert_eq!(apply(&sim, &batch, "--wait --json").run().status.code(), Some(3));
+    let batch = Batch::new("web 512M\nwin 1536M\n");
+    let ran = apply(&sim, &batch, "--wait --json").moving().run();
+    assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{ran:?}");
+    let lines: Vec<Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for name in ["web", "win"] {
+        let of: Vec<&Value> = lines.iter().filter(|line| line["name"] == name).collect();
+        let (result, events) = of.split_last().unwrap();
+        assert!(!events.is_empty() && events.iter().all(|line| line["event"] == "progress"));
+        assert_eq!(result["wait"]["end"], "there", "{ran:?}");
+        assert_eq!((&result["command"], &result["changed"]), (&json!("apply"), &json!(true)));
+    }
+}
+
+/// What has been done is told, and what is left is not begun.
+#[test]
+fn a_signal_ends_it_between_two_changes() {
+    let sim = Sim::new();
+    // The host has too little for the second one, which waits.
+    let batch = Batch::new("web 512M\ndb 4G\n");
+    let mut child =
+        apply(&sim, &batch, "--patience 1h --json --raise-max").fault("host-full").start();
+    let mut first = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), SIGINT).unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    let ran = Ran::new(child.wait_with_output().unwrap(), Some(sim.path()));
+    ran.dies_by(SIGINT);
+    let (first, second): (Value, Value) =
+        (serde_json::from_str(&first).unwrap(), serde_json::from_str(&rest).unwrap());
+    assert_eq!((&first["name"], &first["changed"]), (&json!("web"), &json!(true)));
+    assert_eq!(
+        (&second["name"], &second["error"]["kind"], &second["error"]["state"]),
+        (&json!("db"), &json!("interrupted"), &json!("unchanged"))
+    );
+    assert_eq!(sim.numbers(8).0, 2_097_152);
 }

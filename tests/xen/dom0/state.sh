@@ -8,19 +8,22 @@ xen_release() {
     echo "$(cat /sys/hypervisor/version/major).$(cat /sys/hypervisor/version/minor)"
 }
 
+# Sets $domid and $uuid. Like all that is called in nearly every check it starts no process: even a subshell takes long
+# on an emulated machine.
+know() { # DOM
+    kn_name=$1
+    [ "$1" != Domain-0 ] || kn_name=dom0
+    eval "domid=\$domid_$kn_name uuid=\$uuid_$kn_name"
+}
+
 domid_of() { # DOM
-    eval "echo \$domid_$(variable_of "$1")"
+    know "$1"
+    echo "$domid"
 }
 
 uuid_of() { # DOM
-    eval "echo \$uuid_$(variable_of "$1")"
-}
-
-variable_of() { # DOM
-    case $1 in
-    Domain-0) echo dom0 ;;
-    *) echo "$1" ;;
-    esac
+    know "$1"
+    echo "$uuid"
 }
 
 # Keeps a started guest's domid and UUID, which cost a slow xl to find, for every later check too.
@@ -36,20 +39,25 @@ uuid_dom0=00000000-0000-0000-0000-000000000000
 
 # A value below the domain's memory folder in xenstore; "absent" if it is not there.
 memory_key() { # DOM KEY
-    xenstore-read "/local/domain/$(domid_of "$1")/memory/$2" 2>/dev/null || echo absent
+    know "$1"
+    xenstore-read "/local/domain/$domid/memory/$2" 2>/dev/null || echo absent
 }
 
 target() { memory_key "$1" target; }
 static_max() { memory_key "$1" static-max; }
 videoram() { memory_key "$1" videoram; }
-vm_memory() { xenstore-read "/vm/$(uuid_of "$1")/memory" 2>/dev/null || echo absent; }
+vm_memory() { # DOM
+    know "$1"
+    xenstore-read "/vm/$uuid/memory" 2>/dev/null || echo absent
+}
 
 # Writes one of those values, which may begin with a minus; "absent" removes it.
 put() { # DOM KEY VALUE
+    know "$1"
     if [ "$3" = absent ]; then
-        xenstore-rm "/local/domain/$(domid_of "$1")/memory/$2" 2>/dev/null || true
+        xenstore-rm "/local/domain/$domid/memory/$2" 2>/dev/null || true
     else
-        xenstore-write -- "/local/domain/$(domid_of "$1")/memory/$2" "$3"
+        xenstore-write -- "/local/domain/$domid/memory/$2" "$3"
     fi
 }
 
@@ -71,8 +79,9 @@ limit() { read_xentop "$1" && echo "$l"; }
 # Reads all there is about a domain's memory: $t target, $s static-max, $v video, $m memory below /vm, $h held,
 # $l limit. In as few processes as can be, since nearly every check does it.
 read_all() { # DOM
-    ra_place=/local/domain/$(domid_of "$1")/memory
-    if xenstore-read "$ra_place/target" "$ra_place/static-max" "$ra_place/videoram" "/vm/$(uuid_of "$1")/memory" \
+    know "$1"
+    ra_place=/local/domain/$domid/memory
+    if xenstore-read "$ra_place/target" "$ra_place/static-max" "$ra_place/videoram" "/vm/$uuid/memory" \
         >/tmp/read 2>/dev/null; then
         { read -r t && read -r s && read -r v && read -r m; } </tmp/read
     else

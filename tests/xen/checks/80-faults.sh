@@ -1,11 +1,7 @@
 # Every system call by which xmem talks to anybody fails once, or ends it. By strace, on the shipped program.
-# Every fifth of these points; all of them with `--rounds 1000`.
+# One in STRIDE of these points, beginning with one that SEED chooses.
 
 talk="sendto sendmsg write ppoll read recvfrom ioctl flock unlink rename openat open fsync socket connect setsockopt signalfd4 statx"
-
-stride() {
-    if [ "$ROUNDS" -ge 1000 ]; then echo 1; else echo 5; fi
-}
 
 # For each point: FUNCTION NAME NUMBER.
 at_every_point() { # FUNCTION
@@ -20,7 +16,7 @@ at_every_point() { # FUNCTION
         while [ $number -lt "$count" ]; do
             number=$((number + 1))
             point=$((point + 1))
-            [ $((point % $(stride))) != 0 ] || "$1" "$name" $number
+            [ $(((point + SEED) % STRIDE)) != 0 ] || "$1" "$name" $number
         done
     done 4</tmp/calls
     echo "$point points"

@@ -3,6 +3,7 @@
 //! Owns the subscriber. Without any of them only what is logged as an error is shown, and nothing
 //! is.
 
+use std::ffi::OsString;
 use std::io;
 
 use tracing::level_filters::LevelFilter;
@@ -17,20 +18,25 @@ use crate::report::Usage;
 pub(crate) const VARIABLE: &str = "XMEM_LOG";
 
 /// Turns on what was asked for. `filters` is what [`VARIABLE`] says.
-pub(crate) fn start(global: &Global, filters: Option<&str>) -> Result<(), Usage> {
+pub(crate) fn start(global: &Global, filters: Option<OsString>) -> Result<(), Usage> {
     let level = match global.verbose {
         0 => LevelFilter::ERROR,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
     let targets = match filters {
-        None | Some("") => Targets::new().with_default(level),
-        Some(text) => text.parse().map_err(|error| Usage {
-            what: VARIABLE,
-            text: text.to_owned(),
-            why: format!("{error}"),
-            hint: "filters look like `debug` or `xmem::lock=trace,xmem=debug`".to_owned(),
-        })?,
+        None => Targets::new().with_default(level),
+        Some(text) if text.is_empty() => Targets::new().with_default(level),
+        Some(text) => {
+            let wrong = |why: String| Usage {
+                what: VARIABLE,
+                text: text.to_string_lossy().into_owned(),
+                why,
+                hint: "filters look like `debug` or `xmem::lock=trace,xmem=debug`".to_owned(),
+            };
+            let words = text.to_str().ok_or_else(|| wrong("it is not UTF-8".to_owned()))?;
+            words.parse().map_err(|error| wrong(format!("{error}")))?
+        }
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = match global.log_format {

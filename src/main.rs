@@ -11,7 +11,7 @@ use clap::Parser as _;
 use xmem::error::Exit;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::try_parse().unwrap_or_else(|error| commands::unparsed(&error));
     let exit = commands::run(&cli).unwrap_or_else(|error| {
         report::complain(&format!("xmem: {error:#}"));
         Exit::Failed

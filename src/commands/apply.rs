@@ -27,6 +27,12 @@ pub(super) struct Asked {
     dry_run: bool,
 }
 
+impl Asked {
+    pub(super) const fn only_looks(&self) -> bool {
+        self.dry_run
+    }
+}
+
 /// Makes sense of what was typed, and of the file.
 pub(super) fn asked(typed: &Apply) -> Result<Asked, Vec<Usage>> {
     let time = |what, text| duration(what, text).map_err(|usage| vec![usage]);

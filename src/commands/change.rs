@@ -19,8 +19,18 @@ use crate::report::{Report, Usage};
 /// Longer than anybody waits; keeps a clock from running over.
 const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A change, and how long to wait for the guest then; not at all if that is none.
-pub(super) type Asked = (Request, Option<Waiting>);
+/// What was asked for.
+pub(super) struct Asked {
+    request: Request,
+    /// How to wait for the guest then; not at all if that is none.
+    waiting: Option<Waiting>,
+}
+
+impl Asked {
+    pub(super) const fn only_looks(&self) -> bool {
+        self.request.dry_run
+    }
+}
 
 /// What `xmem set` asks for.
 pub(super) fn set(typed: &Set) -> Result<Asked, Usage> {
@@ -38,16 +48,11 @@ pub(super) fn max(typed: &Max) -> Result<Asked, Usage> {
 }
 
 /// Changes, logs, waits if asked to, and reports. Signals wait until the result has been told.
-pub(super) fn run<H: Host>(
-    host: &H,
-    request: &Request,
-    waiting: Option<Waiting>,
-    report: &Report,
-) -> anyhow::Result<Exit> {
+pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
     let mut signals = Signals::default();
-    let result = change(host, request, &mut signals);
+    let result = change(host, &asked.request, &mut signals);
     record(host, &result);
-    match (result, waiting) {
+    match (result, asked.waiting) {
         (Ok(outcome), Some(waiting)) => {
             report.before_wait(&outcome)?;
             let exits = wait::run(host, &[outcome], waiting, &mut signals, report)?;
@@ -70,7 +75,8 @@ fn request(typed: &Change, wish: Wish) -> Result<Asked, Usage> {
     let sets = matches!(wish, Wish::Set { .. });
     let waiting = wait::waiting(&typed.wait, &typed.patience, lock_timeout, sets)?;
     let domain = domain(&typed.domain)?;
-    Ok((Request { domain, wish, dry_run: typed.dry_run, lock_timeout }, waiting))
+    let request = Request { domain, wish, dry_run: typed.dry_run, lock_timeout };
+    Ok(Asked { request, waiting })
 }
 
 fn size(text: &str) -> Result<Size, Usage> {

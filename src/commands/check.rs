@@ -26,6 +26,12 @@ enum Mending {
     Within(Duration),
 }
 
+impl Asked {
+    pub(super) const fn only_looks(&self) -> bool {
+        !matches!(self.mending, Mending::Within(_))
+    }
+}
+
 /// Makes sense of what was typed.
 pub(super) fn asked(typed: &Check) -> Result<Asked, Usage> {
     let lock_timeout = duration("lock timeout", &typed.lock_timeout)?;

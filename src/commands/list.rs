@@ -9,18 +9,23 @@ use super::change::domain;
 use crate::cli::{Format, List, SortBy};
 use crate::report::{Report, Usage};
 
-/// The domains that were asked for; none means all.
-pub(super) fn wanted(typed: &List) -> Result<Vec<DomainRef>, Usage> {
-    typed.domains.iter().map(|text| domain(text)).collect()
+/// What was asked for.
+pub(super) struct Asked {
+    /// None means all.
+    wanted: Vec<DomainRef>,
+    sort: SortBy,
+    format: Format,
+}
+
+/// Makes sense of what was typed.
+pub(super) fn asked(typed: &List) -> Result<Asked, Usage> {
+    let wanted = typed.domains.iter().map(|text| domain(text)).collect::<Result<_, _>>()?;
+    Ok(Asked { wanted, sort: typed.sort, format: typed.format })
 }
 
 /// Looks and tells. A domain that is not there does not keep the others from being told.
-pub(super) fn run<H: Host>(
-    host: &H,
-    typed: &List,
-    wanted: &[DomainRef],
-    report: &Report,
-) -> anyhow::Result<Exit> {
+pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
+    let wanted = &asked.wanted;
     let mut seen = match overview(host) {
         Ok(seen) => seen,
         Err(cause) => {
@@ -31,8 +36,8 @@ pub(super) fn run<H: Host>(
     if !wanted.is_empty() {
         seen.rows.retain(|row| wanted.iter().any(|wanted| is(row, wanted)));
     }
-    sort(&mut seen, typed.sort);
-    match typed.format {
+    sort(&mut seen, asked.sort);
+    match asked.format {
         Format::Table => report.overview(&seen)?,
         Format::Openmetrics => report.metrics(&seen),
     }

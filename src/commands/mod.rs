@@ -20,70 +20,93 @@ use xmem::host::xen::XenHost;
 
 use crate::cli::{Cli, Command, HostRef};
 use crate::logging;
-use crate::report::{Report, Usage};
+use crate::report::{self, Report, Usage};
 
 /// Runs a command line.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
-    let filters = env::var(logging::VARIABLE).ok();
     let host = host(&cli.global.host);
     if matches!(cli.command, Command::Words) {
         words::run(host.ok());
         return Ok(Exit::Done);
     }
     let report = Report::new(&cli.global, cli.command.name(), matches!(host, Ok(HostRef::Sim(_))));
-    if let Err(usage) = logging::start(&cli.global, filters.as_deref()) {
+    if let Err(usage) = logging::start(&cli.global, env::var_os(logging::VARIABLE)) {
         return report.usage(&usage);
     }
-    match host {
-        Err(usage) => report.usage(&usage),
-        Ok(HostRef::Xen) => match XenHost::open() {
-            Ok(host) => command(&host, cli, &report),
+    // Words that make no sense make none on any host: no host is needed to say so.
+    let (host, task) = match (host, Task::of(&cli.command)) {
+        (Err(usage), _) => return report.usage(&usage),
+        (_, Err(usages)) => return report.usages(&usages),
+        (Ok(host), Ok(task)) => (host, task),
+    };
+    let exit = match host {
+        HostRef::Xen => match XenHost::open() {
+            Ok(host) => task.run(&host, &report)?,
             Err(error) => {
                 let cause = error.into();
-                report.failure(&Failure { domain: None, cause, after: After::Unchanged })
+                report.failure(&Failure { domain: None, cause, after: After::Unchanged })?
             }
         },
-        Ok(HostRef::Sim(dir)) => match SimHost::open(dir.as_deref()) {
-            Ok(host) => command(&host, cli, &report),
-            Err(error) => report.usage(&no_sim(&cli.global.host, &error)),
+        HostRef::Sim(dir) => match SimHost::open(dir.as_deref()) {
+            Ok(host) => task.run(&host, &report)?,
+            Err(error) => report.usage(&no_sim(&cli.global.host, &error))?,
         },
-    }
+    };
+    // Of a change the exit code says what was done to the domain. Who only looks and cannot tell has failed.
+    Ok(if exit == Exit::Done && task.only_looks() && report.lost() { Exit::Failed } else { exit })
 }
 
-fn command<H: Host>(host: &H, cli: &Cli, report: &Report) -> anyhow::Result<Exit> {
-    let request = match &cli.command {
-        Command::Set(set) => change::set(set),
-        Command::Max(max) => change::max(max),
-        Command::Apply(typed) => {
-            return match apply::asked(typed) {
-                Ok(asked) => apply::run(host, &asked, report),
-                Err(usages) => report.usages(&usages),
-            };
+/// Tells of a command line that clap does not take, and leaves.
+pub(crate) fn unparsed(error: &clap::Error) -> ! {
+    if error.use_stderr() && env::args_os().skip(1).any(|word| word == "--json") {
+        report::unparsed(error);
+    }
+    error.exit()
+}
+
+/// What there is to do.
+enum Task {
+    Change(change::Asked),
+    Apply(apply::Asked),
+    List(list::Asked),
+    Watch(watch::Asked),
+    Check(check::Asked),
+}
+
+impl Task {
+    /// Makes sense of what was typed.
+    fn of(command: &Command) -> Result<Self, Vec<Usage>> {
+        let one = |usage| vec![usage];
+        match command {
+            Command::Set(set) => change::set(set).map(Self::Change).map_err(one),
+            Command::Max(max) => change::max(max).map(Self::Change).map_err(one),
+            Command::Apply(typed) => apply::asked(typed).map(Self::Apply),
+            Command::List(typed) => list::asked(typed).map(Self::List).map_err(one),
+            Command::Watch(typed) => watch::asked(typed).map(Self::Watch).map_err(one),
+            Command::Check(typed) => check::asked(typed).map(Self::Check).map_err(one),
+            // Served before there was a task.
+            Command::Words => Err(Vec::new()),
         }
-        Command::List(list) => {
-            return match list::wanted(list) {
-                Ok(wanted) => list::run(host, list, &wanted, report),
-                Err(usage) => report.usage(&usage),
-            };
+    }
+
+    fn run<H: Host>(&self, host: &H, report: &Report) -> anyhow::Result<Exit> {
+        match self {
+            Self::Change(asked) => change::run(host, asked, report),
+            Self::Apply(asked) => apply::run(host, asked, report),
+            Self::List(asked) => list::run(host, asked, report),
+            Self::Watch(asked) => watch::run(host, asked, report),
+            Self::Check(asked) => check::run(host, asked, report),
         }
-        Command::Check(check) => {
-            return match check::asked(check) {
-                Ok(asked) => check::run(host, &asked, report),
-                Err(usage) => report.usage(&usage),
-            };
+    }
+
+    /// Whether nothing is changed, so that what it tells is all that it is for.
+    const fn only_looks(&self) -> bool {
+        match self {
+            Self::Change(asked) => asked.only_looks(),
+            Self::Apply(asked) => asked.only_looks(),
+            Self::Check(asked) => asked.only_looks(),
+            Self::List(_) | Self::Watch(_) => true,
         }
-        Command::Watch(watch) => {
-            return match watch::asked(watch) {
-                Ok(asked) => watch::run(host, &asked, report),
-                Err(usage) => report.usage(&usage),
-            };
-        }
-        // It needs no host that can be changed, and was served before there was one.
-        Command::Words => return Ok(Exit::Done),
-    };
-    match request {
-        Ok((request, waiting)) => change::run(host, &request, waiting, report),
-        Err(usage) => report.usage(&usage),
     }
 }
 

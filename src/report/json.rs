@@ -350,3 +350,23 @@ pub(super) fn usage(report: &Report, usage: &Usage) -> serde_json::Result<String
         },
     })
 }
+
+/// A command line that was not understood as far as to know what is to be done.
+pub(super) fn unparsed(message: &str) -> serde_json::Result<String> {
+    line(&Failed {
+        head: Head {
+            schema: SCHEMA,
+            command: "xmem",
+            simulated: false,
+            domain: None,
+            changed: false,
+        },
+        error: Why {
+            kind: "usage",
+            exit_code: Exit::Usage.into(),
+            message: message.to_owned(),
+            hint: Some("see `xmem --help`".to_owned()),
+            state: "unchanged",
+        },
+    })
+}

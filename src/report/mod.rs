@@ -13,6 +13,7 @@ mod text;
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::termios;
 use xmem::balloon::{Ending, Waited};
@@ -223,6 +224,12 @@ impl Report {
         Ok(Exit::Usage)
     }
 
+    /// Whether something could not be told, for another reason than that its reader had read enough.
+    #[expect(clippy::unused_self, reason = "it is what became of all that was reported")]
+    pub(crate) fn lost(&self) -> bool {
+        LOST.load(Ordering::Relaxed)
+    }
+
     /// A line of a batch that cannot be carried out; 0 is the batch as a whole.
     pub(crate) fn objection(&self, line: usize, failure: &Failure) -> anyhow::Result<Exit> {
         if self.json {
@@ -267,6 +274,20 @@ fn speaks_utf8() -> bool {
     })
 }
 
+/// Tells programs of a command line that clap does not take; people are told by clap.
+pub(crate) fn unparsed(error: &clap::Error) {
+    let text = error.render().to_string();
+    let message = text.lines().next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    match json::unparsed(message) {
+        Ok(line) => drop(print(&line)),
+        Err(error) => complain(&format!("xmem: {error}")),
+    }
+}
+
+/// Whether a result could not be written, and not because its reader had read enough.
+static LOST: AtomicBool = AtomicBool::new(false);
+
 /// Prints a result. That it could not be told does not change what was done, nor the exit code, which
 /// says what was done.
 ///
@@ -281,6 +302,7 @@ fn write(text: &str) -> bool {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
         Err(error) => {
+            LOST.store(true, Ordering::Relaxed);
             complain(&format!(
                 "xmem: the result could not be written: {error}: {}",
                 text.trim_end()

@@ -1,5 +1,5 @@
 //! A result that nobody reads, or that cannot be written, changes neither what is done nor the exit
-//! code, which says what was done.
+//! code, which says what was done. Where nothing is done, telling is all there is to fail at.
 
 use std::fs::File;
 use std::io;
@@ -18,6 +18,28 @@ fn a_full_disk() {
         assert!(ran.stderr.starts_with(&format!("{told}{what}")), "{ran:?}");
     }
     assert_eq!(sim.numbers(7), (262_144, 2_097_152, 263_168));
+}
+
+/// A script that keeps the output would take an empty file for an empty host.
+#[test]
+fn a_full_disk_for_what_only_looks() {
+    let sim = Sim::new();
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    for words in [
+        "list",
+        "list --json",
+        "list --format openmetrics",
+        "check",
+        "watch -c 1",
+        "set -n web 512M",
+        "max -n web 3G --json",
+    ] {
+        let ran = sim.xmem(words).stdout(full()).run();
+        assert_eq!(ran.status.code(), Some(1), "{words}: {ran:?}");
+        assert!(ran.stderr.contains("the result could not be written"), "{ran:?}");
+    }
+    // What went wrong before is told first.
+    assert_eq!(sim.xmem("list nosuch").stdout(full()).run().status.code(), Some(3));
 }
 
 #[test]

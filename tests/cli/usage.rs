@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
+use serde_json::{Value, json};
 use snapbox::str;
 
 use crate::sandbox::{Sim, xmem};
@@ -46,12 +47,47 @@ fn bytes_that_are_not_text() {
         sim.xmem("set web").arg(bytes),
         sim.xmem("set web 1G --lock-timeout").arg(bytes),
         sim.xmem("set web 1G").env("XMEM_LOCK_TIMEOUT", bytes),
+        sim.xmem("set web 1G").env("XMEM_LOG", bytes),
         xmem("set web 1G").env("XMEM_HOST", bytes),
         xmem("").arg(bytes),
     ] {
         let ran = call.run();
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");
         assert_eq!(ran.stdout, "", "{ran:?}");
+    }
+}
+
+/// Programs are told as well, also of what clap does not take.
+#[test]
+fn wrong_words_as_json() {
+    for (words, what) in [
+        ("set web --json", "the following required arguments were not provided:"),
+        ("--json", "'xmem' requires a subcommand but one was not provided"),
+        ("set web 1G --json --dryrun", "unexpected argument '--dryrun' found"),
+        ("list --json --sort size", "invalid value 'size' for '--sort <KEY>'"),
+    ] {
+        let ran = xmem(words).run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!((&told["schema"], &told["changed"]), (&json!(1), &json!(false)), "{told}");
+        let error = &told["error"];
+        assert_eq!((&error["kind"], &error["exit_code"]), (&json!("usage"), &json!(2)), "{told}");
+        assert_eq!(error["message"], what, "{told}");
+        assert!(ran.stderr.contains("--help"), "{ran:?}");
+    }
+    // Asking for help is no mistake.
+    let ran = xmem("--json --help").run();
+    assert!(ran.status.success() && ran.stdout.contains("Usage: xmem"), "{ran:?}");
+}
+
+/// Words that make no sense are told before there is a look for a host to use them on.
+#[test]
+fn wrong_words_need_no_host() {
+    for words in
+        ["set web 1.5G", "set id:x 1G", "max web 0", "list id:x", "check uuid:x", "watch id:x"]
+    {
+        let ran = xmem(words).env("XENSTORED_PATH", "/nowhere").run();
+        assert_eq!((ran.status.code(), &*ran.stdout), (Some(2), ""), "{ran:?}");
     }
 }
 

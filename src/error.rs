@@ -372,6 +372,11 @@ impl Cause {
             Self::Conflicts { .. } => {
                 "another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?"
             }
+            Self::Nodes(NodesError::NotASize { path, .. }) => {
+                return Some(format!(
+                    "whoever wrote it is at fault; once nobody does any more: xenstore-write {path} KIB"
+                ));
+            }
             Self::LockLost => "run it again",
             Self::NoMemory { .. } => {
                 "see `xmem list` for guests that have not given back yet, or shrink another one"

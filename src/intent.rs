@@ -36,10 +36,13 @@ pub struct Numbers {
 }
 
 /// A change that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intent {
     version: u32,
+    /// Which start of the host it belongs to; `None` where that cannot be known.
+    #[serde(default)]
+    boot: Option<Box<str>>,
     /// The process that makes the change.
     pub pid: u32,
     /// What was there before.
@@ -102,7 +105,7 @@ impl IntentFile {
     /// # Errors
     /// The operating system's; nothing is left behind then.
     pub fn write(&self, old: Numbers, new: Numbers) -> Result<(), IntentError> {
-        let intent = Intent { version: VERSION, pid: std::process::id(), old, new };
+        let intent = Intent { version: VERSION, boot: boot(), pid: std::process::id(), old, new };
         let written = || {
             let text = serde_json::to_vec(&intent)?;
             remove(&self.draft)?;
@@ -160,10 +163,14 @@ impl IntentFile {
             return foreign("it is too long");
         }
         match serde_json::from_slice::<Intent>(&text) {
-            Ok(intent) if intent.version == VERSION => Ok(Found::Intent(intent)),
-            Ok(intent) => Ok(Found::Foreign {
+            Ok(intent) if intent.version != VERSION => Ok(Found::Foreign {
                 why: format!("its version is {}, and this xmem knows {VERSION}", intent.version),
             }),
+            // The file outlives its host, and dom0 is called the same in the next life.
+            Ok(intent) if intent.boot.is_some() && intent.boot != boot() => {
+                foreign("it was written before this host was started")
+            }
+            Ok(intent) => Ok(Found::Intent(intent)),
             Err(error) => Ok(Found::Foreign { why: error.to_string() }),
         }
     }
@@ -184,6 +191,11 @@ impl IntentFile {
     fn error(&self, action: &'static str, source: io::Error) -> IntentError {
         IntentError { action, path: self.path.clone(), source }
     }
+}
+
+/// What the kernel calls the time since it was started (`random(4)`).
+fn boot() -> Option<Box<str>> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().into())
 }
 
 fn flags(flags: OFlags) -> i32 {
@@ -247,6 +259,8 @@ mod tests {
             &good.replace(":1,\"pid\"", ":2,\"pid\""),
             &good.replace("\"pid\":1", "\"pid\":-1"),
             &good.replace("\"limit_kib\":4", "\"limit_kib\":1e99"),
+            // Of another life of the host.
+            &good.replace("\"pid\"", "\"boot\":\"0f0f0f0f-0000-4000-8000-000000000000\",\"pid\""),
             &" ".repeat(100_000),
             "\u{0}\u{1b}[2J",
         ] {

@@ -24,6 +24,31 @@ check_list_says_what_xl_says() {
     contains "metrics" "$out" "xmem_domain_target_bytes{domid=\"$(domid_of g1)\",name=\"g1\",uuid=\"$(uuid_of g1)\"} 201326592"
 }
 
+# More than fit into one message of xenstore's, so that its DIRECTORY is answered by E2BIG or piece by piece.
+check_list_among_a_thousand_domains() {
+    needs_xmem
+    nodes=
+    id=20000
+    while [ $id -lt 21000 ]; do
+        nodes="$nodes /local/domain/$id/name ghost$id"
+        id=$((id + 1))
+    done
+    trap 'xenstore-rm $(echo "$nodes" | sed "s|/name ghost[0-9]*||g")' EXIT
+    # shellcheck disable=SC2086 # words
+    xenstore-write $nodes
+    expect 0 xmem list
+    is "domains" "$(echo "$out" | sed -n '2,$s/^\([^ :]*\) .*/\1/p' | xargs)" "Domain-0 g1 g2"
+    expect 0 xmem set g1 128M
+    is "target" "$(target g1)" 131072
+    expect 3 xmem set ghost20999 128M
+    expect 0 xmem check g1 g2
+    ex=0
+    xmem check >/tmp/out 2>&1 || ex=$?
+    contains "what check says" "$(tail -n 5 /tmp/out)" 20999
+    is_in_step g1
+    is_tidy
+}
+
 check_growing_beyond_the_free_memory_is_warned_of() {
     needs_xmem
     expect 0 xmem set -n --raise-max g1 1T
@@ -92,8 +117,38 @@ check_watch_is_told_of_a_new_target() {
     eventually 20 told 163840 || fail "the new target was not seen: $(cat /tmp/watch.out)"
 }
 
+# In a terminal of its own, with a user who presses Ctrl-C. It is left as it was found.
+check_watch_in_a_terminal() {
+    needs_xmem
+    rm -f /tmp/keys /tmp/shown /tmp/modes /tmp/end
+    mkfifo /tmp/keys
+    [ "$VIA" != bus ] || export XENSTORED_PATH=$device
+    # The shell goes on after the Ctrl-C that ends the watch.
+    cat >/tmp/session.sh <<EOF
+stty rows 24 cols 100
+stty -g >/tmp/modes
+trap : INT
+LANG=C.UTF-8 $program watch --interval 60s g1 g2
+echo \$? >/tmp/end
+stty -g >>/tmp/modes
+EOF
+    script -q -c "sh /tmp/session.sh" /tmp/shown </tmp/keys >/dev/null 2>&1 &
+    exec 9>/tmp/keys
+    shows() { tail -c 2000 /tmp/shown | grep -q "$1"; }
+    eventually 30 shows 'g1 .* 192' || fail "nothing is shown: $(cat /tmp/shown)"
+    expect 0 xl mem-set g1 160
+    eventually 30 shows 'g1 .* 160' || fail "the new target is not shown: $(cat -v /tmp/shown)"
+    printf '\003' >&9
+    eventually 30 test -s /tmp/end || fail "it goes on after Ctrl-C"
+    exec 9>&-
+    is "exit code" "$(cat /tmp/end)" 130
+    is "modes of the terminal" "$(sort -u /tmp/modes | wc -l)" 1
+    contains "what is shown" "$(cat /tmp/shown)" "█"
+    ! grep -q "$(printf '\033')\[?" /tmp/shown || fail "a mode of the terminal was changed: $(cat -v /tmp/shown)"
+}
+
 # On a serial console, which does not know its size.
-check_watch_on_a_terminal() {
+check_watch_on_a_console() {
     needs_xmem
     xmem watch -c 3 --interval 300ms </dev/null >/dev/hvc0 2>/tmp/watch.err || fail "left with $?: $(cat /tmp/watch.err)"
     is "stderr" "$(cat /tmp/watch.err)" ""

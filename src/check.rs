@@ -208,13 +208,11 @@ fn of(row: &Row) -> Vec<Finding> {
 
 /// The domids in xenstore that no domain has.
 fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<DomId>, Cause> {
-    let mut ghosts = Vec::new();
-    for domid in domids(store)? {
-        // dom0 is listed whether or not xenstore has it.
-        if domid != DomId::DOM0 && host.hypervisor().domain(domid)?.is_none() {
-            ghosts.push(domid);
-        }
-    }
+    let mut ghosts = domids(store)?;
+    let there: Vec<DomId> =
+        host.hypervisor().domains()?.iter().map(|info| info.identity.domid).collect();
+    // dom0 is listed whether or not xenstore has it.
+    ghosts.retain(|domid| *domid != DomId::DOM0 && !there.contains(domid));
     if !ghosts.is_empty() {
         // One that was destroyed between the two questions is gone from xenstore, too.
         let still = domids(store)?;

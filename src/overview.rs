@@ -16,7 +16,6 @@ use crate::lock;
 use crate::nodes::{Surveyed, survey};
 use crate::plan::Reading;
 use crate::remark::{Remark, judge};
-use crate::resolve::domids;
 use crate::size::Kib;
 
 /// A host's domains.
@@ -98,12 +97,7 @@ pub fn overview<H: Host>(host: &H) -> Result<Overview, Cause> {
 /// # Errors
 /// xenstore or the hypervisor do not answer.
 pub fn look<H: Host>(host: &H, store: &H::Store) -> Result<Overview, Cause> {
-    let mut infos = Vec::new();
-    for domid in domids(store)? {
-        if let Some(info) = host.hypervisor().domain(domid)? {
-            infos.push(info);
-        }
-    }
+    let infos = host.hypervisor().domains()?;
     let ids: Vec<DomId> = infos.iter().map(|info| info.identity.domid).collect();
     let rows = infos
         .into_iter()

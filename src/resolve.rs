@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::domain::{DomId, Domain, DomainRef, Identity, Name};
-use crate::hypervisor::{Hypervisor, HypervisorError};
+use crate::hypervisor::{DomainInfo, Hypervisor, HypervisorError};
 use crate::nodes::{name_path, read_text};
 use crate::xenstore::{Answer, Batch, StoreError};
 
@@ -62,26 +62,23 @@ pub fn resolve(
             found.map(|identity| Domain { identity, name: None }).into_iter().collect()
         }
         DomainRef::Uuid(uuid) => {
-            let mut found = Vec::new();
-            for domid in domids(store)? {
-                if let Some(identity) = identity(hypervisor, domid)?
-                    && identity.uuid == *uuid
-                {
-                    found.push(Domain { identity, name: None });
-                }
+            let mut of: Vec<DomainInfo> = hypervisor.domains()?;
+            of.retain(|info| info.identity.uuid == *uuid);
+            // A guest that was started anew while its dead one still has memory has the same UUID.
+            if of.iter().any(|info| !info.dying) {
+                of.retain(|info| !info.dying);
             }
-            found
+            of.iter().map(|info| Domain { identity: info.identity, name: None }).collect()
         }
         DomainRef::Name(name) => {
+            let infos = hypervisor.domains()?;
+            let domids: Vec<DomId> = infos.iter().map(|info| info.identity.domid).collect();
             let mut found = Vec::new();
-            for (domid, called) in names(store)? {
+            for (info, called) in infos.iter().zip(called(store, &domids)?) {
                 // One whose name is not text cannot be what a user typed.
                 let Some(called) = called else { continue };
                 if called == *name {
-                    // A name without a domain is what a careless writer left of a dead one.
-                    if let Some(identity) = identity(hypervisor, domid)? {
-                        found.push(Domain { identity, name: Some(called) });
-                    }
+                    found.push(Domain { identity: info.identity, name: Some(called) });
                 } else if called.0.eq_ignore_ascii_case(&name.0) {
                     near = Some(called);
                 }
@@ -132,9 +129,14 @@ pub fn domids(store: &impl Batch) -> io::Result<Vec<DomId>> {
 /// xenstore does not answer.
 pub fn names(store: &impl Batch) -> io::Result<Vec<(DomId, Option<Name>)>> {
     let domids = domids(store)?;
+    let names = called(store, &domids)?;
+    Ok(domids.into_iter().zip(names).collect())
+}
+
+/// What each of `domids` is called.
+fn called(store: &impl Batch, domids: &[DomId]) -> io::Result<Vec<Option<Name>>> {
     let paths: Vec<String> = domids.iter().map(|domid| name_path(*domid)).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let names = read_text(store, &paths)?;
-    let names = names.into_iter().map(|name| name.map(|name| Name(name.into())));
-    Ok(domids.into_iter().zip(names).collect())
+    Ok(names.into_iter().map(|name| name.map(|name| Name(name.into()))).collect())
 }

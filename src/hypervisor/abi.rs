@@ -56,6 +56,8 @@ pub(super) const GETDOMAININFO: Call = Call::new("XEN_DOMCTL_getdomaininfo", DOM
 pub(super) const MAX_MEM: Call = Call::new("XEN_DOMCTL_max_mem", DOMCTL, None);
 /// What the host has (sysctl.h).
 pub(super) const PHYSINFO: Call = Call::new("XEN_SYSCTL_physinfo", SYSCTL, None);
+/// What is known of many domains (sysctl.h).
+pub(super) const GETDOMAININFOLIST: Call = Call::new("XEN_SYSCTL_getdomaininfolist", SYSCTL, None);
 /// Grows the populate-on-demand cache (memory.h).
 pub(super) const SET_POD_TARGET: Call = Call::new("XENMEM_set_pod_target", MEMORY_OP, Some(16));
 /// The populate-on-demand state (memory.h).
@@ -75,20 +77,46 @@ pub(super) fn getdomaininfo(page: &mut Page, version: u32, domid: DomId) {
 /// What `XEN_DOMCTL_getdomaininfo` answered about `domid`; `None` when it speaks of another domain:
 /// up to Xen 4.17 a domid that does not exist is answered with the next higher domain.
 pub(super) fn domain_info(page: &Page, domid: DomId) -> Option<DomainInfo> {
-    use domctl::info;
-    if u16::from_ne_bytes(info::DOMAIN.get(page)) != domid.get() {
-        return None;
-    }
-    let flags = u32::from_ne_bytes(info::FLAGS.get(page));
+    info_at(page, domctl::INFO).filter(|info| info.identity.domid == domid)
+}
+
+/// Asks for what is known of the domains from `first` on, in a sysctl of this interface version, into
+/// what is left of the page.
+pub(super) fn getdomaininfolist(page: &mut Page, version: u32, first: DomId) {
+    let address = page.as_mut_ptr().expose_provenance().saturating_add(sysctl::LIST);
+    page.fill(0);
+    sysctl::CMD.put(page, 6_u32.to_ne_bytes());
+    sysctl::INTERFACE_VERSION.put(page, version.to_ne_bytes());
+    sysctl::FIRST_DOMAIN.put(page, first.get().to_ne_bytes());
+    sysctl::MAX_DOMAINS.put(page, sysctl::room(version).to_ne_bytes());
+    sysctl::BUFFER.put(page, (address as u64).to_ne_bytes());
+}
+
+/// What `XEN_SYSCTL_getdomaininfolist` of this interface version answered, and whether there may be
+/// more domains than the page had room for.
+pub(super) fn domain_infos(page: &Page, version: u32) -> (Vec<DomainInfo>, bool) {
+    let room = sysctl::room(version);
+    let told = u32::from_ne_bytes(sysctl::NUM_DOMAINS.get(page)).min(room);
+    let starts = (sysctl::LIST..).step_by(sysctl::stride(version));
+    let infos = starts.zip(0..told).filter_map(|(start, _)| info_at(page, start)).collect();
+    (infos, told == room)
+}
+
+/// The `struct xen_domctl_getdomaininfo` that begins at `start`; `None` when it does not lie inside the
+/// page, or is about a domain of Xen's own.
+fn info_at(page: &Page, start: usize) -> Option<DomainInfo> {
+    let bytes = page.get(start..start.checked_add(info::BYTES)?)?;
+    let flags = u32::from_ne_bytes(info::FLAGS.get(bytes));
     let set = |flag: u32| flags & flag != 0;
+    let domid = DomId::new(u16::from_ne_bytes(info::DOMAIN.get(bytes)).into())?;
     Some(DomainInfo {
-        identity: Identity { domid, uuid: Uuid(info::HANDLE.get(page)) },
+        identity: Identity { domid, uuid: Uuid(info::HANDLE.get(bytes)) },
         dying: set(info::DYING),
         paused: set(info::PAUSED),
         hvm: set(info::HVM_GUEST),
-        current: pages(&info::TOT_PAGES, page),
-        limit: pages(&info::MAX_PAGES, page),
-        outstanding: pages(&info::OUTSTANDING_PAGES, page),
+        current: pages(&info::TOT_PAGES, bytes),
+        limit: pages(&info::MAX_PAGES, bytes),
+        outstanding: pages(&info::OUTSTANDING_PAGES, bytes),
     })
 }
 
@@ -133,11 +161,11 @@ pub(super) fn host_memory(page: &Page, version: u32) -> HostMemory {
     }
 }
 
-fn pages(field: &Field<8>, page: &Page) -> Kib {
+fn pages(field: &Field<8>, page: &[u8]) -> Kib {
     Kib::from_pages(u64::from_ne_bytes(field.get(page)))
 }
 
-/// `N` bytes at a fixed place in a page.
+/// `N` bytes at a fixed place in a page, or in a structure inside one.
 struct Field<const N: usize>(usize);
 
 impl<const N: usize> Field<N> {
@@ -147,8 +175,8 @@ impl<const N: usize> Field<N> {
         Self(offset)
     }
 
-    fn get(&self, page: &Page) -> [u8; N] {
-        // `at` has seen to it that the bytes are there.
+    fn get(&self, page: &[u8]) -> [u8; N] {
+        // They are there: `at` has seen to it for a page, `info::BYTES` for what is in one.
         page.get(self.0..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
     }
 
@@ -178,25 +206,30 @@ mod domctl {
         DOMAIN.put(page, domid.get().to_ne_bytes());
     }
 
-    /// `struct xen_domctl_getdomaininfo`. These have not moved from Xen 4.6 on; what comes after
-    /// `cpupool`, 96 bytes into the union, has, and is not read.
-    pub(super) mod info {
-        use super::Field;
+    /// Where `struct xen_domctl_getdomaininfo` begins.
+    pub(super) const INFO: usize = 16;
+}
 
-        pub(in super::super) const DOMAIN: Field<2> = Field::at(16);
-        pub(in super::super) const FLAGS: Field<4> = Field::at(20);
-        pub(in super::super) const TOT_PAGES: Field<8> = Field::at(24);
-        pub(in super::super) const MAX_PAGES: Field<8> = Field::at(32);
-        pub(in super::super) const OUTSTANDING_PAGES: Field<8> = Field::at(40);
-        pub(in super::super) const HANDLE: Field<16> = Field::at(92);
+/// `struct xen_domctl_getdomaininfo`. These have not moved from Xen 4.6 on; what comes after `cpupool` has,
+/// and is not read.
+mod info {
+    use super::Field;
 
-        /// `XEN_DOMINF_dying`: dead, not only on its way there.
-        pub(in super::super) const DYING: u32 = 1 << 0;
-        /// `XEN_DOMINF_hvm_guest`: HVM or PVH.
-        pub(in super::super) const HVM_GUEST: u32 = 1 << 1;
-        /// `XEN_DOMINF_paused`: by a toolstack.
-        pub(in super::super) const PAUSED: u32 = 1 << 3;
-    }
+    pub(super) const DOMAIN: Field<2> = Field::at(0);
+    pub(super) const FLAGS: Field<4> = Field::at(4);
+    pub(super) const TOT_PAGES: Field<8> = Field::at(8);
+    pub(super) const MAX_PAGES: Field<8> = Field::at(16);
+    pub(super) const OUTSTANDING_PAGES: Field<8> = Field::at(24);
+    pub(super) const HANDLE: Field<16> = Field::at(76);
+    /// All of the above.
+    pub(super) const BYTES: usize = 92;
+
+    /// `XEN_DOMINF_dying`: dead, not only on its way there.
+    pub(super) const DYING: u32 = 1 << 0;
+    /// `XEN_DOMINF_hvm_guest`: HVM or PVH.
+    pub(super) const HVM_GUEST: u32 = 1 << 1;
+    /// `XEN_DOMINF_paused`: by a toolstack.
+    pub(super) const PAUSED: u32 = 1 << 3;
 }
 
 /// `struct xen_pod_target`.
@@ -211,10 +244,35 @@ mod memory {
 
 /// `struct xen_sysctl`: the union starts at 8.
 mod sysctl {
-    use super::Field;
+    use super::{Field, PAGE_BYTES};
 
     pub(super) const CMD: Field<4> = Field::at(0);
     pub(super) const INTERFACE_VERSION: Field<4> = Field::at(4);
+
+    /// `struct xen_sysctl_getdomaininfolist`.
+    pub(super) const FIRST_DOMAIN: Field<2> = Field::at(8);
+    pub(super) const MAX_DOMAINS: Field<4> = Field::at(12);
+    pub(super) const BUFFER: Field<8> = Field::at(16);
+    pub(super) const NUM_DOMAINS: Field<4> = Field::at(24);
+
+    /// Where xmem has the list put: behind `struct xen_sysctl`, whose 136 bytes Xen copies in and out.
+    pub(super) const LIST: usize = 256;
+
+    /// The first interface version (Xen 4.16) with `gpaddr_bits` in `struct xen_domctl_getdomaininfo`.
+    const GPADDR_BITS_SINCE: u32 = 0x14;
+
+    /// From one `struct xen_domctl_getdomaininfo` in the list to the next. Arm's `arch_config` has eight
+    /// bytes more.
+    pub(super) const fn stride(version: u32) -> usize {
+        let base = if version >= GPADDR_BITS_SINCE { 112_usize } else { 104 };
+        if cfg!(target_arch = "aarch64") { base.saturating_add(8) } else { base }
+    }
+
+    /// How many of them lie whole inside the page.
+    pub(super) fn room(version: u32) -> u32 {
+        let room = PAGE_BYTES.saturating_sub(LIST).checked_div(stride(version));
+        room.and_then(|room| u32::try_from(room).ok()).unwrap_or_default()
+    }
 
     /// The first interface version (Xen 4.17) with `arch_capabilities` before the page counts.
     pub(super) const ARCH_CAPABILITIES_SINCE: u32 = 0x15;
@@ -336,6 +394,60 @@ mod tests {
                 outstanding: Kib(12),
             })
         );
+    }
+
+    /// Where the list begins, and how far apart its entries are, by interface version.
+    const LISTS: [(u32, usize); 2] = [(0x13, 104), (0x14, 112)];
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_list_is_asked_for_behind_its_request() {
+        for (version, room) in [(0x13, 36), (0x14, 34)] {
+            let mut asked = Box::new(DIRTY);
+            getdomaininfolist(&mut asked, version, guest());
+            let address = asked.as_ptr().addr() + 256;
+            let expected = page(&[
+                (0, &[6]),
+                (4, &version.to_ne_bytes()),
+                (8, &[2, 1]),
+                (12, &[room]),
+                (16, &address.to_ne_bytes()),
+            ]);
+            assert_eq!(*asked, expected, "{version:#x}");
+            // The last entry ends inside the page.
+            assert!(256 + usize::from(room) * sysctl::stride(version) <= PAGE_BYTES);
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn domains_of_a_list() {
+        for (version, stride) in LISTS {
+            let mut reply = page(&[(24, &[3])]);
+            // The second is one of Xen's own (DOMID_XEN), which no list should have.
+            for (place, domid, held) in [(0, 0_u16, 5), (1, 0x7FF2, 9), (2, 0x0102, 7)] {
+                let at = 256 + place * stride;
+                reply[at..][..stride].fill(0xEE);
+                reply[at..][..2].copy_from_slice(&domid.to_ne_bytes());
+                reply[at + 4..][..40].fill(0);
+                reply[at + 8] = held;
+            }
+            let (infos, more) = domain_infos(&reply, version);
+            let told: Vec<_> =
+                infos.iter().map(|info| (info.identity.domid.get(), info.current)).collect();
+            assert_eq!((told, more), (vec![(0, Kib(20)), (0x0102, Kib(28))], false));
+            assert_eq!(infos[1].identity.uuid, Uuid([0xEE; 16]));
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_full_list_is_not_the_end_and_none_is_longer_than_the_page() {
+        for told in [34_u32, 35, u32::MAX] {
+            let reply = page(&[(24, &told.to_ne_bytes())]);
+            let (infos, more) = domain_infos(&reply, 0x15);
+            assert_eq!((infos.len(), more), (34, true));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The hypervisor, as the rest of xmem knows it: five calls, with units.
+//! The hypervisor, as the rest of xmem knows it: six calls, with units.
 //!
 //! Owns the seam. Never makes a hypercall: that is `privcmd`'s work.
 
@@ -120,6 +120,12 @@ pub trait Hypervisor {
     /// # Errors
     /// Refused for another reason than ESRCH, or no interface version fits.
     fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError>;
+
+    /// What is known of every domain, by domid (`XEN_SYSCTL_getdomaininfolist`). Dying ones are among them.
+    ///
+    /// # Errors
+    /// Refused, or no interface version fits.
+    fn domains(&self) -> Result<Vec<DomainInfo>, HypervisorError>;
 
     /// Sets the limit (`XEN_DOMCTL_max_mem`). No check against what the domain holds is made.
     ///

@@ -135,6 +135,29 @@ impl Hypervisor for Privcmd {
         )
     }
 
+    fn domains(&self) -> Result<Vec<DomainInfo>, HypervisorError> {
+        let mut all: Vec<DomainInfo> = Vec::new();
+        let mut first = DomId::DOM0;
+        loop {
+            let (infos, more) = self.sysctl.call(
+                || self.running(),
+                |version| {
+                    let fill = |page: &mut Page| abi::getdomaininfolist(page, version, first);
+                    let read = |_, page: &Page| abi::domain_infos(page, version);
+                    self.call(&abi::GETDOMAININFOLIST, fill, read)
+                },
+            )?;
+            all.extend(infos);
+            let next = all.last().and_then(|last| {
+                DomId::new(u32::from(last.identity.domid.get()).saturating_add(1))
+            });
+            match next {
+                Some(next) if more && next > first => first = next,
+                _ => return Ok(all),
+            }
+        }
+    }
+
     fn set_limit(&self, domid: DomId, limit: Kib) -> Result<(), HypervisorError> {
         // The search for the version is left to a call that changes nothing.
         if !self.domctl.is_known() {

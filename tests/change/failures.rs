@@ -28,7 +28,7 @@ fn misfortunes(step: &Step) -> Vec<Then> {
     use Then::{DoAndFail, Fail};
     let store = [Error::Answer("EIO"), Error::Answer("EACCES"), Error::Closed, Error::Deadline];
     match step {
-        Step::Look | Step::HostMemory => {
+        Step::Look | Step::LookAround | Step::HostMemory => {
             [Errno::PERM, Errno::INVAL].map(|errno| Fail(Error::Xen(errno))).into()
         }
         Step::SetLimit(_) | Step::SetPod => [Errno::PERM, Errno::NOMEM, Errno::SRCH]

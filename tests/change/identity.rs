@@ -15,10 +15,8 @@ fn while_the_lock_is_waited_for(
     by: fn(&mut Value),
 ) -> impl FnMut(&Step) -> Then + use<> {
     let dir = scene.path().to_owned();
-    let mut looks = 0;
     move |step| {
-        looks += u32::from(*step == Step::Look);
-        if looks == 2 && *step == Step::Look {
+        if *step == Step::Look {
             edit(&dir, by);
         }
         Then::Go

@@ -82,7 +82,7 @@ fn a_check_looks_twice() {
     let (mut looks, mut named) = (0, 0);
     let host = scene.host(move |step| {
         // The second look at the domains begins.
-        named += usize::from(*step == Step::Read("/local/domain".to_owned()));
+        named += usize::from(*step == Step::LookAround);
         if named == 2 && looks == 0 {
             looks = 1;
             set_limit(&dir, 1_049_600);
@@ -109,7 +109,7 @@ fn a_repair_looks_again() {
         let dir = scene.path().to_owned();
         let mut committed = false;
         let host = scene.host(move |step| {
-            if committed && undone && *step == Step::Read("/local/domain".to_owned()) {
+            if committed && undone && *step == Step::LookAround {
                 set_limit(&dir, 524_288);
             }
             committed |= *step == Step::Commit;
@@ -135,7 +135,7 @@ fn a_ghost_is_one_twice() {
         let mut listings = 0;
         let host = scene.host(move |step| {
             listings += usize::from(*step == Step::Read("/local/domain".to_owned()));
-            if listings == 3 && !stays {
+            if listings == 2 && !stays {
                 edit(&dir, |world| drop(world["xenstore"].as_object_mut().unwrap().remove(NODE)));
             }
             Then::Go

@@ -43,6 +43,8 @@ pub(crate) enum Step {
     Commit,
     /// physinfo.
     HostMemory,
+    /// getdomaininfolist.
+    LookAround,
 }
 
 /// What becomes of it.
@@ -409,6 +411,10 @@ impl WatchedHypervisor {
 impl Hypervisor for WatchedHypervisor {
     fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
         self.watch.xen(Step::Look, || self.real().domain(domid))
+    }
+
+    fn domains(&self) -> Result<Vec<DomainInfo>, HypervisorError> {
+        self.watch.xen(Step::LookAround, || self.real().domains())
     }
 
     fn set_limit(&self, domid: DomId, limit: Kib) -> Result<(), HypervisorError> {

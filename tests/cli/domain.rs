@@ -184,3 +184,27 @@ fn what_can_be_no_domain_is_wrong_usage() {
         );
     }
 }
+
+/// A guest that was started anew, with its UUID, while its dead one is still there.
+#[test]
+fn a_dead_domain_takes_nobodys_uuid() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        let mut dead = world["domains"]["7"].clone();
+        dead["dying"] = true.into();
+        world["domains"]["3"] = dead;
+    });
+    let ran = sim.xmem("set").arg(WEB).arg("512M").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert_eq!(sim.numbers(7).0, 524_288);
+    // What it holds is not hidden.
+    let listed = sim.xmem("list").run().stdout;
+    assert!(
+        listed.lines().any(|line| line.contains(" 3 ") && line.contains("being destroyed")),
+        "{listed}"
+    );
+    // With nobody else of that UUID it is the one that was meant, and it is gone.
+    sim.edit(|world| drop(world["domains"].as_object_mut().unwrap().remove("7")));
+    let ran = sim.xmem("set").arg(WEB).arg("512M").run();
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+}

@@ -134,7 +134,7 @@ hint: run it as root, in dom0
         "not-control",
         7,
         str![[r#"
-xmem: the hypervisor refused XEN_DOMCTL_getdomaininfo: Operation not permitted (os error 1); nothing is changed (simulated)
+xmem: the hypervisor refused XEN_SYSCTL_getdomaininfolist: Operation not permitted (os error 1); nothing is changed (simulated)
 hint: run it as root, in dom0
 
 "#]],

@@ -224,6 +224,7 @@ fn a_node_that_is_no_size_is_shown() {
     });
     sim.xmem("set web 512M").run().fails(1, str![[r#"
 xmem: web (7): xenstore has "1024 MB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB; nothing is changed (simulated)
+hint: whoever wrote it is at fault; once nobody does any more: xenstore-write /local/domain/7/memory/target KIB
 
 "#]]);
 }

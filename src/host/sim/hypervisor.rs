@@ -102,6 +102,13 @@ impl Hypervisor for SimHypervisor {
         })
     }
 
+    fn domains(&self) -> Result<Vec<DomainInfo>, HypervisorError> {
+        self.call("XEN_SYSCTL_getdomaininfolist", |world| {
+            let there = world.domains.iter().filter(|(domid, _)| !self.is_gone(domid.0, 1));
+            Ok(there.map(|(domid, domain)| info(domid.0, domain)).collect())
+        })
+    }
+
     fn set_limit(&self, domid: DomId, limit: Kib) -> Result<(), HypervisorError> {
         let is_refused = self.sim.faults.has(Fault::LimitRefused);
         self.call_on("XEN_DOMCTL_max_mem", domid, |domain| {

@@ -74,3 +74,99 @@ check_race_writer_without_the_lock() {
     done
     echo "$round rounds, $refused of them given up"
 }
+
+# Everybody at once: two workers with xmem and two with xl, on two guests and on a domain that is created and destroyed
+# all the time, and a watch that looks on. About as many changes as ROUNDS says.
+check_race_torture() {
+    needs_xmem
+    each=$((ROUNDS / 4 + 5))
+    rm -f /tmp/worker.* /tmp/torture.end
+    xmem watch --json --interval 100ms >/dev/null 2>/tmp/watch.err &
+    watcher=$!
+    come_and_go &
+    comer=$!
+    trap 'kill $watcher; touch /tmp/torture.end; wait; xl destroy g5 2>/dev/null' EXIT
+    workers=
+    for worker in 1 2; do
+        worker_with_xmem $worker >/tmp/worker.xmem.$worker 2>&1 &
+        workers="$workers $!"
+        worker_with_xl $worker >/tmp/worker.xl.$worker 2>&1 &
+        workers="$workers $!"
+    done
+    eventually 600 test -s /tmp/worker.xmem.2 || fail "nothing happens"
+    first=$(memory_of $watcher)
+    for worker in $workers; do
+        wait "$worker" || fail "a worker gave up: $(tail -n 3 /tmp/worker.*)"
+    done
+    last=$(memory_of $watcher)
+    kill $watcher || fail "the watch ended by itself: $(cat /tmp/watch.err)"
+    touch /tmp/torture.end
+    wait $comer || fail "creating and destroying: $(cat /tmp/come)"
+    trap - EXIT
+    is_in_step g1
+    is_in_step g2
+    is_tidy
+    [ "$last" -le $((first + 1024)) ] || fail "the watch had $first KiB at first, and $last in the end"
+    grep -h "exit code" /tmp/worker.* | sort | uniq -c
+    figure $((each * 4)) "changes by four at once, in step when they were quiet"
+}
+
+memory_of() { # PID: what it has in memory, KiB
+    sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$1/status"
+}
+
+come_and_go() {
+    while [ ! -e /tmp/torture.end ]; do
+        start_guest g5 pv 64 128 -p >/tmp/come 2>&1
+        sleep 1
+        xl destroy g5 >>/tmp/come 2>&1
+    done
+}
+
+# A domain, and a size for it, by chance.
+any_domain() {
+    case $((RANDOM % 5)) in
+    0 | 1) any=g1 size=$((140 + RANDOM % 60)) ;;
+    2 | 3) any=g2 size=$((140 + RANDOM % 60)) ;;
+    4) any=g5 size=$((40 + RANDOM % 60)) ;;
+    esac
+}
+
+worker_with_xmem() {
+    wo_round=0
+    while [ $wo_round -lt $each ]; do
+        wo_round=$((wo_round + 1))
+        any_domain
+        wo_code=0
+        wo_said=$(xmem set $any $size 2>&1) || wo_code=$?
+        echo "xmem, exit code $wo_code"
+        case $any,$wo_code in
+        # Conflicts without end are possible where the store makes them up.
+        *,0 | *,6) ;;
+        # It comes and goes; and it may not have all its nodes yet.
+        g5,[13]) ;;
+        *)
+            echo "xmem set $any $size left with $wo_code: $wo_said"
+            return 1
+            ;;
+        esac
+    done
+}
+
+worker_with_xl() {
+    wo_round=0
+    while [ $wo_round -lt $each ]; do
+        wo_round=$((wo_round + 1))
+        any_domain
+        wo_code=0
+        xl mem-set $any $size >/dev/null 2>&1 || wo_code=$?
+        echo "xl, exit code $wo_code"
+        case $any,$wo_code in
+        *,0 | g5,*) ;;
+        *)
+            echo "xl mem-set $any $size left with $wo_code"
+            return 1
+            ;;
+        esac
+    done
+}

@@ -1,77 +1,187 @@
-# Every system call by which xmem talks to anybody fails once, or ends it. By strace, on the shipped program.
-# One in STRIDE of these points, beginning with one that SEED chooses.
+# Every system call fails once, or ends the run. By strace, on the shipped program. One in STRIDE of these points,
+# beginning with one that SEED chooses; `--stride 1` takes them all.
+#
+# What is cut off is one of these, each from target 192 MiB and maximum 256 MiB: its words go to $words, its domain to
+# $dom, and the state that it leaves when nothing stops it to $done_state.
 
+# Those by which xmem talks to xenstore, to the hypervisor and to the state folder.
 talk="sendto sendmsg write ppoll read recvfrom ioctl flock unlink rename openat open fsync socket connect setsockopt signalfd4 statx"
 
-# For each point: FUNCTION NAME NUMBER.
-at_every_point() { # FUNCTION
-    traced -- set g1 128M || fail "the run that counts left with $?"
+change() { # DOM WORDS...
+    dom=$1 words=$*
+    words="${words#* }"
+    start_over "$dom"
     # shellcheck disable=SC2086 # a list of words
-    calls $talk >/tmp/calls
+    traced -- $words || fail "the run that counts left with $?"
+    done_state=$(state "$dom")
+}
+
+# For each point: FUNCTION NAME NUMBER. How many were tried goes to $tried; a point that a run does not come by counts
+# for nothing.
+at_every_point() { # FUNCTION [NAME...]: these calls only
+    ae_function=$1
+    shift
+    calls "$@" >/tmp/calls
     echo "calls: $(tr '\n' ' ' </tmp/calls)"
-    start_over g1
-    point=0
+    point=0 tried=0
     while read -r name count <&4; do
         number=0
         while [ $number -lt "$count" ]; do
             number=$((number + 1))
             point=$((point + 1))
-            [ $(((point + SEED) % STRIDE)) != 0 ] || "$1" "$name" $number
+            [ $(((point + SEED) % STRIDE)) = 0 ] || continue
+            start_over "$dom"
+            "$ae_function" "$name" $number
         done
     done 4</tmp/calls
-    echo "$point points"
+    start_over "$dom"
+    is_tidy
 }
 
-fails_with_eio() { # NAME NUMBER
-    before=$(state g1)
+# Some of the ways in which a call can fail; none says that it had an effect.
+errno_for() { # NAME NUMBER
+    case $1 in
+    ioctl) set -- "$2" EPERM ENOMEM ESRCH EFAULT EINVAL EAGAIN EINTR ;;
+    open* | socket | signalfd4) set -- "$2" EMFILE EACCES EIO ENFILE ENOMEM ;;
+    flock) set -- "$2" EINTR ENOLCK EIO ;;
+    rename | unlink | statx) set -- "$2" EIO EACCES EROFS ENOSPC ;;
+    *) set -- "$2" EIO EINTR ENOSPC EAGAIN EPIPE ECONNRESET ENOMEM ;;
+    esac
+    shift $((($1 + SEED / 7) % ($# - 1) + 1))
+    echo "$1"
+}
+
+fails() { # NAME NUMBER
+    before=$(state "$dom")
+    errno=$(errno_for "$1" "$2")
     code=0
-    traced -e inject="$1:error=EIO:when=$2" -- set --lock-timeout 20s g1 128M >/tmp/out 2>/tmp/err || code=$?
-    echo "$1 $2 fails: exit code $code. $(cat /tmp/err)"
-    judge "$1 $2 fails with EIO" $code g1 131072 "$before"
-    [ "$(state g1)" = "$before" ] || next_run_mends "after $1 $2 failed" g1 192M
+    # shellcheck disable=SC2086 # a list of words
+    traced -e inject="$1:error=$errno:when=$2" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
+    echo "$1 $2 fails with $errno: exit code $code. $(cat /tmp/err)"
+    ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
+    judge "$words: $1 $2 fails with $errno" $code "$dom" "$done_state" "$before"
+    [ "$(state "$dom")" = "$before" ] || next_run_mends "after $1 $2 failed" "$dom" 192M
 }
 
 killed() { # NAME NUMBER
-    traced -e inject="$1:signal=SIGKILL:when=$2" -- set g1 128M >/tmp/out 2>/tmp/err || true
-    left="target $(target g1), limit $(limit g1)"
-    in_step g1 >/tmp/step || [ -e "$(intent_file g1)" ] ||
-        fail "killed at $1 $2: $(cat /tmp/step), and no record is left for the next run"
-    # The next run asks for the same, or for something else.
-    size=$((128 + $2 % 2 * 16))
-    next_run_mends "killed at $1 $2 ($left)" g1 ${size}M
-    echo "killed at $1 $2: left $left; the next run said: $(cat /tmp/next.out)"
-    start_over g1
+    # shellcheck disable=SC2086 # a list of words
+    traced -e inject="$1:signal=SIGKILL:when=$2" -- $words >/tmp/out 2>/tmp/err || true
+    ! grep -q 'killed by SIGKILL' /tmp/trace || tried=$((tried + 1))
+    what="$words, killed at $1 $2"
+    in_step "$dom" >/tmp/step || [ -e "$(intent_file "$dom")" ] ||
+        fail "$what: $(cat /tmp/step), and no record is left for the next run"
+    # Whoever comes next: the same again, something else, a repair, or an xl that knows of no record.
+    case $(((point + SEED) / STRIDE % 4)) in
+    # shellcheck disable=SC2086 # a list of words
+    0) mends "$what" xmem $words ;;
+    1) mends "$what" xmem set "$dom" 144M ;;
+    2) mends "$what" xmem check --repair "$dom" ;;
+    3)
+        xl mem-set "$dom" 160 || fail "$what: xl left with $?"
+        in_step "$dom" >/tmp/step || fail "$what, then xl: $(cat /tmp/step)"
+        mends "$what, then xl" xmem check --repair "$dom"
+        ;;
+    esac
 }
 
-check_fault_every_call_fails() {
-    needs_xmem
-    at_every_point fails_with_eio
-    next_run_mends "after all that" g1 192M
+# The next command finds the lock free, succeeds, and leaves everything in step and no file behind.
+mends() { # WHAT COMMAND...
+    me_what=$1 me_code=0
+    shift
+    "$@" >/tmp/next.out 2>&1 || me_code=$?
+    [ $me_code = 0 ] || fail "$me_what: '$*' left with $me_code: $(cat /tmp/next.out)"
+    in_step "$dom" >/tmp/step || fail "$me_what: '$*' left it out of step: $(cat /tmp/step /tmp/next.out)"
+    is_tidy
+    echo "$me_what: then '$*' said: $(cat /tmp/next.out)"
 }
 
-check_fault_killed_at_every_call() {
+matrix_of_failures() { # DOM WORDS...
     needs_xmem
+    change "$@"
+    # shellcheck disable=SC2086 # a list of words
+    at_every_point fails $talk
+    figure $tried "failures of a system call, each with the right exit code"
+}
+
+matrix_of_kills() { # DOM WORDS...
+    needs_xmem
+    change "$@"
     at_every_point killed
+    figure $tried "kills at a system call, each mended by what came next"
 }
 
-# A PVH guest has one more hypercall, the populate-on-demand target.
-check_fault_every_hypercall_fails_for_pvh() {
+check_fault_fails_pv_down() { matrix_of_failures g1 set g1 128M; }
+check_fault_fails_pv_up() { matrix_of_failures g1 set g1 256M; }
+check_fault_fails_pv_raise() { matrix_of_failures g1 set --raise-max g1 300M; }
+check_fault_fails_pv_max() { matrix_of_failures g1 max g1 300M; }
+check_fault_fails_pvh_down() { matrix_of_failures g2 set g2 128M; }
+check_fault_fails_pvh_up() { matrix_of_failures g2 set g2 256M; }
+check_fault_fails_pvh_raise() { matrix_of_failures g2 set --raise-max g2 300M; }
+check_fault_fails_pvh_max() { matrix_of_failures g2 max g2 300M; }
+
+check_fault_kills_pv_down() { matrix_of_kills g1 set g1 128M; }
+check_fault_kills_pv_up() { matrix_of_kills g1 set g1 256M; }
+check_fault_kills_pv_raise() { matrix_of_kills g1 set --raise-max g1 300M; }
+check_fault_kills_pv_max() { matrix_of_kills g1 max g1 300M; }
+check_fault_kills_pvh_down() { matrix_of_kills g2 set g2 128M; }
+check_fault_kills_pvh_up() { matrix_of_kills g2 set g2 256M; }
+check_fault_kills_pvh_raise() { matrix_of_kills g2 set --raise-max g2 300M; }
+check_fault_kills_pvh_max() { matrix_of_kills g2 max g2 300M; }
+
+# A PVH guest has one more hypercall, the populate-on-demand target. All of them, whatever STRIDE is.
+check_fault_hypercalls_refused_for_pvh() {
     needs_xmem
-    traced -- set g2 128M
-    calls ioctl >/tmp/calls
-    start_over g2
-    read -r _ count </tmp/calls
-    number=0
-    while [ $number -lt "$count" ]; do
-        number=$((number + 1))
+    change g2 set g2 128M
+    refused() { # ioctl NUMBER
         before=$(state g2)
         code=0
-        traced -e inject="ioctl:error=ENOMEM:when=$number" -- set g2 128M >/tmp/out 2>/tmp/err || code=$?
-        echo "ioctl $number fails: exit code $code. $(cat /tmp/err)"
-        judge "ioctl $number fails with ENOMEM" $code g2 131072 "$before"
-        start_over g2
-    done
+        traced -e inject="ioctl:error=ENOMEM:when=$2" -- set g2 128M >/tmp/out 2>/tmp/err || code=$?
+        echo "hypercall $2 is refused: exit code $code. $(cat /tmp/err)"
+        [ $code != 0 ] || grep -q INJECTED /tmp/trace || fail "the refusal never came"
+        judge "hypercall $2 is refused" $code g2 "$done_state" "$before"
+        tried=$((tried + 1))
+    }
+    (STRIDE=1 && at_every_point refused ioctl)
+}
+
+# A state folder that takes nothing: no room for the record, or for anything.
+check_fault_state_folder_is_full() {
+    needs_xmem
+    before=$(state g1)
+    mount -t tmpfs -o size=4k tmpfs $state_folder
+    trap 'umount $state_folder' EXIT
+    dd if=/dev/zero of=$state_folder/full bs=4096 count=4 2>/dev/null || true
+    expect 1 xmem set g1 128M
+    contains "stderr" "$err" "No space left"
+    contains "stderr" "$err" "hint: "
+    is "state" "$(state g1)" "$before"
+    rm $state_folder/full
     is_tidy
+    mount -o remount,ro $state_folder
+    ex_got=0
+    xmem set g1 128M >/tmp/out 2>/tmp/err || ex_got=$?
+    echo "read-only: exit code $ex_got: $(cat /tmp/err)"
+    [ $ex_got = 1 ] || [ $ex_got = 7 ] || fail "it left with $ex_got"
+    is "state" "$(state g1)" "$before"
+}
+
+# So few file descriptors that one after the other cannot be had.
+check_fault_out_of_file_descriptors() {
+    needs_xmem
+    change g1 set g1 128M
+    most=3 tried=0 code=1
+    while [ $code != 0 ]; do
+        most=$((most + 1))
+        [ $most -lt 30 ] || fail "even with $most file descriptors it leaves with $code: $(cat /tmp/err)"
+        start_over g1
+        before=$(state g1)
+        code=0
+        (ulimit -n $most && xmem set g1 128M) >/tmp/out 2>/tmp/err || code=$?
+        echo "$most file descriptors: exit code $code: $(cat /tmp/err)"
+        judge "$most file descriptors" $code g1 "$done_state" "$before"
+        is_tidy
+    done
+    [ $most -gt 4 ] || fail "it never ran out"
 }
 
 # The result cannot be told. Exit code 1 would promise that nothing is changed.

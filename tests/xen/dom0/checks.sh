@@ -1,8 +1,9 @@
 # The task `checks`: starts the guests and runs every check_* function of /check/checks, each in a process of its own.
 # What it says is read by tests/xen/run:
-#   plan N | ok NAME SECONDS | not ok NAME SECONDS | skip NAME REASON | abort: TEXT | done
+#   plan N | figure N WHAT | ok NAME SECONDS | not ok NAME SECONDS | skip NAME REASON | abort: TEXT | done
 #   a line that starts with "| " belongs to the check whose line follows it
-# Settings: ONLY and AMONG, patterns that names have to match; TIME, the seconds that one check may take.
+# Settings: ONLY and AMONG, patterns that names have to match; ROUNDS, STRIDE and SEED, see tests/xen/run; TIME, the
+# seconds that one check may take.
 . /check/lib.sh
 
 names() { # FILE: its checks, in order
@@ -24,8 +25,8 @@ run_one() { # FILE NAME
     setsid sh /check/one.sh "$1" "$2" >/tmp/check.log 2>&1 </dev/null &
     check=$!
     (
-        sleep "${TIME:-900}"
-        echo "FAILED: not done after ${TIME:-900} s" >>/tmp/check.log
+        sleep "${TIME:-$((900 + ROUNDS))}"
+        echo "FAILED: not done after ${TIME:-$((900 + ROUNDS))} s" >>/tmp/check.log
         kill -KILL -- -$check
     ) &
     watchdog=$!
@@ -51,6 +52,7 @@ while read -r file name <&3; do
     code=$?
     seconds=$(echo "$begin $(now)" | awk '{ printf "%.1f", $2 - $1 }')
     title=$(echo "${name#check_}" | tr _ ' ')
+    grep '^figure ' /tmp/check.log
     case $code in
     0) echo "ok $title ($seconds s)" ;;
     77) echo "skip $title: $(tail -n 1 /tmp/check.log)" ;;

@@ -10,6 +10,11 @@ skip() {
     exit 77
 }
 
+# A number that is summed up over all boots, and told at the end.
+figure() { # NUMBER WHAT
+    echo "figure $1 $2"
+}
+
 # Runs a command that has to leave with a given exit code. Its words are kept in $out and $err, and printed.
 expect() { # CODE COMMAND...
     ex_want=$1

@@ -13,11 +13,14 @@ traced() { # STRACE-OPTION... -- XMEM-ARGUMENT...
     strace -s 64 -o /tmp/trace $tr_options $program --quiet "$@"
 }
 
-# How many calls of each name the last traced run made: lines NAME COUNT.
+# How many calls of each name the last traced run made: lines NAME COUNT. Of all names, if none is given.
 calls() { # NAME...
-    for ca_name in "$@"; do
-        echo "$ca_name $(grep -c "^$ca_name(" /tmp/trace)"
-    done
+    awk -v names=" $* " '
+        match($0, /^[a-z_0-9]+\(/) {
+            name = substr($0, 1, RLENGTH - 1)
+            if (name != "execve" && (names == "  " || index(names, " " name " "))) count[name]++
+        }
+        END { for (name in count) print name, count[name] }' /tmp/trace | sort
 }
 
 # How many calls of NAME the last traced run had made when it sent its (first) commit, that one included.
@@ -71,14 +74,13 @@ let_go() {
     echo "the held run left with $code. $(cat /tmp/err)"
 }
 
-# After a run that was told to set DOM to NEW KiB, and found it as BEFORE (see state): is what it left what its
-# exit code promises? 0: done. 9: it says so, and the next run puts it right. Any other: nothing is changed.
-judge() { # WHAT CODE DOM NEW BEFORE
+# After a run that was to bring DOM from BEFORE to AFTER (see state): is what it left what its exit code promises?
+# 0: done. 9: it says so, and the next run puts it right. Any other: nothing is changed.
+judge() { # WHAT CODE DOM AFTER BEFORE
     ju_now=$(state "$3")
     case $2 in
     0)
-        [ "$(target "$3")" = "$4" ] || fail "$1: exit code 0, but $ju_now"
-        is_in_step "$3"
+        [ "$ju_now" = "$4" ] || fail "$1: exit code 0, but $ju_now"
         ;;
     9)
         grep -q "out of step" /tmp/err || fail "$1: exit code 9 without a word of it: $(cat /tmp/err)"

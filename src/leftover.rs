@@ -1,7 +1,8 @@
-//! What domains that are gone have left in the state folder: lock files, and records of changes.
+//! What the dead have left in the state folder: lock files, and records of changes. The dead are domains
+//! that are gone, and processes that were killed.
 //!
-//! Owns the search for such files and their removal. Never touches a file of a living domain, nor one
-//! that it does not know by its name, nor a lock that somebody holds.
+//! Owns the search for such files and their removal. Never touches the record of a living domain, nor a
+//! file that it does not know by its name, nor a lock that somebody holds.
 
 use std::fmt;
 use std::fs;
@@ -17,7 +18,8 @@ use crate::intent::IntentError;
 use crate::lock::{self, Holder, Lock, userdata_path};
 use crate::signals::HoldOff;
 
-/// A file in the state folder that belongs to no living domain, or to no xmem that understands it.
+/// A file in the state folder that belongs to no living domain, to no living process, or to no xmem that
+/// understands it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The domain that it was made for.
@@ -54,7 +56,11 @@ const NAMES: [(char, &str, Kind); 4] = [
 impl Leftover {
     /// Whether `xmem check --repair` removes it.
     pub const fn is_mendable(&self) -> bool {
-        !self.alive && !matches!(self.kind, Kind::Lock(Some(_)))
+        match self.kind {
+            Kind::Lock(Some(_)) => false,
+            Kind::Lock(None) | Kind::Draft => true,
+            Kind::Record | Kind::SetAside => !self.alive,
+        }
     }
 
     /// One word for programs: stable, unlike the sentences.
@@ -71,8 +77,9 @@ impl Leftover {
     pub const fn means(&self) -> &'static str {
         match (&self.kind, self.alive) {
             (Kind::Lock(Some(_)), _) => "the domain is being destroyed, or that process hangs",
+            (Kind::Lock(None), _) => "nothing: whoever needs it takes it over",
+            (Kind::Draft, true) => "nothing: it was never in force",
             (_, true) => "an xmem of another version wrote it, or a program that is none",
-            (Kind::Lock(None), false) => "nothing: whoever needs it takes it over",
             (_, false) => {
                 "nothing now, but a domain with the same domid and UUID would take it for its own"
             }
@@ -109,7 +116,9 @@ impl fmt::Display for Leftover {
         let path = self.path.display();
         match (&self.kind, self.alive) {
             (Kind::Lock(Some(holder)), _) => write!(f, "gone, but its lock is held by {holder}"),
-            (Kind::Lock(None), _) => write!(f, "gone, but it left its lock file: {path}"),
+            (Kind::Lock(None), false) => write!(f, "gone, but it left its lock file: {path}"),
+            (Kind::Lock(None), true) => write!(f, "a lock file that nobody holds: {path}"),
+            (Kind::Draft, true) => write!(f, "a record that was never finished: {path}"),
             (Kind::SetAside, true) => write!(f, "a record that xmem did not understand: {path}"),
             (Kind::Record | Kind::Draft | Kind::SetAside, _) => {
                 write!(f, "gone, but it left the record of a change: {path}")
@@ -118,7 +127,8 @@ impl fmt::Display for Leftover {
     }
 }
 
-/// The files of domains that are gone, by domid, and the set-aside ones of those that are not.
+/// The files of domains that are gone, by domid; of those that are not, what is set aside and what a killed
+/// process has left, but for its record, which is settled with the domain.
 ///
 /// # Errors
 /// The folder cannot be read, or the hypervisor does not answer.
@@ -137,17 +147,27 @@ pub fn leftovers(dir: &Path, hypervisor: &impl Hypervisor) -> Result<Vec<Leftove
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(os(error)),
     }
+    // Settling the record takes the lock over, and its file goes with that.
+    let recorded: Vec<Identity> =
+        found.iter().filter(|it| it.kind == Kind::Record).map(|it| it.identity).collect();
     let mut left = Vec::new();
     for mut file in found {
         file.alive = lives(hypervisor, file.identity)?;
-        if file.alive && file.kind != Kind::SetAside {
-            continue;
-        }
         if matches!(file.kind, Kind::Lock(_)) {
-            let held = fs::symlink_metadata(&file.path);
-            file.kind = Kind::Lock(held.ok().and_then(|it| lock::holder(it.dev(), it.ino())));
+            // Whoever had it may have released it since the folder was read.
+            let Ok(it) = fs::symlink_metadata(&file.path) else { continue };
+            file.kind = Kind::Lock(lock::holder(it.dev(), it.ino()));
         }
-        left.push(file);
+        // A living domain's held lock, and what its holder writes, is somebody's change.
+        let is_used = match file.kind {
+            Kind::Lock(Some(_)) | Kind::Record => true,
+            Kind::Draft => is_locked(dir, file.identity),
+            Kind::Lock(None) => recorded.contains(&file.identity),
+            Kind::SetAside => false,
+        };
+        if !(file.alive && is_used) {
+            left.push(file);
+        }
     }
     left.sort_by(|one, other| {
         (one.identity.domid, &one.path).cmp(&(other.identity.domid, &other.path))
@@ -155,7 +175,8 @@ pub fn leftovers(dir: &Path, hypervisor: &impl Hypervisor) -> Result<Vec<Leftove
     Ok(left)
 }
 
-/// Removes all that a domain has left, under its lock, if it is gone and nobody holds that.
+/// Removes what was left of a domain or of a killed process, under the lock, if nobody holds that. Of a
+/// domain that lives the record stays, and what was set aside.
 ///
 /// # Errors
 /// The lock is held, or a file cannot be removed.
@@ -167,10 +188,13 @@ pub fn remove(
 ) -> Result<(), Cause> {
     // The lock's own file goes when it is released, by its own protocol.
     let _lock = Lock::take(dir, identity, Duration::ZERO, signals)?;
-    if lives(hypervisor, identity)? {
-        return Ok(());
-    }
-    for (letter, last, _) in NAMES.iter().filter(|(.., kind)| *kind != Kind::Lock(None)) {
+    let alive = lives(hypervisor, identity)?;
+    let is_left = |kind: &Kind| match kind {
+        Kind::Lock(_) => false,
+        Kind::Draft => true,
+        Kind::Record | Kind::SetAside => !alive,
+    };
+    for (letter, last, _) in NAMES.iter().filter(|(.., kind)| is_left(kind)) {
         let path = userdata_path(dir, *letter, identity, last);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -180,6 +204,12 @@ pub fn remove(
         }
     }
     Ok(())
+}
+
+/// Whether somebody holds the domain's lock.
+fn is_locked(dir: &Path, identity: Identity) -> bool {
+    fs::symlink_metadata(lock::path(dir, identity))
+        .is_ok_and(|it| lock::holder(it.dev(), it.ino()).is_some())
 }
 
 /// Whether the domain is there: this one, and not another with its domid.

@@ -113,11 +113,17 @@ web (7): 2048 MiB below its target
     }
 }
 
+/// An empty file in the state folder.
+fn file(sim: &Sim, kind: &str, last: &str) {
+    let name = format!("lib/userdata-{kind}.{WEB}.{last}");
+    fs::write(sim.path().join(name), "").unwrap();
+}
+
 /// Each way in which a host can be off, its word, and whether it makes the exit code 9.
 #[test]
 fn every_kind() {
     type Case = (&'static str, fn(&Sim), &'static [(&'static str, bool)]);
-    let cases: [Case; 14] = [
+    let cases: [Case; 15] = [
         (
             "dom0's keys",
             |sim| {
@@ -175,30 +181,23 @@ fn every_kind() {
         (
             "a record of a gone domain",
             |sim| {
-                fs::write(sim.path().join(format!("lib/userdata-d.12.{WEB}.xmem-intent")), "")
-                    .unwrap();
-                fs::write(
-                    sim.path().join(format!("lib/userdata-l.12.{WEB}.domain-userdata-lock")),
-                    "",
-                )
-                .unwrap();
+                file(sim, "d.12", "xmem-intent");
+                file(sim, "l.12", "domain-userdata-lock");
             },
             &[("stale-record", false), ("stale-lock", false)],
         ),
+        ("a record that is none", |sim| file(sim, "d.7", "xmem-intent"), &[("unsettled", true)]),
         (
-            "a record that is none",
-            |sim| fs::write(sim.intent(), "").unwrap(),
-            &[("unsettled", true)],
+            "what a killed process left before it had changed anything",
+            |sim| {
+                file(sim, "l.7", "domain-userdata-lock");
+                file(sim, "n.7", "xmem-intent");
+            },
+            &[("stale-lock", false), ("stale-record", false)],
         ),
         (
             "one that was set aside",
-            |sim| {
-                fs::write(
-                    sim.path().join(format!("lib/userdata-d.7.{WEB}.xmem-intent-foreign")),
-                    "",
-                )
-                .unwrap();
-            },
+            |sim| file(sim, "d.7", "xmem-intent-foreign"),
             &[("set-aside", false)],
         ),
     ];

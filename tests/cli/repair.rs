@@ -339,3 +339,25 @@ fn a_dry_run_is_of_a_repair() {
     assert!(ran.stderr.contains("--repair"), "{ran:?}");
     assert_eq!(sim.xmem("check --repair --lock-timeout soon").run().status.code(), Some(2));
 }
+
+/// A lock file that nobody holds and a record that was never finished are harmless, and go.
+#[test]
+fn what_a_killed_process_left_of_a_living_domain() {
+    let sim = Sim::new();
+    let draft = sim.path().join(format!("lib/userdata-n.7.{WEB}.xmem-intent"));
+    fs::write(sim.lock(), "").unwrap();
+    fs::write(&draft, "{").unwrap();
+    let ran = sim.xmem("check --repair").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert_eq!(sim.state(), [""; 0], "{ran:?}");
+    // While somebody holds the lock, both are that one's.
+    let lock = File::create(sim.lock()).unwrap();
+    lock.lock_exclusive().unwrap();
+    fs::write(&draft, "{").unwrap();
+    let ran = sim.xmem("check --json").leaves(2).run();
+    assert!(ran.stdout.contains("\"locked\"") && !ran.stdout.contains("stale"), "{ran:?}");
+    let ran = sim.xmem("check --repair").leaves(2).run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert_eq!(sim.state().len(), 2);
+    lock.unlock().unwrap();
+}

@@ -117,7 +117,7 @@ memory_of() { # PID: what it has in memory, KiB
 
 come_and_go() {
     while [ ! -e /tmp/torture.end ]; do
-        start_guest g5 pv 64 128 -p >/tmp/come 2>&1
+        start_guest g5 pv 128 192 -p >/tmp/come 2>&1
         sleep 1
         xl destroy g5 >>/tmp/come 2>&1
     done

@@ -75,11 +75,11 @@ killed() { # NAME NUMBER
     # shellcheck disable=SC2086 # a list of words
     0) mends "$what" xmem $words ;;
     1) mends "$what" xmem set "$dom" 144M ;;
-    2) mends "$what" xmem check --repair "$dom" ;;
+    2) mends "$what" xmem check --repair ;;
     3)
         xl mem-set "$dom" 160 || fail "$what: xl left with $?"
         in_step "$dom" >/tmp/step || fail "$what, then xl: $(cat /tmp/step)"
-        mends "$what, then xl" xmem check --repair "$dom"
+        mends "$what, then xl" xmem check --repair
         ;;
     esac
 }

@@ -5,7 +5,11 @@
 
 case $2 in
 check_dead_*) ;;
-*) start_over g1 g2 ;;
+*)
+    # What a check that failed has left is not the next one's fault.
+    left_over | xargs -r rm -f
+    start_over g1 g2
+    ;;
 esac
 set -eu
 "$2"

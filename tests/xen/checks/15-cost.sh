@@ -1,4 +1,5 @@
-# What one change costs: counts, which are the same on every machine, so that they cannot creep up unseen.
+# What one change costs: counts, so that they cannot creep up unseen. Hypercalls and messages are the same on every
+# machine; how many system calls it takes to read an answer depends on how fast it comes.
 
 # The last traced run's system calls, hypercalls, and messages to xenstore and how many of these went out together.
 count_costs() {
@@ -21,13 +22,13 @@ costs_at_most() { # WHAT SYSTEM-CALLS HYPERCALLS SENT
 check_cost_of_a_set_by_name() {
     needs_xmem
     traced -- set g1 128M
-    costs_at_most "set of a PV guest" 98 4 5
+    costs_at_most "set of a PV guest" 120 4 5
     traced -- set g2 128M
-    costs_at_most "set of a PVH guest" 101 5 5
+    costs_at_most "set of a PVH guest" 125 5 5
 }
 
 check_cost_of_a_set_by_domid() {
     needs_xmem
     traced -- set "$(domid_of g1)" 128M
-    costs_at_most "set by domid" 95 4 4
+    costs_at_most "set by domid" 115 4 4
 }

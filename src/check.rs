@@ -18,6 +18,7 @@ use crate::leftover::{Leftover, leftovers};
 use crate::overview::{Overview, Row, look};
 use crate::remark::Remark;
 use crate::resolve::domids;
+use crate::xenstore::{Answer, StoreError};
 
 /// A change without a lock, or one that began and ended between two reads, can look like a domain out
 /// of step. What is really so, is so at the next look as well.
@@ -41,6 +42,8 @@ pub enum Finding {
     Leftover(Leftover),
     /// Nodes in xenstore of a domain that is not there.
     Ghost(DomId),
+    /// xenstored cannot tell which domains it has nodes of, so that ghosts were not looked for.
+    Unlisted,
 }
 
 impl Finding {
@@ -49,16 +52,17 @@ impl Finding {
         match self {
             Self::Domain { domain, .. } => Some(domain.clone()),
             Self::Leftover(file) => Some(Domain { identity: file.identity, name: None }),
-            Self::Ghost(_) => None,
+            Self::Ghost(_) | Self::Unlisted => None,
         }
     }
 
-    /// Its domid.
+    /// Its domid; dom0's where it is about the host as a whole.
     pub const fn domid(&self) -> DomId {
         match self {
             Self::Domain { domain, .. } => domain.identity.domid,
             Self::Leftover(file) => file.identity.domid,
             Self::Ghost(domid) => *domid,
+            Self::Unlisted => DomId::DOM0,
         }
     }
 
@@ -66,7 +70,7 @@ impl Finding {
     pub const fn is_out_of_step(&self) -> bool {
         match self {
             Self::Domain { remark, .. } => remark.is_out_of_step(),
-            Self::Leftover(_) | Self::Ghost(_) => false,
+            Self::Leftover(_) | Self::Ghost(_) | Self::Unlisted => false,
         }
     }
 
@@ -75,7 +79,7 @@ impl Finding {
         match self {
             Self::Domain { mendable, .. } => *mendable,
             Self::Leftover(file) => file.is_mendable(),
-            Self::Ghost(_) => false,
+            Self::Ghost(_) | Self::Unlisted => false,
         }
     }
 
@@ -85,6 +89,7 @@ impl Finding {
             Self::Domain { remark, .. } => remark.kind(),
             Self::Leftover(file) => file.kind(),
             Self::Ghost(_) => "ghost",
+            Self::Unlisted => "unlisted",
         }
     }
 
@@ -96,6 +101,7 @@ impl Finding {
             Self::Ghost(_) => {
                 "somebody wrote there after the domain was destroyed; it takes up xenstore's room"
             }
+            Self::Unlisted => "nodes of domains that are gone were not looked for",
         }
     }
 
@@ -111,6 +117,9 @@ impl Finding {
             Self::Ghost(domid) => {
                 Some(format!("if no such domain is being built: xenstore-rm /local/domain/{domid}"))
             }
+            Self::Unlisted => Some(
+                "over xenstored's socket, if there is one here: unset XENSTORED_PATH".to_owned(),
+            ),
         }
     }
 
@@ -135,6 +144,7 @@ impl fmt::Display for Finding {
             Self::Ghost(domid) => {
                 write!(f, "no such domain, but xenstore has /local/domain/{domid}")
             }
+            Self::Unlisted => f.write_str("too many domains to be listed over this connection"),
         }
     }
 }
@@ -180,7 +190,7 @@ pub fn check<H: Host>(host: &H, wanted: &[DomainRef]) -> Result<Checked, Cause> 
         findings.extend(
             leftovers(host.state_dir(), host.hypervisor())?.into_iter().map(Finding::Leftover),
         );
-        findings.extend(ghosts(host, &store)?.into_iter().map(Finding::Ghost));
+        findings.extend(ghosts(host, &store)?);
     }
     Ok(Checked { rows: seen.rows, findings, missing })
 }
@@ -207,8 +217,15 @@ fn of(row: &Row) -> Vec<Finding> {
 }
 
 /// The domids in xenstore that no domain has.
-fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<DomId>, Cause> {
-    let mut ghosts = domids(store)?;
+fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<Finding>, Cause> {
+    let mut ghosts = match domids(store) {
+        Ok(domids) => domids,
+        // oxenstored cannot tell it in pieces, and the device carries no more than a page.
+        Err(error) if StoreError::is(&error, &Answer::TooBig) => {
+            return Ok(vec![Finding::Unlisted]);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let there: Vec<DomId> =
         host.hypervisor().domains()?.iter().map(|info| info.identity.domid).collect();
     // dom0 is listed whether or not xenstore has it.
@@ -218,5 +235,5 @@ fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<DomId>, Cause> {
         let still = domids(store)?;
         ghosts.retain(|ghost| still.contains(ghost));
     }
-    Ok(ghosts)
+    Ok(ghosts.into_iter().map(Finding::Ghost).collect())
 }

@@ -162,7 +162,7 @@ fn patient<'a>(found: &'a Checked, finding: &Finding) -> Option<Patient<'a>> {
             row.map(Patient::Alive)
         }
         Finding::Leftover(file) => Some(Patient::Gone(file.identity)),
-        Finding::Ghost(_) => None,
+        Finding::Ghost(_) | Finding::Unlisted => None,
     }
 }
 

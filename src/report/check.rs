@@ -66,6 +66,9 @@ pub(super) fn text(domains: usize, found: &[(Finding, Fate)], simulated: bool) -
 
 /// `web (7)`.
 fn who(finding: &Finding) -> String {
+    if matches!(finding, Finding::Unlisted) {
+        return "xenstore".to_owned();
+    }
     let domid = || format!("domain {}", finding.domid());
     finding.domain().map_or_else(domid, |domain| domain.to_string())
 }

@@ -171,3 +171,18 @@ fn a_check_comes_to_an_end() {
 fn off(findings: &[Finding]) -> Vec<&'static str> {
     findings.iter().filter(|it| it.is_out_of_step()).map(Finding::kind).collect()
 }
+
+/// oxenstored over the device, with more domains than a page has room for.
+#[test]
+fn ghosts_that_cannot_be_looked_for_are_told_of_and_hide_nothing() {
+    let scene = too_low();
+    let host = scene.host(|step| {
+        if *step == Step::Read("/local/domain".to_owned()) {
+            return Then::Fail(Error::Answer("E2BIG"));
+        }
+        Then::Go
+    });
+    let found = check(&host, &[]).unwrap().findings;
+    assert_eq!(off(&found), ["limit-too-low"]);
+    assert!(found.iter().any(|it| it.kind() == "unlisted"), "{found:?}");
+}

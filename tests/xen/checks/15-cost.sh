@@ -14,9 +14,11 @@ count_costs() {
 
 costs_at_most() { # WHAT SYSTEM-CALLS HYPERCALLS SENT
     count_costs
-    [ "$system_calls" -le "$2" ] && [ "$hypercalls" -le "$3" ] || fail "$1 costs more than $2 system calls, $3 hypercalls"
+    [ "$hypercalls" -le "$3" ] || fail "$1 costs more than $3 hypercalls"
     # Over the device each message goes alone.
-    [ "$VIA" = bus ] || [ "$sent" -le "$4" ] || fail "$1 sends more than $4 times"
+    [ "$VIA" != bus ] || return 0
+    [ "$system_calls" -le "$2" ] || fail "$1 costs more than $2 system calls"
+    [ "$sent" -le "$4" ] || fail "$1 sends more than $4 times"
 }
 
 check_cost_of_a_set_by_name() {

@@ -117,7 +117,7 @@ check_race_torture() {
 }
 
 memory_of() { # PID: what it has in memory, KiB
-    sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$1/status"
+    sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"
 }
 
 come_and_go() {

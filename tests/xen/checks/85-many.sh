@@ -44,7 +44,11 @@ check_list_among_a_thousand_domains() {
     expect 0 xmem check g1 g2
     ex=0
     xmem check >/tmp/out 2>&1 || ex=$?
-    contains "what check says" "$(tail -n 5 /tmp/out)" 20999
+    # oxenstored's list cannot be told in pieces, and the device carries no more than a page.
+    case $STORE,$VIA in
+    ox*,bus) contains "what check says" "$(cat /tmp/out)" "too many domains to be listed" ;;
+    *) contains "what check says" "$(tail -n 5 /tmp/out)" 20999 ;;
+    esac
     is_in_step g1
     is_tidy
 }

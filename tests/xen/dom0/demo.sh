@@ -25,11 +25,8 @@ what_the_guest_says
 show "xmem set g1 128M"
 show "xenstore-read $place/target"
 show "xentop -b -i 1 | awk '{ print \$1, \$5, \$7 }'"
-i=0
-while [ $i -lt 4 ]; do
-    show "xl list"
-    i=$((i + 1))
-done
+eventually 30 holds_between g1 130000 133000
+show "xl list"
 what_the_guest_says
 show "xmem --json set g1 +64M"
 eventually 30 holds_between g1 190000 200000

@@ -45,8 +45,7 @@ fn send(socket: &Path, priority: u8, text: &str) -> io::Result<()> {
     let log = UnixDatagram::unbound()?;
     // A log daemon that does not read must not hold up the domain's lock.
     log.set_nonblocking(true)?;
-    log.connect(socket)?;
-    log.send(format!("<{priority}>xmem[{}]: {text}", std::process::id()).as_bytes())?;
+    log.send_to(format!("<{priority}>xmem[{}]: {text}", std::process::id()).as_bytes(), socket)?;
     Ok(())
 }
 

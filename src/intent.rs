@@ -4,7 +4,7 @@
 //! with the domain. Must be used under the domain's lock. Never believes a file that it did not
 //! understand: such a file is set aside, and said.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -108,13 +108,22 @@ impl IntentFile {
         let intent = Intent { version: VERSION, boot: boot(), pid: std::process::id(), old, new };
         let written = || {
             let text = serde_json::to_vec(&intent)?;
-            remove(&self.draft)?;
-            let mut draft = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .custom_flags(flags(OFlags::CLOEXEC | OFlags::NOFOLLOW))
-                .open(&self.draft)?;
+            let create = || {
+                OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .custom_flags(flags(OFlags::CLOEXEC | OFlags::NOFOLLOW))
+                    .open(&self.draft)
+            };
+            let mut draft = match create() {
+                // What a killed run left. Never written through: it may be a link.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    remove(&self.draft)?;
+                    create()?
+                }
+                created => created?,
+            };
             draft.write_all(&text)?;
             fs::rename(&self.draft, &self.path)
         };
@@ -195,7 +204,10 @@ impl IntentFile {
 
 /// What the kernel calls the time since it was started (`random(4)`).
 fn boot() -> Option<Box<str>> {
-    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().into())
+    // In one call, as the kernel gives it.
+    let mut text = [0; 36];
+    File::open("/proc/sys/kernel/random/boot_id").ok()?.read_exact(&mut text).ok()?;
+    Some(str::from_utf8(&text).ok()?.into())
 }
 
 fn flags(flags: OFlags) -> i32 {

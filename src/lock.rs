@@ -69,9 +69,14 @@ pub enum LockError {
 /// The lock: flocked, and seen to be the file that the path leads to. Dropping it releases it.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    /// Closed, and with that unlocked, when the lock goes.
+    _file: File,
+    inode: Inode,
     path: PathBuf,
 }
+
+/// Which file it is, whatever path leads to it: device and number.
+type Inode = (u64, u64);
 
 impl Lock {
     /// Takes the lock of `identity` in the state folder `dir`, waiting at most `wait`, in the
@@ -92,31 +97,30 @@ impl Lock {
         };
         let start = Instant::now();
         loop {
-            let mut file = open(&path)?;
+            let (mut file, inode) = open(&path)?;
             match file.try_lock_exclusive() {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let inode = file.metadata().map_err(os("look at"))?;
                     let left = wait.saturating_sub(start.elapsed());
-                    let holder = || holder(inode.dev(), inode.ino());
+                    let holder = || holder(inode.0, inode.1);
                     tracing::debug!(path = %path.display(), for_at_most = ?left,
                         "waiting for the lock{}", HeldBy(holder().as_ref()));
-                    file = queue(file, &path, left, signals)?
+                    file = queue(file, inode, &path, left, signals)?
                         .ok_or_else(|| LockError::Busy { waited: wait, holder: holder() })?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => return Err(os("take")(source)),
             }
             // The holder before us may have unlinked the file that we were waiting for.
-            if let Some(lock) = Self::checked(file, path.clone()).map_err(os("look at"))? {
+            if let Some(lock) = Self::checked(file, inode, path.clone()).map_err(os("look at"))? {
                 return Ok(lock);
             }
         }
     }
 
     /// A flocked `file` as a lock, if `path` still leads to it.
-    fn checked(file: File, path: PathBuf) -> io::Result<Option<Self>> {
-        Ok(leads_to(&path, &file)?.then_some(Self { file, path }))
+    fn checked(file: File, inode: Inode, path: PathBuf) -> io::Result<Option<Self>> {
+        Ok(leads_to(&path, inode)?.then_some(Self { _file: file, inode, path }))
     }
 
     /// Whether the path still leads to the file that is locked here. libxl's failure paths can unlink
@@ -125,7 +129,7 @@ impl Lock {
     /// # Errors
     /// The operating system's, other than that the path is gone.
     pub fn still_held(&self) -> io::Result<bool> {
-        leads_to(&self.path, &self.file)
+        leads_to(&self.path, self.inode)
     }
 }
 
@@ -146,18 +150,17 @@ impl Drop for Lock {
     }
 }
 
-/// Whether `path` leads to the very file that is open as `file`.
-fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
-    let ours = file.metadata()?;
+/// Whether `path` leads to the very file that is open as `inode`, which cannot become another's meanwhile.
+fn leads_to(path: &Path, inode: Inode) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Ok(there) => Ok((there.dev(), there.ino()) == inode),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
 /// Opens the lock file, creating it if need be. Neither follows a link nor waits at a FIFO.
-fn open(path: &Path) -> Result<File, LockError> {
+fn open(path: &Path) -> Result<(File, Inode), LockError> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let os = |source| LockError::Os { action: "open", path: path.to_owned(), source };
     let file = OpenOptions::new()
@@ -169,8 +172,9 @@ fn open(path: &Path) -> Result<File, LockError> {
         .custom_flags(flags.bits().cast_signed())
         .open(path)
         .map_err(os)?;
-    if file.metadata().map_err(os)?.is_file() {
-        Ok(file)
+    let it = file.metadata().map_err(os)?;
+    if it.is_file() {
+        Ok((file, (it.dev(), it.ino())))
     } else {
         Err(LockError::NotAFile { path: path.to_owned() })
     }
@@ -182,6 +186,7 @@ fn open(path: &Path) -> Result<File, LockError> {
 /// given up and gets the lock later releases it at once, as any holder would.
 fn queue(
     file: File,
+    inode: Inode,
     path: &Path,
     left: Duration,
     signals: &HoldOff,
@@ -206,7 +211,7 @@ fn queue(
                 // The count can only be too large after 2^64 of these; nothing else can fail.
                 Ok(()) => drop(rustix::io::write(&bell, &1_u64.to_ne_bytes())),
                 Err(mpsc::SendError(given_up)) => {
-                    drop(given_up.and_then(|file| Lock::checked(file, path)));
+                    drop(given_up.and_then(|file| Lock::checked(file, inode, path)));
                 }
             }
         }

@@ -6,8 +6,8 @@ count_costs() {
     system_calls=$(calls | awk '{ sum += $2 } END { print sum }')
     hypercalls=$(grep -c '^ioctl(.*_IOC_NONE, 0x50, 0, 0x30' /tmp/trace)
     case $VIA in
-    bus) sent=$(calls write | cut -d ' ' -f 2) ;;
-    *) sent=$(calls sendto | cut -d ' ' -f 2) ;;
+    bus) sent=$(grep -c '^write(' /tmp/trace) ;;
+    *) sent=$(grep '^sendto(' /tmp/trace | grep -vc /dev/log) ;;
     esac
     echo "$system_calls system calls, $hypercalls hypercalls, $sent times sent to xenstore"
 }
@@ -24,13 +24,13 @@ costs_at_most() { # WHAT SYSTEM-CALLS HYPERCALLS SENT
 check_cost_of_a_set_by_name() {
     needs_xmem
     traced -- set g1 128M
-    costs_at_most "set of a PV guest" 120 4 5
+    costs_at_most "set of a PV guest" 110 4 5
     traced -- set g2 128M
-    costs_at_most "set of a PVH guest" 125 5 5
+    costs_at_most "set of a PVH guest" 114 5 5
 }
 
 check_cost_of_a_set_by_domid() {
     needs_xmem
     traced -- set "$(domid_of g1)" 128M
-    costs_at_most "set by domid" 115 4 4
+    costs_at_most "set by domid" 105 4 4
 }

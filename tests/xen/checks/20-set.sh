@@ -35,6 +35,25 @@ check_set_pvh_as_xl() {
     is "state" "$(state g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
 }
 
+# A new guest has populate-on-demand memory left, whose cache counts in what it holds.
+check_set_pvh_grows_the_pod_cache_as_xl() {
+    needs_xmem
+    trap 'xl destroy g3 2>/dev/null || true' EXIT
+    holds_after() { # COMMAND...: what a new g3 holds before and after it
+        start_guest g3 pvh 96 192 -p
+        remember g3
+        before=$(held g3)
+        expect 0 "$@"
+        after=$(held g3)
+        xl destroy g3
+    }
+    holds_after xl mem-set g3 128
+    [ "$after" -gt "$before" ] || fail "xl does not let it grow: $before, $after"
+    by_xl=$after
+    holds_after xmem set g3 128M
+    is "what it holds after xmem" "$after" "$by_xl"
+}
+
 check_set_up_to_the_maximum_as_xl() {
     needs_xmem
     same_as_xl g1 mem-set 256 256M
@@ -112,6 +131,10 @@ check_set_raise_max_raises_both() {
     is_in_step g1
     expect 0 xmem set --raise-max g2 320M
     is "state" "$(state g2)" "target 327680 static-max 327680 limit 328704 /vm/memory 320"
+    start_over g1
+    # It raises, and never lowers.
+    expect 0 xmem set --raise-max g1 160M
+    is "state" "$(state g1)" "target 163840 static-max 262144 limit 164864 /vm/memory 160"
     is_tidy
 }
 

@@ -21,6 +21,8 @@ dom0_check() {
 
 check_dom0_set_with_no_keys() {
     dom0_check
+    # At the start of a boot its limit is what it holds, and neither could be taken for the other.
+    dom0_as_before
     keys absent absent
     before=$(limit Domain-0)
     expect 0 xmem set 0 700M
@@ -96,6 +98,7 @@ check_dom0_max_with_no_keys() {
     dom0_check
     keys absent absent
     expect 0 xmem max 0 800M
+    [ "$(target Domain-0)" != absent ] || fail "the target is not filled in"
     is "static-max" "$(static_max Domain-0)" 819200
     is "limit" "$(limit Domain-0)" $((819200 + 1024))
     is_in_step Domain-0

@@ -71,7 +71,7 @@ check_words_overflow_never_wraps() {
 check_words_bad_domains() {
     needs_xmem
     before=$(everybody)
-    for dom in "" 4294967296 65543 65536 32752 99 nosuch g G1 "g1 " 007x id: id:x id:99 name: name:nosuch uuid:x \
+    for dom in "" 4294967296 65543 65536 32752 99 nosuch g G1 "g1 " Domain- domain-0 Domain-00 007x id: id:x id:99 name: name:nosuch uuid:x \
         00000000-0000-0000-0000-00000000abcd uuid:00000000-0000-0000-0000-00000000abcd; do
         for command in set max; do
             ex_got=0

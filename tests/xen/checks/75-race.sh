@@ -1,5 +1,6 @@
 # Others at work on the same domain at the same time. After every round target and limit belong together, and
-# nobody left a lock. ROUNDS says how many.
+# nobody left a lock. ROUNDS says how many. That the lock is the one that xl waits for is shown by check_lock_* and
+# check_fault_xl_waits_for_the_held_run: here xenstore's transactions alone keep most rounds in step.
 
 # One round: two commands at once, both have to succeed.
 both() { # "COMMAND" "COMMAND"

@@ -58,6 +58,7 @@ check_dead_2_stopped_at_the_commit() {
     go_on_store
     left=$(limit_by_hypervisor g1)
     is "exit code" $code 9
+    [ -e "$(intent_file g1)" ] || fail "no record is left for the next run"
     contains "stderr" "$(cat /tmp/err)" "out of step"
     contains "stderr" "$(cat /tmp/err)" "hint: "
     # Under the larger limit the guest can live with either target.

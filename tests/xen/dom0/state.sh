@@ -122,6 +122,12 @@ limit_by_hypervisor() { # DOM
 # static-max + slack; it is never below the former, and the target never above static-max.
 in_step() { # DOM
     read_all "$1"
+    case "$t $s" in
+    *absent*)
+        echo "$1: target $t, static-max $s"
+        return 1
+        ;;
+    esac
     [ "$v" != absent ] || v=0
     # In whole pages, as the hypervisor counts.
     is_least=$(((t + v + slack) / 4 * 4))

@@ -1,6 +1,7 @@
 //! The client against a scripted xenstored, over a real pair of sockets.
 
 mod batches;
+mod bounds;
 mod device;
 mod failures;
 mod listings;

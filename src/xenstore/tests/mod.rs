@@ -5,7 +5,6 @@ mod bounds;
 mod device;
 mod failures;
 mod listings;
-mod noise;
 mod peer;
 mod requests;
 

@@ -8,6 +8,12 @@ use serde::Deserialize;
 use crate::domain::{DomainRef, DomainRefError, Name};
 use crate::size::{Amount, Kib, Size, SizeError};
 
+/// So many lines that make no sense are told. A file of another kind has millions of them.
+const MOST_ERRORS: usize = 100;
+
+/// How many characters of a word are repeated.
+const LONGEST_WORD: usize = 100;
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -53,6 +59,11 @@ pub enum LineError {
     /// A target of 0, or one that does not fit.
     #[error("its target_kib of {0} is no size")]
     Target(u64),
+    /// It comes after too many of these.
+    #[error(
+        "it is not looked at, nor what follows, since {MOST_ERRORS} lines before it make no sense"
+    )]
+    TooMany,
 }
 
 impl LineError {
@@ -61,7 +72,7 @@ impl LineError {
         match self {
             Self::Domain { why, .. } => why.hint(),
             Self::Size { why, .. } => why.hint(),
-            Self::Words | Self::Json(_) | Self::NoDomain | Self::Target(_) => {
+            Self::Words | Self::Json(_) | Self::NoDomain | Self::Target(_) | Self::TooMany => {
                 "a line is `DOMAIN SIZE`, such as `web 512M`, or one of `xmem list --json`"
             }
         }
@@ -93,6 +104,10 @@ pub fn parse(text: &str) -> Result<Vec<Line>, Vec<(usize, LineError)>> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
+        if errors.len() >= MOST_ERRORS {
+            errors.push((number, LineError::TooMany));
+            break;
+        }
         let read = if line.starts_with('{') { json(line) } else { words(line).map(Some) };
         match read {
             Ok(Some((domain, size))) => {
@@ -110,15 +125,24 @@ fn words(line: &str) -> Result<(DomainRef, Size), LineError> {
     let (domain, size) = line.rsplit_once(char::is_whitespace).ok_or(LineError::Words)?;
     let domain = domain.trim_end();
     Ok((
-        domain.parse().map_err(|why| LineError::Domain { text: domain.to_owned(), why })?,
-        size.parse().map_err(|why| LineError::Size { text: size.to_owned(), why })?,
+        domain.parse().map_err(|why| LineError::Domain { text: cut(domain), why })?,
+        size.parse().map_err(|why| LineError::Size { text: cut(size), why })?,
     ))
+}
+
+/// What is repeated of a word to who wrote it.
+fn cut(word: &str) -> String {
+    match word.char_indices().nth(LONGEST_WORD) {
+        Some((end, _)) => format!("{}...", word.get(..end).unwrap_or_default()),
+        None => word.to_owned(),
+    }
 }
 
 fn json(line: &str) -> Result<Option<(DomainRef, Size)>, LineError> {
     let listed: Listed = serde_json::from_str(line)?;
     let (Some(target), None) = (listed.target_kib, &listed.host) else { return Ok(None) };
-    let read = |text: String| text.parse().map_err(|why| LineError::Domain { text, why });
+    let read =
+        |text: String| text.parse().map_err(|why| LineError::Domain { text: cut(&text), why });
     // The UUID says which domain it was when the list was made; its number may be another's by now.
     let domain = match (listed.uuid, listed.domid, listed.name) {
         (Some(uuid), Some(0), _) if uuid.bytes().all(|byte| matches!(byte, b'0' | b'-')) => {
@@ -187,6 +211,25 @@ mod tests {
         assert!(told[2].starts_with("4: domain `id:x`:"), "{told:?}");
         assert!(told[4].starts_with("6: it has neither"), "{told:?}");
         assert!(told[5].starts_with("7: its target_kib of 3"), "{told:?}");
+    }
+
+    /// A file of another kind must neither fill the memory nor the screen.
+    #[test]
+    fn of_too_many_errors_the_first_are_told() {
+        let errors = parse(&"x\n".repeat(1000)).unwrap_err();
+        assert_eq!(errors.len(), MOST_ERRORS + 1);
+        let (line, last) = errors.last().unwrap();
+        assert!(*line == MOST_ERRORS + 1 && matches!(last, LineError::TooMany), "{last}");
+        assert_eq!(parse(&"x\n".repeat(MOST_ERRORS)).unwrap_err().len(), MOST_ERRORS);
+    }
+
+    /// A size of 16 MiB is not repeated in whole.
+    #[test]
+    fn a_long_word_is_cut_short() {
+        for line in [format!("web {}", "ü".repeat(5000)), format!("id:{} 1G", "ü".repeat(5000))] {
+            let errors = parse(&line).unwrap_err();
+            assert!(errors[0].1.to_string().chars().count() < 250, "{}", errors[0].1);
+        }
     }
 
     proptest::proptest! {

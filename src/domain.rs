@@ -4,6 +4,7 @@
 //! [`resolve`](crate::resolve).
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 /// The first domid that Xen keeps for itself (`DOMID_FIRST_RESERVED`, xen/include/public/xen.h).
@@ -114,6 +115,11 @@ impl fmt::Display for Harmless<'_> {
     }
 }
 
+/// A path, shown likewise: of a folder that was named by whoever started the run.
+pub fn harmless_path(path: &Path) -> String {
+    Harmless(&path.to_string_lossy()).to_string()
+}
+
 /// Invisible characters that move or turn the text around them (Unicode's bidirectional controls,
 /// line and paragraph separators, zero-width and tag characters).
 const fn is_format(c: char) -> bool {
@@ -211,9 +217,7 @@ impl FromStr for DomainRef {
                 .ok_or(DomainRefError::IdOutOfRange)
         };
         match text.split_once(':') {
-            Some((_, "")) | None if text.is_empty() || text.ends_with(':') => {
-                Err(DomainRefError::Empty)
-            }
+            Some(("id" | "uuid" | "name", "")) => Err(DomainRefError::Empty),
             Some(("id", rest)) if all_digits(rest) => id(rest),
             Some(("id", _)) => Err(DomainRefError::NotAnId),
             Some(("uuid", rest)) => {
@@ -258,6 +262,9 @@ mod tests {
             ("name:7", name("7")),
             ("name:id:7", name("id:7")),
             ("a:b", name("a:b")),
+            ("a:", name("a:")),
+            (":", name(":")),
+            ("name::", name(":")),
             ("-5", name("-5")),
             (UUID, uuid.clone()),
             ("01234567-89AB-CDEF-0123-456789ABCDEF", uuid.clone()),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Identity;
+use crate::domain::{Harmless, Identity};
 use crate::lock::userdata_path;
 use crate::size::Kib;
 
@@ -20,6 +20,8 @@ use crate::size::Kib;
 const VERSION: u32 = 1;
 /// More than any intent needs; what is longer is none.
 const MOST_BYTES: u64 = 4096;
+/// How many characters are told of why a file is none.
+const LONGEST_WHY: usize = 200;
 
 /// A domain's three numbers, in KiB. `None`: not there (dom0 before anybody set its memory).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +108,7 @@ impl IntentFile {
     /// The operating system's; nothing is left behind then.
     pub fn write(&self, old: Numbers, new: Numbers) -> Result<(), IntentError> {
         let intent = Intent { version: VERSION, boot: boot(), pid: std::process::id(), old, new };
-        let written = || {
+        let drafted = || {
             let text = serde_json::to_vec(&intent)?;
             let create = || {
                 OpenOptions::new()
@@ -124,15 +126,17 @@ impl IntentFile {
                 }
                 created => created?,
             };
-            draft.write_all(&text)?;
-            fs::rename(&self.draft, &self.path)
+            draft.write_all(&text)
         };
-        written().map_err(|source| {
+        let written = drafted().map_err(|source| (&self.draft, source)).and_then(|()| {
+            fs::rename(&self.draft, &self.path).map_err(|source| (&self.path, source))
+        });
+        written.map_err(|(path, source)| {
             // The first failure is the one to tell; a draft is never believed anyway.
             if let Err(error) = remove(&self.draft) {
                 tracing::warn!(path = %self.draft.display(), %error, "a draft is left behind");
             }
-            self.error("write", source)
+            IntentError { action: "write", path: path.clone(), source }
         })
     }
 
@@ -158,6 +162,10 @@ impl IntentFile {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
                 return foreign("it is a symbolic link");
             }
+            // A socket, or a device without a driver, cannot be opened at all.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+                return foreign("it is not a regular file");
+            }
             Err(source) => return Err(self.error("read", source)),
         };
         let kind = file.metadata().map_err(|source| self.error("read", source))?;
@@ -171,17 +179,7 @@ impl IntentFile {
         if u64::try_from(text.len()).is_ok_and(|bytes| bytes > MOST_BYTES) {
             return foreign("it is too long");
         }
-        match serde_json::from_slice::<Intent>(&text) {
-            Ok(intent) if intent.version != VERSION => Ok(Found::Foreign {
-                why: format!("its version is {}, and this xmem knows {VERSION}", intent.version),
-            }),
-            // The file outlives its host, and dom0 is called the same in the next life.
-            Ok(intent) if intent.boot.is_some() && intent.boot != boot() => {
-                foreign("it was written before this host was started")
-            }
-            Ok(intent) => Ok(Found::Intent(intent)),
-            Err(error) => Ok(Found::Foreign { why: error.to_string() }),
-        }
+        Ok(parse(&text))
     }
 
     /// Moves what is there out of the way, to a name that libxl still removes with the domain, and
@@ -199,6 +197,26 @@ impl IntentFile {
 
     fn error(&self, action: &'static str, source: io::Error) -> IntentError {
         IntentError { action, path: self.path.clone(), source }
+    }
+}
+
+/// What `text`, which stands in an intent's place, is.
+pub fn parse(text: &[u8]) -> Found {
+    let foreign = |why: &str| Found::Foreign { why: why.to_owned() };
+    match serde_json::from_slice::<Intent>(text) {
+        Ok(intent) if intent.version != VERSION => {
+            foreign(&format!("its version is {}, and this xmem knows {VERSION}", intent.version))
+        }
+        // The file outlives its host, and dom0 is called the same in the next life.
+        Ok(intent) if intent.boot.is_some() && intent.boot != boot() => {
+            foreign("it was written before this host was started")
+        }
+        Ok(intent) => Found::Intent(intent),
+        // The reason repeats what stands in the file.
+        Err(error) => {
+            let why: String = error.to_string().chars().take(LONGEST_WHY).collect();
+            foreign(&Harmless(&why).to_string())
+        }
     }
 }
 

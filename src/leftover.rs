@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::domain::{DomId, Identity};
+use crate::domain::{DomId, Identity, harmless_path};
 use crate::error::Cause;
 use crate::hypervisor::{Hypervisor, HypervisorError};
 use crate::intent::IntentError;
@@ -113,7 +113,7 @@ impl Leftover {
 
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = harmless_path(&self.path);
         match (&self.kind, self.alive) {
             (Kind::Lock(Some(holder)), _) => write!(f, "gone, but its lock is held by {holder}"),
             (Kind::Lock(None), false) => write!(f, "gone, but it left its lock file: {path}"),

@@ -11,10 +11,12 @@ use clap::Parser as _;
 use xmem::error::Exit;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::try_parse().unwrap_or_else(|error| commands::unparsed(&error));
-    let exit = commands::run(&cli).unwrap_or_else(|error| {
-        report::complain(&format!("xmem: {error:#}"));
-        Exit::Failed
-    });
+    let exit = match cli::Cli::try_parse() {
+        Ok(cli) => commands::run(&cli).unwrap_or_else(|error| {
+            report::complain(&format!("xmem: {error:#}"));
+            Exit::Failed
+        }),
+        Err(error) => commands::unparsed(&error),
+    };
     ExitCode::from(u8::from(exit))
 }

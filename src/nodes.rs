@@ -168,14 +168,13 @@ pub fn survey(store: &impl Batch, domids: &[DomId]) -> io::Result<Vec<Surveyed>>
         })
         .collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let values = read_text(store, &paths)?;
+    let mut values = read_one_by_one(store, &paths)?.into_iter();
     Ok(paths
         .chunks(NODES)
-        .zip(values.chunks(NODES))
-        .map(|(paths, values)| {
+        .map(|paths| {
             let mut surveyed = Surveyed::default();
-            for (path, value) in paths.iter().zip(values) {
-                surveyed.take(path, value.as_deref());
+            for (path, value) in paths.iter().zip(values.by_ref()) {
+                surveyed.take(path, value);
             }
             surveyed
         })
@@ -183,21 +182,30 @@ pub fn survey(store: &impl Batch, domids: &[DomId]) -> io::Result<Vec<Surveyed>>
 }
 
 impl Surveyed {
-    fn take(&mut self, path: &str, value: Option<&str>) {
-        let Some(value) = value else { return };
-        let boxed = || Some(value.into());
+    /// Takes a node's value, which is an error if it is not text.
+    fn take(&mut self, path: &str, value: io::Result<Option<Box<str>>>) {
+        let Some(value) = value.transpose() else { return };
+        let value = value.map_err(NodesError::from).map(Some);
+        let text = |value: Result<Option<Box<str>>, _>| value.ok().flatten().map(String::from);
         let taken = match path.rsplit_once('/').map_or(path, |(_, last)| last) {
             "name" => {
-                self.name = Some(value.to_owned());
+                self.name = text(value);
                 Ok(())
             }
             "type" => {
-                self.kind = Some(value.to_owned());
+                self.kind = text(value);
                 Ok(())
             }
-            "target" => size(path, boxed()).map(|target| self.target = target),
-            "static-max" => size(path, boxed()).map(|most| self.static_max = most),
-            "videoram" => number(path, boxed()).map(|video| self.video = video.unwrap_or(0)),
+            // One that is not text is not one that is missing: those are filled in.
+            "target" => {
+                value.and_then(|value| size(path, value)).map(|target| self.target = target)
+            }
+            "static-max" => {
+                value.and_then(|value| size(path, value)).map(|most| self.static_max = most)
+            }
+            "videoram" => value
+                .and_then(|value| number(path, value))
+                .map(|video| self.video = video.unwrap_or(0)),
             "dynamic-max" => {
                 self.dynamic_max = true;
                 Ok(())
@@ -218,17 +226,26 @@ impl Surveyed {
 /// # Errors
 /// xenstore does not answer.
 pub fn read_text(store: &impl Batch, paths: &[&str]) -> io::Result<Vec<Option<Box<str>>>> {
+    let values = read_one_by_one(store, paths)?;
+    Ok(values.into_iter().map(|value| value.ok().flatten()).collect())
+}
+
+/// Reads each of `paths`; one whose value is not text keeps no other from being read.
+fn read_one_by_one(
+    store: &impl Batch,
+    paths: &[&str],
+) -> io::Result<Vec<io::Result<Option<Box<str>>>>> {
     let is_not_text =
         |error: &io::Error| matches!(StoreError::of(error), Some(StoreError::NotText { .. }));
     match store.read_each(paths) {
         Err(error) if is_not_text(&error) => paths
             .iter()
             .map(|path| match store.read_each(&[path]) {
-                Err(error) if is_not_text(&error) => Ok(None),
-                value => Ok(value?.pop().flatten()),
+                Err(error) if is_not_text(&error) => Ok(Err(error)),
+                value => Ok(Ok(value?.pop().flatten())),
             })
             .collect(),
-        values => values,
+        values => Ok(values?.into_iter().map(Ok).collect()),
     }
 }
 
@@ -273,10 +290,10 @@ mod tests {
             Ok(Vec::new())
         }
         fn read(&self, path: &str) -> io::Result<Box<str>> {
-            if path.ends_with("/name") && self.0 == "/name=\u{fffd}" {
-                return Err(StoreError::NotText { path: path.to_owned() }.into());
-            }
             if path.ends_with(self.0.split('=').next().unwrap()) {
+                if self.0.ends_with("=\u{fffd}") {
+                    return Err(StoreError::NotText { path: path.to_owned() }.into());
+                }
                 return Ok(self.0.split('=').nth(1).unwrap().into());
             }
             Err(StoreError::Answered { answer: Answer::NotFound, request: path.to_owned() }.into())
@@ -303,6 +320,23 @@ mod tests {
         assert!(read("/nothing=1").unwrap().is_empty());
         assert!(!read("/name=web").unwrap().is_empty());
         assert_eq!(read("/name=\u{fffd}").unwrap().name, None);
+    }
+
+    /// A missing node of dom0's would be filled in.
+    #[test]
+    fn what_is_not_text_is_not_missing() {
+        for node in ["target", "static-max", "videoram"] {
+            let node = format!("/{node}=\u{fffd}").leak();
+            let path = format!("/local/domain/0/memory{}", node.trim_end_matches("=\u{fffd}"));
+            let surveyed = survey(&Fixed(node), &[DomId::DOM0]).unwrap();
+            assert_eq!(surveyed[0].bad, [format!("what xenstore has at {path} is not text")]);
+            assert!(matches!(read(node), Err(NodesError::Store(_))));
+        }
+        let survey = |node| survey(&Fixed(node), &[DomId::DOM0]).unwrap().remove(0);
+        assert_eq!(survey("/name=\u{fffd}"), Surveyed::default());
+        assert_eq!(survey("/type=\u{fffd}"), Surveyed::default());
+        assert!(survey("/dynamic-max=\u{fffd}").dynamic_max);
+        assert!(survey("/hotplug-max=\u{fffd}").hotplug_max);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::DomId;
+use crate::domain::{DomId, harmless_path};
 use crate::hypervisor::{DomainInfo, UNLIMITED};
 use crate::lock::Holder;
 use crate::plan::{Reading, SLACK, TOLERANCE, Wish, plan};
@@ -221,7 +221,11 @@ impl fmt::Display for Remark {
                 write!(f, "out of step: a change by process {pid} was cut off")
             }
             Self::Unsettled { path, pid: None } => {
-                write!(f, "out of step: a record that xmem does not understand: {}", path.display())
+                write!(
+                    f,
+                    "out of step: a record that xmem does not understand: {}",
+                    harmless_path(path)
+                )
             }
             Self::LimitOdd { limit, need, .. } => {
                 write!(f, "limit {limit} is above the {need} that its target needs")

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::domain::harmless_path;
 use crate::intent::{Intent, Numbers};
 use crate::plan::Reading;
 use crate::size::Kib;
@@ -46,13 +47,13 @@ impl fmt::Display for Earlier {
             Self::Foreign(path, why) => write!(
                 f,
                 "a record that xmem does not understand ({why}) was moved to {}",
-                path.display()
+                harmless_path(path)
             ),
             Self::Waiting(path) => {
                 write!(
                     f,
                     "an earlier xmem was cut off ({}); the next change settles it",
-                    path.display()
+                    harmless_path(path)
                 )
             }
         }

@@ -56,12 +56,15 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     Ok(if exit == Exit::Done && task.only_looks() && report.lost() { Exit::Failed } else { exit })
 }
 
-/// Tells of a command line that clap does not take, and leaves.
-pub(crate) fn unparsed(error: &clap::Error) -> ! {
-    if error.use_stderr() && env::args_os().skip(1).any(|word| word == "--json") {
-        report::unparsed(error);
+/// Tells of a command line that clap does not take, or prints the help that was asked for.
+pub(crate) fn unparsed(error: &clap::Error) -> Exit {
+    if error.use_stderr() {
+        report::unparsed(error, env::args_os().skip(1).any(|word| word == "--json"));
+        return Exit::Usage;
     }
-    error.exit()
+    // That the help has no reader is no failure.
+    let _told = error.print();
+    Exit::Done
 }
 
 /// What there is to do.

@@ -19,7 +19,7 @@ use rustix::termios;
 use xmem::balloon::{Ending, Waited};
 use xmem::change::Outcome;
 use xmem::check::{Fate, Finding};
-use xmem::domain::DomainRef;
+use xmem::domain::{DomainRef, Harmless};
 use xmem::error::{After, Cause, Exit, Failure};
 use xmem::overview::{Overview, Row};
 use xmem::resolve::ResolveError;
@@ -274,15 +274,19 @@ fn speaks_utf8() -> bool {
     })
 }
 
-/// Tells programs of a command line that clap does not take; people are told by clap.
-pub(crate) fn unparsed(error: &clap::Error) {
+/// Tells of a command line that clap does not take, in clap's words, which repeat what was typed as it
+/// is; and tells programs.
+pub(crate) fn unparsed(error: &clap::Error, json: bool) {
     let text = error.render().to_string();
-    let message = text.lines().next().unwrap_or_default();
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    match json::unparsed(message) {
-        Ok(line) => drop(print(&line)),
-        Err(error) => complain(&format!("xmem: {error}")),
+    if json {
+        let message = text.lines().next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        match json::unparsed(message) {
+            Ok(line) => drop(print(&line)),
+            Err(error) => complain(&format!("xmem: {error}")),
+        }
     }
+    text.lines().for_each(complain);
 }
 
 /// Whether a result could not be written, and not because its reader had read enough.
@@ -303,16 +307,17 @@ fn write(text: &str) -> bool {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
         Err(error) => {
             LOST.store(true, Ordering::Relaxed);
-            complain(&format!(
-                "xmem: the result could not be written: {error}: {}",
-                text.trim_end()
-            ));
+            let whole = format!("xmem: the result could not be written: {error}: {text}");
+            whole.lines().for_each(complain);
             false
         }
     }
 }
 
 /// Prints a line that is not a result. When not even that can be written, the exit code is left.
+///
+/// Whatever a reason repeats, of a file, of the environment or of a library's words, it stays one line
+/// and steers no terminal.
 pub(crate) fn complain(line: &str) {
-    let _told = writeln!(io::stderr().lock(), "{line}");
+    let _told = writeln!(io::stderr().lock(), "{}", Harmless(line));
 }

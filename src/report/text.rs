@@ -16,6 +16,9 @@ pub(super) const SIMULATED: &str = " (simulated)";
 /// How many characters of a word are repeated to who typed it.
 const LONGEST_WORD: usize = 100;
 
+/// How many of why it makes no sense: a reason can repeat a line of a batch.
+const LONGEST_WHY: usize = 1000;
+
 /// `web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB`.
 pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
     let (old, new) = (outcome.plan.old, outcome.plan.goal());
@@ -83,9 +86,17 @@ pub(super) fn still(waiting: usize, all: usize) -> String {
 
 /// `domain "": it is empty`.
 pub(super) fn usage(usage: &Usage) -> String {
-    let text: String = usage.text.chars().take(LONGEST_WORD).collect();
-    let cut = if text.len() < usage.text.len() { "..." } else { "" };
-    format!("{} `{}{cut}`: {}", usage.what, Harmless(&text), usage.why)
+    let (text, text_cut) = cut(&usage.text, LONGEST_WORD);
+    let (why, why_cut) = cut(&usage.why, LONGEST_WHY);
+    format!("{} `{}{text_cut}`: {why}{why_cut}", usage.what, Harmless(text))
+}
+
+/// The beginning of `text`, and dots if that is not all.
+fn cut(text: &str, most: usize) -> (&str, &'static str) {
+    match text.char_indices().nth(most).and_then(|(end, _)| text.get(..end)) {
+        Some(beginning) => (beginning, "..."),
+        None => (text, ""),
+    }
 }
 
 /// Each of the numbers that a command is about, and each that changes.

@@ -137,12 +137,15 @@ impl Session {
 
     /// Sends one request and returns the payload of its reply.
     fn ask(&self, request: &Request<'_>) -> Result<Vec<u8>, StoreError> {
-        let mut payload = Vec::new();
-        self.ask_each(std::slice::from_ref(request), |request, reply| {
-            payload = reply.map_err(|answer| request.answered(answer))?;
-            Ok(())
-        })?;
-        Ok(payload)
+        self.ask_since(Instant::now(), request)
+    }
+
+    /// The same as a part of something that has `begun` before, and whose deadline it shares.
+    fn ask_since(&self, begun: Instant, request: &Request<'_>) -> Result<Vec<u8>, StoreError> {
+        let one = std::slice::from_ref(request);
+        let replies = self.connection.borrow_mut().exchange(self.tx, one, begun)?;
+        let reply = replies.into_iter().next().unwrap_or_else(|| Ok(Vec::new()));
+        reply.map_err(|answer| request.answered(answer))
     }
 
     /// Sends all `requests`, a window of them at a time, and hands each reply in order to `take`.
@@ -153,7 +156,8 @@ impl Session {
         mut take: impl FnMut(&Request<'a>, Reply) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         while !requests.is_empty() {
-            let replies = self.connection.borrow_mut().exchange(self.tx, requests)?;
+            let replies =
+                self.connection.borrow_mut().exchange(self.tx, requests, Instant::now())?;
             let count = replies.len();
             for (request, reply) in requests.iter().zip(replies) {
                 take(request, reply)?;
@@ -183,24 +187,26 @@ impl Session {
 
     fn directory(&self, path: &str) -> Result<Vec<Box<str>>, StoreError> {
         let request = Request::directory(path)?;
-        match self.ask(&request) {
+        let begun = Instant::now();
+        match self.ask_since(begun, &request) {
             Ok(payload) => self.parsed(&request, wire::listing(&payload)),
-            Err(StoreError::Answered { answer: Answer::TooBig, .. }) => self.in_parts(&request),
+            Err(StoreError::Answered { answer: Answer::TooBig, .. }) => {
+                self.in_parts(&request, begun)
+            }
             Err(error) => Err(error),
         }
     }
 
     /// The listing that `whole` asks for and that is too long for one message, in parts, all of them
     /// within the deadline of one request. A listing that changes on the way is begun again.
-    fn in_parts(&self, whole: &Request<'_>) -> Result<Vec<Box<str>>, StoreError> {
-        let begun = Instant::now();
+    fn in_parts(&self, whole: &Request<'_>, begun: Instant) -> Result<Vec<Box<str>>, StoreError> {
         let limit = self.connection.borrow().deadlines().of(whole);
         'listing: for _ in 0..=RESTARTS {
             let mut names = Vec::new();
             let mut generation = None;
             loop {
                 let request = Request::directory_part(whole.path(), names.len())?;
-                let payload = match self.ask(&request) {
+                let payload = match self.ask_since(begun, &request) {
                     // This daemon does not know the request: what it said first is all there is.
                     Err(StoreError::Answered { answer: Answer::Unknown, .. }) => {
                         return Err(whole.answered(Answer::TooBig));

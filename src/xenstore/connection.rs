@@ -16,6 +16,7 @@ use rustix::net::SendFlags;
 use super::lookup::Medium;
 use super::wire::{self, Event, Header, Malformed, Request, Role};
 use super::{Answer, StoreError};
+use crate::domain::Harmless;
 
 /// How many requests may be in flight on a socket at once.
 const WINDOW: usize = 64;
@@ -89,7 +90,8 @@ impl Connection {
     }
 
     /// Sends the first of `requests`, on a socket as many as may be in flight together, and returns
-    /// xenstored's replies to them in order: at least one, unless there are no requests.
+    /// xenstored's replies to them in order: at least one, unless there are no requests. Their deadline
+    /// counts from `begun`.
     ///
     /// # Errors
     /// Anything but [`StoreError::Answered`]. All but [`StoreError::Unsendable`] end the connection.
@@ -97,6 +99,7 @@ impl Connection {
         &mut self,
         tx: u32,
         requests: &[Request<'_>],
+        begun: Instant,
     ) -> Result<Vec<Reply>, StoreError> {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
         let link = match &mut self.link {
@@ -118,7 +121,7 @@ impl Connection {
         }
         let limit = self.deadlines.of(first);
         let mut replies = Vec::with_capacity(window.len());
-        let Err(failure) = link.converse(&bytes, &mut awaited, &mut replies, limit) else {
+        let Err(failure) = link.converse(&bytes, &mut awaited, &mut replies, (begun, limit)) else {
             return Ok(replies);
         };
         let request = awaited.front().map_or(first, |(_, request)| *request);
@@ -207,9 +210,8 @@ impl Link {
         mut unsent: &[u8],
         awaited: &mut VecDeque<(u32, &Request<'_>)>,
         replies: &mut Vec<Reply>,
-        limit: Duration,
+        (begun, limit): (Instant, Duration),
     ) -> Result<(), Failure> {
-        let begun = Instant::now();
         let mut over = false;
         loop {
             self.push(&mut unsent)?;
@@ -305,10 +307,18 @@ impl Link {
 
     /// See [`Connection::listen`].
     fn listen(&mut self, limit: Duration) -> Result<(), Failure> {
+        // One that came right behind a reply has been read already.
+        self.sort()?;
         if self.events.is_empty() {
             self.wait(false, limit)?;
             self.pull()?;
+            self.sort()?;
         }
+        Ok(())
+    }
+
+    /// Sets aside the events that have arrived while nothing else was to come.
+    fn sort(&mut self) -> Result<(), Failure> {
         while let Some((header, rest)) = Header::of(&self.inbox) {
             let len = header.event_len().map_err(Failure::Garbled)?;
             let Some(payload) = rest.get(..len).map(<[u8]>::to_vec) else { break };
@@ -322,7 +332,7 @@ impl Link {
         if self.events.len() >= EVENTS_MAX
             && let Some(oldest) = self.events.pop_front()
         {
-            tracing::debug!(path = %oldest.path, "dropping a watch event that nobody took");
+            tracing::debug!(path = %Harmless(&oldest.path), "dropping a watch event that nobody took");
         }
         self.events.push_back(event);
     }
@@ -384,7 +394,7 @@ mod tests {
             theirs.write_all(b"x").unwrap();
         }
         let requests = [Request::read("/a").unwrap(), Request::read("/b").unwrap()];
-        let replies = connection.exchange(0, &requests).unwrap();
+        let replies = connection.exchange(0, &requests, Instant::now()).unwrap();
         assert_eq!(replies, [Ok(b"x".to_vec()), Ok(b"x".to_vec())]);
         let mut sent = [0; 38];
         theirs.read_exact(&mut sent).unwrap();

@@ -13,6 +13,8 @@ mod exit;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod json;
 #[cfg(test)]
 mod killed;
@@ -40,6 +42,8 @@ mod signals;
 mod size;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod values;
 #[cfg(test)]
 mod wait;
 #[cfg(test)]

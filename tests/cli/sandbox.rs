@@ -174,8 +174,17 @@ impl<'a> Call<'a> {
 
     /// As `nohup` starts it.
     pub(crate) fn ignoring_sighup(self) -> Self {
-        let mut command = Command::new("nohup");
-        command.env_clear().stdin(Stdio::null());
+        self.started_by("nohup", &[])
+    }
+
+    /// It ends by itself, or else with code 124.
+    pub(crate) fn in_time(self) -> Self {
+        self.started_by("timeout", &["20"])
+    }
+
+    fn started_by(self, program: &str, words: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.env_clear().stdin(Stdio::null()).args(words);
         command.arg(self.command.get_program()).args(self.command.get_args());
         Self { command, ..self }
     }

@@ -212,6 +212,29 @@ fn a_listing_in_endless_parts_is_given_up() {
     play(SHORT, script, |client| assert!(is_deadline(&client.directory("/a").unwrap_err())));
 }
 
+/// Each answer comes in time, and never the end: all of them together have the time of one.
+#[test]
+fn a_listing_in_slow_parts_does_not_stretch_the_deadline() {
+    let limit = Duration::from_secs(2);
+    let script = |peer: &mut Peer| {
+        let mut generation = 0;
+        while let Some(request) = peer.next() {
+            std::thread::sleep(limit.mul_f32(0.9));
+            if request.kind == DIRECTORY {
+                peer.send(ERROR, request.id, 0, b"E2BIG\0");
+            } else {
+                generation += 1;
+                peer.send(PART, request.id, 0, format!("{generation}\0a\0").as_bytes());
+            }
+        }
+    };
+    play(limit, script, |client| {
+        let begun = Instant::now();
+        assert!(is_deadline(&client.directory("/a").unwrap_err()));
+        assert!(begun.elapsed() < limit.mul_f32(1.5), "{:?}", begun.elapsed());
+    });
+}
+
 #[test]
 fn a_bad_transaction_id_is_not_used() {
     for id in

@@ -1,10 +1,10 @@
 //! The client against a scripted xenstored, over a real pair of sockets.
 
 mod batches;
+mod bounds;
 mod device;
 mod failures;
 mod listings;
-mod noise;
 mod peer;
 mod requests;
 

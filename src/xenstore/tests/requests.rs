@@ -1,9 +1,12 @@
 //! Each request byte for byte, and each orderly answer to it.
 
 use super::peer::{AMPLE, DIRECTORY, END, EVENT, Message, Peer, READ, RM, START, WRITE, play};
-use super::{Answer, Batch as _, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _};
+use super::{
+    Answer, Batch as _, StoreError, Watching as _, Xs as _, XsTransaction as _,
+    XsTransactionSpan as _,
+};
 use std::io::Read as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_read_is_these_bytes() {
@@ -241,5 +244,23 @@ fn of_too_many_watch_events_the_oldest_go() {
         let events = client.take_events();
         assert_eq!((events.len(), &*events[0].path), (1024, "/6"));
         assert_eq!(&*events[1023].path, "/1029");
+    });
+}
+
+/// It has been read from the kernel together with the reply: nothing more comes that would wake one up.
+#[test]
+fn an_event_right_behind_a_reply_is_not_waited_for() {
+    let script = |peer: &mut Peer| {
+        let id = peer.expect(READ, 0, b"/a\0");
+        let mut bytes = Message::new(READ, id, 0, b"1").bytes();
+        bytes.extend(Message::new(EVENT, 0, 0, b"/w\0xmem\0").bytes());
+        peer.raw(&bytes);
+        peer.expect_end();
+    };
+    play(AMPLE, script, |client| {
+        client.read("/a").unwrap();
+        let begun = Instant::now();
+        assert_eq!(client.wait(AMPLE).unwrap(), ["/w".into()]);
+        assert!(begun.elapsed() < AMPLE / 2);
     });
 }

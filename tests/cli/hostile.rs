@@ -1,0 +1,305 @@
+//! A state folder that others have put things into: links, FIFOs, folders, files of theirs.
+//!
+//! Whatever stands in the way of a lock or a record: no run hangs at it, none follows a link out of the
+//! folder, and each says what is in its way.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use snapbox::str;
+use tempfile::TempDir;
+
+use crate::check::limit;
+use crate::sandbox::{Ran, Sim, WEB};
+
+/// What can stand where a file should.
+const OBSTACLES: [&str; 7] =
+    ["link to /dev/zero", "link", "dangling link", "link to itself", "fifo", "socket", "folder"];
+
+/// A sim, and a place outside it that nothing may touch.
+struct Host {
+    sim: Sim,
+    outside: TempDir,
+    batch: PathBuf,
+}
+
+impl Host {
+    fn new() -> Self {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("precious"), "precious").unwrap();
+        let batch = outside.path().join("batch");
+        fs::write(&batch, "web 512M\n").unwrap();
+        Self { sim: Sim::new(), outside, batch }
+    }
+
+    /// Puts `what` at `path`.
+    fn put(&self, what: &str, path: &Path) {
+        let outside = |name: &str| self.outside.path().join(name);
+        match what {
+            "link to /dev/zero" => symlink("/dev/zero", path).unwrap(),
+            "link" => symlink(outside("precious"), path).unwrap(),
+            "dangling link" => symlink(outside("none"), path).unwrap(),
+            "link to itself" => symlink(path.file_name().unwrap(), path).unwrap(),
+            "fifo" => {
+                assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+            }
+            "socket" => drop(UnixListener::bind(path).unwrap()),
+            "folder" => {
+                fs::create_dir(path).unwrap();
+                fs::write(path.join("file"), "").unwrap();
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    /// A path in the state folder of `web`, or of domain 12, which is not there.
+    fn place(&self, letter: char, domid: u16, last: &str) -> PathBuf {
+        self.sim.path().join(format!("lib/userdata-{letter}.{domid}.{WEB}.{last}"))
+    }
+
+    /// What is said after `words` in time; it leaves so many files.
+    fn run(&self, words: &str, leaves: usize) -> Ran {
+        let words = words.replace("FILE", self.batch.to_str().unwrap());
+        let ran = self.sim.xmem(&words).in_time().leaves(leaves).run();
+        assert_eq!(fs::read_to_string(self.outside.path().join("precious")).unwrap(), "precious");
+        assert_eq!(fs::read_dir(self.outside.path()).unwrap().count(), 2, "{words}: {ran:?}");
+        ran
+    }
+}
+
+/// What kind of thing is there, without following it.
+fn kind(path: &Path) -> String {
+    let kind = fs::symlink_metadata(path).unwrap().file_type();
+    format!("{kind:?} {}", kind.is_fifo())
+}
+
+#[test]
+fn in_the_place_of_the_lock() {
+    for what in OBSTACLES {
+        let host = Host::new();
+        let lock = host.sim.lock();
+        host.put(what, &lock);
+        let (before, world) = (kind(&lock), host.sim.world());
+        for words in
+            ["set web 512M", "set web 512M -n", "max web 3G", "set web 512M --json", "apply FILE"]
+        {
+            let ran = host.run(words, 1);
+            assert_eq!(ran.status.code(), Some(1), "{what}: {ran:?}");
+            let told = [
+                "xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.",
+                "xmem: web (7): DIR/lib/userdata-l.7.",
+            ];
+            assert!(told.iter().any(|told| ran.stderr.starts_with(told)), "{what}: {ran:?}");
+            assert!(ran.stderr.contains("; nothing is changed"), "{what}: {ran:?}");
+        }
+        // Who takes no lock has nothing to say about it.
+        for words in ["list", "watch -c 1", "check", "check --repair", "__words"] {
+            let ran = host.run(words, 1);
+            assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{what}: {ran:?}");
+            assert!(!ran.stdout.contains("lock"), "{what}: {ran:?}");
+        }
+        assert_eq!((kind(&lock), host.sim.world()), (before.clone(), world), "{what}");
+        // It stays out of step, and that is said.
+        limit(&host.sim, "7", 524_288);
+        let ran = host.run("check --repair", 1);
+        assert_eq!(ran.status.code(), Some(9), "{what}: {ran:?}");
+        assert!(ran.stderr.contains("lib/userdata-l.7."), "{what}: {ran:?}");
+        assert_eq!(kind(&lock), before);
+    }
+}
+
+/// It is no record: it is moved aside as it is, and what it leads to is not looked at.
+#[test]
+fn in_the_place_of_the_record() {
+    for what in OBSTACLES {
+        for words in ["set web 512M", "max web 3G", "apply FILE", "check --repair"] {
+            let host = Host::new();
+            host.put(what, &host.sim.intent());
+            let (before, world) = (kind(&host.sim.intent()), host.sim.world());
+            let looks = ["list", "watch -c 1", "check", "check --repair -n", "set web 512M -n"];
+            // Once is enough.
+            for look in looks.iter().take(if words == "max web 3G" { looks.len() } else { 0 }) {
+                let ran = host.run(look, 1);
+                let code = if look.starts_with("check") { 9 } else { 0 };
+                assert_eq!(ran.status.code(), Some(code), "{what}: {ran:?}");
+                assert!(format!("{ran:?}").contains("lib/userdata-d.7."), "{what}: {ran:?}");
+            }
+            assert_eq!((kind(&host.sim.intent()), host.sim.world()), (before.clone(), world));
+            let ran = host.run(words, 1);
+            assert_eq!(ran.status.code(), Some(0), "{what}: {ran:?}");
+            let why = if what.contains("link") {
+                "it is a symbolic link"
+            } else {
+                "it is not a regular file"
+            };
+            let told = format!(
+                "a record that xmem does not understand ({why}) was moved to DIR/lib/userdata-d.7."
+            );
+            assert!(format!("{}{}", ran.stdout, ran.stderr).contains(&told), "{what}: {ran:?}");
+            let aside = host.place('d', 7, "xmem-intent-foreign");
+            assert_eq!(kind(&aside), before, "{what}");
+        }
+    }
+}
+
+/// Where a record is written before it is put into its place.
+#[test]
+fn in_the_place_of_the_draft() {
+    for what in OBSTACLES {
+        let host = Host::new();
+        let draft = host.place('n', 7, "xmem-intent");
+        host.put(what, &draft);
+        let before = host.sim.numbers(7);
+        if what == "folder" {
+            let ran = host.run("set web 512M", 1);
+            assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+            assert!(
+                ran.stderr.starts_with("xmem: web (7): cannot write DIR/lib/userdata-n.7."),
+                "{ran:?}"
+            );
+            assert_eq!(host.sim.numbers(7), before);
+        } else {
+            let ran = host.run("set web 512M", 0);
+            assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{what}: {ran:?}");
+            assert_eq!(host.sim.numbers(7), (524_288, 2_097_152, 525_312));
+        }
+    }
+}
+
+/// Where a record is moved to that is none: an older one gives way, a folder does not.
+#[test]
+fn in_the_place_of_what_is_set_aside() {
+    for what in OBSTACLES {
+        let host = Host::new();
+        let aside = host.place('d', 7, "xmem-intent-foreign");
+        host.put(what, &aside);
+        fs::write(host.sim.intent(), "none").unwrap();
+        let ran = host.run("set web 512M", if what == "folder" { 2 } else { 1 });
+        if what == "folder" {
+            assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+            assert!(
+                ran.stderr.starts_with("xmem: web (7): cannot set aside DIR/lib/userdata-d.7."),
+                "{ran:?}"
+            );
+        } else {
+            assert_eq!(ran.status.code(), Some(0), "{what}: {ran:?}");
+            assert_eq!(fs::read_to_string(&aside).unwrap(), "none");
+        }
+    }
+}
+
+/// Of a domain that is gone: links go, and what they lead to stays.
+#[test]
+fn what_is_left_of_a_gone_domain() {
+    for what in OBSTACLES {
+        let host = Host::new();
+        host.put(what, &host.place('d', 12, "xmem-intent"));
+        assert_eq!(host.run("check", 1).status.code(), Some(0));
+        let stays = what == "folder";
+        let ran = host.run("check --repair", usize::from(stays));
+        assert_eq!(ran.status.code(), Some(i32::from(stays)), "{what}: {ran:?}");
+
+        let host = Host::new();
+        let lock = host.place('l', 12, "domain-userdata-lock");
+        host.put(what, &lock);
+        assert_eq!(host.run("check", 1).status.code(), Some(0));
+        let ran = host.run("check --repair", 1);
+        assert_eq!(ran.status.code(), Some(1), "{what}: {ran:?}");
+        assert!(ran.stderr.starts_with("xmem: domain 12: "), "{what}: {ran:?}");
+        assert!(ran.stderr.contains("lib/userdata-l.12."), "{what}: {ran:?}");
+    }
+}
+
+/// Anybody may make files there, as in /tmp: it is no reason to do less, or more.
+#[test]
+fn a_folder_that_is_everybodys() {
+    for mode in [0o777, 0o1777] {
+        let host = Host::new();
+        fs::set_permissions(host.sim.path().join("lib"), Permissions::from_mode(mode)).unwrap();
+        assert_eq!(host.run("set web 512M", 0).status.code(), Some(0));
+        // An empty file that nobody holds is a lock that somebody has left.
+        fs::write(host.sim.lock(), "").unwrap();
+        fs::set_permissions(host.sim.lock(), Permissions::from_mode(0o444)).unwrap();
+        assert_eq!(host.run("check", 1).status.code(), Some(0));
+    }
+}
+
+/// `xmem` as a user who owns the sim, but not what `prepare` has put into its state folder. Root is
+/// kept out of nothing: it becomes nobody, with a program that nobody can read.
+fn as_somebody(words: &str, prepare: impl FnOnce(&Sim)) -> (Sim, Output) {
+    const NOBODY: u32 = 65_534;
+    let sim = Sim::new();
+    let is_root = rustix::process::geteuid().is_root();
+    let mut program = PathBuf::from(env!("CARGO_BIN_EXE_xmem"));
+    let bin = tempfile::tempdir().unwrap();
+    if is_root {
+        let copy = bin.path().join("xmem");
+        fs::copy(&program, &copy).unwrap();
+        fs::set_permissions(bin.path(), Permissions::from_mode(0o755)).unwrap();
+        program = copy;
+        for path in ["", "lib", "world.json", "world.lock"] {
+            chown(sim.path().join(path), Some(NOBODY), None).unwrap();
+        }
+    }
+    prepare(&sim);
+    let mut command = Command::new(program);
+    if is_root {
+        command.uid(NOBODY);
+    }
+    command.env_clear().arg("--host").arg(sim.host()).args(words.split_whitespace());
+    let output = command.env("XMEM_SIM_FAULT", "guest-ignores").output().unwrap();
+    (sim, output)
+}
+
+/// A file that cannot be opened, be it another user's or not.
+fn closed(path: &Path) {
+    fs::write(path, "{}").unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
+}
+
+#[test]
+fn files_that_cannot_be_opened() {
+    let (sim, output) = as_somebody("set web 512M", |sim| closed(&sim.lock()));
+    let ran = Ran::new(output, Some(sim.path()));
+    ran.fails(7, str![[r#"
+xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.00000000-0000-4000-8000-000000000007.domain-userdata-lock: Permission denied (os error 13); nothing is changed (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+    let (sim, output) = as_somebody("set web 512M", |sim| closed(&sim.intent()));
+    let ran = Ran::new(output, Some(sim.path()));
+    ran.fails(7, str![[r#"
+xmem: web (7): cannot read DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent: Permission denied (os error 13); nothing is changed (simulated)
+
+"#]]);
+    assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+    assert_eq!(sim.state().len(), 1, "the lock is gone");
+    // Whether it was settled cannot be seen: that is no "all is well".
+    let (sim, output) = as_somebody("check", |sim| closed(&sim.intent()));
+    let ran = Ran::new(output, Some(sim.path()));
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    let (sim, output) = as_somebody("check --repair", |sim| closed(&sim.intent()));
+    let ran = Ran::new(output, Some(sim.path()));
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    assert!(ran.stderr.starts_with("xmem: web (7): cannot read DIR/lib/userdata-d.7."), "{ran:?}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to() {
+    let read_only = |sim: &Sim| {
+        fs::set_permissions(sim.path().join("lib"), Permissions::from_mode(0o555)).unwrap();
+    };
+    for (words, code) in [("set web 512M", 7), ("max web 3G", 7), ("list", 0), ("check", 0)] {
+        let (sim, output) = as_somebody(words, read_only);
+        let ran = Ran::new(output, Some(sim.path()));
+        assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+        let told =
+            ran.stderr.starts_with("xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.");
+        assert_eq!(told, code == 7, "{ran:?}");
+        assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+    }
+}

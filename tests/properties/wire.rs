@@ -1,0 +1,161 @@
+//! What xenstored sends: any bytes, and orderly replies cut and mixed in any way.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use xmem::xenstore::{
+    Batch as _, Client, StoreError, Watching as _, Xs as _, XsTransaction as _,
+    XsTransactionSpan as _,
+};
+
+use crate::targets;
+
+const DIRECTORY: u32 = 1;
+const READ: u32 = 2;
+const EVENT: u32 = 15;
+const ERROR: u32 = 16;
+const PART: u32 = 22;
+
+fn message(kind: u32, id: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap();
+    let head = [kind, id, 0, len].map(u32::to_ne_bytes).concat();
+    [&head, payload].concat()
+}
+
+/// What replies bring when all is well.
+const PAYLOADS: &[&[u8]] = &[b"", b"OK\0", b"7\0", b"E2BIG\0", b"ENOENT\0", b"1\0a\0\0"];
+
+/// A message that is nearly right: its header may be believable, and its length a lie.
+fn nearly() -> impl Strategy<Value = Vec<u8>> {
+    let kind = prop_oneof![
+        4 => prop::sample::select(&[DIRECTORY, READ, 4, 6, 7, 11, EVENT, ERROR, PART][..]),
+        1 => any::<u32>(),
+    ];
+    let payload = prop_oneof![
+        prop::sample::select(PAYLOADS).prop_map(<[u8]>::to_vec),
+        prop::collection::vec(any::<u8>(), 0..40),
+    ];
+    let lie = prop_oneof![9 => Just(None), 1 => any::<u32>().prop_map(Some)];
+    (kind, 0..9_u32, payload, lie).prop_map(|(kind, id, payload, lie)| {
+        let mut bytes = message(kind, id, &payload);
+        if let Some(len) = lie {
+            bytes[12..16].copy_from_slice(&len.to_ne_bytes());
+        }
+        bytes
+    })
+}
+
+/// The right replies to what [`targets::wire`] asks.
+fn right() -> [Vec<u8>; 12] {
+    [
+        message(DIRECTORY, 1, b"a\0b\0"),
+        message(READ, 2, b"1"),
+        message(ERROR, 3, b"ENOENT\0"),
+        message(6, 4, b"7\0"),
+        message(READ, 5, b"1"),
+        message(11, 6, b"OK\0"),
+        message(11, 7, b"OK\0"),
+        message(7, 8, b"OK\0"),
+        message(ERROR, 9, b"E2BIG\0"),
+        message(PART, 10, b"1\0a\0\0"),
+        message(4, 11, b"OK\0"),
+        message(EVENT, 0, b"/a\0xmem\0"),
+    ]
+}
+
+/// So many right replies to what [`targets::wire`] asks first, and then others.
+fn conversation() -> impl Strategy<Value = Vec<u8>> {
+    let right = right();
+    (0..=right.len(), prop::collection::vec(nearly(), 0..5))
+        .prop_map(move |(count, rest)| [right[..count].concat(), rest.concat()].concat())
+}
+
+/// A client with these bytes ready for it.
+fn client(bytes: &[u8]) -> (Client, UnixStream) {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(bytes).unwrap();
+    (Client::from_socket(ours, Duration::from_secs(20)).unwrap(), theirs)
+}
+
+proptest! {
+    #[test]
+    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        targets::wire(&bytes);
+    }
+
+    #[test]
+    fn nearly_right_replies(bytes in conversation()) {
+        targets::wire(&bytes);
+    }
+
+    /// A value comes as it is, or is said not to be text; events around it do not matter.
+    #[test]
+    fn values(first in prop::collection::vec(any::<u8>(), 0..20), second in ".{0,20}", events in 0..3_usize) {
+        let event = message(EVENT, 77, b"/w\0t\0").repeat(events);
+        let replies = [&event[..], &message(READ, 1, &first), &event, &message(READ, 2, second.as_bytes())];
+        let (client, _theirs) = client(&replies.concat());
+        match (client.read_each(&["/a", "/b"]), str::from_utf8(&first)) {
+            (Ok(values), Ok(first)) => {
+                prop_assert_eq!(values, [Some(first.into()), Some(second.into())]);
+            }
+            (Err(error), Err(_)) => {
+                let is_told = matches!(StoreError::of(&error), Some(StoreError::NotText { .. }));
+                prop_assert!(is_told, "{:?}", error);
+            }
+            (got, _) => prop_assert!(false, "{got:?}"),
+        }
+        prop_assert_eq!(client.take_events().len(), 2 * events);
+    }
+
+    /// However a listing is cut into parts, it is the same listing.
+    #[test]
+    fn listings_in_parts(
+        names in prop::collection::vec("[a-z0-9é]{1,6}", 0..12), cuts in prop::collection::vec(any::<bool>(), 12),
+    ) {
+        let mut parts: Vec<Vec<u8>> = vec![b"42\0".to_vec()];
+        for (name, cut) in names.iter().zip(&cuts) {
+            let part = parts.last_mut().unwrap();
+            part.extend([name.as_bytes(), b"\0"].concat());
+            if *cut {
+                parts.push(b"42\0".to_vec());
+            }
+        }
+        // An empty name is the end.
+        parts.last_mut().unwrap().push(0);
+        let mut bytes = message(ERROR, 1, b"E2BIG\0");
+        for (id, part) in (2..).zip(&parts) {
+            bytes.extend(message(PART, id, part));
+        }
+        let (client, mut theirs) = client(&bytes);
+        let listing = client.directory("/d").unwrap();
+        prop_assert!(listing.iter().map(|name| &**name).eq(names.iter().map(String::as_str)));
+        // Each part was asked for from where the one before it ended.
+        drop(client);
+        let mut sent = Vec::new();
+        theirs.read_to_end(&mut sent).unwrap();
+        let mut asked: Vec<u8> = message(DIRECTORY, 1, b"/d\0");
+        let mut offset = 0;
+        for (id, part) in (2..).zip(&parts) {
+            asked.extend(message(PART, id, format!("/d\0{offset}\0").as_bytes()));
+            offset += part.len() - 3;
+        }
+        prop_assert_eq!(sent, asked);
+    }
+}
+
+/// Otherwise those properties would test nothing behind the first reply.
+#[test]
+fn the_conversation_is_right_before_it_goes_wrong() {
+    let (client, _theirs) = client(&right().concat());
+    assert_eq!(client.directory("/a").unwrap().len(), 2);
+    assert_eq!(client.read_each(&["/a", "/b"]).unwrap(), [Some("1".into()), None]);
+    let span = client.transaction().unwrap();
+    assert_eq!(&*span.read("/a").unwrap(), "1");
+    span.write_each(&[("/a", "1"), ("/b", "2")]).unwrap();
+    span.commit().unwrap();
+    assert_eq!(client.directory("/a").unwrap(), ["a".into()]);
+    client.watch("/a").unwrap();
+    assert_eq!(client.wait(Duration::ZERO).unwrap(), ["/a".into()]);
+}

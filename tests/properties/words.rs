@@ -1,0 +1,135 @@
+//! Words and files: sizes, domains, batches, intents.
+
+use proptest::prelude::*;
+use serde_json::json;
+use xmem::batch;
+use xmem::domain::{DomainRef, Name};
+use xmem::intent::{self, Found, Numbers};
+use xmem::size::{Kib, Size};
+
+use crate::targets;
+
+/// Nearly a size: each part is right more often than not.
+fn size() -> impl Strategy<Value = String> {
+    let sign = prop_oneof![4 => Just(""), 1 => Just("+"), 1 => Just("-"), 1 => Just("--")];
+    let digits = prop_oneof![
+        4 => any::<u64>().prop_map(|number| number.to_string()),
+        4 => (0..64_u32, -3..3_i128).prop_map(|(bit, by)| ((1_i128 << bit) + by).to_string()),
+        2 => any::<u128>().prop_map(|number| number.to_string()),
+        1 => "0{0,30}[0-9]{0,5}",
+        1 => "[0-9٠-٩.,_ ]{0,9}",
+    ];
+    let unit = prop_oneof![
+        4 => prop::sample::select(&["", "b", "k", "m", "g", "t", "KiB", "mIb", "GiB", "TIB"][..])
+            .prop_map(str::to_owned),
+        1 => "[bkmgtKMGT]?[iI]?[bB]?",
+        1 => ".{0,3}",
+    ];
+    (sign, digits, unit).prop_map(|(sign, digits, unit)| format!("{sign}{digits}{unit}"))
+}
+
+/// Nearly a domain.
+fn domain() -> impl Strategy<Value = String> {
+    let rest = prop_oneof![
+        "[0-9]{0,12}",
+        (0..=33_000_u32).prop_map(|number| number.to_string()),
+        "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+        "[0-9a-g]{7,9}(-[0-9a-f+]{3,5}){3}-[0-9a-f]{11,13}",
+        "[ :\\-+.\u{0}-\u{20}\u{9b}\u{202e}a-z]{0,8}",
+        ".{0,20}",
+    ];
+    let prefix = prop::sample::select(&["", "", "id:", "uuid:", "name:", ":", "a:", "ID:"][..]);
+    (prefix, rest).prop_map(|(prefix, rest)| format!("{prefix}{rest}"))
+}
+
+/// Nearly a line of a batch.
+fn line() -> impl Strategy<Value = String> {
+    let number = || prop_oneof![any::<i64>().prop_map(|n| json!(n)), Just(json!(null))];
+    let text = prop_oneof![".{0,9}", Just("00000000-0000-4000-8000-000000000007".to_owned())];
+    let members = (number(), number(), number(), prop::option::of(text));
+    prop_oneof![
+        (domain(), "[ \t]{0,2}", size()).prop_map(|(domain, blank, size)| domain + &blank + &size),
+        members.prop_map(|(domid, target, video, text)| {
+            json!({ "domid": domid, "target_kib": target, "videoram_kib": video, "uuid": text })
+                .to_string()
+        }),
+        "[#{}\":,0-9a-z\\[\\] ]{0,30}",
+        ".{0,30}",
+    ]
+}
+
+fn numbers() -> impl Strategy<Value = Numbers> {
+    let kib = || any::<u64>().prop_map(Kib);
+    let node = || prop::option::of(kib());
+    (node(), node(), kib()).prop_map(|(target, static_max, limit)| Numbers {
+        target,
+        static_max,
+        limit,
+    })
+}
+
+fn intent() -> impl Strategy<Value = (u32, Numbers, Numbers)> {
+    (any::<u32>(), numbers(), numbers())
+}
+
+fn written((pid, old, new): (u32, Numbers, Numbers)) -> Vec<u8> {
+    json!({ "version": 1, "pid": pid, "old": old, "new": new }).to_string().into_bytes()
+}
+
+proptest! {
+    #[test]
+    fn sizes(text in size()) {
+        targets::size(&text);
+    }
+
+    #[test]
+    fn domains(text in domain()) {
+        targets::domain(&text);
+    }
+
+    #[test]
+    fn batches(lines in prop::collection::vec(line(), 0..4)) {
+        targets::batch(&lines.join("\n"));
+    }
+
+    /// What a batch can say is read as it was meant.
+    #[test]
+    fn a_batch_is_read_as_it_was_written(
+        name in "[^\\s:#{][^\\s:]{0,9}( [^\\s:]{1,9}){0,2}", pages in 1..=u64::MAX / 4096, video in -1..1024_i32,
+    ) {
+        let target = pages * 4;
+        let whole = u64::try_from(i128::from(target) + i128::from(video)).unwrap();
+        let listed = json!({ "name": name, "target_kib": target, "videoram_kib": video });
+        let text = format!("# {name}\nname:{name} {target}k\r\n\n{listed}\n");
+        // A size of less than a page is none.
+        prop_assume!(whole >= 4);
+        let lines = batch::parse(&text).unwrap();
+        let meant = DomainRef::Name(Name(name));
+        prop_assert_eq!(lines.len(), 2);
+        prop_assert_eq!((&lines[0].domain, lines[0].number), (&meant, 2));
+        prop_assert_eq!(lines[0].size, format!("{target}k").parse::<Size>().unwrap());
+        prop_assert_eq!((&lines[1].domain, lines[1].number), (&meant, 4));
+        prop_assert_eq!(lines[1].size, format!("{whole}k").parse::<Size>().unwrap());
+    }
+
+    #[test]
+    fn an_intent_is_read_as_it_was_written(it in intent()) {
+        let Found::Intent(found) = intent::parse(&written(it)) else { panic!("{it:?}") };
+        prop_assert_eq!((found.pid, found.old, found.new), it);
+    }
+
+    /// A byte that is another, or one that is missing.
+    #[test]
+    fn a_damaged_intent(it in intent(), at in any::<prop::sample::Index>(), byte in any::<Option<u8>>()) {
+        let mut bytes = written(it);
+        let at = at.index(bytes.len());
+        match byte {
+            Some(byte) => bytes[at] = byte,
+            None => drop(bytes.remove(at)),
+        }
+        targets::intent(&bytes);
+        // One that was not written to its end is never believed.
+        let cut = intent::parse(&bytes[..at]);
+        prop_assert!(matches!(&cut, Found::Foreign { .. }), "{:?}", cut);
+    }
+}

@@ -96,11 +96,13 @@ fn in_the_place_of_the_lock() {
             assert!(told.iter().any(|told| ran.stderr.starts_with(told)), "{what}: {ran:?}");
             assert!(ran.stderr.contains("; nothing is changed"), "{what}: {ran:?}");
         }
-        // Who takes no lock has nothing to say about it.
-        for words in ["list", "watch -c 1", "check", "check --repair", "__words"] {
+        // Who takes no lock is not kept from anything; that it cannot be removed is told.
+        for (words, code) in
+            [("list", 0), ("watch -c 1", 0), ("check", 0), ("__words", 0), ("check --repair", 1)]
+        {
             let ran = host.run(words, 1);
-            assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{what}: {ran:?}");
-            assert!(!ran.stdout.contains("lock"), "{what}: {ran:?}");
+            assert_eq!(ran.status.code(), Some(code), "{what}: {ran:?}");
+            assert_eq!(ran.stderr.contains("lib/userdata-l.7."), code == 1, "{what}: {ran:?}");
         }
         assert_eq!((kind(&lock), host.sim.world()), (before.clone(), world), "{what}");
         // It stays out of step, and that is said.

@@ -37,6 +37,8 @@ pub struct Leftover {
 pub enum Kind {
     /// libxl's lock, and who holds it.
     Lock(Option<Holder>),
+    /// Something in the place of libxl's lock that can be none: a link, a folder.
+    Obstacle,
     /// The record of a change.
     Record,
     /// The same, not yet in its place.
@@ -57,7 +59,7 @@ impl Leftover {
     /// Whether `xmem check --repair` removes it.
     pub const fn is_mendable(&self) -> bool {
         match self.kind {
-            Kind::Lock(Some(_)) => false,
+            Kind::Lock(Some(_)) | Kind::Obstacle => false,
             Kind::Lock(None) | Kind::Draft => true,
             Kind::Record | Kind::SetAside => !self.alive,
         }
@@ -68,6 +70,7 @@ impl Leftover {
         match (&self.kind, self.alive) {
             (Kind::Lock(Some(_)), _) => "locked",
             (Kind::Lock(None), _) => "stale-lock",
+            (Kind::Obstacle, _) => "obstacle",
             (Kind::SetAside, true) => "set-aside",
             (Kind::Record | Kind::Draft | Kind::SetAside, _) => "stale-record",
         }
@@ -78,6 +81,7 @@ impl Leftover {
         match (&self.kind, self.alive) {
             (Kind::Lock(Some(_)), _) => "the domain is being destroyed, or that process hangs",
             (Kind::Lock(None), _) => "nothing: whoever needs it takes it over",
+            (Kind::Obstacle, _) => "neither xl nor xmem can lock a domain with this domid and UUID",
             (Kind::Draft, true) => "nothing: it was never in force",
             (_, true) => "an xmem of another version wrote it, or a program that is none",
             (_, false) => {
@@ -90,6 +94,7 @@ impl Leftover {
     pub fn mend(&self) -> Option<String> {
         match (&self.kind, self.alive) {
             (Kind::Lock(Some(_)), _) => Some("wait, or see what that process is doing".to_owned()),
+            (Kind::Obstacle, _) => Some("find out who put it there, then remove it".to_owned()),
             (_, true) => Some("read it, then remove it".to_owned()),
             (_, false) => None,
         }
@@ -117,6 +122,9 @@ impl fmt::Display for Leftover {
         match (&self.kind, self.alive) {
             (Kind::Lock(Some(holder)), _) => write!(f, "gone, but its lock is held by {holder}"),
             (Kind::Lock(None), false) => write!(f, "gone, but it left its lock file: {path}"),
+            (Kind::Obstacle, _) => {
+                write!(f, "what stands in the place of its lock is no file: {path}")
+            }
             (Kind::Lock(None), true) => write!(f, "a lock file that nobody holds: {path}"),
             (Kind::Draft, true) => write!(f, "a record that was never finished: {path}"),
             (Kind::SetAside, true) => write!(f, "a record that xmem did not understand: {path}"),
@@ -156,14 +164,18 @@ pub fn leftovers(dir: &Path, hypervisor: &impl Hypervisor) -> Result<Vec<Leftove
         if matches!(file.kind, Kind::Lock(_)) {
             // Whoever had it may have released it since the folder was read.
             let Ok(it) = fs::symlink_metadata(&file.path) else { continue };
-            file.kind = Kind::Lock(lock::holder(it.dev(), it.ino()));
+            file.kind = if it.is_file() {
+                Kind::Lock(lock::holder(it.dev(), it.ino()))
+            } else {
+                Kind::Obstacle
+            };
         }
         // A living domain's held lock, and what its holder writes, is somebody's change.
         let is_used = match file.kind {
             Kind::Lock(Some(_)) | Kind::Record => true,
             Kind::Draft => is_locked(dir, file.identity),
             Kind::Lock(None) => recorded.contains(&file.identity),
-            Kind::SetAside => false,
+            Kind::SetAside | Kind::Obstacle => false,
         };
         if !(file.alive && is_used) {
             left.push(file);
@@ -190,7 +202,7 @@ pub fn remove(
     let _lock = Lock::take(dir, identity, Duration::ZERO, signals)?;
     let alive = lives(hypervisor, identity)?;
     let is_left = |kind: &Kind| match kind {
-        Kind::Lock(_) => false,
+        Kind::Lock(_) | Kind::Obstacle => false,
         Kind::Draft => true,
         Kind::Record | Kind::SetAside => !alive,
     };

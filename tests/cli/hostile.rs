@@ -96,13 +96,12 @@ fn in_the_place_of_the_lock() {
             assert!(told.iter().any(|told| ran.stderr.starts_with(told)), "{what}: {ran:?}");
             assert!(ran.stderr.contains("; nothing is changed"), "{what}: {ran:?}");
         }
-        // Who takes no lock is not kept from anything; that it cannot be removed is told.
-        for (words, code) in
-            [("list", 0), ("watch -c 1", 0), ("check", 0), ("__words", 0), ("check --repair", 1)]
-        {
+        // Who takes no lock is not kept from anything; that it is in the way is told.
+        for words in ["list", "watch -c 1", "check", "__words", "check --repair"] {
             let ran = host.run(words, 1);
-            assert_eq!(ran.status.code(), Some(code), "{what}: {ran:?}");
-            assert_eq!(ran.stderr.contains("lib/userdata-l.7."), code == 1, "{what}: {ran:?}");
+            assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{what}: {ran:?}");
+            let told = ran.stdout.contains("no file: DIR/lib/userdata-l.7.");
+            assert_eq!(told, words.starts_with("check"), "{what}: {ran:?}");
         }
         assert_eq!((kind(&lock), host.sim.world()), (before.clone(), world), "{what}");
         // It stays out of step, and that is said.
@@ -210,9 +209,11 @@ fn what_is_left_of_a_gone_domain() {
         host.put(what, &lock);
         assert_eq!(host.run("check", 1).status.code(), Some(0));
         let ran = host.run("check --repair", 1);
-        assert_eq!(ran.status.code(), Some(1), "{what}: {ran:?}");
-        assert!(ran.stderr.starts_with("xmem: domain 12: "), "{what}: {ran:?}");
-        assert!(ran.stderr.contains("lib/userdata-l.12."), "{what}: {ran:?}");
+        assert_eq!(ran.status.code(), Some(0), "{what}: {ran:?}");
+        assert!(
+            ran.stdout.starts_with("domain 12: what stands in the place of"),
+            "{what}: {ran:?}"
+        );
     }
 }
 
@@ -240,7 +241,9 @@ fn as_somebody(words: &str, prepare: impl FnOnce(&Sim)) -> (Sim, Output) {
     let bin = tempfile::tempdir().unwrap();
     if is_root {
         let copy = bin.path().join("xmem");
-        fs::copy(&program, &copy).unwrap();
+        // Not by this process: a child that another test forks meanwhile would have it open for writing, and
+        // such a file cannot be run.
+        assert!(Command::new("cp").arg(&program).arg(&copy).status().unwrap().success());
         fs::set_permissions(bin.path(), Permissions::from_mode(0o755)).unwrap();
         program = copy;
         for path in ["", "lib", "world.json", "world.lock"] {

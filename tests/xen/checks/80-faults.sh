@@ -160,11 +160,14 @@ check_fault_hypercalls_refused_for_pvh() {
         code=0
         traced -e inject="ioctl:error=ENOMEM:when=$2" -- set g2 128M >/tmp/out 2>/tmp/err || code=$?
         echo "hypercall $2 is refused: exit code $code. $(cat /tmp/err)"
-        [ $code != 0 ] || grep -q INJECTED /tmp/trace || fail "the refusal never came"
+        # Where the store makes conflicts up, one run makes more of them than another.
+        ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
         judge "hypercall $2 is refused" $code g2 "$done_state" "$before"
-        tried=$((tried + 1))
     }
-    (STRIDE=1 && at_every_point refused ioctl)
+    STRIDE=1
+    at_every_point refused ioctl
+    # Find it, look again, limit, populate-on-demand target.
+    [ $tried -ge 4 ] || fail "only $tried refusals came"
 }
 
 # A state folder that takes nothing: no room for the record, or for anything.

@@ -11,8 +11,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use crate::change::{End, Outcome};
-use crate::domain::{Domain, Harmless};
+use crate::domain::Domain;
 use crate::error::{After, Failure};
+use crate::harmless::Harmless;
 use crate::intent::Numbers;
 
 /// Where syslog(3) sends to.

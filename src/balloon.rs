@@ -110,7 +110,7 @@ pub fn wait<H: Host>(
         .enumerate()
         .map(|(place, outcome)| (place, Guest::new(outcome, patience)))
         .collect();
-    while !waiting.is_empty() {
+    loop {
         let mut rest = Duration::MAX;
         let mut on_their_way = Vec::with_capacity(waiting.len());
         for (place, mut guest) in waiting {
@@ -131,13 +131,14 @@ pub fn wait<H: Host>(
         if matches!(stopped, Ok(false)) {
             continue;
         }
-        for (place, guest) in waiting.drain(..) {
+        for (place, guest) in waiting {
             let end = match &stopped {
                 Ok(_) => Ending::Interrupted,
                 Err(error) => Ending::LostSight(Cause::Os { what: "signals", source: copy(error) }),
             };
             told(place, News::Ends(guest.ended(host, end, time)));
         }
+        return;
     }
 }
 

@@ -6,6 +6,7 @@
 use serde::Deserialize;
 
 use crate::domain::{DomainRef, DomainRefError, Name};
+use crate::harmless::beginning;
 use crate::size::{Amount, Kib, Size, SizeError};
 
 /// So many lines that make no sense are told. A file of another kind has millions of them.
@@ -132,10 +133,8 @@ fn words(line: &str) -> Result<(DomainRef, Size), LineError> {
 
 /// What is repeated of a word to who wrote it.
 fn cut(word: &str) -> String {
-    match word.char_indices().nth(LONGEST_WORD) {
-        Some((end, _)) => format!("{}...", word.get(..end).unwrap_or_default()),
-        None => word.to_owned(),
-    }
+    let (word, dots) = beginning(word, LONGEST_WORD);
+    format!("{word}{dots}")
 }
 
 fn json(line: &str) -> Result<Option<(DomainRef, Size)>, LineError> {

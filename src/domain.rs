@@ -4,8 +4,9 @@
 //! [`resolve`](crate::resolve).
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
+
+use crate::harmless::Harmless;
 
 /// The first domid that Xen keeps for itself (`DOMID_FIRST_RESERVED`, xen/include/public/xen.h).
 const FIRST_RESERVED: u32 = 0x7FF0;
@@ -92,39 +93,6 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Harmless(&self.0).fmt(f)
     }
-}
-
-/// Any text from outside, shown so that it cannot steer a terminal or forge a line: control and
-/// direction-changing characters come out as `\u{1b}`.
-#[derive(Clone, Copy, Debug)]
-pub struct Harmless<'a>(pub &'a str);
-
-impl Harmless<'_> {
-    /// Whether `c` has to be escaped.
-    pub fn is_harmful(c: char) -> bool {
-        c.is_control() || is_format(c)
-    }
-}
-
-impl fmt::Display for Harmless<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write as _;
-        self.0.chars().try_for_each(|c| {
-            if Self::is_harmful(c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
-        })
-    }
-}
-
-/// A path, shown likewise: of a folder that was named by whoever started the run.
-pub fn harmless_path(path: &Path) -> String {
-    Harmless(&path.to_string_lossy()).to_string()
-}
-
-/// Invisible characters that move or turn the text around them (Unicode's bidirectional controls,
-/// line and paragraph separators, zero-width and tag characters).
-const fn is_format(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A domain that was found: who it is, and what people call it.

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Harmless, Identity};
+use crate::domain::Identity;
+use crate::harmless::{Harmless, beginning};
 use crate::lock::userdata_path;
 use crate::size::Kib;
 
@@ -213,10 +214,7 @@ pub fn parse(text: &[u8]) -> Found {
         }
         Ok(intent) => Found::Intent(intent),
         // The reason repeats what stands in the file.
-        Err(error) => {
-            let why: String = error.to_string().chars().take(LONGEST_WHY).collect();
-            foreign(&Harmless(&why).to_string())
-        }
+        Err(error) => foreign(&Harmless(beginning(&error.to_string(), LONGEST_WHY).0).to_string()),
     }
 }
 

@@ -11,8 +11,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::domain::{DomId, Identity, harmless_path};
+use crate::domain::{DomId, Identity};
 use crate::error::Cause;
+use crate::harmless::harmless_path;
 use crate::hypervisor::{Hypervisor, HypervisorError};
 use crate::intent::IntentError;
 use crate::lock::{self, Holder, Lock, userdata_path};

@@ -3,7 +3,8 @@
 //! The parts, from the words a user types to what is done to the host; nothing here imports what
 //! stands below it in this list's reverse:
 //!
-//! 1. [`size`], [`domain`]: sizes with their unit, domids, UUIDs, and how a user names a domain;
+//! 1. [`size`], [`domain`], [`harmless`]: sizes with their unit, domids, UUIDs, how a user names a domain,
+//!    and how others' text is shown;
 //! 2. [`xenstore`], [`hypervisor`]: the two seams to a host, as traits, and the real things behind them;
 //! 3. [`lock`], [`intent`], [`signals`]: what keeps others out, and what survives a kill;
 //! 4. [`plan`]: pure; what was read and what was asked become a plan, or a refusal;
@@ -21,6 +22,7 @@ pub mod change;
 pub mod check;
 pub mod domain;
 pub mod error;
+pub mod harmless;
 pub mod host;
 pub mod hypervisor;
 pub mod intent;

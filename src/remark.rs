@@ -7,7 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::{DomId, harmless_path};
+use crate::domain::DomId;
+use crate::harmless::harmless_path;
 use crate::hypervisor::{DomainInfo, UNLIMITED};
 use crate::lock::Holder;
 use crate::plan::{Reading, SLACK, TOLERANCE, Wish, plan};

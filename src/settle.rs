@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::domain::harmless_path;
+use crate::harmless::harmless_path;
 use crate::intent::{Intent, Numbers};
 use crate::plan::Reading;
 use crate::size::Kib;

@@ -53,7 +53,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         },
     };
     // Of a change the exit code says what was done to the domain. Who only looks and cannot tell has failed.
-    Ok(if exit == Exit::Done && task.only_looks() && report.lost() { Exit::Failed } else { exit })
+    Ok(if exit == Exit::Done && task.only_looks() && report::lost() { Exit::Failed } else { exit })
 }
 
 /// Tells of a command line that clap does not take, or prints the help that was asked for.

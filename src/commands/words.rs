@@ -9,7 +9,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use xmem::domain::{DomId, DomainRef, Harmless, Name};
+use xmem::domain::{DomId, DomainRef, Name};
+use xmem::harmless::Harmless;
 use xmem::host::Host as _;
 use xmem::host::sim::SimHost;
 use xmem::resolve::names;

@@ -396,7 +396,7 @@ mod tests {
         );
     }
 
-    /// Where the list begins, and how far apart its entries are, by interface version.
+    /// Interface versions, and how far apart a list's entries are in each.
     const LISTS: [(u32, usize); 2] = [(0x13, 104), (0x14, 112)];
 
     #[test]

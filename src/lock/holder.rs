@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 
-use crate::domain::Harmless;
+use crate::harmless::Harmless;
 
 /// How often a list is read that was changed while it was read, before a lock counts as free.
 const TRIES: u32 = 8;

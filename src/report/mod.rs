@@ -19,8 +19,9 @@ use rustix::termios;
 use xmem::balloon::{Ending, Waited};
 use xmem::change::Outcome;
 use xmem::check::{Fate, Finding};
-use xmem::domain::{DomainRef, Harmless};
+use xmem::domain::DomainRef;
 use xmem::error::{After, Cause, Exit, Failure};
+use xmem::harmless::Harmless;
 use xmem::overview::{Overview, Row};
 use xmem::resolve::ResolveError;
 use xmem::signals::Signals;
@@ -224,12 +225,6 @@ impl Report {
         Ok(Exit::Usage)
     }
 
-    /// Whether something could not be told, for another reason than that its reader had read enough.
-    #[expect(clippy::unused_self, reason = "it is what became of all that was reported")]
-    pub(crate) fn lost(&self) -> bool {
-        LOST.load(Ordering::Relaxed)
-    }
-
     /// A line of a batch that cannot be carried out; 0 is the batch as a whole.
     pub(crate) fn objection(&self, line: usize, failure: &Failure) -> anyhow::Result<Exit> {
         if self.json {
@@ -291,6 +286,11 @@ pub(crate) fn unparsed(error: &clap::Error, json: bool) {
 
 /// Whether a result could not be written, and not because its reader had read enough.
 static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether something could not be told, for another reason than that its reader had read enough.
+pub(crate) fn lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
 
 /// Prints a result. That it could not be told does not change what was done, nor the exit code, which
 /// says what was done.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use xmem::balloon::{Ending, Progress, Waited};
 use xmem::change::{End, Outcome};
-use xmem::domain::Harmless;
+use xmem::harmless::{Harmless, beginning};
 use xmem::intent::Numbers;
 use xmem::size::{Kib, Mib};
 
@@ -86,17 +86,9 @@ pub(super) fn still(waiting: usize, all: usize) -> String {
 
 /// `domain "": it is empty`.
 pub(super) fn usage(usage: &Usage) -> String {
-    let (text, text_cut) = cut(&usage.text, LONGEST_WORD);
-    let (why, why_cut) = cut(&usage.why, LONGEST_WHY);
+    let (text, text_cut) = beginning(&usage.text, LONGEST_WORD);
+    let (why, why_cut) = beginning(&usage.why, LONGEST_WHY);
     format!("{} `{}{text_cut}`: {why}{why_cut}", usage.what, Harmless(text))
-}
-
-/// The beginning of `text`, and dots if that is not all.
-fn cut(text: &str, most: usize) -> (&str, &'static str) {
-    match text.char_indices().nth(most).and_then(|(end, _)| text.get(..end)) {
-        Some(beginning) => (beginning, "..."),
-        None => (text, ""),
-    }
 }
 
 /// Each of the numbers that a command is about, and each that changes.

@@ -16,7 +16,7 @@ use rustix::net::SendFlags;
 use super::lookup::Medium;
 use super::wire::{self, Event, Header, Malformed, Request, Role};
 use super::{Answer, StoreError};
-use crate::domain::Harmless;
+use crate::harmless::Harmless;
 
 /// How many requests may be in flight on a socket at once.
 const WINDOW: usize = 64;

@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use serde_json::Value;
 use snapbox::{IntoData, assert_data_eq};
 use tempfile::TempDir;
-use xmem::domain::Harmless;
+use xmem::harmless::Harmless;
 use xmem::host::sim::{Faults, SimHost};
 
 /// The UUIDs of the start world's guests end in their domid.

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use xmem::batch;
-use xmem::domain::{DomId, DomainRef, Harmless, Uuid};
+use xmem::domain::{DomId, DomainRef, Uuid};
+use xmem::harmless::Harmless;
 use xmem::intent::{self, Found};
 use xmem::size::{Amount, Size};
 use xmem::xenstore::{

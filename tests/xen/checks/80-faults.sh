@@ -89,33 +89,22 @@ killed() { # NAME NUMBER
     # refused and so sets nothing itself: what is in step then was settled.
     case $(((point + SEED) % 5)) in
     # shellcheck disable=SC2086 # a list of words
-    0) mends "$what" xmem $words ;;
-    1) mends "$what" xmem set "$dom" 144M ;;
-    2) mends "$what" xmem check --repair ;;
+    0) mends "$what" "$dom" xmem $words ;;
+    1) mends "$what" "$dom" xmem set "$dom" 144M ;;
+    2) mends "$what" "$dom" xmem check --repair ;;
     3)
         xl mem-set "$dom" 160 || fail "$what: xl left with $?"
         in_step "$dom" >/tmp/step || fail "$what, then xl: $(cat /tmp/step)"
-        mends "$what, then xl" xmem check --repair
+        mends "$what, then xl" "$dom" xmem check --repair
         ;;
     4)
         code=0
         xmem set --lock-timeout 20s "$dom" 1G >/tmp/next.out 2>&1 || code=$?
         is "exit code of a refused change" $code 4
         in_step "$dom" >/tmp/step || fail "$what: not settled: $(cat /tmp/step) It said: $(cat /tmp/next.out)"
-        mends "$what" xmem check --repair
+        mends "$what" "$dom" xmem check --repair
         ;;
     esac
-}
-
-# The next command finds the lock free, succeeds, and leaves everything in step and no file behind.
-mends() { # WHAT COMMAND...
-    me_what=$1 me_code=0
-    shift
-    "$@" >/tmp/next.out 2>&1 || me_code=$?
-    [ $me_code = 0 ] || fail "$me_what: '$*' left with $me_code: $(cat /tmp/next.out)"
-    in_step "$dom" >/tmp/step || fail "$me_what: '$*' left it out of step: $(cat /tmp/step /tmp/next.out)"
-    is_tidy
-    echo "$me_what: then '$*' said: $(cat /tmp/next.out)"
 }
 
 matrix_of_failures() { # DOM WORDS...
@@ -230,7 +219,13 @@ check_fault_sigterm_at_the_commit_waits() {
     is "target while it is held" "$(target g1)" 196608
     kill -TERM "$held_pid"
     let_go
-    is "target" "$(target g1)" 131072
+    # oxenstored may make up a conflict for just this commit; nothing is kept then, and it is not tried again.
+    expected=131072
+    if [ "$STORE" = ox-eagain ] && grep -q "nothing is changed" /tmp/err; then
+        expected=196608
+    fi
+    is "exit code" $code 143
+    is "target" "$(target g1)" $expected
     is_in_step g1
     is_tidy
 }

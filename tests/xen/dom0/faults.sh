@@ -94,11 +94,17 @@ judge() { # WHAT CODE DOM AFTER BEFORE
     esac
 }
 
-# Whatever happened: the next xmem finds the lock free, succeeds, and leaves everything in step.
-next_run_mends() { # WHAT DOM SIZE
-    nm_code=0
-    xmem set --lock-timeout 20s "$2" "$3" >/tmp/next.out 2>&1 || nm_code=$?
-    [ $nm_code = 0 ] || fail "$1: the next run left with $nm_code: $(cat /tmp/next.out)"
-    in_step "$2" || fail "$1: the next run left it out of step: $(cat /tmp/next.out)"
+# Whatever happened: the next command finds the lock free, succeeds, and leaves DOM in step and no file behind.
+mends() { # WHAT DOM COMMAND...
+    me_what=$1 me_dom=$2 me_code=0
+    shift 2
+    "$@" >/tmp/next.out 2>&1 || me_code=$?
+    [ $me_code = 0 ] || fail "$me_what: '$*' left with $me_code: $(cat /tmp/next.out)"
+    in_step "$me_dom" >/tmp/step || fail "$me_what: '$*' left it out of step: $(cat /tmp/step /tmp/next.out)"
     is_tidy
+    echo "$me_what: then '$*' said: $(cat /tmp/next.out)"
+}
+
+next_run_mends() { # WHAT DOM SIZE
+    mends "$1" "$2" xmem set --lock-timeout 20s "$2" "$3"
 }

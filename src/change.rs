@@ -145,10 +145,14 @@ fn locked_change<H: Host>(
     let mut held = Held::take(host, store, domain, request.lock_timeout, signals)?;
     // 3. What a killed run left.
     let earlier = if request.dry_run { held.unsettled()? } else { held.settle()? };
-    // What was settled stays settled, also when the change itself does not come about.
     let done = attempts(&mut held, request, domain, signals, earlier.as_ref());
-    done.map_err(|failed| match earlier {
-        Some(earlier) if failed.after == After::Unchanged && !request.dry_run => {
+    done.map_err(|failed| match (&failed, earlier) {
+        (Failed { cause: Cause::LockLost, .. }, _) => {
+            let again = Held::take(host, store, domain, request.lock_timeout, signals);
+            failed.settled_by(again.and_then(|mut held| held.settle()))
+        }
+        // What was settled stays settled, also when the change itself does not come about.
+        (Failed { after: After::Unchanged, .. }, Some(earlier)) if !request.dry_run => {
             Failed { after: After::Settled { earlier }, ..failed }
         }
         _ => failed,
@@ -214,6 +218,23 @@ impl<C: Into<Cause>> From<C> for Failed {
 }
 
 impl Failed {
+    /// The failure of a change that lost its lock on the way, once that was taken again and the change settled
+    /// as any other that was cut off: without the lock, nothing of it could be put back.
+    fn settled_by(self, again: Result<Option<Earlier>, Self>) -> Self {
+        let after = match again {
+            Ok(Some(Earlier::Undone(limit))) => After::PutBack { limit },
+            Ok(Some(earlier)) => After::Settled { earlier },
+            // Whoever had the lock meanwhile has settled it.
+            Ok(None) => After::Unchanged,
+            Err(Self { cause: Cause::Gone, .. }) => return Cause::Gone.into(),
+            Err(again) => {
+                warn!(error = %chain(&again.cause), "the lock was not to be had again");
+                self.after
+            }
+        };
+        Self { after, ..self }
+    }
+
     fn of(self, domain: Option<Domain>) -> Failure {
         Failure { domain, cause: self.cause, after: self.after }
     }

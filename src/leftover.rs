@@ -7,7 +7,6 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::error::Cause;
 use crate::harmless::harmless_path;
 use crate::hypervisor::{Hypervisor, HypervisorError};
 use crate::intent::IntentError;
-use crate::lock::{self, Holder, Lock, userdata_path};
+use crate::lock::{self, Holder, Lock, Standing, userdata_path};
 use crate::signals::HoldOff;
 
 /// A file in the state folder that belongs to no living domain, to no living process, or to no xmem that
@@ -163,12 +162,11 @@ pub fn leftovers(dir: &Path, hypervisor: &impl Hypervisor) -> Result<Vec<Leftove
     for mut file in found {
         file.alive = lives(hypervisor, file.identity)?;
         if matches!(file.kind, Kind::Lock(_)) {
-            // Whoever had it may have released it since the folder was read.
-            let Ok(it) = fs::symlink_metadata(&file.path) else { continue };
-            file.kind = if it.is_file() {
-                Kind::Lock(lock::holder(it.dev(), it.ino()))
-            } else {
-                Kind::Obstacle
+            file.kind = match lock::standing(&file.path) {
+                // Whoever had it may have released it since the folder was read.
+                None => continue,
+                Some(Standing::Obstacle) => Kind::Obstacle,
+                Some(standing) => Kind::Lock(standing.holder()),
             };
         }
         // A living domain's held lock, and what its holder writes, is somebody's change.
@@ -221,8 +219,7 @@ pub fn remove(
 
 /// Whether somebody holds the domain's lock.
 fn is_locked(dir: &Path, identity: Identity) -> bool {
-    fs::symlink_metadata(lock::path(dir, identity))
-        .is_ok_and(|it| lock::holder(it.dev(), it.ino()).is_some())
+    matches!(lock::standing(&lock::path(dir, identity)), Some(Standing::Held { .. }))
 }
 
 /// Whether the domain is there: this one, and not another with its domid.

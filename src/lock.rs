@@ -13,16 +13,19 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fs2::FileExt as _;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::OFlags;
 
-use self::holder::HeldBy;
-pub use self::holder::{Holder, holder};
+pub use self::holder::Holder;
+use self::holder::{HeldBy, holder};
 use crate::domain::Identity;
 use crate::signals::HoldOff;
+
+/// How long a lock is tried for whose file others replace, even by one who does not wait.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Where libxl keeps `kind` (`l` a lock, `d` data, `n` data being written) about a domain.
 pub fn userdata_path(dir: &Path, kind: char, identity: Identity, what: &str) -> PathBuf {
@@ -32,6 +35,41 @@ pub fn userdata_path(dir: &Path, kind: char, identity: Identity, what: &str) -> 
 /// The path of a domain's userdata lock in the state folder `dir`.
 pub fn path(dir: &Path, identity: Identity) -> PathBuf {
     userdata_path(dir, 'l', identity, "domain-userdata-lock")
+}
+
+/// What stands at a lock's path, as seen without touching it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A file that nobody holds: left by a process that died, and taken over by the next one.
+    Free,
+    /// A file that somebody holds.
+    Held {
+        /// Who.
+        holder: Holder,
+        /// When the file was made: by the one who took the lock, since it is removed with its release.
+        since: Option<SystemTime>,
+    },
+    /// Something that can be no lock: a link, a folder.
+    Obstacle,
+}
+
+impl Standing {
+    /// Who holds it.
+    pub fn holder(self) -> Option<Holder> {
+        if let Self::Held { holder, .. } = self { Some(holder) } else { None }
+    }
+}
+
+/// Looks at the lock at `path`. `None` if there is nothing, or nothing that can be looked at.
+pub fn standing(path: &Path) -> Option<Standing> {
+    let it = fs::symlink_metadata(path).ok()?;
+    if !it.is_file() {
+        return Some(Standing::Obstacle);
+    }
+    Some(match holder(it.dev(), it.ino()) {
+        Some(holder) => Standing::Held { holder, since: it.modified().ok() },
+        None => Standing::Free,
+    })
 }
 
 /// Why the lock was not taken.
@@ -114,6 +152,16 @@ impl Lock {
             // The holder before us may have unlinked the file that we were waiting for.
             if let Some(lock) = Self::checked(file, inode, path.clone()).map_err(os("look at"))? {
                 return Ok(lock);
+            }
+            if signals.pending().map_err(os("wait for"))? {
+                return Err(LockError::Interrupted);
+            }
+            // Somebody may replace the file without end.
+            if start.elapsed() > wait.max(GRACE) {
+                return Err(LockError::Busy {
+                    waited: wait,
+                    holder: standing(&path).and_then(Standing::holder),
+                });
             }
         }
     }
@@ -353,6 +401,25 @@ mod tests {
         assert!(!lock.still_held().unwrap());
         drop(lock);
         assert!(path(dir.path(), WEB).exists());
+    }
+
+    #[test]
+    fn what_stands_at_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = path(dir.path(), WEB);
+        assert_eq!(standing(&file), None);
+        let lock = take(dir.path(), SHORT).unwrap();
+        let Some(Standing::Held { holder, since: Some(since) }) = standing(&file) else {
+            panic!("{:?}", standing(&file))
+        };
+        assert_eq!(holder.pid, std::process::id());
+        assert!(since.elapsed().unwrap_or_default() < LONG);
+        drop(lock);
+        fs::write(&file, "").unwrap();
+        assert_eq!(standing(&file), Some(Standing::Free));
+        fs::remove_file(&file).unwrap();
+        symlink("/dev/null", &file).unwrap();
+        assert_eq!(standing(&file), Some(Standing::Obstacle));
     }
 
     #[test]

@@ -184,40 +184,31 @@ pub fn survey(store: &impl Batch, domids: &[DomId]) -> io::Result<Vec<Surveyed>>
 impl Surveyed {
     /// Takes a node's value, which is an error if it is not text.
     fn take(&mut self, path: &str, value: io::Result<Option<Box<str>>>) {
-        let Some(value) = value.transpose() else { return };
-        let value = value.map_err(NodesError::from).map(Some);
-        let text = |value: Result<Option<Box<str>>, _>| value.ok().flatten().map(String::from);
-        let taken = match path.rsplit_once('/').map_or(path, |(_, last)| last) {
-            "name" => {
-                self.name = text(value);
-                Ok(())
-            }
-            "type" => {
-                self.kind = text(value);
-                Ok(())
-            }
-            // One that is not text is not one that is missing: those are filled in.
-            "target" => {
-                value.and_then(|value| size(path, value)).map(|target| self.target = target)
-            }
-            "static-max" => {
-                value.and_then(|value| size(path, value)).map(|most| self.static_max = most)
-            }
-            "videoram" => value
-                .and_then(|value| number(path, value))
-                .map(|video| self.video = video.unwrap_or(0)),
-            "dynamic-max" => {
-                self.dynamic_max = true;
-                Ok(())
-            }
-            _ => {
-                self.hotplug_max = true;
-                Ok(())
-            }
-        };
-        if let Err(error) = taken {
+        if let Err(error) = self.try_take(path, value) {
             self.bad.push(error.to_string());
         }
+    }
+
+    fn try_take(
+        &mut self,
+        path: &str,
+        value: io::Result<Option<Box<str>>>,
+    ) -> Result<(), NodesError> {
+        if matches!(value, Ok(None)) {
+            return Ok(());
+        }
+        match path.rsplit_once('/').map_or(path, |(_, last)| last) {
+            // A name or type that is not text is as good as none.
+            "name" => self.name = value.ok().flatten().map(String::from),
+            "type" => self.kind = value.ok().flatten().map(String::from),
+            // A number that is not text is not one that is missing: those are filled in.
+            "target" => self.target = size(path, value?)?,
+            "static-max" => self.static_max = size(path, value?)?,
+            "videoram" => self.video = number(path, value?)?.unwrap_or(0),
+            "dynamic-max" => self.dynamic_max = true,
+            _ => self.hotplug_max = true,
+        }
+        Ok(())
     }
 }
 

@@ -3,8 +3,6 @@
 //! Owns the reading of many domains. Never takes a lock, never waits for one and never changes
 //! anything: what it shows can be half of somebody's change.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::domain::{DomId, Domain, Name};
@@ -12,7 +10,7 @@ use crate::error::{Cause, chain};
 use crate::host::Host;
 use crate::hypervisor::{DomainInfo, HostMemory, Hypervisor as _, HypervisorError};
 use crate::intent::{Found, IntentFile};
-use crate::lock;
+use crate::lock::{self, Standing};
 use crate::nodes::{Surveyed, survey};
 use crate::plan::Reading;
 use crate::remark::{Remark, judge};
@@ -157,13 +155,10 @@ fn unsettled(intent: &IntentFile) -> Option<Remark> {
     Some(Remark::Unsettled { path: intent.path().to_owned(), pid })
 }
 
-/// Whether somebody holds the lock at `path`, without touching it.
+/// Whether somebody holds the lock at `path`. What cannot be looked at is not known to be held, and that is
+/// not worth a line.
 fn locked(path: &Path) -> Option<Remark> {
-    // What cannot be looked at is not known to be held, and that is not worth a line.
-    let file = fs::symlink_metadata(path).ok()?;
-    // A file that nobody has locked was left by a process that died: the next one takes it over.
-    let holder = lock::holder(file.dev(), file.ino())?;
-    // The file is made by the one who takes the lock and removed when it is released.
-    let since = file.modified().ok().and_then(|made| made.elapsed().ok());
+    let Standing::Held { holder, since } = lock::standing(path)? else { return None };
+    let since = since.and_then(|made| made.elapsed().ok());
     Some(Remark::Locked { holder: Some(holder), since })
 }

@@ -171,6 +171,11 @@ impl<'a, 'h, H: Host> Half<'a, 'h, H> {
         self.settled = true;
         let limit = self.plan.old.limit;
         let after = if self.limit_touched {
+            // Whoever has it now may have set a limit of their own, for a target of their own.
+            if matches!(self.held.lock.still_held(), Ok(false)) {
+                let why = format!("without the lock, the old limit of {limit} was not put back");
+                return Err(self.out_of_step(Cause::LockLost, None, why));
+            }
             match self.held.set_limit(limit).map_err(Cause::from) {
                 Ok(()) => After::PutBack { limit },
                 // What is gone needs no limit, and what was refused from the start is as it was.

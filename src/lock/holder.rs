@@ -39,7 +39,7 @@ impl fmt::Display for HeldBy<'_> {
 }
 
 /// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells.
-pub fn holder(dev: u64, ino: u64) -> Option<Holder> {
+pub(super) fn holder(dev: u64, ino: u64) -> Option<Holder> {
     let pid = find(|locks| flock_holder(locks, dev, ino))?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).replace('\0', " ");

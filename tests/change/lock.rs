@@ -1,11 +1,17 @@
 //! The lock file is taken away while it is held, as libxl's failure paths can do.
 
+use std::cell::RefCell;
 use std::fs;
+use std::rc::Rc;
+use std::time::Duration;
 
+use fs2::FileExt as _;
+use xmem::change::Request;
 use xmem::error::{After, Cause, Exit};
+use xmem::settle::Earlier;
 use xmem::size::Kib;
 
-use crate::watched::{START, Scene, Step, Then, at, set};
+use crate::watched::{START, Scene, Step, Then, at, request, set};
 
 #[test]
 fn a_lock_that_was_lost_stops_the_change_before_its_commit() {
@@ -19,7 +25,7 @@ fn a_lock_that_was_lost_stops_the_change_before_its_commit() {
                 Then::Go
             },
         ));
-        let failure = host.change(&crate::watched::request(&set("512M"))).unwrap_err();
+        let failure = host.change(&request(&set("512M"))).unwrap_err();
         assert!(matches!(failure.cause, Cause::LockLost), "{failure}");
         assert_eq!(failure.after, After::PutBack { limit: Kib(START.2) });
         assert_eq!(failure.exit(), Exit::Failed);
@@ -29,21 +35,40 @@ fn a_lock_that_was_lost_stops_the_change_before_its_commit() {
     }
 }
 
-/// The file that stands there now is another's, and stays.
+/// A lock that another program holds by now is left alone, and with it the limit, which may be that one's. The
+/// record stays, by which the next change settles it.
 #[test]
-fn anothers_lock_file_is_left_alone() {
+fn without_the_lock_nothing_is_put_back() {
     let scene = Scene::new();
     let lock = scene.lock();
-    let hook = at(
-        |step| matches!(step, Step::SetLimit(_)),
-        move || {
-            fs::remove_file(&lock).unwrap();
-            fs::write(&lock, "another's").unwrap();
-            Then::Go
-        },
-    );
-    let failure = scene.change(&set("512M"), hook).unwrap_err();
+    let theirs = Rc::new(RefCell::new(None));
+    let hook = {
+        let theirs = Rc::clone(&theirs);
+        at(
+            |step| matches!(step, Step::SetLimit(_)),
+            move || {
+                fs::remove_file(&lock).unwrap();
+                let file = fs::File::create(&lock).unwrap();
+                file.lock_exclusive().unwrap();
+                *theirs.borrow_mut() = Some(file);
+                Then::Go
+            },
+        )
+    };
+    let host = scene.host(hook);
+    let request = Request { lock_timeout: Duration::ZERO, ..request(&set("512M")) };
+    let failure = host.change(&request).unwrap_err();
     assert!(matches!(failure.cause, Cause::LockLost), "{failure}");
-    assert_eq!(fs::read_to_string(scene.lock()).unwrap(), "another's");
-    assert_eq!(scene.numbers(), START);
+    assert_eq!(failure.exit(), Exit::OutOfStep, "{failure}");
+    assert!(scene.lock().exists());
+    assert_eq!(scene.numbers(), (START.0, START.1, 525_312));
+    let limits = |step: &&Step| matches!(step, Step::SetLimit(_));
+    assert_eq!(host.steps().iter().filter(limits).count(), 1);
+
+    // What they have set stands, as far as their target can live with it.
+    drop(theirs.take());
+    let outcome = scene.plain(&set("768M")).unwrap();
+    assert_eq!(outcome.earlier, Some(Earlier::Undone(Kib(START.2))));
+    assert_eq!(scene.numbers(), (786_432, START.1, 787_456));
+    assert_eq!(scene.state().len(), 0);
 }

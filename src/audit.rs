@@ -5,16 +5,18 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+
+use rustix::net::{SendFlags, SocketAddrUnix};
 
 use crate::change::{End, Outcome};
 use crate::domain::Domain;
 use crate::error::{After, Failure};
 use crate::harmless::Harmless;
 use crate::intent::Numbers;
+use crate::procfs;
 
 /// Where syslog(3) sends to.
 pub const SOCKET: &str = "/dev/log";
@@ -44,18 +46,19 @@ pub fn record(result: &Result<Outcome, Failure>, socket: &Path) {
 
 fn send(socket: &Path, priority: u8, text: &str) -> io::Result<()> {
     let log = UnixDatagram::unbound()?;
+    let text = format!("<{priority}>xmem[{}]: {text}", std::process::id());
     // A log daemon that does not read must not hold up the domain's lock.
-    log.set_nonblocking(true)?;
-    log.send_to(format!("<{priority}>xmem[{}]: {text}", std::process::id()).as_bytes(), socket)?;
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::net::sendto(&log, text.as_bytes(), flags, &SocketAddrUnix::new(socket)?)?;
     Ok(())
 }
 
 /// Who it was: the uid, the login behind it, and who sudo says it was.
 fn who() -> String {
     let mut who = format!("uid={}", rustix::process::getuid().as_raw());
-    let login = fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+    let login = procfs::word("/proc/self/loginuid").and_then(|login| login.parse().ok());
     // 4294967295 is the kernel's word for nobody.
-    if let Some(login) = login.trim().parse().ok().filter(|login: &u32| *login != u32::MAX) {
+    if let Some(login) = login.filter(|login: &u32| *login != u32::MAX) {
         add(&mut who, "loginuid", login);
     }
     if let Ok(user) = env::var("SUDO_USER") {

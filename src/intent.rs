@@ -4,7 +4,7 @@
 //! with the domain. Must be used under the domain's lock. Never believes a file that it did not
 //! understand: such a file is set aside, and said.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Identity;
 use crate::harmless::{Harmless, beginning};
 use crate::lock::userdata_path;
+use crate::procfs;
 use crate::size::Kib;
 
 /// The version of the file's format.
@@ -220,10 +221,7 @@ pub fn parse(text: &[u8]) -> Found {
 
 /// What the kernel calls the time since it was started (`random(4)`).
 fn boot() -> Option<Box<str>> {
-    // In one call, as the kernel gives it.
-    let mut text = [0; 36];
-    File::open("/proc/sys/kernel/random/boot_id").ok()?.read_exact(&mut text).ok()?;
-    Some(str::from_utf8(&text).ok()?.into())
+    procfs::word("/proc/sys/kernel/random/boot_id")
 }
 
 fn flags(flags: OFlags) -> i32 {

@@ -133,13 +133,14 @@ impl Lock {
             let path = path.clone();
             move |source| LockError::Os { action, path, source }
         };
-        let start = Instant::now();
+        let mut start = None;
         loop {
             let (mut file, inode) = open(&path)?;
             match file.try_lock_exclusive() {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let left = wait.saturating_sub(start.elapsed());
+                    let left =
+                        wait.saturating_sub(start.get_or_insert_with(Instant::now).elapsed());
                     let holder = || holder(inode.0, inode.1);
                     tracing::debug!(path = %path.display(), for_at_most = ?left,
                         "waiting for the lock{}", HeldBy(holder().as_ref()));
@@ -157,7 +158,7 @@ impl Lock {
                 return Err(LockError::Interrupted);
             }
             // Somebody may replace the file without end.
-            if start.elapsed() > wait.max(GRACE) {
+            if start.get_or_insert_with(Instant::now).elapsed() > wait.max(GRACE) {
                 return Err(LockError::Busy {
                     waited: wait,
                     holder: standing(&path).and_then(Standing::holder),

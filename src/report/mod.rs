@@ -319,5 +319,7 @@ fn write(text: &str) -> bool {
 /// Whatever a reason repeats, of a file, of the environment or of a library's words, it stays one line
 /// and steers no terminal.
 pub(crate) fn complain(line: &str) {
-    let _told = writeln!(io::stderr().lock(), "{}", Harmless(line));
+    // In one piece: stderr is not buffered, and others may write to it as well.
+    let line = format!("{}\n", Harmless(line));
+    let _told = io::stderr().lock().write_all(line.as_bytes());
 }

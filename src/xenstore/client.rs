@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Deadlines, Reply, seconds};
-use super::lookup::{Medium, Place};
+use super::lookup::{Medium, Place, bound};
 use super::wire::{self, Event, Malformed, Part, Request};
 use super::{Answer, Batch, StoreError, Watching, Xs, XsTransaction, XsTransactionSpan};
 
@@ -61,15 +61,14 @@ impl Client {
     /// Speaks to a xenstored at the other end of `socket`, each request within `deadline`.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] if the socket cannot be made non-blocking.
+    /// [`StoreError::Unreachable`] if the socket cannot be given a time limit.
     pub fn from_socket(socket: UnixStream, deadline: Duration) -> io::Result<Self> {
-        socket
-            .set_nonblocking(true)
+        bound(&socket, deadline)
             .map_err(|source| StoreError::Unreachable { path: "an open socket".into(), source })?;
         Ok(Self::over(socket.into(), Medium::Socket, deadline.into()))
     }
 
-    /// A client over `fd`, which must be non-blocking.
+    /// A client over `fd`: a socket whose calls have a time limit, or the device, non-blocking.
     pub(super) fn over(fd: OwnedFd, medium: Medium, deadlines: Deadlines) -> Self {
         let connection = Rc::new(RefCell::new(Connection::new(fd, medium, deadlines)));
         Self(Session { connection, tx: 0 })
@@ -137,11 +136,15 @@ impl Session {
 
     /// Sends one request and returns the payload of its reply.
     fn ask(&self, request: &Request<'_>) -> Result<Vec<u8>, StoreError> {
-        self.ask_since(Instant::now(), request)
+        self.ask_since(None, request)
     }
 
     /// The same as a part of something that has `begun` before, and whose deadline it shares.
-    fn ask_since(&self, begun: Instant, request: &Request<'_>) -> Result<Vec<u8>, StoreError> {
+    fn ask_since(
+        &self,
+        begun: Option<Instant>,
+        request: &Request<'_>,
+    ) -> Result<Vec<u8>, StoreError> {
         let one = std::slice::from_ref(request);
         let replies = self.connection.borrow_mut().exchange(self.tx, one, begun)?;
         let reply = replies.into_iter().next().unwrap_or_else(|| Ok(Vec::new()));
@@ -156,8 +159,7 @@ impl Session {
         mut take: impl FnMut(&Request<'a>, Reply) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         while !requests.is_empty() {
-            let replies =
-                self.connection.borrow_mut().exchange(self.tx, requests, Instant::now())?;
+            let replies = self.connection.borrow_mut().exchange(self.tx, requests, None)?;
             let count = replies.len();
             for (request, reply) in requests.iter().zip(replies) {
                 take(request, reply)?;
@@ -188,7 +190,7 @@ impl Session {
     fn directory(&self, path: &str) -> Result<Vec<Box<str>>, StoreError> {
         let request = Request::directory(path)?;
         let begun = Instant::now();
-        match self.ask_since(begun, &request) {
+        match self.ask_since(Some(begun), &request) {
             Ok(payload) => self.parsed(&request, wire::listing(&payload)),
             Err(StoreError::Answered { answer: Answer::TooBig, .. }) => {
                 self.in_parts(&request, begun)
@@ -206,7 +208,7 @@ impl Session {
             let mut generation = None;
             loop {
                 let request = Request::directory_part(whole.path(), names.len())?;
-                let payload = match self.ask_since(begun, &request) {
+                let payload = match self.ask_since(Some(begun), &request) {
                     // This daemon does not know the request: what it said first is all there is.
                     Err(StoreError::Answered { answer: Answer::Unknown, .. }) => {
                         return Err(whole.answered(Answer::TooBig));

@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use super::lookup::Medium;
 use super::wire::{self, Event, Header, Malformed, Request, Role};
@@ -74,7 +75,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// A connection over `fd`, which must be non-blocking.
+    /// A connection over `fd`: a socket whose calls have a time limit, or the device, non-blocking.
     pub(super) const fn new(fd: OwnedFd, medium: Medium, deadlines: Deadlines) -> Self {
         let link = Link { fd, medium, inbox: Vec::new(), events: VecDeque::new() };
         Self { link: Ok(link), deadlines, next_id: 1 }
@@ -91,7 +92,7 @@ impl Connection {
 
     /// Sends the first of `requests`, on a socket as many as may be in flight together, and returns
     /// xenstored's replies to them in order: at least one, unless there are no requests. Their deadline
-    /// counts from `begun`.
+    /// counts from now, or from when that began which they are a part of.
     ///
     /// # Errors
     /// Anything but [`StoreError::Answered`]. All but [`StoreError::Unsendable`] end the connection.
@@ -99,7 +100,7 @@ impl Connection {
         &mut self,
         tx: u32,
         requests: &[Request<'_>],
-        begun: Instant,
+        begun: Option<Instant>,
     ) -> Result<Vec<Reply>, StoreError> {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
         let link = match &mut self.link {
@@ -210,8 +211,12 @@ impl Link {
         mut unsent: &[u8],
         awaited: &mut VecDeque<(u32, &Request<'_>)>,
         replies: &mut Vec<Reply>,
-        (begun, limit): (Instant, Duration),
+        (begun, limit): (Option<Instant>, Duration),
     ) -> Result<(), Failure> {
+        // The usual way: all replies come at once, and recv itself waits for them, bounded by the socket's own
+        // time limit. Whatever is still missing then is waited for by the clock.
+        let mut in_recv = self.medium == Medium::Socket && begun.is_none();
+        let begun = begun.unwrap_or_else(Instant::now);
         let mut over = false;
         loop {
             self.push(&mut unsent)?;
@@ -227,10 +232,14 @@ impl Link {
             if over {
                 return Err(Failure::Deadline);
             }
+            if mem::take(&mut in_recv) && unsent.is_empty() {
+                self.pull(RecvFlags::empty())?;
+                continue;
+            }
             let left = limit.saturating_sub(begun.elapsed());
             over = left.is_zero();
             self.wait(!unsent.is_empty(), left)?;
-            self.pull()?;
+            self.pull(RecvFlags::DONTWAIT)?;
         }
     }
 
@@ -241,7 +250,9 @@ impl Link {
         }
         let wrote = retry_on_intr(|| match self.medium {
             // A SIGPIPE in the midst of a change would leave it half done.
-            Medium::Socket => rustix::net::send(&self.fd, unsent, SendFlags::NOSIGNAL),
+            Medium::Socket => {
+                rustix::net::send(&self.fd, unsent, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+            }
             Medium::Device => rustix::io::write(&self.fd, unsent),
         });
         match wrote {
@@ -253,13 +264,20 @@ impl Link {
         Ok(())
     }
 
-    /// Reads what has arrived, a chunk at most.
-    fn pull(&mut self) -> Result<(), Failure> {
+    /// Reads what has arrived, a chunk at most. The device, and a socket with `DONTWAIT`, never wait.
+    fn pull(&mut self, flags: RecvFlags) -> Result<(), Failure> {
         let mut chunk = [0; CHUNK];
-        match retry_on_intr(|| rustix::io::read(&self.fd, &mut chunk)) {
+        let read = match self.medium {
+            Medium::Socket => {
+                rustix::net::recv(&self.fd, &mut chunk, flags).map(|(count, _)| count)
+            }
+            Medium::Device => rustix::io::read(&self.fd, &mut chunk),
+        };
+        match read {
             Ok(0) | Err(Errno::CONNRESET) => return Err(Failure::Closed),
             Ok(count) => self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default()),
-            Err(Errno::AGAIN) => {}
+            // A process that was stopped comes out of a recv that has a time limit with INTR.
+            Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(Failure::Os(error)),
         }
         Ok(())
@@ -311,7 +329,7 @@ impl Link {
         self.sort()?;
         if self.events.is_empty() {
             self.wait(false, limit)?;
-            self.pull()?;
+            self.pull(RecvFlags::DONTWAIT)?;
             self.sort()?;
         }
         Ok(())
@@ -394,7 +412,7 @@ mod tests {
             theirs.write_all(b"x").unwrap();
         }
         let requests = [Request::read("/a").unwrap(), Request::read("/b").unwrap()];
-        let replies = connection.exchange(0, &requests, Instant::now()).unwrap();
+        let replies = connection.exchange(0, &requests, None).unwrap();
         assert_eq!(replies, [Ok(b"x".to_vec()), Ok(b"x".to_vec())]);
         let mut sent = [0; 38];
         theirs.read_exact(&mut sent).unwrap();

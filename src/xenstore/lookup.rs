@@ -7,10 +7,10 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -104,7 +104,7 @@ impl Place {
         }
     }
 
-    /// Opens it, non-blocking and closed on exec.
+    /// Opens it, closed on exec: a socket whose calls wait for `limit` at most, or the device, non-blocking.
     pub(super) fn open(&self, limit: Duration) -> Result<OwnedFd, StoreError> {
         let opened = match self.medium {
             Medium::Socket => connect(&self.path, limit),
@@ -128,24 +128,25 @@ fn connect(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    let begun = Instant::now();
+    bound(&socket, limit)?;
     loop {
-        let left = limit.saturating_sub(begun.elapsed());
-        if left.is_zero() {
-            return Err(full(limit));
-        }
-        // Zero would mean "for ever" to the kernel, which counts in microseconds.
-        let left = left.max(Duration::from_millis(1));
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(left))?;
         match rustix::net::connect(&socket, &address) {
-            Ok(()) => break,
+            Ok(()) => return Ok(socket),
+            // This process was stopped, and goes on: nothing else interrupts it.
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Err(full(limit)),
             Err(error) => return Err(error.into()),
         }
     }
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    Ok(socket)
+}
+
+/// Lets no call on `socket` wait for longer than `limit`.
+pub(super) fn bound(socket: impl AsFd, limit: Duration) -> io::Result<()> {
+    // Zero would mean "for ever" to the kernel, which counts in microseconds.
+    let limit = Some(limit.max(Duration::from_millis(1)));
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, limit)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, limit)?;
+    Ok(())
 }
 
 /// The error for a daemon that takes no more clients.
@@ -174,6 +175,7 @@ fn look(path: &Path) -> io::Result<Seen> {
 mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;
+    use std::time::Instant;
 
     use super::*;
 
@@ -304,17 +306,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_opened_is_closed_on_exec_and_does_not_block() {
+    fn what_is_opened_is_closed_on_exec_and_does_not_block_for_ever() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let _listener = UnixListener::bind(&socket).unwrap();
-        let opened = [
-            at(&socket, Medium::Socket).open(Duration::from_secs(10)).unwrap(),
-            at(Path::new("/dev/null"), Medium::Device).open(Duration::from_secs(10)).unwrap(),
-        ];
-        for fd in opened {
+        let limit = Duration::from_secs(10);
+        let opened = at(&socket, Medium::Socket).open(limit).unwrap();
+        for way in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
+            assert_eq!(sockopt::socket_timeout(&opened, way).unwrap(), Some(limit));
+        }
+        let device = at(Path::new("/dev/null"), Medium::Device).open(limit).unwrap();
+        assert!(rustix::fs::fcntl_getfl(&device).unwrap().contains(OFlags::NONBLOCK));
+        for fd in [opened, device] {
             assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
-            assert!(rustix::fs::fcntl_getfl(&fd).unwrap().contains(OFlags::NONBLOCK));
         }
     }
 

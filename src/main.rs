@@ -1,22 +1,29 @@
 //! The `xmem` program: parse, run, exit code.
 
+#![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
+
 mod cli;
 mod commands;
 mod logging;
 mod report;
-
-use std::process::ExitCode;
+#[cfg(all(target_env = "gnu", not(test)))]
+mod start;
 
 use clap::Parser as _;
 use xmem::error::Exit;
 
-fn main() -> ExitCode {
-    let exit = match cli::Cli::try_parse() {
+#[cfg(any(not(target_env = "gnu"), test))]
+fn main() -> std::process::ExitCode {
+    u8::from(run()).into()
+}
+
+/// Runs the command line that was typed.
+fn run() -> Exit {
+    match cli::Cli::try_parse() {
         Ok(cli) => commands::run(&cli).unwrap_or_else(|error| {
             report::complain(&format!("xmem: {error:#}"));
             Exit::Failed
         }),
         Err(error) => commands::unparsed(&error),
-    };
-    ExitCode::from(u8::from(exit))
+    }
 }

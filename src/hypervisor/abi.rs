@@ -102,6 +102,14 @@ pub(super) fn domain_infos(page: &Page, version: u32) -> (Vec<DomainInfo>, bool)
     (infos, told == room)
 }
 
+/// Whether `infos` can be what Xen lists from domid `first` on: it keeps its domains in order (`domain_list`,
+/// xen/common/domain.c). Entries that are longer or shorter than was thought would hardly be so.
+pub(super) fn are_in_order(first: DomId, infos: &[DomainInfo]) -> bool {
+    let domid = |info: &DomainInfo| info.identity.domid;
+    infos.first().is_none_or(|info| domid(info) >= first)
+        && infos.is_sorted_by(|one, next| domid(one) < domid(next))
+}
+
 /// The `struct xen_domctl_getdomaininfo` that begins at `start`; `None` when it does not lie inside the
 /// page, or is about a domain of Xen's own.
 fn info_at(page: &Page, start: usize) -> Option<DomainInfo> {
@@ -433,6 +441,8 @@ mod tests {
                 reply[at + 8] = held;
             }
             let (infos, more) = domain_infos(&reply, version);
+            assert!(are_in_order(DomId::DOM0, &infos));
+            assert!(!are_in_order(DomId::new(1).unwrap(), &infos));
             let told: Vec<_> =
                 infos.iter().map(|info| (info.identity.domid.get(), info.current)).collect();
             assert_eq!((told, more), (vec![(0, Kib(20)), (0x0102, Kib(28))], false));
@@ -447,6 +457,8 @@ mod tests {
             let reply = page(&[(24, &told.to_ne_bytes())]);
             let (infos, more) = domain_infos(&reply, 0x15);
             assert_eq!((infos.len(), more), (34, true));
+            // All of them dom0.
+            assert!(!are_in_order(DomId::DOM0, &infos));
         }
     }
 

@@ -147,6 +147,11 @@ impl Hypervisor for Privcmd {
                     self.call(&abi::GETDOMAININFOLIST, fill, read)
                 },
             )?;
+            if !abi::are_in_order(first, &infos) {
+                let why = "its list of domains is not one that this xmem can read";
+                let source = io::Error::new(io::ErrorKind::InvalidData, why);
+                return Err(HypervisorError::Refused { call: abi::GETDOMAININFOLIST.name, source });
+            }
             all.extend(infos);
             let next = all.last().and_then(|last| {
                 DomId::new(u32::from(last.identity.domid.get()).saturating_add(1))

@@ -1,8 +1,13 @@
 //! A result that nobody reads, or that cannot be written, changes neither what is done nor the exit
 //! code, which says what was done. Where nothing is done, telling is all there is to fail at.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{io, iter, thread};
+
+use fs2::FileExt as _;
 
 use crate::sandbox::Sim;
 
@@ -52,21 +57,32 @@ fn a_reader_that_has_gone() {
     assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
 }
 
-/// Both stdout and stderr closed: the files that are opened next must not take their places.
+/// All three closed: the files that are opened next must not take their places.
 #[test]
 fn no_output_at_all() {
-    use std::process::{Command, Stdio};
     let sim = Sim::new();
+    let held = File::create(sim.lock()).unwrap();
+    held.lock_exclusive().unwrap();
     let script =
         format!("exec \"$0\" --host sim:{} -v set web 512M >&- 2>&- <&-", sim.path().display());
-    let status = Command::new("sh")
+    let mut child = Command::new("sh")
         .args(["-c", &script, env!("CARGO_BIN_EXE_xmem")])
         .env_clear()
         .env("XMEM_SIM_FAULT", "guest-ignores")
         .stdin(Stdio::null())
-        .status()
+        .spawn()
         .unwrap();
-    assert_eq!(status.code(), Some(0));
+    // While it waits for the lock, its files stay as they are.
+    let file = |number| fs::read_link(format!("/proc/{}/fd/{number}", child.id()));
+    iter::repeat_with(|| thread::sleep(Duration::from_millis(1)))
+        .take(20_000)
+        .find(|()| (0..9).any(|number| file(number).is_ok_and(|file| file == sim.lock())))
+        .unwrap();
+    for number in 0..3 {
+        assert_eq!(file(number).unwrap(), Path::new("/dev/null"), "{number}");
+    }
+    held.unlock().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
     assert_eq!(sim.state(), [""; 0]);
 }

@@ -27,7 +27,7 @@ use crate::hypervisor::{DomainInfo, Hypervisor as _, HypervisorError};
 use crate::intent::{Found, IntentFile, Numbers};
 use crate::lock::Lock;
 use crate::nodes::{Nodes, Stored, name_path};
-use crate::plan::{Note, Plan, Reading, TOLERANCE, Wish, plan};
+use crate::plan::{Note, Plan, Reading, Refusal, TOLERANCE, Wish, plan};
 use crate::resolve::resolve;
 use crate::settle::{Earlier, settlement};
 use crate::signals::{HoldOff, Signals};
@@ -168,7 +168,7 @@ fn attempts<H: Host>(
         let open = held.open()?;
         domain.name.clone_from(&open.name);
         // 5. The plan.
-        let mut plan = plan(&open.reading, &request.wish).map_err(Cause::Refused)?;
+        let mut plan = open.plan(&request.wish)?;
         let info = open.reading.info;
         plan.notes.extend(held.shortage(&plan));
         let outcome = |plan, end| Outcome {
@@ -279,6 +279,19 @@ impl<'h, H: Host> Held<'h, H> {
         Ok(Open { held: self, span, reading, name })
     }
 
+    /// The least limit that the domain's target needs; none where it would have to be raised for a target
+    /// that is the guest's own word.
+    fn floor(&self, store: &impl Batch, reading: &Reading) -> Result<Kib, Cause> {
+        let least = reading.least_limit();
+        let is_its_word = least > self.info.limit && self.are_its_own(store)?;
+        Ok(if is_its_word { Kib(0) } else { least })
+    }
+
+    /// Whether the guest itself may write what `store` says of its memory.
+    fn are_its_own(&self, store: &impl Batch) -> Result<bool, Cause> {
+        Ok(self.nodes.are_its_own(store, self.domain.identity.domid)?)
+    }
+
     /// Says whether a killed run left something, and leaves it.
     fn unsettled(&self) -> Result<Option<Earlier>, Failed> {
         Ok(match self.intent.read()? {
@@ -298,7 +311,8 @@ impl<'h, H: Host> Held<'h, H> {
             }
         };
         let (reading, _) = self.read(self.store)?;
-        let (limit, earlier) = settlement(&reading, &intent);
+        let floor = self.floor(self.store, &reading)?;
+        let (limit, earlier) = settlement(&reading, floor, &intent);
         if limit != self.info.limit {
             self.set_limit(limit)?;
             self.info.limit = limit;
@@ -370,6 +384,15 @@ struct Open<'a, 'h, H: Host> {
 type Span<H> = <<H as Host>::Store as XsTransaction>::Span;
 
 impl<'a, 'h, H: Host> Open<'a, 'h, H> {
+    /// The plan. A guest's own word never raises its limit.
+    fn plan(&self, wish: &Wish) -> Result<Plan, Failed> {
+        let plan = plan(&self.reading, wish).map_err(Cause::Refused)?;
+        if plan.on_trust && self.held.are_its_own(&self.span)? {
+            return Err(Cause::Refused(Refusal::GuestsWord { limit: plan.limit }).into());
+        }
+        Ok(plan)
+    }
+
     /// Everything but the commit. What fails is undone.
     fn carry_out(self, plan: Plan) -> Result<Ready<'a, 'h, H>, Failed> {
         let Self { held, span, reading, .. } = self;

@@ -11,6 +11,8 @@ mod failures;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod its_word;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod lock;

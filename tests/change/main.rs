@@ -25,6 +25,8 @@ mod order;
 #[cfg(test)]
 mod signals;
 #[cfg(test)]
+mod torn;
+#[cfg(test)]
 mod wait;
 #[cfg(test)]
 mod watched;

@@ -127,10 +127,24 @@ pub fn preview<H: Host>(
         Err(cause) => return Err(Failed::from(cause).of(Some(domain))),
     };
     domain.name.clone_from(&stored.name);
-    match plan(&Reading::of(info, &stored), wish) {
+    match believed(&Nodes::of(domain.identity), store, &Reading::of(info, &stored), wish) {
         Ok(plan) => Ok((domain, info, plan)),
-        Err(refusal) => Err(Failed::from(Cause::Refused(refusal)).of(Some(domain))),
+        Err(cause) => Err(Failed::from(cause).of(Some(domain))),
     }
+}
+
+/// The plan. A guest's own word never raises its limit.
+fn believed(
+    nodes: &Nodes,
+    store: &impl Batch,
+    reading: &Reading,
+    wish: &Wish,
+) -> Result<Plan, Cause> {
+    let plan = plan(reading, wish)?;
+    if plan.on_trust && nodes.are_its_own(store, reading.info.identity.domid)? {
+        return Err(Refusal::GuestsWord { limit: plan.limit }.into());
+    }
+    Ok(plan)
 }
 
 fn locked_change<H: Host>(
@@ -283,13 +297,9 @@ impl<'h, H: Host> Held<'h, H> {
     /// that is the guest's own word.
     fn floor(&self, store: &impl Batch, reading: &Reading) -> Result<Kib, Cause> {
         let least = reading.least_limit();
-        let is_its_word = least > self.info.limit && self.are_its_own(store)?;
+        let is_its_word =
+            least > self.info.limit && self.nodes.are_its_own(store, self.domain.identity.domid)?;
         Ok(if is_its_word { Kib(0) } else { least })
-    }
-
-    /// Whether the guest itself may write what `store` says of its memory.
-    fn are_its_own(&self, store: &impl Batch) -> Result<bool, Cause> {
-        Ok(self.nodes.are_its_own(store, self.domain.identity.domid)?)
     }
 
     /// Says whether a killed run left something, and leaves it.
@@ -384,13 +394,9 @@ struct Open<'a, 'h, H: Host> {
 type Span<H> = <<H as Host>::Store as XsTransaction>::Span;
 
 impl<'a, 'h, H: Host> Open<'a, 'h, H> {
-    /// The plan. A guest's own word never raises its limit.
-    fn plan(&self, wish: &Wish) -> Result<Plan, Failed> {
-        let plan = plan(&self.reading, wish).map_err(Cause::Refused)?;
-        if plan.on_trust && self.held.are_its_own(&self.span)? {
-            return Err(Cause::Refused(Refusal::GuestsWord { limit: plan.limit }).into());
-        }
-        Ok(plan)
+    /// The plan.
+    fn plan(&self, wish: &Wish) -> Result<Plan, Cause> {
+        believed(&self.held.nodes, &self.span, &self.reading, wish)
     }
 
     /// Everything but the commit. What fails is undone.

@@ -3,7 +3,7 @@
 //! Owns the reading of /proc/locks. Never touches a lock.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 
 use crate::harmless::Harmless;
@@ -41,9 +41,15 @@ impl fmt::Display for HeldBy<'_> {
 /// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells.
 pub fn holder(dev: u64, ino: u64) -> Option<Holder> {
     let pid = find(|locks| flock_holder(locks, dev, ino))?;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    let command = String::from_utf8_lossy(&command(pid).unwrap_or_default()).replace('\0', " ");
     Some(Holder { pid, command: command.trim_end().chars().take(80).collect() })
+}
+
+/// How the command line of process `pid` begins. A process makes its own as long as it likes.
+fn command(pid: u32) -> io::Result<Vec<u8>> {
+    let mut command = Vec::new();
+    File::open(format!("/proc/{pid}/cmdline"))?.take(4096).read_to_end(&mut command)?;
+    Ok(command)
 }
 
 /// What `find` finds in /proc/locks. What is not in a list that came in several pieces may have slipped

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rustix::io::Errno;
-use xmem::change::{End, nudge};
+use xmem::change::{End, nudge, preview};
 use xmem::error::{Cause, Exit, Failure};
 use xmem::host::Host as _;
 use xmem::plan::{Refusal, Wish};
@@ -79,6 +79,15 @@ fn no_step_and_no_repair_starts_from_its_word() {
         assert!(is_its_word(&failure), "{wish:?}: {failure}");
         assert_eq!(scene.numbers().2, START.2);
     }
+}
+
+/// A look ahead, as `apply` takes it first, says so as well.
+#[test]
+fn a_look_ahead_does_not_take_its_word_either() {
+    let (_scene, host) = greedy(&[("target", GREED), ("static-max", GREED)]);
+    let store = host.connect().unwrap();
+    let failure = preview(&host, &store, &"web".parse().unwrap(), &set("-4M")).unwrap_err();
+    assert!(is_its_word(&failure), "{failure}");
 }
 
 /// Whole sizes are somebody else's word, and are done.

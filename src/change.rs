@@ -27,7 +27,7 @@ use crate::hypervisor::{DomainInfo, Hypervisor as _, HypervisorError};
 use crate::intent::{Found, IntentFile, Numbers};
 use crate::lock::Lock;
 use crate::nodes::{Nodes, Stored, name_path};
-use crate::plan::{Note, Plan, Reading, TOLERANCE, Wish, plan};
+use crate::plan::{Note, Plan, Reading, Refusal, TOLERANCE, Wish, plan};
 use crate::resolve::resolve;
 use crate::settle::{Earlier, settlement};
 use crate::signals::{HoldOff, Signals};
@@ -127,10 +127,24 @@ pub fn preview<H: Host>(
         Err(cause) => return Err(Failed::from(cause).of(Some(domain))),
     };
     domain.name.clone_from(&stored.name);
-    match plan(&Reading::of(info, &stored), wish) {
+    match believed(&Nodes::of(domain.identity), store, &Reading::of(info, &stored), wish) {
         Ok(plan) => Ok((domain, info, plan)),
-        Err(refusal) => Err(Failed::from(Cause::Refused(refusal)).of(Some(domain))),
+        Err(cause) => Err(Failed::from(cause).of(Some(domain))),
     }
+}
+
+/// The plan. A guest's own word never raises its limit.
+fn believed(
+    nodes: &Nodes,
+    store: &impl Batch,
+    reading: &Reading,
+    wish: &Wish,
+) -> Result<Plan, Cause> {
+    let plan = plan(reading, wish)?;
+    if plan.on_trust && nodes.are_its_own(store, reading.info.identity.domid)? {
+        return Err(Refusal::GuestsWord { limit: plan.limit }.into());
+    }
+    Ok(plan)
 }
 
 fn locked_change<H: Host>(
@@ -172,7 +186,7 @@ fn attempts<H: Host>(
         let open = held.open()?;
         domain.name.clone_from(&open.name);
         // 5. The plan.
-        let mut plan = plan(&open.reading, &request.wish).map_err(Cause::Refused)?;
+        let mut plan = open.plan(&request.wish)?;
         let info = open.reading.info;
         plan.notes.extend(held.shortage(&plan));
         let outcome = |plan, end| Outcome {
@@ -300,6 +314,15 @@ impl<'h, H: Host> Held<'h, H> {
         Ok(Open { held: self, span, reading, name })
     }
 
+    /// The least limit that the domain's target needs; none where it would have to be raised for a target
+    /// that is the guest's own word.
+    fn floor(&self, store: &impl Batch, reading: &Reading) -> Result<Kib, Cause> {
+        let least = reading.least_limit();
+        let is_its_word =
+            least > self.info.limit && self.nodes.are_its_own(store, self.domain.identity.domid)?;
+        Ok(if is_its_word { Kib(0) } else { least })
+    }
+
     /// Says whether a killed run left something, and leaves it.
     fn unsettled(&self) -> Result<Option<Earlier>, Failed> {
         Ok(match self.intent.read()? {
@@ -319,7 +342,8 @@ impl<'h, H: Host> Held<'h, H> {
             }
         };
         let (reading, _) = self.read(self.store)?;
-        let (limit, earlier) = settlement(&reading, &intent);
+        let floor = self.floor(self.store, &reading)?;
+        let (limit, earlier) = settlement(&reading, floor, &intent);
         if limit != self.info.limit {
             self.set_limit(limit)?;
             self.info.limit = limit;
@@ -391,6 +415,11 @@ struct Open<'a, 'h, H: Host> {
 type Span<H> = <<H as Host>::Store as XsTransaction>::Span;
 
 impl<'a, 'h, H: Host> Open<'a, 'h, H> {
+    /// The plan.
+    fn plan(&self, wish: &Wish) -> Result<Plan, Cause> {
+        believed(&self.held.nodes, &self.span, &self.reading, wish)
+    }
+
     /// Everything but the commit. What fails is undone.
     fn carry_out(self, plan: Plan) -> Result<Ready<'a, 'h, H>, Failed> {
         let Self { held, span, reading, .. } = self;

@@ -97,6 +97,17 @@ impl Nodes {
         })
     }
 
+    /// Whether the domain itself may write any of the nodes that say how much memory it should have. libxl
+    /// lets it only read them (`libxl__domain_make`, `tools/libs/light/libxl_create.c`).
+    ///
+    /// # Errors
+    /// xenstore does not tell.
+    pub fn are_its_own(&self, store: &impl Batch, domid: DomId) -> io::Result<bool> {
+        // dom0 owns them all.
+        let paths = [&*self.target, &self.static_max, &self.video];
+        Ok(domid != DomId::DOM0 && store.may_write_any(domid, &paths)?)
+    }
+
     /// Reads `memory/target` alone.
     ///
     /// # Errors

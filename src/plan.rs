@@ -113,6 +113,9 @@ pub struct Plan {
     pub pod: Option<Kib>,
     /// Whether `/vm/<uuid>/memory` follows the target (after `set`, as libxl does).
     pub vm_memory: bool,
+    /// Whether the limit rises by more than was asked for: that much of it is xenstore's word, which must not
+    /// be the guest's own then.
+    pub on_trust: bool,
     /// What a user should know about it.
     pub notes: Vec<Note>,
 }
@@ -173,6 +176,11 @@ pub fn plan(reading: &Reading, wish: &Wish) -> Result<Plan, Refusal> {
     if limit >= UNLIMITED {
         return Err(Refusal::BeyondXen);
     }
+    let granted = match size.amount {
+        Amount::To(size) => size.plus(SLACK),
+        Amount::Up(more) => reading.info.limit.plus(more),
+        Amount::Down(_) => Some(reading.info.limit),
+    };
     if size.cut != 0 {
         notes.push(Note::Cut { bytes: size.cut });
     }
@@ -194,6 +202,7 @@ pub fn plan(reading: &Reading, wish: &Wish) -> Result<Plan, Refusal> {
             .then(|| target.plus(SLACK).map(|pod| Kib::from_pages(pod.pages())))
             .flatten(),
         vm_memory: set,
+        on_trust: granted.is_some_and(|granted| limit > granted),
         notes,
     })
 }
@@ -227,6 +236,7 @@ fn mended(
         // Memory that is populated on demand is there already, or was never granted.
         pod: None,
         vm_memory: false,
+        on_trust: limit > reading.info.limit,
         notes,
     })
 }

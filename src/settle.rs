@@ -61,15 +61,19 @@ impl fmt::Display for Earlier {
 }
 
 /// What the limit has to be after a change that was cut off: the store tells how far it came.
-/// Whatever it is, it is not below what the domain's target needs.
-pub(crate) fn settlement(reading: &Reading, intent: &Intent) -> (Kib, fn(Kib) -> Earlier) {
+/// Whatever it is, it is not below `floor`, what the domain's target needs.
+pub(crate) fn settlement(
+    reading: &Reading,
+    floor: Kib,
+    intent: &Intent,
+) -> (Kib, fn(Kib) -> Earlier) {
     let (limit, earlier): (_, fn(Kib) -> Earlier) = match Stand::of(reading, intent.old, intent.new)
     {
         Stand::New => (intent.new.limit, Earlier::Finished),
         Stand::Old => (intent.old.limit, Earlier::Undone),
         Stand::Neither => (reading.info.limit, Earlier::Overtaken),
     };
-    (limit.max(reading.least_limit()), earlier)
+    (limit.max(floor), earlier)
 }
 
 /// Which side of a change the store shows.
@@ -221,7 +225,7 @@ mod tests {
                 "Overtaken",
             ),
         ] {
-            let (to, which) = settlement(&reading(stored, 0), &intent(old, new));
+            let (to, which) = settled(&reading(stored, 0), &intent(old, new));
             assert_eq!(to, Kib(limit), "{case}");
             assert!(format!("{:?}", which(to)).starts_with(earlier), "{case}: {:?}", which(to));
         }
@@ -234,10 +238,14 @@ mod tests {
         let other = numbers(4096, 16_384, 4);
         for (old, new) in [(tiny, other), (other, tiny), (other, other)] {
             for (video, need) in [(0, 9216), (16_384, 25_600), (-1, 9212)] {
-                let (limit, _) = settlement(&reading(tiny, video), &intent(old, new));
+                let (limit, _) = settled(&reading(tiny, video), &intent(old, new));
                 assert_eq!(limit, Kib(need), "{old:?}, {new:?}");
             }
         }
+    }
+
+    fn settled(reading: &Reading, intent: &Intent) -> (Kib, fn(Kib) -> Earlier) {
+        settlement(reading, reading.least_limit(), intent)
     }
 
     prop_compose! {
@@ -256,7 +264,7 @@ mod tests {
             stored in any_numbers(), old in any_numbers(), new in any_numbers(), video in -1_i32..2048,
         ) {
             let reading = reading(stored, video);
-            let (limit, _) = settlement(&reading, &intent(old, new));
+            let (limit, _) = settled(&reading, &intent(old, new));
             let need = reading.least_limit();
             prop_assert!(limit >= need);
             prop_assert!([stored.limit, old.limit, new.limit, need].contains(&limit));

@@ -199,7 +199,8 @@ impl<'a, 'h, H: Host> Half<'a, 'h, H> {
         // What cannot be read now will not be read at the next try either, and is told then.
         if let Ok(stored) = self.held.nodes.read(self.held.store) {
             let theirs = Reading { target: stored.target, video: stored.video, ..self.reading };
-            self.plan.old.limit = self.plan.old.limit.max(theirs.least_limit());
+            let floor = self.held.floor(self.held.store, &theirs).unwrap_or_default();
+            self.plan.old.limit = self.plan.old.limit.max(floor);
         }
         self.put_back()?;
         Ok(self.plan.old.limit)

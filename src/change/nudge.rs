@@ -12,7 +12,7 @@ use tracing::debug;
 use super::{Commit, End, Failed, Held, Outcome, TRIES, pause};
 use crate::error::{After, Cause, Failure};
 use crate::host::Host;
-use crate::plan::{Wish, plan};
+use crate::plan::Wish;
 use crate::signals::Signals;
 use crate::size::{Amount, Kib, PAGE, Size};
 
@@ -83,7 +83,7 @@ impl<H: Host> Held<'_, H> {
             if open.reading.target != Some(from) {
                 return Ok(None);
             }
-            let plan = plan(&open.reading, &wish).map_err(Cause::Refused)?;
+            let plan = open.plan(&wish)?;
             let (info, limit) = (open.reading.info, plan.limit);
             debug!(domain = %self.domain, attempt, %from, to = %plan.target, "nudge");
             let committed = open.carry_out(plan)?.commit()?;

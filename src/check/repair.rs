@@ -190,7 +190,7 @@ fn outlook<H: Host>(host: &H, row: &Row) -> Deed {
     let intent = IntentFile::new(host.state_dir(), row.domain.identity);
     let earlier = match intent.read() {
         Ok(Found::Intent(found)) => {
-            let (limit, earlier) = settlement(&reading, &found);
+            let (limit, earlier) = settlement(&reading, reading.least_limit(), &found);
             reading.info.limit = limit;
             Some(earlier(limit))
         }

@@ -41,9 +41,15 @@ impl fmt::Display for HeldBy<'_> {
 /// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells.
 pub(super) fn holder(dev: u64, ino: u64) -> Option<Holder> {
     let pid = find(|locks| flock_holder(locks, dev, ino))?;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    let command = String::from_utf8_lossy(&command(pid).unwrap_or_default()).replace('\0', " ");
     Some(Holder { pid, command: command.trim_end().chars().take(80).collect() })
+}
+
+/// How the command line of process `pid` begins. A process makes its own as long as it likes.
+fn command(pid: u32) -> io::Result<Vec<u8>> {
+    let mut command = Vec::new();
+    File::open(format!("/proc/{pid}/cmdline"))?.take(4096).read_to_end(&mut command)?;
+    Ok(command)
 }
 
 /// What `find` finds in /proc/locks. What is not in a list that came in several pieces may have slipped
@@ -78,7 +84,8 @@ fn list() -> io::Result<(String, u32)> {
 }
 
 /// The pid in the line of `locks` that holds (and does not wait for) a flock on the inode. The device
-/// must match too, unless none does: btrfs and overlayfs show another number there than stat gives.
+/// must match too, unless it is one that stat alone gives, as btrfs and overlayfs do: files of other file systems
+/// have the same inode numbers, and whose lock is taken for held is not judged by `check`.
 fn flock_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
     let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
     let held: Vec<(u32, &str)> = locks
@@ -95,7 +102,15 @@ fn flock_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
         })
         .collect();
     let exact = held.iter().find(|(_, on)| *on == device);
-    exact.or_else(|| held.first()).map(|(pid, _)| *pid)
+    exact.or_else(|| held.first().filter(|_| !is_mounted(dev))).map(|(pid, _)| *pid)
+}
+
+/// Whether a file system is mounted here that the kernel itself calls `dev`: its locks are listed so.
+fn is_mounted(dev: u64) -> bool {
+    let device = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
+    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| {
+        mounts.lines().any(|mount| mount.split_ascii_whitespace().nth(2) == Some(&device))
+    })
 }
 
 #[cfg(test)]
@@ -118,6 +133,18 @@ mod tests {
         assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 77), Some(13));
         assert_eq!(flock_holder(locks, rustix::fs::makedev(9, 9), 77), Some(10));
         assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 78), None);
+    }
+
+    /// Somebody else's lock on a file with the same number, on another file system.
+    #[test]
+    fn a_mounted_device_is_not_mistaken() {
+        let proc = fs::metadata("/proc").unwrap().dev();
+        let (major, minor) = (rustix::fs::major(proc), rustix::fs::minor(proc));
+        let locks = |major: u32, minor: u32| {
+            format!("1: FLOCK  ADVISORY  WRITE 10 {major:02x}:{minor:02x}:77 0 EOF\n")
+        };
+        assert_eq!(flock_holder(&locks(major, minor), proc, 77), Some(10));
+        assert_eq!(flock_holder(&locks(major, minor.wrapping_add(1)), proc, 77), None);
     }
 
     /// While others take and release locks all the time, which moves the lines of the list.

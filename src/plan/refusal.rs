@@ -58,6 +58,14 @@ pub enum Refusal {
     /// The hypervisor cannot count so far: 2^32 - 1 pages is its word for `no limit`.
     #[error("a limit beyond {} GiB cannot be told to the hypervisor", UNLIMITED.mib() / 1024)]
     BeyondXen,
+    /// The limit would rise by more than was asked for, on the word of the guest itself.
+    #[error(
+        "the limit would become {limit}, by numbers in xenstore that the guest itself may write (memory/*)"
+    )]
+    GuestsWord {
+        /// The limit it would come to.
+        limit: Kib,
+    },
     /// A domU without memory keys: not made by a toolstack that publishes them, or not yet.
     #[error("xenstore has no {key} for it, so there is nothing to keep in step")]
     NoKey {
@@ -81,6 +89,9 @@ impl Refusal {
             Self::Floor { .. } => "--force does it all the same".to_owned(),
             Self::BelowZero { .. } => "without a sign, the size is what it becomes".to_owned(),
             Self::BeyondXen => "is the unit right? a bare number is MiB".to_owned(),
+            Self::GuestsWord { .. } => {
+                "set a whole size, not a step; and see who let the guest write there: xenstore-ls -p".to_owned()
+            }
             Self::NoKey { .. } => {
                 "if the domain is being built, try again when it is; if not, its toolstack does not support ballooning".to_owned()
             }

@@ -177,6 +177,45 @@ fn the_same_again_changes_nothing() {
     assert!(!plan(&off, &set("512M")).unwrap().changes_nothing());
 }
 
+/// What a limit rises by beyond the request is told apart: there the guest's own word may not count.
+#[test]
+fn what_is_taken_on_trust() {
+    let off = |video, target, static_max| {
+        let mut reading = domain(7, true, 0, 524_288, 1_048_576);
+        (reading.video, reading.target, reading.static_max) =
+            (video, Some(Kib(target)), Some(Kib(static_max)));
+        reading
+    };
+    let right = off(0, 524_288, 1_048_576);
+    for (reading, wish, on_trust) in [
+        (right, set("1G"), false),
+        (right, set("+256M"), false),
+        (right, set("-256M"), false),
+        (right, max("2G"), false),
+        (right, Wish::Mend, false),
+        // Up to static-max and more, which the limit does not follow after `set`.
+        (right, max("+256M"), true),
+        (domain(7, true, 16_384, 507_904, 524_288), max("496M"), true),
+        // Whatever stands there, a whole size is what was asked for.
+        (off(i32::MAX, 4, u64::MAX), set("1024G"), false),
+        (off(i32::MIN, u64::MAX, u64::MAX), set("1G"), false),
+        (off(0, 600_000, 1_048_576), set("1G"), false),
+        (off(0, 600_000, 1_048_576), set("+4M"), true),
+        (off(0, 600_000, 1_048_576), set("-4M"), true),
+        (off(65_536, 524_288, 1_048_576), set("+4M"), true),
+        (off(65_536, 524_288, 1_048_576), max("512M"), true),
+        (off(0, 600_000, 1_048_576), Wish::Mend, true),
+    ] {
+        match plan(&reading, &wish) {
+            Ok(plan) => assert_eq!(plan.on_trust, on_trust, "{reading:?}, {wish:?}: {plan:?}"),
+            Err(refusal) => {
+                let beyond = matches!(refusal, Refusal::BelowVideo { .. } | Refusal::BeyondXen);
+                assert!(beyond && !on_trust, "{reading:?}, {wish:?}: {refusal}");
+            }
+        }
+    }
+}
+
 prop_compose! {
     fn any_reading()(
         domid in 0_u32..3, hvm: bool, video in -1_i32..200_000,
@@ -239,6 +278,30 @@ proptest! {
             after.static_max = Some(first.static_max);
             after.info.limit = first.limit;
             prop_assert!(plan(&after, &wish).unwrap().changes_nothing());
+        }
+    }
+}
+
+proptest! {
+    /// Whatever a guest writes: a limit that is not told to be xenstore's word is not above what was asked for.
+    #[test]
+    fn a_guests_numbers_raise_nothing_unseen(
+        video: i32, target: u64, static_max: u64, limit in 0..u32::MAX, wish in any_wish(),
+    ) {
+        let mut reading = domain(7, true, 0, 0, 0);
+        (reading.video, reading.info.limit) = (video, Kib::from_pages(limit.into()));
+        (reading.target, reading.static_max) = (Some(Kib(target)), Some(Kib(static_max)));
+        let (Wish::Set { size, .. } | Wish::Max { size }) = wish else { unreachable!() };
+        let asked = match size.amount {
+            Amount::To(size) => u128::from(size.0) + 1024,
+            Amount::Up(more) => u128::from(reading.info.limit.0) + u128::from(more.0),
+            Amount::Down(_) => u128::from(reading.info.limit.0),
+        };
+        if let Ok(plan) = plan(&reading, &wish) {
+            prop_assert_eq!(plan.on_trust, u128::from(plan.limit.0) > asked, "{:?}", plan);
+        }
+        if let Ok(plan) = plan(&reading, &Wish::Mend) {
+            prop_assert_eq!(plan.on_trust, plan.limit != reading.info.limit);
         }
     }
 }

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Deadlines, Reply, seconds};
 use super::lookup::{Medium, Place, bound};
 use super::wire::{self, Event, Malformed, Part, Request};
+use crate::domain::DomId;
+
 use super::{Answer, Batch, StoreError, Watching, Xs, XsTransaction, XsTransactionSpan};
 
 /// How often a listing in parts may begin again because it changed.
@@ -265,6 +267,23 @@ impl Session {
         Ok(values)
     }
 
+    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
+        let requests =
+            paths.iter().map(|path| Request::permissions(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut any = false;
+        self.ask_each(&requests, |request, reply| {
+            match reply {
+                Ok(payload) => {
+                    any |= self.parsed(request, wire::may_write(&payload, domid.get()))?;
+                }
+                Err(Answer::NotFound) => {}
+                Err(answer) => return Err(request.answered(answer)),
+            }
+            Ok(())
+        })?;
+        Ok(any)
+    }
+
     fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
         let requests = nodes
             .iter()
@@ -302,6 +321,10 @@ impl Batch for Client {
     fn write_each(&self, nodes: &[(&str, &str)]) -> io::Result<()> {
         Ok(self.0.write_each(nodes)?)
     }
+
+    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> io::Result<bool> {
+        Ok(self.0.may_write_any(domid, paths)?)
+    }
 }
 
 impl Xs for Span {
@@ -329,5 +352,9 @@ impl Batch for Span {
 
     fn write_each(&self, nodes: &[(&str, &str)]) -> io::Result<()> {
         Ok(self.session.write_each(nodes)?)
+    }
+
+    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> io::Result<bool> {
+        Ok(self.session.may_write_any(domid, paths)?)
     }
 }

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use crate::domain::DomId;
+
 pub use client::{Client, Span};
 pub use wire::Event;
 pub use xenstore_rs::{Xs, XsTransaction, XsTransactionSpan};
@@ -188,7 +190,7 @@ impl Answer {
 
 /// Several requests at once, so that a client can have them in flight together.
 ///
-/// The defaults send one after the other, which is always right. Both mean the same.
+/// The defaults send one after the other, which is always right.
 pub trait Batch: Xs {
     /// Reads each of `paths`; a node that is not there is `None`.
     ///
@@ -211,6 +213,16 @@ pub trait Batch: Xs {
     /// The first failure; some of the others may have been written.
     fn write_each(&self, nodes: &[(&str, &str)]) -> io::Result<()> {
         nodes.iter().try_for_each(|(path, value)| self.write(path, value))
+    }
+
+    /// Whether the domain `domid` may write any of `paths` itself. Without an implementation the store knows
+    /// no owners, and everything in it is its toolstack's.
+    ///
+    /// # Errors
+    /// The first failure other than ENOENT.
+    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> io::Result<bool> {
+        let _ = (domid, paths);
+        Ok(false)
     }
 }
 

@@ -38,6 +38,7 @@ const ERROR: u32 = 16;
 pub(super) enum Kind {
     Directory = 1,
     Read = 2,
+    GetPerms = 3,
     Watch = 4,
     TransactionStart = 6,
     TransactionEnd = 7,
@@ -55,6 +56,7 @@ impl Kind {
         match self {
             Self::Directory => "DIRECTORY",
             Self::Read => "READ",
+            Self::GetPerms => "GET_PERMS",
             Self::Watch => "WATCH",
             Self::TransactionStart => "TRANSACTION_START",
             Self::TransactionEnd => "TRANSACTION_END",
@@ -85,6 +87,11 @@ impl<'a> Request<'a> {
 
     pub(super) fn read(path: &'a str) -> Result<Self, StoreError> {
         Self::on_path(Kind::Read, path, &[&[0]])
+    }
+
+    /// Who may read and write `path`.
+    pub(super) fn permissions(path: &'a str) -> Result<Self, StoreError> {
+        Self::on_path(Kind::GetPerms, path, &[&[0]])
     }
 
     pub(super) fn write(path: &'a str, value: &str) -> Result<Self, StoreError> {
@@ -333,6 +340,30 @@ impl<'a> Part<'a> {
             _ => Err(Malformed::Broken("its part of a listing does not end with a NUL")),
         }
     }
+}
+
+/// Whether domain `domid` may write a node with these permissions: a letter and a domid for each entry. The
+/// first entry is the owner, who may do everything, with what all may who are not named after it.
+pub(super) fn may_write(payload: &[u8], domid: u16) -> Result<bool, Malformed> {
+    let entry = |text: &[u8]| -> Option<(bool, u32)> {
+        let (letter, digits) = text.split_first()?;
+        let id = str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit))?;
+        let writes = match letter {
+            b'w' | b'b' => true,
+            b'n' | b'r' => false,
+            _ => return None,
+        };
+        Some((writes, id.parse().ok()?))
+    };
+    let bad = Malformed::Broken("its permissions are none");
+    let mut entries = Vec::new();
+    for text in terminated(payload)?.split(|byte| *byte == 0) {
+        entries.push(entry(text).ok_or(bad)?);
+    }
+    let (others, owner) = *entries.first().ok_or(bad)?;
+    let domid = u32::from(domid);
+    let named = entries.iter().skip(1).find(|(_, id)| *id == domid);
+    Ok(owner == domid || named.map_or(others, |(writes, _)| *writes))
 }
 
 /// The id in the reply to a `TRANSACTION_START`; never 0, which stands for "no transaction".

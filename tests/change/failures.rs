@@ -42,7 +42,7 @@ fn misfortunes(step: &Step) -> Vec<Then> {
             // Whether it was done can only be in doubt when xenstored has not said so.
             .chain([DoAndFail(Error::Closed), DoAndFail(Error::Deadline)])
             .collect(),
-        Step::Connect | Step::Start | Step::Read(_) | Step::Write(_) => {
+        Step::Connect | Step::Start | Step::Read(_) | Step::Write(_) | Step::Permissions => {
             store.into_iter().map(Fail).collect()
         }
     }

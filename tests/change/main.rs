@@ -11,6 +11,8 @@ mod failures;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod its_word;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod lock;
@@ -22,6 +24,8 @@ mod nudge;
 mod order;
 #[cfg(test)]
 mod signals;
+#[cfg(test)]
+mod torn;
 #[cfg(test)]
 mod wait;
 #[cfg(test)]

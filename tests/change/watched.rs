@@ -38,6 +38,8 @@ pub(crate) enum Step {
     Start,
     Read(String),
     Write(String),
+    /// Who may write.
+    Permissions,
     SetLimit(u64),
     SetPod,
     Commit,
@@ -99,6 +101,8 @@ type Hook = Box<dyn FnMut(&Step) -> Then>;
 struct Watch {
     steps: RefCell<Vec<Step>>,
     hook: RefCell<Hook>,
+    /// Whether the guest may write its own memory nodes.
+    guest_writes: Cell<bool>,
 }
 
 impl Watch {
@@ -265,7 +269,8 @@ pub(crate) struct Watched {
 impl Watched {
     pub(crate) fn new(dir: &Path, hook: impl FnMut(&Step) -> Then + 'static) -> Self {
         let hook = RefCell::new(Box::new(hook) as Hook);
-        let watch = Rc::new(Watch { steps: RefCell::default(), hook });
+        let watch =
+            Rc::new(Watch { steps: RefCell::default(), hook, guest_writes: Cell::default() });
         let sim = Rc::new(sim(dir));
         let hypervisor = WatchedHypervisor { sim: Rc::clone(&sim), watch: Rc::clone(&watch) };
         Self { sim, watch, hypervisor }
@@ -273,6 +278,12 @@ impl Watched {
 
     pub(crate) fn change(&self, request: &Request) -> Result<Outcome, Failure> {
         change(self, request, &mut Signals::default())
+    }
+
+    /// The guest may write its own memory nodes.
+    pub(crate) fn guest_writes(self) -> Self {
+        self.watch.guest_writes.set(true);
+        self
     }
 
     /// All calls so far.
@@ -327,6 +338,10 @@ impl Line {
         self.broken.set(!matches!(error, Error::Answer(_)));
         result.and(Err(error.of_store()))
     }
+
+    fn guest_writes(&self) -> io::Result<bool> {
+        self.send(Step::Permissions, || Ok(self.watch.guest_writes.get()))
+    }
 }
 
 pub(crate) struct WatchedStore {
@@ -352,7 +367,11 @@ impl Xs for WatchedStore {
     }
 }
 
-impl Batch for WatchedStore {}
+impl Batch for WatchedStore {
+    fn may_write_any(&self, _: DomId, _: &[&str]) -> io::Result<bool> {
+        self.line.guest_writes()
+    }
+}
 
 impl Watching for WatchedStore {}
 
@@ -388,7 +407,11 @@ impl Xs for WatchedSpan {
     }
 }
 
-impl Batch for WatchedSpan {}
+impl Batch for WatchedSpan {
+    fn may_write_any(&self, _: DomId, _: &[&str]) -> io::Result<bool> {
+        self.line.guest_writes()
+    }
+}
 
 impl XsTransactionSpan for WatchedSpan {
     fn commit(self) -> io::Result<()> {

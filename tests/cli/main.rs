@@ -7,6 +7,8 @@ mod apply;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod cut;
+#[cfg(test)]
 mod domain;
 #[cfg(test)]
 mod exit;

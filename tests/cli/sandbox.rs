@@ -182,6 +182,14 @@ impl<'a> Call<'a> {
         self.started_by("timeout", &["20"])
     }
 
+    /// No file of its may become longer than so many bytes; whoever ignores the signal for it meets an error.
+    pub(crate) fn with_files_of(self, bytes: u64, ignoring_sigxfsz: bool) -> Self {
+        let trap = if ignoring_sigxfsz { "trap '' XFSZ; " } else { "" };
+        // No core, whatever the machine is set to.
+        let script = format!("{trap}ulimit -c 0; exec prlimit --fsize={bytes} \"$@\"");
+        self.started_by("sh", &["-c", &script, "sh"])
+    }
+
     fn started_by(self, program: &str, words: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.env_clear().stdin(Stdio::null()).args(words);

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use xmem::domain::DomId;
 use xmem::xenstore::{
     Batch as _, Client, StoreError, Watching as _, Xs as _, XsTransaction as _,
     XsTransactionSpan as _,
@@ -107,6 +108,33 @@ proptest! {
             (got, _) => prop_assert!(false, "{got:?}"),
         }
         prop_assert_eq!(client.take_events().len(), 2 * events);
+    }
+
+    /// Whether domain 7 may write: the owner, or as is said of it first, or of all others. What is no list of
+    /// permissions is no answer.
+    #[test]
+    fn permissions(
+        entries in prop::collection::vec(("[nrwbx]", prop_oneof![Just(7), Just(0), 0..70_000_u32]), 0..4), flaw in 0..9,
+    ) {
+        let mut payload: String =
+            entries.iter().flat_map(|(letter, id)| [letter.clone(), id.to_string(), "\0".to_owned()]).collect();
+        if flaw == 0 {
+            payload.pop();
+        }
+        let is_good = flaw != 0 && !entries.is_empty() && entries.iter().all(|(letter, _)| letter != "x");
+        let writes = |letter: &str| letter == "w" || letter == "b";
+        let may = entries.first().is_some_and(|(others, owner)| {
+            let named = entries[1..].iter().find(|(_, id)| *id == 7);
+            *owner == 7 || writes(named.map_or(others, |(letter, _)| letter))
+        });
+        let (client, _theirs) = client(&message(3, 1, payload.as_bytes()));
+        match client.may_write_any(DomId::new(7).unwrap(), &["/a"]) {
+            Ok(answer) => prop_assert_eq!((answer, true), (may, is_good), "{:?}", payload),
+            Err(error) => {
+                let is_told = matches!(StoreError::of(&error), Some(StoreError::Garbled { .. }));
+                prop_assert!(is_told && !is_good, "{:?}: {:?}", payload, error);
+            }
+        }
     }
 
     /// However a listing is cut into parts, it is the same listing.

@@ -14,6 +14,18 @@ pub enum SimError {
         /// What was looked at.
         path: PathBuf,
     },
+    /// Something else than a file stands where one belongs: a FIFO, a device, a link.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// What was looked at.
+        path: PathBuf,
+    },
+    /// The world file is longer than any world.
+    #[error("{} is too long for a world", path.display())]
+    TooLong {
+        /// The world file.
+        path: PathBuf,
+    },
     /// The folder that xmem chose by itself is a symbolic link: somebody may be setting a trap.
     #[error("{} is a symbolic link", path.display())]
     Link {

@@ -1,15 +1,18 @@
 //! The folder that a sim lives in: `world.json`, `world.lock` and `lib`.
 //!
 //! Owns the choice of the folder, and that the world in it is whole at every instant: it is only
-//! read and replaced under `world.lock`, and only replaced by a rename. Never looks into the world.
+//! read and replaced under `world.lock`, and only replaced by a rename. Never looks into the world, never
+//! writes through a link and never waits at a FIFO: the folder may be where others can put things.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt as _;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::error::SimError;
 use super::start;
@@ -23,6 +26,8 @@ const NEXT: &str = "world.json.new";
 const LOCK: &str = "world.lock";
 /// Stands for `/var/lib/xen`.
 const STATE: &str = "lib";
+/// A world of all 32752 domains is half of this.
+const LONGEST: u64 = 64 << 20;
 
 /// A folder with a world in it.
 #[derive(Clone, Debug)]
@@ -125,13 +130,9 @@ impl Folder {
     fn lock(&self) -> Result<File, SimError> {
         let path = self.dir.join(LOCK);
         let failed = |source| SimError::io("lock", &path, source);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
+        let how = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+        let file = open(&path, how, OFlags::NOFOLLOW).map_err(failed)?;
+        let file = file.ok_or_else(|| SimError::NotAFile { path: path.clone() })?;
         loop {
             match file.lock_exclusive() {
                 Ok(()) => return Ok(file),
@@ -141,25 +142,59 @@ impl Folder {
         }
     }
 
+    /// The world, if there is one. It may be a link to one that somebody keeps elsewhere.
     fn load(&self) -> Result<Option<World>, SimError> {
         let path = self.world();
-        match fs::read(&path) {
-            Ok(bytes) => World::parse(&bytes, &path).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(SimError::io("read", path, error)),
+        let failed = |source| SimError::io("read", &path, source);
+        let file = match open(&path, OpenOptions::new().read(true).clone(), OFlags::empty()) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Err(SimError::NotAFile { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(LONGEST.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST) {
+            return Err(SimError::TooLong { path });
         }
+        World::parse(&bytes, &path).map(Some)
     }
 
     /// Replaces the world. No fsync: a kill loses nothing, and a power cut costs a sim.
     fn store(&self, world: &World) -> Result<(), SimError> {
         let next = self.dir.join(NEXT);
-        let text = world.text().map_err(|source| SimError::io("write", &next, source.into()))?;
-        File::create(&next)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|source| SimError::io("write", &next, source))?;
+        let failed = |source| SimError::io("write", &next, source);
+        let text = world.text().map_err(|source| failed(source.into()))?;
+        let create = || OpenOptions::new().write(true).create_new(true).open(&next);
+        let mut file = match create() {
+            // What a killed process left, or a link that somebody has put there: never written through.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&next).map_err(failed)?;
+                create()
+            }
+            created => created,
+        }
+        .map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
         fs::rename(&next, self.world())
             .map_err(|source| SimError::io("write", self.world(), source))
     }
+}
+
+/// The regular file at `path`, opened so, without waiting; `None` for anything else that stands there.
+fn open(path: &Path, mut how: OpenOptions, flags: OFlags) -> io::Result<Option<File>> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match how.custom_flags(flags.bits().cast_signed()).open(path) {
+        // A link, with NOFOLLOW; a folder, for writing; a socket, or a device without a driver.
+        Err(error)
+            if [Errno::LOOP, Errno::ISDIR, Errno::NXIO]
+                .contains(&Errno::from_io_error(&error).unwrap_or(Errno::IO)) =>
+        {
+            return Ok(None);
+        }
+        file => file?,
+    };
+    Ok(file.metadata()?.is_file().then_some(file))
 }
 
 /// The folder of user `euid`'s own: in the runtime folder if there is one, else among temporary files.
@@ -173,6 +208,8 @@ fn own(runtime: Option<&OsStr>, temporary: &Path, euid: u32) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
     use std::thread;
 
     use super::*;
@@ -226,6 +263,74 @@ mod tests {
         assert!(matches!(error, SimError::Broken { .. }), "{error}");
         assert_eq!(names(temp.path()), [WORLD]);
         assert_eq!(fs::read(temp.path().join(WORLD)).unwrap(), b"{");
+    }
+
+    /// What can stand where a file should; none of it is waited at.
+    fn put(what: &str, path: &Path, outside: &Path) {
+        match what {
+            "fifo" => assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
+            "folder" => fs::create_dir(path).unwrap(),
+            "socket" => drop(UnixListener::bind(path).unwrap()),
+            "device" => symlink("/dev/zero", path).unwrap(),
+            "link" => symlink(outside.join("precious"), path).unwrap(),
+            _ => symlink(outside.join("none"), path).unwrap(),
+        }
+    }
+
+    #[test]
+    fn something_else_in_a_files_place_is_named_and_not_waited_at() {
+        let is_named = |error: &SimError| error.to_string().ends_with("is not a regular file");
+        for what in ["fifo", "folder", "socket", "device"] {
+            let temp = tempfile::tempdir().unwrap();
+            put(what, &temp.path().join(WORLD), temp.path());
+            let error = Folder::open(temp.path()).unwrap_err();
+            assert!(is_named(&error), "{what}: {error}");
+        }
+        for what in ["fifo", "folder", "socket", "device", "link", "dangling link"] {
+            let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            fs::write(outside.path().join("precious"), "precious").unwrap();
+            Folder::open(temp.path()).unwrap();
+            fs::remove_file(temp.path().join(LOCK)).unwrap();
+            put(what, &temp.path().join(LOCK), outside.path());
+            let error = Folder::open(temp.path()).unwrap_err();
+            assert!(is_named(&error), "{what}: {error}");
+            assert_eq!(names(outside.path()), ["precious"], "{what}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_or_into_a_fifo() {
+        for what in ["fifo", "socket", "device", "link", "dangling link"] {
+            let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            fs::write(outside.path().join("precious"), "precious").unwrap();
+            let folder = Folder::open(temp.path()).unwrap();
+            put(what, &temp.path().join(NEXT), outside.path());
+            folder.with(|world| world.memory = Kib(8)).unwrap();
+            assert_eq!(names(temp.path()), [STATE, WORLD, LOCK], "{what}");
+            assert_eq!(names(outside.path()), ["precious"], "{what}");
+            assert_eq!(fs::read(outside.path().join("precious")).unwrap(), b"precious");
+        }
+    }
+
+    /// A link to a world is as good as one, and what is changed is changed here.
+    #[test]
+    fn a_world_may_be_a_link_to_one() {
+        let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let kept = outside.path().join("kept.json");
+        fs::write(&kept, start::world().text().unwrap()).unwrap();
+        symlink(&kept, temp.path().join(WORLD)).unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        folder.with(|world| world.memory = Kib(8)).unwrap();
+        assert_eq!(folder.with(|world| world.memory).unwrap(), Kib(8));
+        assert_eq!(fs::read_to_string(kept).unwrap(), start::world().text().unwrap());
+    }
+
+    #[test]
+    fn a_world_without_end_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        File::create(temp.path().join(WORLD)).unwrap().set_len(1 << 40).unwrap();
+        let error = Folder::open(temp.path()).unwrap_err();
+        assert!(matches!(error, SimError::TooLong { .. }), "{error}");
     }
 
     #[test]

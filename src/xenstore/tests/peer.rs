@@ -10,6 +10,7 @@ use crate::xenstore::lookup::Medium;
 
 pub(super) const DIRECTORY: u32 = 1;
 pub(super) const READ: u32 = 2;
+pub(super) const GET_PERMS: u32 = 3;
 pub(super) const START: u32 = 6;
 pub(super) const END: u32 = 7;
 pub(super) const WRITE: u32 = 11;

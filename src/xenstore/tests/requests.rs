@@ -1,12 +1,16 @@
 //! Each request byte for byte, and each orderly answer to it.
 
-use super::peer::{AMPLE, DIRECTORY, END, EVENT, Message, Peer, READ, RM, START, WRITE, play};
+use super::peer::{
+    AMPLE, DIRECTORY, END, ERROR, EVENT, GET_PERMS, Message, Peer, READ, RM, START, WRITE, play,
+};
 use super::{
     Answer, Batch as _, StoreError, Watching as _, Xs as _, XsTransaction as _,
     XsTransactionSpan as _,
 };
 use std::io::Read as _;
 use std::time::{Duration, Instant};
+
+use crate::domain::DomId;
 
 #[test]
 fn a_read_is_these_bytes() {
@@ -157,6 +161,82 @@ fn errors_are_told_apart_and_leave_the_connection_usable() {
             assert_eq!((said, request.as_str()), (answer, "WRITE /a"));
         }
     });
+}
+
+/// The owner may do everything, the others what is said of them, or else of all others.
+#[test]
+fn who_may_write() {
+    let table: [(&[u8], bool); 12] = [
+        // As libxl makes them: dom0's, and the guest may read.
+        (b"n0\0r7\0", false),
+        (b"r0\0", false),
+        (b"n7\0", true),
+        (b"r7\0r0\0", true),
+        (b"n0\0w7\0", true),
+        (b"n0\0b7\0", true),
+        (b"n0\0n7\0", false),
+        (b"n0\0b77\0", false),
+        (b"n0\0r9\0b8\0b7\0", true),
+        // All others may.
+        (b"w0\0", true),
+        (b"b0\0", true),
+        (b"b0\0n7\0", false),
+    ];
+    let script = |peer: &mut Peer| {
+        peer.serve(START, 0, b"\0", b"9\0");
+        for (permissions, _) in &table {
+            peer.serve(GET_PERMS, 9, b"/a\0", permissions);
+        }
+        // One of several is enough, and one that is not there is nobody's.
+        let ids = [b"/a\0", b"/b\0", b"/c\0"].map(|path| peer.expect(GET_PERMS, 9, path));
+        peer.send(ERROR, ids[0], 9, b"ENOENT\0");
+        peer.send(GET_PERMS, ids[1], 9, b"n7\0");
+        peer.send(GET_PERMS, ids[2], 9, b"n0\0");
+        peer.refuse(GET_PERMS, 9, b"/a\0", "ENOENT");
+        peer.refuse(GET_PERMS, 9, b"/a\0", "EIO");
+        peer.serve(END, 9, b"F\0", b"OK\0");
+        peer.expect_end();
+    };
+    play(AMPLE, script, |client| {
+        let span = client.transaction().unwrap();
+        let web = DomId::new(7).unwrap();
+        for (permissions, may) in &table {
+            let text = String::from_utf8_lossy(permissions);
+            assert_eq!(span.may_write_any(web, &["/a"]).unwrap(), *may, "{text:?}");
+        }
+        assert!(span.may_write_any(web, &["/a", "/b", "/c"]).unwrap());
+        assert!(!span.may_write_any(web, &["/a"]).unwrap());
+        let error = span.may_write_any(web, &["/a"]).unwrap_err();
+        assert_eq!(error.to_string(), "xenstored answered EIO to GET_PERMS /a");
+    });
+}
+
+/// What cannot be understood is not taken for a no.
+#[test]
+fn permissions_that_are_none() {
+    for bad in [
+        &b""[..],
+        b"\0",
+        b"n0",
+        b"x0\0",
+        b"n\0",
+        b"n+7\0",
+        b"n-7\0",
+        b"n0\0\0",
+        b"n0\0r\0",
+        b"n4294967296\0",
+        b"\xff0\0",
+    ] {
+        let script = |peer: &mut Peer| {
+            peer.serve(GET_PERMS, 0, b"/a\0", bad);
+            peer.expect_end();
+        };
+        play(AMPLE, script, |client| {
+            let error = client.may_write_any(DomId::new(7).unwrap(), &["/a"]).unwrap_err();
+            let is_told = matches!(StoreError::of(&error), Some(StoreError::Garbled { .. }));
+            assert!(is_told, "{bad:?}: {error}");
+        });
+    }
 }
 
 #[test]

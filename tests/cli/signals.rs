@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{iter, thread};
 
 use fs2::FileExt as _;
-use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -186,6 +186,8 @@ fn while_it_tells_the_result_a_signal_waits_until_it_is_told() {
         // The lock is released before.
         wait_until(|| sim.numbers(7).0 == 524_288 && sim.state().is_empty());
         send(&child, signal);
+        // Long enough to die of it, for one that does.
+        thread::sleep(Duration::from_millis(200));
         let mut told = String::new();
         stdout.read_to_string(&mut told).unwrap();
         let ran = end(&sim, child, "");
@@ -241,6 +243,19 @@ fn sigpipe_ends_nothing() {
     send(&child, SIGPIPE);
     let ran = end(&sim, child, "");
     assert_eq!((ran.status.code(), sim.numbers(7)), (Some(8), done), "{ran:?}");
+}
+
+/// `ulimit -f`, which can come through sudo: the sim's world is longer. What fails in the midst of a change
+/// is put back and told before the run dies of it.
+#[test]
+fn a_file_that_may_not_grow_ends_it_in_order() {
+    let sim = Sim::new();
+    let before = sim.world();
+    let ran = sim.xmem("set web 512M").with_short_files().run();
+    ran.dies_by(SIGXFSZ);
+    assert!(ran.stderr.contains("File too large (os error 27)"), "{ran:?}");
+    assert!(ran.stderr.contains("nothing is changed"), "{ran:?}");
+    assert_eq!(sim.world(), before);
 }
 
 /// 128 and the signal's number, as of any program that dies by a signal.

@@ -151,6 +151,8 @@ fn unsettled(intent: &IntentFile) -> Option<Remark> {
         Ok(Found::Foreign { .. }) => None,
         Err(error) => {
             tracing::debug!(error = %chain(&error), "a record cannot be read");
+            // One that is not even known to be there is none.
+            fs::symlink_metadata(intent.path()).ok()?;
             None
         }
     };

@@ -6,6 +6,9 @@
 mod repair;
 
 use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -166,6 +169,7 @@ pub struct Checked {
 /// xenstore, the hypervisor or the state folder do not tell.
 pub fn check<H: Host>(host: &H, wanted: &[DomainRef]) -> Result<Checked, Cause> {
     let store = host.connect()?;
+    look_into(host.state_dir(), wanted.is_empty())?;
     let mut seen = look(host, &store)?;
     let missing = wanted.iter().filter(|wanted| !seen.rows.iter().any(|row| row.domain.is(wanted)));
     let missing: Vec<DomainRef> = missing.cloned().collect();
@@ -193,6 +197,19 @@ pub fn check<H: Host>(host: &H, wanted: &[DomainRef]) -> Result<Checked, Cause> 
         findings.extend(ghosts(host, &store)?);
     }
     Ok(Checked { rows: seen.rows, findings, missing })
+}
+
+/// Whether the files that tell of changes can be seen: by their names, and `all` of them if need be. To
+/// whom they cannot, all would look well. A folder that is not there has none.
+fn look_into(dir: &Path, all: bool) -> Result<(), Cause> {
+    let seen = fs::metadata(dir.join("."))
+        .and_then(|_| if all { fs::read_dir(dir).map(drop) } else { Ok(()) });
+    match seen {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Cause::Folder { path: dir.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the same domains are out of step in the same way.
@@ -236,4 +253,22 @@ fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<Finding>, Cause> {
         ghosts.retain(|ghost| still.contains(ghost));
     }
     Ok(ghosts.into_iter().map(Finding::Ghost).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_seen_is_not_taken_for_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let no_folder = dir.path().join("file");
+        fs::write(&no_folder, "").unwrap();
+        for all in [false, true] {
+            look_into(dir.path(), all).unwrap();
+            look_into(&dir.path().join("missing"), all).unwrap();
+            let error = look_into(&no_folder, all).unwrap_err();
+            assert!(matches!(error, Cause::Folder { .. }), "{error}");
+        }
+    }
 }

@@ -100,6 +100,14 @@ pub enum Cause {
     /// The intent could not be written or read.
     #[error(transparent)]
     Intent(#[from] IntentError),
+    /// What the state folder has cannot be seen.
+    #[error("cannot look into {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
     /// Every try met somebody else's change.
     #[error("xenstore had a conflicting change each of {tries} times")]
     Conflicts {
@@ -284,6 +292,7 @@ impl Failure {
                 | Cause::Store(_)
                 | Cause::Hypervisor(_)
                 | Cause::Intent(_)
+                | Cause::Folder { .. }
                 | Cause::Os { .. },
             ) => Exit::Failed,
         }
@@ -304,6 +313,7 @@ impl Failure {
             Cause::Store(_) => "xenstore",
             Cause::Hypervisor(_) => "hypervisor",
             Cause::Intent(_) => "intent",
+            Cause::Folder { .. } => "state-folder",
             Cause::Conflicts { .. } => "conflicts",
             Cause::Twice { .. } => "twice",
             Cause::NoMemory { .. } => "no-memory",
@@ -339,12 +349,15 @@ impl Cause {
             Self::Hypervisor(error) => match error {
                 HypervisorError::NoXen { .. }
                 | HypervisorError::Device { .. }
+                | HypervisorError::NoPage { .. }
                 | HypervisorError::UnknownInterface { .. } => true,
                 HypervisorError::Refused { .. } => {
                     matches!(error.errno(), Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS))
                 }
             },
-            Self::Lock(LockError::Os { source, .. }) | Self::Intent(IntentError { source, .. }) => {
+            Self::Lock(LockError::Os { source, .. })
+            | Self::Intent(IntentError { source, .. })
+            | Self::Folder { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound)
             }
             _ => false,
@@ -365,10 +378,8 @@ impl Cause {
                 "wait longer with --lock-timeout, or see what that process is doing"
             }
             Self::Lock(LockError::Os { source, .. })
-                if source.kind() == io::ErrorKind::NotFound =>
-            {
-                "libxl's folder is missing: is this a Xen host with its tools installed?"
-            }
+            | Self::Intent(IntentError { source, .. })
+            | Self::Folder { source, .. } => return folder_hint(source.kind()),
             Self::Conflicts { .. } => {
                 "another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?"
             }
@@ -398,6 +409,9 @@ impl Cause {
             }) => "xenstore's quota is used up: see `xenstore-ls` for who fills it",
             Self::Hypervisor(error) => match error {
                 HypervisorError::NoXen { .. } => "without Xen, try: xmem --host sim",
+                HypervisorError::NoPage { .. } => {
+                    "raise the limit on locked memory: ulimit -l; or see where that device is"
+                }
                 HypervisorError::UnknownInterface { .. } => {
                     "a Xen that is newer than this xmem, or a FLASK policy that forbids it"
                 }
@@ -410,13 +424,30 @@ impl Cause {
                     _ => return None,
                 },
             },
-            Self::Intent(error) if error.source.kind() == io::ErrorKind::StorageFull => {
-                "make room on that file system: without a record, a change that is cut off could not be settled"
-            }
             _ => return None,
         };
         Some(hint.to_owned())
     }
+}
+
+/// What to do when the lock or the record, which are made in libxl's folder, are not to be had.
+fn folder_hint(kind: io::ErrorKind) -> Option<String> {
+    let hint = match kind {
+        io::ErrorKind::NotFound => {
+            "libxl's folder is missing: is this a Xen host with its tools installed?"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "run it as root; if that is so already, see with `ls -la` whose that file and its folder are"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "mount that file system writable: the domain's lock, and the record of a change, are made there"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room on that file system: without a record, a change that is cut off could not be settled"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 const ROOT: &str = "run it as root, in dom0";

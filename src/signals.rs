@@ -17,9 +17,11 @@ use rustix::io::Errno;
 
 /// Those that ask a run to end. SIGQUIT is left as a user's way out of a hold.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+/// Those by which a terminal stops a run: Ctrl-Z, and a word said in the background (`stty tostop`).
+const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGTTOU];
 
-/// Holds off SIGINT, SIGTERM and SIGHUP, and SIGTSTP: a run stopped by Ctrl-Z inside the lock would
-/// lock everybody out.
+/// Holds off SIGINT, SIGTERM and SIGHUP; SIGTSTP and SIGTTOU, since a run stopped inside the lock would
+/// lock everybody out; and SIGXFSZ, so that a write above `ulimit -f` fails first, and is told.
 ///
 /// Belongs to the thread that made it. Threads started during a hold inherit it for good.
 #[derive(Debug)]
@@ -38,8 +40,7 @@ impl HoldOff {
         let ending: SigSet = ENDING.into_iter().collect();
         let waiting =
             SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let mut held = ending;
-        held.add(Signal::SIGTSTP);
+        let held: SigSet = ENDING.into_iter().chain(STOPPING).chain([Signal::SIGXFSZ]).collect();
         let before = held.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(Self { before, waiting, this_thread_only: PhantomData })
     }
@@ -78,16 +79,13 @@ impl HoldOff {
         }
     }
 
-    /// Lets the process be stopped by Ctrl-Z until the return value goes.
+    /// Lets the process be stopped by its terminal until the return value goes.
     ///
     /// # Errors
     /// The kernel's.
     pub fn let_stop(&self) -> io::Result<Stoppable<'_>> {
-        let held = if self.before.contains(Signal::SIGTSTP) {
-            SigSet::thread_get_mask()?
-        } else {
-            SigSet::from_iter([Signal::SIGTSTP]).thread_swap_mask(SigmaskHow::SIG_UNBLOCK)?
-        };
+        let free = STOPPING.into_iter().filter(|signal| !self.before.contains(*signal));
+        let held = free.collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_UNBLOCK)?;
         Ok(Stoppable { held, hold: PhantomData })
     }
 
@@ -177,7 +175,12 @@ mod tests {
 
     #[test]
     fn a_hold_can_be_stopped_only_when_it_is_let() {
-        let stops = || !SigSet::thread_get_mask().unwrap().contains(Signal::SIGTSTP);
+        let stops = || {
+            let mask = SigSet::thread_get_mask().unwrap();
+            let stopping = STOPPING.map(|signal| !mask.contains(signal));
+            assert_eq!(stopping[0], stopping[1]);
+            stopping[0]
+        };
         let hold = HoldOff::begin().unwrap();
         assert!(!stops());
         let stoppable = hold.let_stop().unwrap();

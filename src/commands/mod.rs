@@ -122,6 +122,12 @@ fn no_sim(host: &str, error: &SimError) -> Usage {
             why: format!("it is not one of {}", Fault::words()),
             hint: "each word is a way in which the simulated host misbehaves".to_owned(),
         },
+        SimError::NotRoots { .. } => Usage {
+            what: "host",
+            text: host.to_owned(),
+            why: chain(error),
+            hint: "a simulated host needs no root: run it as that user".to_owned(),
+        },
         error => Usage {
             what: "host",
             text: host.to_owned(),

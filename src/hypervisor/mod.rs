@@ -80,6 +80,14 @@ pub enum HypervisorError {
         /// The operating system's word.
         source: io::Error,
     },
+    /// No memory can be kept in place for the hypervisor, and the device that gives some out is missing.
+    #[error("there is no {}, and no page of memory can be locked in its place", path.display())]
+    NoPage {
+        /// The device.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
     /// The hypervisor refused a call.
     #[error("the hypervisor refused {call}")]
     Refused {
@@ -108,7 +116,7 @@ impl HypervisorError {
             Self::Refused { source, .. } | Self::Device { source, .. } => {
                 rustix::io::Errno::from_io_error(source)
             }
-            Self::NoXen { .. } | Self::UnknownInterface { .. } => None,
+            Self::NoXen { .. } | Self::NoPage { .. } | Self::UnknownInterface { .. } => None,
         }
     }
 }

@@ -247,17 +247,19 @@ impl Buffer {
                 // SAFETY: the address is left to the kernel, so no memory in use is touched.
                 let mapped =
                     unsafe { mm::mmap(address, PAGE_BYTES, access, MapFlags::SHARED, fd, 0) };
-                (mapped, false)
+                (mapped.map_err(cannot_use(device))?, false)
             }
             Err(Errno::NOENT) => {
                 let flags = MapFlags::PRIVATE | MapFlags::LOCKED;
                 // SAFETY: the address is left to the kernel, so no memory in use is touched.
                 let mapped = unsafe { mm::mmap_anonymous(address, PAGE_BYTES, access, flags) };
-                (mapped, true)
+                let path = device.to_owned();
+                let no_page =
+                    |errno| HypervisorError::NoPage { path, source: io::Error::from(errno) };
+                (mapped.map_err(no_page)?, true)
             }
             Err(errno) => return Err(cannot_use(device)(errno)),
         };
-        let mapped = mapped.map_err(cannot_use(device))?;
         let page = NonNull::new(mapped.cast()).ok_or(Errno::NOMEM).map_err(cannot_use(device))?;
         let mut buffer = Self { page, can_fault };
         if can_fault {

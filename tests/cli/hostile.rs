@@ -272,6 +272,7 @@ fn files_that_cannot_be_opened() {
     let ran = Ran::new(output, Some(sim.path()));
     ran.fails(7, str![[r#"
 xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.00000000-0000-4000-8000-000000000007.domain-userdata-lock: Permission denied (os error 13); nothing is changed (simulated)
+hint: run it as root; if that is so already, see with `ls -la` whose that file and its folder are
 
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
@@ -279,6 +280,7 @@ xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.00000000-0000-4000-8000
     let ran = Ran::new(output, Some(sim.path()));
     ran.fails(7, str![[r#"
 xmem: web (7): cannot read DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent: Permission denied (os error 13); nothing is changed (simulated)
+hint: run it as root; if that is so already, see with `ls -la` whose that file and its folder are
 
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
@@ -305,6 +307,24 @@ fn a_folder_that_cannot_be_written_to() {
         let told =
             ran.stderr.starts_with("xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.");
         assert_eq!(told, code == 7, "{ran:?}");
+        assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
+    }
+}
+
+/// Where it cannot be seen whether a change is under way, nothing is said of it; and what is to judge does not.
+#[test]
+fn a_folder_that_cannot_be_searched() {
+    let closed = |sim: &Sim| {
+        fs::set_permissions(sim.path().join("lib"), Permissions::from_mode(0o600)).unwrap();
+    };
+    for (words, code) in [("set web 512M", 7), ("list", 0), ("check web", 7), ("check", 7)] {
+        let (sim, output) = as_somebody(words, closed);
+        let ran = Ran::new(output, Some(sim.path()));
+        assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+        assert!(!ran.stdout.contains("out of step"), "{ran:?}");
+        assert!(!ran.stdout.contains("cut off"), "{ran:?}");
+        let told = ran.stderr.starts_with("xmem: cannot look into DIR/lib: Permission denied");
+        assert_eq!(told, words.starts_with("check"), "{ran:?}");
         assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
     }
 }

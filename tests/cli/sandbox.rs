@@ -116,6 +116,7 @@ pub(crate) struct Call<'a> {
     faults: String,
     leaves: usize,
     settles: bool,
+    own_stdout: bool,
     own_stderr: bool,
 }
 
@@ -130,6 +131,7 @@ impl<'a> Call<'a> {
             faults: "guest-ignores".to_owned(),
             leaves: 0,
             settles: false,
+            own_stdout: false,
             own_stderr: false,
         }
     }
@@ -177,6 +179,16 @@ impl<'a> Call<'a> {
         self.started_by("nohup", &[])
     }
 
+    /// As a child of a shell, which tells the exit code that it sees on stderr.
+    pub(crate) fn by_a_shell(self) -> Self {
+        self.started_by("sh", &["-c", "\"$0\" \"$@\"; echo \"a shell sees $?\" >&2"])
+    }
+
+    /// With no more than 512 bytes to a file.
+    pub(crate) fn with_short_files(self) -> Self {
+        self.started_by("sh", &["-c", "ulimit -f 1; exec \"$0\" \"$@\""])
+    }
+
     /// It ends by itself, or else with code 124.
     pub(crate) fn in_time(self) -> Self {
         self.started_by("timeout", &["20"])
@@ -205,6 +217,7 @@ impl<'a> Call<'a> {
 
     pub(crate) fn stdout(mut self, to: impl Into<Stdio>) -> Self {
         self.command.stdout(to);
+        self.own_stdout = true;
         self
     }
 
@@ -214,7 +227,10 @@ impl<'a> Call<'a> {
         if !self.own_stderr {
             self.command.stderr(Stdio::piped());
         }
-        self.command.stdout(Stdio::piped()).spawn().unwrap()
+        if !self.own_stdout {
+            self.command.stdout(Stdio::piped());
+        }
+        self.command.spawn().unwrap()
     }
 
     /// Runs it to its end.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{iter, thread};
 
 use fs2::FileExt as _;
-use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGTERM};
+use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -15,6 +15,14 @@ use crate::sandbox::{Call, Ran, Sim};
 
 fn send(child: &Child, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
+/// Looks again and again until it is so.
+fn wait_until(mut so: impl FnMut() -> bool) {
+    iter::repeat_with(|| thread::sleep(Duration::from_millis(1)))
+        .take(20_000)
+        .find(|()| so())
+        .unwrap();
 }
 
 /// The rest of a run whose stderr was `read` so far.
@@ -97,10 +105,7 @@ fn in_the_middle_of_a_change_it_waits_until_the_change_is_done_and_told() {
         let sim = Sim::new();
         let (child, mut stderr) = stopped(&sim, "-v set web 512M", "written in the transaction");
         // The intent is written and the limit is not.
-        iter::repeat_with(|| thread::sleep(Duration::from_millis(1)))
-            .take(20_000)
-            .find(|()| sim.intent().exists())
-            .unwrap();
+        wait_until(|| sim.intent().exists());
         assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
         send(&child, signal);
         let mut told = String::new();
@@ -123,10 +128,7 @@ fn before_the_change_begins_it_ends() {
     let before = sim.world();
     let (child, mut stderr) = stopped(&sim, "-v set web 512M", "planned");
     // It has the lock, and has not planned yet.
-    iter::repeat_with(|| thread::sleep(Duration::from_millis(1)))
-        .take(20_000)
-        .find(|()| sim.lock().exists())
-        .unwrap();
+    wait_until(|| sim.lock().exists());
     send(&child, SIGTERM);
     let mut told = String::new();
     stderr.read_to_string(&mut told).unwrap();
@@ -138,6 +140,137 @@ fn before_the_change_begins_it_ends() {
     );
     assert_eq!((sim.world(), ran.stdout), (before, String::new()));
     assert_eq!(sim.state(), [""; 0]);
+}
+
+/// Before anything is held off: it still waits for its turn at the sim.
+fn before_the_first_step(sim: &Sim) -> (File, Child) {
+    let turn = File::open(sim.path().join("world.lock")).unwrap();
+    turn.lock_exclusive().unwrap();
+    let child = sim.xmem("set web 512M").start();
+    // `1: -> FLOCK  ADVISORY  WRITE 1234 ...` is one that waits.
+    let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", child.id());
+    wait_until(|| fs::read_to_string("/proc/locks").unwrap().contains(&waits));
+    (turn, child)
+}
+
+#[test]
+fn before_the_first_step_it_ends() {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let sim = Sim::new();
+        let before = sim.world();
+        let (turn, child) = before_the_first_step(&sim);
+        send(&child, signal);
+        let ran = end(&sim, child, "");
+        turn.unlock().unwrap();
+        ran.dies_by(signal);
+        assert_eq!((sim.world(), &*ran.stdout, &*ran.stderr), (before, "", ""));
+        assert_eq!(sim.state(), [""; 0]);
+    }
+}
+
+/// A run whose result nobody reads yet, since stdout is a pipe with no room in it. Given: the child, and
+/// the pipe's other end.
+fn telling(sim: &Sim, words: &str) -> (Child, io::PipeReader) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let size = rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    writer.write_all(&vec![b' '; size]).unwrap();
+    let child = sim.xmem(words).stdout(writer).start();
+    (child, reader)
+}
+
+#[test]
+fn while_it_tells_the_result_a_signal_waits_until_it_is_told() {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let sim = Sim::new();
+        let (child, mut stdout) = telling(&sim, "set web 512M");
+        // The lock is released before.
+        wait_until(|| sim.numbers(7).0 == 524_288 && sim.state().is_empty());
+        send(&child, signal);
+        // Long enough to die of it, for one that does.
+        thread::sleep(Duration::from_millis(200));
+        let mut told = String::new();
+        stdout.read_to_string(&mut told).unwrap();
+        let ran = end(&sim, child, "");
+        ran.dies_by(signal);
+        assert_eq!(
+            told.trim_start(),
+            "web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)\n"
+        );
+        assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
+    }
+}
+
+/// SIGPIPE ends nothing, wherever the run is: what was begun is done, and the exit code says so.
+#[test]
+fn sigpipe_ends_nothing() {
+    let done = (524_288, 2_097_152, 525_312);
+    let ends_well = |sim: &Sim, child: Child, read: &str| {
+        let ran = end(sim, child, read);
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        assert_eq!((sim.numbers(7), sim.state()), (done, Vec::new()));
+    };
+
+    let sim = Sim::new();
+    let (turn, child) = before_the_first_step(&sim);
+    send(&child, SIGPIPE);
+    turn.unlock().unwrap();
+    ends_well(&sim, child, "");
+
+    let sim = Sim::new();
+    let (lock, child, read) = waiting(&sim, sim.xmem("-v set web 512M"));
+    send(&child, SIGPIPE);
+    fs::remove_file(sim.lock()).unwrap();
+    lock.unlock().unwrap();
+    ends_well(&sim, child, &read);
+
+    let sim = Sim::new();
+    let (child, mut stderr) = stopped(&sim, "-v set web 512M", "written in the transaction");
+    wait_until(|| sim.intent().exists());
+    send(&child, SIGPIPE);
+    io::copy(&mut stderr, &mut io::sink()).unwrap();
+    ends_well(&sim, child, "");
+
+    let sim = Sim::new();
+    let (child, mut stdout) = telling(&sim, "set web 512M");
+    wait_until(|| sim.numbers(7) == done && sim.state().is_empty());
+    send(&child, SIGPIPE);
+    io::copy(&mut stdout, &mut io::sink()).unwrap();
+    ends_well(&sim, child, "");
+
+    let sim = Sim::new();
+    let child = sim.xmem("set web 512M --wait=1s").start();
+    wait_until(|| sim.numbers(7) == done && sim.state().is_empty());
+    send(&child, SIGPIPE);
+    let ran = end(&sim, child, "");
+    assert_eq!((ran.status.code(), sim.numbers(7)), (Some(8), done), "{ran:?}");
+}
+
+/// `ulimit -f`, which can come through sudo: the sim's world is longer. What fails in the midst of a change
+/// is put back and told before the run dies of it.
+#[test]
+fn a_file_that_may_not_grow_ends_it_in_order() {
+    let sim = Sim::new();
+    let before = sim.world();
+    let ran = sim.xmem("set web 512M").with_short_files().run();
+    ran.dies_by(SIGXFSZ);
+    assert!(ran.stderr.contains("File too large (os error 27)"), "{ran:?}");
+    assert!(ran.stderr.contains("nothing is changed"), "{ran:?}");
+    assert_eq!(sim.world(), before);
+}
+
+/// 128 and the signal's number, as of any program that dies by a signal.
+#[test]
+fn a_shell_sees_which_signal_it_was() {
+    for (signal, code) in [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 129)] {
+        let sim = Sim::new();
+        let (lock, shell, read) = waiting(&sim, sim.xmem("-v set web 512M").by_a_shell());
+        let children = format!("/proc/{0}/task/{0}/children", shell.id());
+        let child = fs::read_to_string(children).unwrap();
+        kill(Pid::from_raw(child.trim().parse().unwrap()), signal).unwrap();
+        let ran = end(&sim, shell, &read);
+        assert!(ran.stderr.ends_with(&format!("\na shell sees {code}\n")), "{ran:?}");
+        lock.unlock().unwrap();
+    }
 }
 
 /// What the run before was asked to wait for is not lost on the one after: a signal held off ends

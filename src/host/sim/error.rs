@@ -40,6 +40,14 @@ pub enum SimError {
         /// Whose it is.
         owner: u32,
     },
+    /// The folder belongs to another user, and the caller is root.
+    #[error("{} belongs to user {owner}, and root works in folders of its own alone", path.display())]
+    NotRoots {
+        /// What was looked at.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// The folder has something in it, and it is not a world.
     #[error("{} is neither empty nor a sim: it has no world.json", path.display())]
     NotAWorld {

@@ -38,13 +38,24 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens `dir`, made and filled with the start world if there is nothing.
     pub(super) fn open(dir: &Path) -> Result<Self, SimError> {
+        Self::open_as(dir, rustix::process::geteuid().as_raw())
+    }
+
+    /// The same as user `euid`. Root works in no folder of somebody else's, who could have it write anywhere
+    /// by links (`sudo xmem --host sim:DIR`), as git does not since CVE-2022-24765.
+    fn open_as(dir: &Path, euid: u32) -> Result<Self, SimError> {
         fs::create_dir_all(dir).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 SimError::NotAFolder { path: dir.to_owned() }
             }
             _ => SimError::io("make", dir, source),
         })?;
-        Self { dir: dir.to_owned() }.filled()
+        let owner = fs::metadata(dir).map_err(|source| SimError::io("look at", dir, source))?.uid();
+        let path = dir.to_owned();
+        if euid == 0 && owner != 0 {
+            return Err(SimError::NotRoots { path, owner });
+        }
+        Self { dir: path }.filled()
     }
 
     /// Opens the calling user's own folder.
@@ -160,7 +171,8 @@ impl Folder {
         World::parse(&bytes, &path).map(Some)
     }
 
-    /// Replaces the world. No fsync: a kill loses nothing, and a power cut costs a sim.
+    /// Replaces the world, and follows no link on the way. No fsync: a kill loses nothing, and a power cut
+    /// costs a sim.
     fn store(&self, world: &World) -> Result<(), SimError> {
         let next = self.dir.join(NEXT);
         let failed = |source| SimError::io("write", &next, source);
@@ -408,6 +420,20 @@ mod tests {
         fs::write(&file, "").unwrap();
         let error = Folder::open_private(&file, euid).unwrap_err();
         assert!(matches!(error, SimError::NotAFolder { .. }), "{error}");
+    }
+
+    #[test]
+    fn root_works_in_no_folder_of_somebody_elses() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut owner = fs::metadata(temp.path()).unwrap().uid();
+        if owner == 0 {
+            owner = 65534;
+            std::os::unix::fs::chown(temp.path(), Some(owner), None).unwrap();
+        }
+        let error = Folder::open_as(temp.path(), 0).unwrap_err();
+        assert!(matches!(error, SimError::NotRoots { owner: is, .. } if is == owner), "{error}");
+        assert_eq!(names(temp.path()), [""; 0]);
+        Folder::open_as(temp.path(), owner).unwrap();
     }
 
     #[test]

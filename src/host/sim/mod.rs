@@ -6,7 +6,8 @@
 //! # The folder
 //!
 //! Without a DIR it is the user's own: `xmem-sim` in `$XDG_RUNTIME_DIR`, or else `xmem-sim-<euid>` in
-//! `$TMPDIR` or `/tmp`. A DIR that is not there is made; one that holds something else is refused.
+//! `$TMPDIR` or `/tmp`. A DIR that is not there is made; one that holds something else is refused, and
+//! so is, to root, one that belongs to somebody else.
 //!
 //! | name | what |
 //! | --- | --- |

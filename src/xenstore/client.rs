@@ -300,6 +300,10 @@ impl Batch for Client {
     fn write_each(&self, nodes: &[(&str, &str)]) -> io::Result<()> {
         Ok(self.0.write_each(nodes)?)
     }
+
+    fn is_usable(&self) -> bool {
+        self.0.is_usable()
+    }
 }
 
 impl Xs for Span {
@@ -327,5 +331,9 @@ impl Batch for Span {
 
     fn write_each(&self, nodes: &[(&str, &str)]) -> io::Result<()> {
         Ok(self.session.write_each(nodes)?)
+    }
+
+    fn is_usable(&self) -> bool {
+        self.session.is_usable()
     }
 }

@@ -212,6 +212,11 @@ pub trait Batch: Xs {
     fn write_each(&self, nodes: &[(&str, &str)]) -> io::Result<()> {
         nodes.iter().try_for_each(|(path, value)| self.write(path, value))
     }
+
+    /// Whether there is any use in asking it for more: `false` once the connection is known to be over.
+    fn is_usable(&self) -> bool {
+        true
+    }
 }
 
 /// Being told when a node changes. The defaults are for a store that tells nobody.

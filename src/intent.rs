@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -220,10 +221,15 @@ pub fn parse(text: &[u8]) -> Found {
 
 /// What the kernel calls the time since it was started (`random(4)`).
 fn boot() -> Option<Box<str>> {
+    static BOOT: OnceLock<Option<Box<str>>> = OnceLock::new();
     // In one call, as the kernel gives it.
-    let mut text = [0; 36];
-    File::open("/proc/sys/kernel/random/boot_id").ok()?.read_exact(&mut text).ok()?;
-    Some(str::from_utf8(&text).ok()?.into())
+    let read = || {
+        let mut text = [0; 36];
+        File::open("/proc/sys/kernel/random/boot_id").ok()?.read_exact(&mut text).ok()?;
+        Some(str::from_utf8(&text).ok()?.into())
+    };
+    // It outlives every process.
+    BOOT.get_or_init(read).clone()
 }
 
 fn flags(flags: OFlags) -> i32 {

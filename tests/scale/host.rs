@@ -87,6 +87,13 @@ impl ManyHost {
         self.hypervisor.free.get()
     }
 
+    /// A guest holds `kib` now, and `free` is free.
+    pub(crate) fn hold(&self, number: u16, kib: Kib, free: Kib) {
+        let domid = DomId::new(number.into()).unwrap();
+        self.hypervisor.infos.borrow_mut().get_mut(&domid).unwrap().current = kib;
+        self.hypervisor.free.set(free);
+    }
+
     pub(crate) fn limit(&self, number: u16) -> Kib {
         self.hypervisor.infos.borrow()[&DomId::new(number.into()).unwrap()].limit
     }

@@ -10,6 +10,8 @@ mod host;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod promises;
+#[cfg(test)]
 mod runs;
 #[cfg(test)]
 mod table;

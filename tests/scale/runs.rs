@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use xmem::apply::{Options, Step, apply, survey};
 use xmem::batch::parse;
+use xmem::change::Outcome;
 use xmem::check::{Fate, check, repair};
+use xmem::error::Failure;
 use xmem::overview::overview;
 use xmem::signals::Signals;
 use xmem::size::Kib;
@@ -58,6 +60,20 @@ pub(crate) fn plan(host: &ManyHost, count: u16, by: By) -> Vec<Step> {
     let steps = survey(host, &parse(&text).unwrap(), OPTIONS).unwrap();
     assert_eq!(steps.len(), usize::from(count));
     steps
+}
+
+/// `xmem apply` of the batch `text`. Each result is told with the domid.
+pub(crate) fn apply_to(
+    host: &ManyHost,
+    text: &str,
+    patience: Duration,
+    told: &mut dyn FnMut(u16, Result<Outcome, Failure>),
+) {
+    let options = Options { patience, ..OPTIONS };
+    let steps = survey(host, &parse(text).unwrap(), options).unwrap();
+    apply(host, &steps, options, &mut Signals::default(), &mut |step, result| {
+        told(step.domain.identity.domid.get(), result);
+    });
 }
 
 /// `xmem apply`: how many of the changes were made.

@@ -1,22 +1,26 @@
 //! Many changes in one run: looked at as a whole first, then made one by one, each with its own lock
 //! and transaction, in an order in which the memory is there.
 //!
-//! Owns the order. Each change itself is [`change`]'s.
+//! Owns the order. Each change itself is [`change`](crate::change)'s.
 
-use std::time::{Duration, Instant};
+mod memory;
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use self::memory::Memory;
 use crate::batch::Line;
-use crate::change::{End, Outcome, Request, change, preview};
+use crate::change::{End, Outcome, Request, Series, believed};
 use crate::domain::{Domain, DomainRef, Identity};
 use crate::error::{After, Cause, Failure};
 use crate::host::Host;
-use crate::hypervisor::{DomainInfo, Hypervisor as _, HypervisorError};
-use crate::plan::{Plan, Wish};
+use crate::hypervisor::DomainInfo;
+use crate::nodes::{Nodes, Stored, read_many};
+use crate::plan::{Plan, Reading, Wish};
+use crate::resolve::{Census, ResolveError};
 use crate::signals::Signals;
 use crate::size::Kib;
-
-/// How often the host's free memory is looked at while a change waits for it.
-const LOOK: Duration = Duration::from_millis(200);
+use crate::xenstore::Batch;
 
 /// How all changes of a run are made.
 #[derive(Clone, Copy, Debug)]
@@ -90,42 +94,92 @@ pub fn survey<H: Host>(
     lines: &[Line],
     options: Options,
 ) -> Result<Vec<Step>, Vec<Objection>> {
-    let store = host.connect().map_err(|error| {
-        let failure = Failure { domain: None, cause: error.into(), after: After::Unchanged };
+    let at_once = |cause| {
+        let failure = Failure { domain: None, cause, after: After::Unchanged };
         vec![Objection { line: 0, failure }]
-    })?;
-    let (mut steps, mut objections): (Vec<Step>, Vec<Objection>) = (Vec::new(), Vec::new());
-    for line in lines {
-        let Options { raise_max, force, .. } = options;
-        let wish = Wish::Set { size: line.size, raise_max, force };
-        let failure = match preview(host, &store, &line.domain, &wish) {
-            Ok((domain, info, mut plan)) => {
-                if line.listed && Some(plan.target) == plan.old.target {
-                    plan.leave_alone();
-                }
-                let twin = steps.iter().find(|step| step.domain.identity == domain.identity);
-                match twin.map(|twin| twin.line) {
-                    None => {
-                        let listed = line.listed;
-                        steps.push(Step { line: line.number, domain, info, plan, wish, listed });
-                        continue;
-                    }
-                    Some(earlier) => Failure {
-                        domain: Some(domain),
-                        cause: Cause::Twice { earlier },
-                        after: After::Unchanged,
-                    },
-                }
+    };
+    let store = host.connect().map_err(|error| at_once(error.into()))?;
+    let looks = look(host, &store, lines).map_err(at_once)?;
+    let (mut steps, mut objections) = (Vec::with_capacity(lines.len()), Vec::new());
+    let mut lines_of: HashMap<Identity, usize> = HashMap::new();
+    for (line, look) in lines.iter().zip(looks) {
+        let identity = look.domain.as_ref().map(|domain| domain.identity);
+        let earlier = identity.and_then(|identity| lines_of.get(&identity).copied());
+        match look.step(&store, line, options, earlier) {
+            Ok(step) => {
+                lines_of.insert(step.domain.identity, line.number);
+                steps.push(step);
             }
-            Err(failure) => failure,
-        };
-        objections.push(Objection { line: line.number, failure });
+            Err(failure) => objections.push(Objection { line: line.number, failure }),
+        }
     }
     if !objections.is_empty() {
         return Err(objections);
     }
     steps.sort_by_key(|step| Some(step.plan.target) > step.plan.old.target);
     Ok(steps)
+}
+
+/// What is there of the domain of a line, read without a lock: for a look ahead, never for writing.
+struct Look {
+    domain: Option<Domain>,
+    read: Result<(DomainInfo, Stored), Cause>,
+}
+
+/// Looks at the domains of all `lines`: at the hypervisor's once, and at all their nodes together.
+fn look<H: Host>(host: &H, store: &H::Store, lines: &[Line]) -> Result<Vec<Look>, Cause> {
+    let census = Census::take(store, host.hypervisor(), lines.iter().map(|line| &line.domain))?;
+    let found: Vec<_> = lines.iter().map(|line| census.find(&line.domain)).collect();
+    let identities: Vec<Identity> =
+        found.iter().flatten().map(|(domain, _)| domain.identity).collect();
+    let mut stored = read_many(store, &identities).into_iter();
+    let look = |found: Result<(Domain, DomainInfo), ResolveError>| match found {
+        Ok((domain, info)) => {
+            let read = stored.next().map_or(Err(Cause::Gone), |stored| Ok((info, stored?)));
+            Look { domain: Some(domain), read }
+        }
+        Err(error) => Look { domain: None, read: Err(error.into()) },
+    };
+    Ok(found.into_iter().map(look).collect())
+}
+
+impl Look {
+    /// What `line` comes to. `earlier` is the line that names the same domain.
+    fn step(
+        self,
+        store: &impl Batch,
+        line: &Line,
+        options: Options,
+        earlier: Option<usize>,
+    ) -> Result<Step, Failure> {
+        let Self { mut domain, read } = self;
+        let Options { raise_max, force, .. } = options;
+        let wish = Wish::Set { size: line.size, raise_max, force };
+        let planned = read.and_then(|(info, stored)| {
+            let nodes = Nodes::of(info.identity);
+            let plan = believed(&nodes, store, &Reading::of(info, &stored), &wish);
+            if let Some(domain) = &mut domain {
+                domain.name = stored.name;
+            }
+            Ok((info, plan?))
+        });
+        let twice = |planned| match earlier {
+            Some(earlier) => Err(Cause::Twice { earlier }),
+            None => Ok(planned),
+        };
+        let failed = |domain, cause| Failure { domain, cause, after: After::Unchanged };
+        match (planned.and_then(twice), domain) {
+            (Ok((info, mut plan)), Some(domain)) => {
+                if line.listed && Some(plan.target) == plan.old.target {
+                    plan.leave_alone();
+                }
+                let (line, listed) = (line.number, line.listed);
+                Ok(Step { line, domain, info, plan, wish, listed })
+            }
+            (Ok(_), None) => Err(failed(None, Cause::Gone)),
+            (Err(cause), domain) => Err(failed(domain, cause)),
+        }
+    }
 }
 
 /// Makes the changes, and tells each as it is made. A domain whose change fails does not keep the
@@ -138,88 +192,24 @@ pub fn apply<H: Host>(
     signals: &mut Signals,
     told: &mut dyn FnMut(&Step, Result<Outcome, Failure>),
 ) {
-    let mut memory = Memory { host, growing: Vec::new(), patience: options.patience, moved: None };
+    let mut memory = Memory::new(host, options.patience);
+    let mut series = Series::new(host);
     for step in steps {
         if step.leave_alone() {
             told(step, Ok(step.outlook()));
             continue;
         }
-        let result = memory.wait_for(step, signals).and_then(|()| {
+        let result = memory.wait_for(step, signals).and_then(|takes| {
             let request = Request {
                 domain: DomainRef::Same(step.domain.identity),
                 wish: step.wish,
                 dry_run: false,
                 lock_timeout: options.lock_timeout,
             };
-            change(host, &request, signals)
+            let outcome = series.change(&request, signals)?;
+            memory.promise(step, takes);
+            Ok(outcome)
         });
-        if result.is_ok() {
-            memory.growing.push((step.domain.identity, step.clone()));
-        }
         told(step, result);
-    }
-}
-
-/// The host's free memory, less what guests have been promised in this run and not taken yet.
-struct Memory<'h, H> {
-    host: &'h H,
-    growing: Vec<(Identity, Step)>,
-    patience: Duration,
-    /// When there was last more of it than before, and how much.
-    moved: Option<(Instant, Kib)>,
-}
-
-impl<H: Host> Memory<'_, H> {
-    /// Waits until there is enough for `step`, until none comes any more, or until a signal waits.
-    fn wait_for(&mut self, step: &Step, signals: &mut Signals) -> Result<(), Failure> {
-        self.enough_for(step, signals).map_err(|cause| Failure {
-            domain: Some(step.domain.clone()),
-            cause,
-            after: After::Unchanged,
-        })
-    }
-
-    fn enough_for(&mut self, step: &Step, signals: &mut Signals) -> Result<(), Cause> {
-        let os = |source| Cause::Os { what: "signals", source };
-        let signals = signals.hold_off().map_err(os)?;
-        if signals.pending().map_err(os)? {
-            return Err(Cause::Interrupted);
-        }
-        if Some(step.plan.target) <= step.plan.old.target {
-            return Ok(());
-        }
-        loop {
-            let (free, takes) = self.left_for(step)?;
-            if takes <= free {
-                return Ok(());
-            }
-            let now = Instant::now();
-            match self.moved {
-                Some((_, most)) if free <= most => {}
-                _ => self.moved = Some((now, free)),
-            }
-            let since = self.moved.map_or(now, |(at, _)| at);
-            if now.saturating_duration_since(since) >= self.patience {
-                return Err(Cause::NoMemory { takes, free });
-            }
-            if signals.rest(LOOK.min(self.patience)).map_err(os)? {
-                return Err(Cause::Interrupted);
-            }
-        }
-    }
-
-    /// What is free for `step`, and what it will take.
-    fn left_for(&self, step: &Step) -> Result<(Kib, Kib), HypervisorError> {
-        let hypervisor = self.host.hypervisor();
-        let held = |identity: Identity| -> Result<Kib, HypervisorError> {
-            let info = hypervisor.domain(identity.domid)?;
-            Ok(info.filter(|info| info.identity == identity).map_or(Kib(0), |info| info.current))
-        };
-        let memory = hypervisor.host_memory()?;
-        let mut free = memory.free.minus(memory.claimed).unwrap_or_default();
-        for (identity, grown) in &self.growing {
-            free = free.minus(grown.takes(held(*identity)?)).unwrap_or_default();
-        }
-        Ok((free, step.takes(held(step.domain.identity)?)))
     }
 }

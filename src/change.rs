@@ -10,6 +10,7 @@
 
 mod half;
 mod nudge;
+mod series;
 
 use std::fmt;
 use std::thread;
@@ -20,13 +21,14 @@ use tracing::{debug, warn};
 
 use self::half::{Commit, Half, Ready};
 pub use self::nudge::nudge;
+pub use self::series::Series;
 use crate::domain::{Domain, DomainRef, Name};
 use crate::error::{After, Cause, Failure, chain};
 use crate::host::Host;
 use crate::hypervisor::{DomainInfo, Hypervisor as _, HypervisorError};
 use crate::intent::{Found, IntentFile, Numbers};
 use crate::lock::Lock;
-use crate::nodes::{Nodes, Stored, name_path};
+use crate::nodes::{Nodes, name_path};
 use crate::plan::{Note, Plan, Reading, Refusal, TOLERANCE, Wish, plan};
 use crate::resolve::resolve;
 use crate::settle::{Earlier, settlement};
@@ -91,11 +93,20 @@ pub fn change<H: Host>(
     request: &Request,
     signals: &mut Signals,
 ) -> Result<Outcome, Failure> {
+    Series::new(host).change(request, signals)
+}
+
+/// The same, over `store`.
+fn change_over<H: Host>(
+    host: &H,
+    store: &H::Store,
+    request: &Request,
+    signals: &mut Signals,
+) -> Result<Outcome, Failure> {
     // 1. Which domain?
-    let store = host.connect().map_err(|error| Failed::from(error).of(None))?;
-    let mut domain = resolve(&store, host.hypervisor(), &request.domain)
+    let mut domain = resolve(store, host.hypervisor(), &request.domain)
         .map_err(|error| Failed::from(error).of(None))?;
-    locked_change(host, &store, request, &mut domain, signals).map_err(|failed| {
+    locked_change(host, store, request, &mut domain, signals).map_err(|failed| {
         if domain.name.is_none() {
             // Only for the message: that it has no name is as good.
             domain.name =
@@ -105,36 +116,8 @@ pub fn change<H: Host>(
     })
 }
 
-/// What `wish` would come to for a domain as it is now, read without a lock: for a look ahead, never
-/// for writing.
-///
-/// # Errors
-/// [`Failure`]: what would stop it, as far as can be seen.
-pub fn preview<H: Host>(
-    host: &H,
-    store: &H::Store,
-    domain: &DomainRef,
-    wish: &Wish,
-) -> Result<(Domain, DomainInfo, Plan), Failure> {
-    let mut domain =
-        resolve(store, host.hypervisor(), domain).map_err(|error| Failed::from(error).of(None))?;
-    let read = || -> Result<(DomainInfo, Stored), Cause> {
-        let info = host.hypervisor().domain(domain.identity.domid)?.ok_or(Cause::Gone)?;
-        Ok((info, Nodes::of(domain.identity).read(store)?))
-    };
-    let (info, stored) = match read() {
-        Ok(read) => read,
-        Err(cause) => return Err(Failed::from(cause).of(Some(domain))),
-    };
-    domain.name.clone_from(&stored.name);
-    match believed(&Nodes::of(domain.identity), store, &Reading::of(info, &stored), wish) {
-        Ok(plan) => Ok((domain, info, plan)),
-        Err(cause) => Err(Failed::from(cause).of(Some(domain))),
-    }
-}
-
 /// The plan. A guest's own word never raises its limit.
-fn believed(
+pub(crate) fn believed(
     nodes: &Nodes,
     store: &impl Batch,
     reading: &Reading,

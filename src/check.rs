@@ -5,6 +5,7 @@
 
 mod repair;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -13,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use self::repair::{Deed, Fate, Repaired, foresee, repair};
-use crate::domain::{DomId, Domain, DomainRef, Identity};
+use crate::domain::{DomId, Domain, DomainRef, Identity, Wanted};
 use crate::error::Cause;
 use crate::host::Host;
 use crate::hypervisor::Hypervisor as _;
@@ -126,17 +127,19 @@ impl Finding {
         }
     }
 
-    /// Whether `other` is the same one, seen at another time.
-    fn is(&self, other: &Self) -> bool {
-        let file = |finding: &Self| match finding {
-            Self::Leftover(file) => Some(file.path.clone()),
-            _ => None,
+    /// What is equal in the same one, seen at another time.
+    fn key(&self) -> Key<'_> {
+        let (who, file) = match self {
+            Self::Domain { domain, .. } => (Some(domain.identity), None),
+            Self::Leftover(file) => (Some(file.identity), Some(&*file.path)),
+            Self::Ghost(_) | Self::Unlisted => (None, None),
         };
-        let who = |finding: &Self| finding.domain().map(|domain| domain.identity);
-        (self.kind(), self.domid(), who(self), file(self))
-            == (other.kind(), other.domid(), who(other), file(other))
+        (self.kind(), self.domid(), who, file)
     }
 }
+
+/// See [`Finding::key`].
+type Key<'a> = (&'static str, DomId, Option<Identity>, Option<&'a Path>);
 
 /// What it is, without the domain's name.
 impl fmt::Display for Finding {
@@ -163,18 +166,18 @@ pub struct Checked {
     pub missing: Vec<DomainRef>,
 }
 
-/// Looks at the domains that are `wanted`, or at the whole host if none is named. Changes nothing.
+/// Looks at the domains that `words` mean, or at the whole host if none is named. Changes nothing.
 ///
 /// # Errors
 /// xenstore, the hypervisor or the state folder do not tell.
-pub fn check<H: Host>(host: &H, wanted: &[DomainRef]) -> Result<Checked, Cause> {
+pub fn check<H: Host>(host: &H, words: &[DomainRef]) -> Result<Checked, Cause> {
     let store = host.connect()?;
-    look_into(host.state_dir(), wanted.is_empty())?;
+    look_into(host.state_dir(), words.is_empty())?;
     let mut seen = look(host, &store)?;
-    let missing = wanted.iter().filter(|wanted| !seen.rows.iter().any(|row| row.domain.is(wanted)));
-    let missing: Vec<DomainRef> = missing.cloned().collect();
-    let is_wanted =
-        |row: &Row| wanted.is_empty() || wanted.iter().any(|wanted| row.domain.is(wanted));
+    let wanted = Wanted::by(words);
+    let missing = wanted.missing(seen.rows.iter().map(|row| &row.domain));
+    let missing: Vec<DomainRef> = missing.into_iter().cloned().collect();
+    let is_wanted = |row: &Row| wanted.has(&row.domain);
     seen.rows.retain(is_wanted);
     for _ in 1..LOOKS {
         if seen.rows.iter().all(|row| row.out_of_step().next().is_none()) {
@@ -190,7 +193,7 @@ pub fn check<H: Host>(host: &H, wanted: &[DomainRef]) -> Result<Checked, Cause> 
         }
     }
     let mut findings: Vec<Finding> = seen.rows.iter().flat_map(of).collect();
-    if wanted.is_empty() {
+    if words.is_empty() {
         findings.extend(
             leftovers(host.state_dir(), host.hypervisor())?.into_iter().map(Finding::Leftover),
         );
@@ -243,13 +246,13 @@ fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<Finding>, Cause> {
         }
         Err(error) => return Err(error.into()),
     };
-    let there: Vec<DomId> =
+    let there: HashSet<DomId> =
         host.hypervisor().domains()?.iter().map(|info| info.identity.domid).collect();
     // dom0 is listed whether or not xenstore has it.
     ghosts.retain(|domid| *domid != DomId::DOM0 && !there.contains(domid));
     if !ghosts.is_empty() {
         // One that was destroyed between the two questions is gone from xenstore, too.
-        let still = domids(store)?;
+        let still: HashSet<DomId> = domids(store)?.into_iter().collect();
         ghosts.retain(|ghost| still.contains(ghost));
     }
     Ok(ghosts.into_iter().map(Finding::Ghost).collect())

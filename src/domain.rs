@@ -3,9 +3,12 @@
 //! Owns domids, UUIDs and the grammar of DOMAIN. Never looks a domain up: that is
 //! [`resolve`](crate::resolve).
 
+mod wanted;
+
 use std::fmt;
 use std::str::FromStr;
 
+pub use self::wanted::Wanted;
 use crate::harmless::Harmless;
 
 /// The first domid that Xen keeps for itself (`DOMID_FIRST_RESERVED`, xen/include/public/xen.h).
@@ -104,18 +107,6 @@ pub struct Domain {
     pub name: Option<Name>,
 }
 
-impl Domain {
-    /// Whether it is what `wanted` calls.
-    pub fn is(&self, wanted: &DomainRef) -> bool {
-        match wanted {
-            DomainRef::Id(domid) => self.identity.domid == *domid,
-            DomainRef::Uuid(uuid) => self.identity.uuid == *uuid,
-            DomainRef::Name(name) => self.name.as_ref() == Some(name),
-            DomainRef::Same(same) => self.identity == *same,
-        }
-    }
-}
-
 /// `web (7)`, or `domain 7` when it has no name.
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,7 +118,7 @@ impl fmt::Display for Domain {
 }
 
 /// A domain as a user wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DomainRef {
     /// All digits, or `id:7`.
     Id(DomId),

@@ -8,6 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -221,7 +222,9 @@ pub fn parse(text: &[u8]) -> Found {
 
 /// What the kernel calls the time since it was started (`random(4)`).
 fn boot() -> Option<Box<str>> {
-    procfs::word("/proc/sys/kernel/random/boot_id")
+    // It outlives every process.
+    static BOOT: OnceLock<Option<Box<str>>> = OnceLock::new();
+    BOOT.get_or_init(|| procfs::word("/proc/sys/kernel/random/boot_id")).clone()
 }
 
 fn flags(flags: OFlags) -> i32 {

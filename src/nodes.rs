@@ -2,8 +2,12 @@
 //!
 //! Owns the paths and the parsing of the nodes. Never decides what a value should be.
 
+mod many;
+
 use std::io;
 use std::iter;
+
+pub use self::many::read_many;
 
 use crate::domain::{DomId, Identity, Name};
 use crate::size::Kib;
@@ -78,7 +82,7 @@ impl Nodes {
     /// # Errors
     /// [`NodesError`].
     pub fn read(&self, store: &impl Batch) -> Result<Stored, NodesError> {
-        let paths = [&*self.name, &self.target, &self.static_max, &self.video];
+        let paths = self.paths();
         let values = match store.read_each(&paths) {
             // A name that is not text is no reason to leave the domain as it is.
             Err(error) if is_not_text(&error, &self.name) => {
@@ -87,13 +91,25 @@ impl Nodes {
             }
             values => values?,
         };
-        let mut values = values.into_iter();
-        let mut next = || values.next().flatten();
+        self.stored(&mut values.into_iter())
+    }
+
+    /// The nodes that are read.
+    fn paths(&self) -> [&str; 4] {
+        [&self.name, &self.target, &self.static_max, &self.video]
+    }
+
+    /// What their `values` come to: as many of them as there are [`paths`](Self::paths).
+    fn stored(
+        &self,
+        values: &mut impl Iterator<Item = Option<Box<str>>>,
+    ) -> Result<Stored, NodesError> {
+        let [name, target, static_max, video] = self.paths().map(|_| values.next().flatten());
         Ok(Stored {
-            name: next().map(|name| Name(name.into())),
-            target: size(&self.target, next())?,
-            static_max: size(&self.static_max, next())?,
-            video: number(&self.video, next())?.unwrap_or(0),
+            name: name.map(|name| Name(name.into())),
+            target: size(&self.target, target)?,
+            static_max: size(&self.static_max, static_max)?,
+            video: number(&self.video, video)?.unwrap_or(0),
         })
     }
 

@@ -3,8 +3,12 @@
 //! Owns the reading of many domains. Never takes a lock, never waits for one and never changes
 //! anything: what it shows can be half of somebody's change.
 
+mod traces;
+
+use std::fs;
 use std::path::Path;
 
+use self::traces::Traces;
 use crate::domain::{DomId, Domain, Name};
 use crate::error::{Cause, chain};
 use crate::host::Host;
@@ -15,6 +19,10 @@ use crate::nodes::{Surveyed, survey};
 use crate::plan::Reading;
 use crate::remark::{Remark, judge};
 use crate::size::Kib;
+
+/// So many domains are asked for at a time: what is kept of the requests and their answers does not grow
+/// with the host.
+const AT_A_TIME: usize = 1024;
 
 /// A host's domains.
 #[derive(Debug)]
@@ -97,15 +105,25 @@ pub fn overview<H: Host>(host: &H) -> Result<Overview, Cause> {
 pub fn look<H: Host>(host: &H, store: &H::Store) -> Result<Overview, Cause> {
     let infos = host.hypervisor().domains()?;
     let ids: Vec<DomId> = infos.iter().map(|info| info.identity.domid).collect();
+    let mut surveyed = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(AT_A_TIME) {
+        surveyed.extend(survey(store, ids)?);
+    }
+    // After the numbers: while a change is under way that they show half of, its lock is there.
+    let traces = Traces::in_folder(host.state_dir());
     let rows = infos
         .into_iter()
-        .zip(survey(store, &ids)?)
-        .map(|(info, surveyed)| row(host.state_dir(), info, surveyed))
+        .zip(surveyed)
+        .map(|(info, surveyed)| {
+            let may_have_any = traces.may_be_of(info.identity.domid);
+            row(may_have_any.then(|| host.state_dir()), info, surveyed)
+        })
         .collect();
     Ok(Overview { rows, simulated: host.simulated(), memory: host.hypervisor().host_memory() })
 }
 
-fn row(state_dir: &Path, info: DomainInfo, surveyed: Surveyed) -> Row {
+/// The row of a domain. `state_dir` is where its lock and its record are, if it may have any.
+fn row(state_dir: Option<&Path>, info: DomainInfo, surveyed: Surveyed) -> Row {
     let identity = info.identity;
     let kind = match (surveyed.kind.as_deref(), info.hvm) {
         (_, false) => Kind::Pv,
@@ -135,9 +153,11 @@ fn row(state_dir: &Path, info: DomainInfo, surveyed: Surveyed) -> Row {
     if surveyed.hotplug_max {
         row.remarks.push(Remark::Managed("qmemman (memory/hotplug-max)"));
     }
-    // The record first: while it is one of a change that is under way, the lock is held.
-    let unsettled = unsettled(&IntentFile::new(state_dir, identity));
-    row.remarks.extend(locked(&lock::path(state_dir, identity)).or(unsettled));
+    if let Some(state_dir) = state_dir {
+        // The record first: while it is one of a change that is under way, the lock is held.
+        let unsettled = unsettled(&IntentFile::new(state_dir, identity));
+        row.remarks.extend(locked(&lock::path(state_dir, identity)).or(unsettled));
+    }
     row
 }
 

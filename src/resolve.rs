@@ -3,9 +3,10 @@
 //! Owns the look-up. The hypervisor decides which domains exist; xenstore only says what they are
 //! called. Never changes anything.
 
+use std::collections::HashMap;
 use std::io;
 
-use crate::domain::{DomId, Domain, DomainRef, Identity, Name};
+use crate::domain::{DomId, Domain, DomainRef, Identity, Name, Uuid};
 use crate::hypervisor::{DomainInfo, Hypervisor, HypervisorError};
 use crate::nodes::{name_path, read_text};
 use crate::xenstore::{Answer, Batch, StoreError};
@@ -51,58 +52,99 @@ pub fn resolve(
     hypervisor: &impl Hypervisor,
     wanted: &DomainRef,
 ) -> Result<Domain, ResolveError> {
-    let mut near = None;
-    let found: Vec<Domain> = match wanted {
-        DomainRef::Id(domid) => {
-            let found = identity(hypervisor, *domid)?;
-            found.map(|identity| Domain { identity, name: None }).into_iter().collect()
-        }
-        DomainRef::Same(same) => {
-            let found = identity(hypervisor, same.domid)?.filter(|found| found == same);
-            found.map(|identity| Domain { identity, name: None }).into_iter().collect()
-        }
-        DomainRef::Uuid(uuid) => {
-            let mut of: Vec<DomainInfo> = hypervisor.domains()?;
-            of.retain(|info| info.identity.uuid == *uuid);
-            // A guest that was started anew while its dead one still has memory has the same UUID.
-            if of.iter().any(|info| !info.dying) {
-                of.retain(|info| !info.dying);
-            }
-            of.iter().map(|info| Domain { identity: info.identity, name: None }).collect()
-        }
-        DomainRef::Name(name) => {
-            let infos = hypervisor.domains()?;
-            let domids: Vec<DomId> = infos.iter().map(|info| info.identity.domid).collect();
-            let mut found = Vec::new();
-            for (info, called) in infos.iter().zip(called(store, &domids)?) {
-                // One whose name is not text cannot be what a user typed.
-                let Some(called) = called else { continue };
-                if called == *name {
-                    found.push(Domain { identity: info.identity, name: Some(called) });
-                } else if called.0.eq_ignore_ascii_case(&name.0) {
-                    near = Some(called);
-                }
-            }
-            found
+    let there = match wanted {
+        DomainRef::Id(domid) => hypervisor.domain(*domid)?,
+        DomainRef::Same(same) => hypervisor.domain(same.domid)?.filter(|it| it.identity == *same),
+        DomainRef::Uuid(_) | DomainRef::Name(_) => {
+            let census = Census::take(store, hypervisor, [wanted])?;
+            return census.find(wanted).map(|(domain, _)| domain);
         }
     };
-    match <[Domain; 1]>::try_from(found) {
-        Ok([domain]) => Ok(domain),
-        Err(none) if none.is_empty() => {
-            Err(ResolveError::NoSuchDomain { wanted: wanted.clone(), near })
-        }
-        Err(several) => Err(ResolveError::Ambiguous {
-            wanted: wanted.clone(),
-            domids: several.iter().map(|domain| domain.identity.domid).collect(),
-        }),
-    }
+    let there = there.map(|info| Domain { identity: info.identity, name: None });
+    there.ok_or_else(|| ResolveError::NoSuchDomain { wanted: wanted.clone(), near: None })
 }
 
-fn identity(
-    hypervisor: &impl Hypervisor,
-    domid: DomId,
-) -> Result<Option<Identity>, HypervisorError> {
-    Ok(hypervisor.domain(domid)?.map(|info| info.identity))
+/// All domains of a host, looked at once, to find any number of them.
+#[derive(Debug, Default)]
+pub struct Census {
+    infos: HashMap<DomId, DomainInfo>,
+    uuids: HashMap<Uuid, Vec<DomId>>,
+    names: HashMap<Name, Vec<DomId>>,
+    /// By their names in small letters.
+    near: HashMap<String, Name>,
+}
+
+impl Census {
+    /// Looks at all domains, and what they are called if one of `wanted` is a name.
+    ///
+    /// # Errors
+    /// xenstore or the hypervisor do not answer.
+    pub fn take<'a>(
+        store: &impl Batch,
+        hypervisor: &impl Hypervisor,
+        wanted: impl IntoIterator<Item = &'a DomainRef>,
+    ) -> Result<Self, ResolveError> {
+        let mut census = Self::default();
+        let infos = hypervisor.domains()?;
+        let domids: Vec<DomId> = infos.iter().map(|info| info.identity.domid).collect();
+        for info in infos {
+            let Identity { domid, uuid } = info.identity;
+            census.uuids.entry(uuid).or_default().push(domid);
+            census.infos.insert(domid, info);
+        }
+        if wanted.into_iter().any(|wanted| matches!(wanted, DomainRef::Name(_))) {
+            // One whose name is not text cannot be what a user typed.
+            for (domid, name) in domids.iter().zip(called(store, &domids)?) {
+                let Some(name) = name else { continue };
+                census.near.insert(name.0.to_ascii_lowercase(), name.clone());
+                census.names.entry(name).or_default().push(*domid);
+            }
+        }
+        Ok(census)
+    }
+
+    /// The one domain that `wanted` stands for, and what the hypervisor said of it. It has a name if it
+    /// was found by that.
+    ///
+    /// # Errors
+    /// There is none, or there are several.
+    pub fn find(&self, wanted: &DomainRef) -> Result<(Domain, DomainInfo), ResolveError> {
+        let mut name = None;
+        let is_there = |domid: &DomId| self.infos.get(domid).is_some_and(|info| !info.dying);
+        let found: Vec<DomId> = match wanted {
+            DomainRef::Id(domid) => vec![*domid],
+            DomainRef::Same(same) => {
+                let is_same = |info: &&DomainInfo| info.identity == *same;
+                self.infos
+                    .get(&same.domid)
+                    .filter(is_same)
+                    .map(|_| same.domid)
+                    .into_iter()
+                    .collect()
+            }
+            DomainRef::Uuid(uuid) => {
+                let mut of = self.uuids.get(uuid).cloned().unwrap_or_default();
+                // A guest that was started anew while its dead one still has memory has the same UUID.
+                if of.iter().any(is_there) {
+                    of.retain(is_there);
+                }
+                of
+            }
+            DomainRef::Name(wanted) => {
+                name = Some(wanted.clone());
+                self.names.get(wanted).cloned().unwrap_or_default()
+            }
+        };
+        let infos = found.iter().filter_map(|domid| self.infos.get(domid));
+        match infos.collect::<Vec<_>>()[..] {
+            [info] => Ok((Domain { identity: info.identity, name }, *info)),
+            [] => {
+                let near = name.and_then(|name| self.near.get(&name.0.to_ascii_lowercase()));
+                Err(ResolveError::NoSuchDomain { wanted: wanted.clone(), near: near.cloned() })
+            }
+            _ => Err(ResolveError::Ambiguous { wanted: wanted.clone(), domids: found }),
+        }
+    }
 }
 
 /// The domids that xenstore knows, and dom0, which need not be there. Some may be of dead domains.

@@ -1,12 +1,13 @@
 //! Mending what `xmem check` found, where only one thing can be meant by it.
 //!
 //! Owns the choice of who mends what. Never writes anything itself: a living domain is mended by a
-//! [`change`], and what is left of others by [`leftover`].
+//! [`change`](crate::change), and what is left of others by [`leftover`].
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Checked, Finding, check};
-use crate::change::{Outcome, Request, change};
+use super::{Checked, Finding, Key, check};
+use crate::change::{Outcome, Request, Series};
 use crate::domain::{Domain, DomainRef, Identity};
 use crate::error::{After, Cause, Failure};
 use crate::host::Host;
@@ -66,7 +67,8 @@ pub struct Repaired {
 
 /// What [`repair()`] would do, as far as can be told without a lock. Changes nothing.
 pub fn foresee<H: Host>(host: &H, found: &Checked) -> Vec<(Finding, Fate)> {
-    let fate = |finding: &Finding| match patient(found, finding) {
+    let patients = Patients::among(found);
+    let fate = |finding: &Finding| match patients.of(finding) {
         None => Fate::Left,
         Some(Patient::Alive(row)) => Fate::Would(outlook(host, row)),
         Some(Patient::Gone(_)) => Fate::Would(Deed::Removed),
@@ -87,26 +89,27 @@ pub fn repair<H: Host>(
     signals: &mut Signals,
 ) -> Result<Repaired, Cause> {
     let (mut changes, mut failures) = (Vec::new(), Vec::new());
-    let mut deeds: Vec<(Identity, Deed)> = Vec::new();
-    let mut treated: Vec<Identity> = Vec::new();
-    for patient in found.findings.iter().filter_map(|finding| patient(found, finding)) {
+    let mut deeds: HashMap<Identity, Deed> = HashMap::new();
+    let mut treated: HashSet<Identity> = HashSet::new();
+    let patients = Patients::among(found);
+    let mut series = Series::new(host);
+    for patient in found.findings.iter().filter_map(|finding| patients.of(finding)) {
         let identity = patient.identity();
-        if treated.contains(&identity) {
+        if !treated.insert(identity) {
             continue;
         }
-        treated.push(identity);
         match patient {
             Patient::Alive(row) => {
-                let result = mend(host, row, lock_timeout, signals);
+                let result = mend(&mut series, row, lock_timeout, signals);
                 if let Ok(outcome) = &result {
                     let old = row.reading().numbers();
                     let (new, earlier) = (outcome.plan.goal(), outcome.earlier.clone());
-                    deeds.push((identity, Deed::Numbers { old, new, earlier }));
+                    deeds.insert(identity, Deed::Numbers { old, new, earlier });
                 }
                 changes.push(result);
             }
             Patient::Gone(identity) => match discard(host, identity, signals) {
-                Ok(()) => deeds.push((identity, Deed::Removed)),
+                Ok(()) => drop(deeds.insert(identity, Deed::Removed)),
                 Err(cause) => failures.push(Failure {
                     domain: Some(Domain { identity, name: None }),
                     cause,
@@ -117,19 +120,19 @@ pub fn repair<H: Host>(
     }
     // What is mended is what is not found again.
     let after = check(host, wanted)?.findings;
+    let before: HashSet<Key<'_>> = found.findings.iter().map(Finding::key).collect();
+    let left: HashSet<Key<'_>> = after.iter().map(Finding::key).collect();
     let fate = |finding: &Finding| {
-        let patient = patient(found, finding).map(|patient| patient.identity());
-        let deed = deeds.iter().find(|(identity, _)| patient == Some(*identity));
-        match deed {
-            _ if after.iter().any(|it| it.is(finding)) => Fate::Left,
-            Some((_, deed)) => Fate::Mended(deed.clone()),
+        let patient = patients.of(finding).map(|patient| patient.identity());
+        match patient.and_then(|patient| deeds.get(&patient)) {
+            _ if left.contains(&finding.key()) => Fate::Left,
+            Some(deed) => Fate::Mended(deed.clone()),
             None => Fate::Passed,
         }
     };
     let mut findings: Vec<(Finding, Fate)> =
         found.findings.iter().map(|finding| (finding.clone(), fate(finding))).collect();
-    let is_new =
-        |it: &&Finding| it.is_out_of_step() && !found.findings.iter().any(|finding| finding.is(it));
+    let is_new = |it: &&Finding| it.is_out_of_step() && !before.contains(&it.key());
     findings.extend(after.iter().filter(is_new).map(|it| (it.clone(), Fate::Left)));
     Ok(Repaired { findings, changes, failures })
 }
@@ -151,30 +154,39 @@ impl Patient<'_> {
     }
 }
 
-/// Whom a finding is about, if it can be mended.
-fn patient<'a>(found: &'a Checked, finding: &Finding) -> Option<Patient<'a>> {
-    if !finding.is_mendable() {
-        return None;
+/// Whom there is to mend.
+struct Patients<'a>(HashMap<Identity, &'a Row>);
+
+impl<'a> Patients<'a> {
+    fn among(found: &'a Checked) -> Self {
+        Self(found.rows.iter().map(|row| (row.domain.identity, row)).collect())
     }
-    match finding {
-        Finding::Domain { domain, .. } => {
-            let row = found.rows.iter().find(|row| row.domain.identity == domain.identity);
-            row.map(Patient::Alive)
+
+    /// Whom a finding is about, if it can be mended.
+    fn of(&self, finding: &Finding) -> Option<Patient<'a>> {
+        if !finding.is_mendable() {
+            return None;
         }
-        Finding::Leftover(file) => Some(Patient::Gone(file.identity)),
-        Finding::Ghost(_) | Finding::Unlisted => None,
+        match finding {
+            Finding::Domain { domain, .. } => {
+                self.0.get(&domain.identity).copied().map(Patient::Alive)
+            }
+            Finding::Leftover(file) => Some(Patient::Gone(file.identity)),
+            Finding::Ghost(_) | Finding::Unlisted => None,
+        }
     }
 }
 
 /// Mends a living domain: what a change does, with nothing asked for.
 fn mend<H: Host>(
-    host: &H,
+    series: &mut Series<'_, H>,
     row: &Row,
     lock_timeout: Duration,
     signals: &mut Signals,
 ) -> Result<Outcome, Failure> {
     let domain = DomainRef::Id(row.domain.identity.domid);
-    change(host, &Request { domain, wish: Wish::Mend, dry_run: false, lock_timeout }, signals)
+    let request = Request { domain, wish: Wish::Mend, dry_run: false, lock_timeout };
+    series.change(&request, signals)
 }
 
 /// Removes what a domain that is gone has left.

@@ -1,9 +1,9 @@
 //! `xmem list`.
 
-use xmem::domain::DomainRef;
+use xmem::domain::{DomainRef, Wanted};
 use xmem::error::{After, Exit, Failure};
 use xmem::host::Host;
-use xmem::overview::{Overview, Row, overview};
+use xmem::overview::{Overview, overview};
 
 use super::change::domain;
 use crate::cli::{Format, List, SortBy};
@@ -25,17 +25,15 @@ pub(super) fn asked(typed: &List) -> Result<Asked, Usage> {
 
 /// Looks and tells. A domain that is not there does not keep the others from being told.
 pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
-    let wanted = &asked.wanted;
+    let wanted = Wanted::by(&asked.wanted);
     let mut seen = match overview(host) {
         Ok(seen) => seen,
         Err(cause) => {
             return report.failure(&Failure { domain: None, cause, after: After::ReadOnly });
         }
     };
-    let missing = missing(&seen, wanted);
-    if !wanted.is_empty() {
-        seen.rows.retain(|row| wanted.iter().any(|wanted| is(row, wanted)));
-    }
+    let missing = wanted.missing(seen.rows.iter().map(|row| &row.domain));
+    seen.rows.retain(|row| wanted.has(&row.domain));
     sort(&mut seen, asked.sort);
     match asked.format {
         Format::Table => report.overview(&seen)?,
@@ -51,23 +49,13 @@ pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::
     })
 }
 
-/// Those of `wanted` that are not there.
-pub(super) fn missing<'a>(seen: &Overview, wanted: &'a [DomainRef]) -> Vec<&'a DomainRef> {
-    wanted.iter().filter(|wanted| !seen.rows.iter().any(|row| is(row, wanted))).collect()
-}
-
-/// Whether `row` is what `wanted` calls.
-pub(super) fn is(row: &Row, wanted: &DomainRef) -> bool {
-    row.domain.is(wanted)
-}
-
 /// Largest first for sizes; equal ones stay in the order of their domids.
 fn sort(seen: &mut Overview, by: SortBy) {
     use std::cmp::Reverse;
     let rows = &mut seen.rows;
     match by {
         SortBy::Id => rows.sort_by_key(|row| row.domain.identity.domid),
-        SortBy::Name => rows.sort_by_key(|row| row.domain.name.clone()),
+        SortBy::Name => rows.sort_by(|one, other| one.domain.name.cmp(&other.domain.name)),
         SortBy::Current => rows.sort_by_key(|row| Reverse(row.info.current)),
         SortBy::Target => rows.sort_by_key(|row| Reverse(row.target)),
         SortBy::Limit => rows.sort_by_key(|row| Reverse(row.info.limit)),

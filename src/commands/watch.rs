@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use xmem::domain::{DomId, DomainRef};
+use xmem::domain::{DomId, DomainRef, Wanted};
 use xmem::error::{After, Cause, Exit, Failure};
 use xmem::host::Host;
 use xmem::overview::{Overview, look};
 use xmem::xenstore::Watching as _;
 
 use super::change::{domain, duration};
-use super::list::{is, missing};
 use crate::cli::Watch;
 use crate::report::{Report, Usage, Watched};
 
@@ -50,6 +49,7 @@ pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::
 
 fn watch<H: Host>(host: &H, asked: &Asked, report: &Report) -> Result<anyhow::Result<Exit>, Cause> {
     let store = host.connect()?;
+    let wanted = Wanted::by(&asked.wanted);
     let mut watched = Watched::new();
     let mut asked_for = Watches::default();
     let mut looks = 0_u64;
@@ -58,14 +58,12 @@ fn watch<H: Host>(host: &H, asked: &Asked, report: &Report) -> Result<anyhow::Re
         asked_for.keep::<H>(&store)?;
         let mut seen = look(host, &store)?;
         if looks == 0 {
-            let missing = missing(&seen, &asked.wanted);
+            let missing = wanted.missing(seen.rows.iter().map(|row| &row.domain));
             if let Some(first) = missing.first() {
                 return Ok(report.missing(first).map(|()| Exit::NoDomain));
             }
         }
-        if !asked.wanted.is_empty() {
-            seen.rows.retain(|row| asked.wanted.iter().any(|wanted| is(row, wanted)));
-        }
+        seen.rows.retain(|row| wanted.has(&row.domain));
         asked_for.domids = domids(&seen);
         match report.watched(&mut watched, &seen) {
             Ok(true) => {}

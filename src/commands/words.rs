@@ -4,6 +4,7 @@
 //! it has nothing to say, never takes a domain's lock, and never keeps anybody who presses TAB waiting
 //! for long: the hypervisor is not asked, and a xenstored that hangs is not waited for.
 
+use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::sync::mpsc;
 use std::thread;
@@ -44,9 +45,13 @@ fn look(host: &HostRef) -> Option<String> {
 
 fn lines(store: &impl Batch) -> Option<String> {
     let all = names(store).ok()?;
+    let mut bearers: HashMap<&Name, usize> = HashMap::new();
+    for name in all.iter().filter_map(|(_, name)| name.as_ref()) {
+        let count = bearers.entry(name).or_default();
+        *count = count.saturating_add(1);
+    }
     let line = |(domid, name): &(DomId, Option<Name>)| {
-        let alone =
-            |name: &&Name| all.iter().filter(|(_, of)| of.as_ref() == Some(name)).count() < 2;
+        let alone = |name: &&Name| bearers.get(name).is_none_or(|count| *count < 2);
         let word = name.as_ref().filter(alone).and_then(word);
         format!("{domid} {}\n", word.unwrap_or_else(|| domid.to_string()))
     };

@@ -1,5 +1,6 @@
 //! Results for programs: schema 1. Sizes are KiB, with the unit in the key. Keys are only ever added.
 
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use xmem::balloon::{Ending, Progress, Reason, Waited};
 use xmem::change::{End, Outcome};
-use xmem::domain::Domain;
+use xmem::domain::{Domain, Identity};
 use xmem::error::{After, Exit, Failure};
 use xmem::harmless::Harmless;
 use xmem::intent::Numbers;
@@ -193,12 +194,17 @@ pub(super) fn news(
     seen: &Overview,
 ) -> serde_json::Result<Vec<String>> {
     let (command, simulated) = (report.command, report.simulated);
-    let is = |row: &Row, other: &Row| row.domain.identity == other.domain.identity;
-    let gone = before.iter().filter(|old| !seen.rows.iter().any(|row| is(row, old))).map(|old| {
+    let by_identity = |rows: &'_ [Row]| -> HashMap<Identity, usize> {
+        rows.iter().map(|row| row.domain.identity).zip(0..).collect()
+    };
+    let (old_ones, new_ones) = (by_identity(before), by_identity(&seen.rows));
+    let is_gone = |old: &&Row| !new_ones.contains_key(&old.domain.identity);
+    let gone = before.iter().filter(is_gone).map(|old| {
         let who = who(&old.domain);
         line(&Leaving { schema: SCHEMA, command, simulated, who, gone: true })
     });
-    let new = seen.rows.iter().filter(|row| !before.iter().any(|old| is(old, row) && old == *row));
+    let old = |row: &Row| before.get(*old_ones.get(&row.domain.identity)?);
+    let new = seen.rows.iter().filter(|row| old(row) != Some(*row));
     gone.chain(new.map(|row| listed(report, row))).collect()
 }
 

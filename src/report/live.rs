@@ -3,7 +3,7 @@
 //! Owns the look of one frame. A frame is drawn over the one before by going up as many lines as that
 //! had: nothing of the terminal is changed, so there is nothing to put back, whatever ends the run.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 use xmem::domain::Identity;
@@ -50,9 +50,8 @@ pub(crate) struct Past(HashMap<Identity, VecDeque<Kib>>);
 impl Past {
     /// Adds a look, and forgets the domains that are gone.
     pub(crate) fn add(&mut self, seen: &Overview) {
-        let alive =
-            |identity: &Identity| seen.rows.iter().any(|row| row.domain.identity == *identity);
-        self.0.retain(|identity, _| alive(identity));
+        let alive: HashSet<Identity> = seen.rows.iter().map(|row| row.domain.identity).collect();
+        self.0.retain(|identity, _| alive.contains(identity));
         for row in &seen.rows {
             let past = self.0.entry(row.domain.identity).or_default();
             if past.len() >= PAST {

@@ -20,7 +20,18 @@ const EVENTS: Duration = Duration::from_secs(1);
 pub(crate) struct Show<'a> {
     report: &'a Report,
     guests: Vec<Guest<'a>>,
+    /// Of all guests together: to add them up at each one's news would take as long as there are pairs.
+    all: Way,
     how: How,
+}
+
+/// How far guests have to go.
+#[derive(Clone, Copy, Default)]
+struct Way {
+    /// Of those whose wait is not over.
+    guests: usize,
+    whole: Kib,
+    to_go: Kib,
 }
 
 /// One of them.
@@ -66,13 +77,17 @@ impl<'a> Show<'a> {
                 bar => How::Bar(bar),
             },
         };
-        Self { report, guests: outcomes.iter().map(guest).collect(), how }
+        let guests: Vec<Guest<'a>> = outcomes.iter().map(guest).collect();
+        let all = guests.iter().fold(Way::default(), |all, guest| all.with(guest.way()));
+        Self { report, guests, all, how }
     }
 
     /// Shows where a guest is.
     pub(crate) fn news(&mut self, place: usize, progress: &Progress) {
         let Some(guest) = self.guests.get_mut(place) else { return };
+        let before = guest.way();
         guest.progress = *progress;
+        self.all = self.all.without(before).with(guest.way());
         if matches!(self.how, How::Events) {
             if guest.due <= progress.at {
                 guest.due = progress.at.saturating_add(EVENTS);
@@ -83,21 +98,19 @@ impl<'a> Show<'a> {
             }
             return;
         }
-        let lead = self.lead();
-        let way = self.way();
-        let (whole, to_go) = self.distance();
-        match &mut self.how {
+        let Way { whole, to_go, .. } = self.all;
+        match &self.how {
             How::Bar(bar) => {
-                bar.set_prefix(lead);
-                bar.set_message(way);
+                bar.set_prefix(self.lead());
+                bar.set_message(self.way());
                 bar.update(|state| {
                     state.set_len(whole.0);
                     state.set_pos(whole.0.saturating_sub(to_go.0));
                 });
             }
             How::Lines(due) if *due <= progress.at => {
-                *due = progress.at.saturating_add(LINES);
-                complain(&format!("{lead}: {way}"));
+                complain(&format!("{}: {}", self.lead(), self.way()));
+                self.how = How::Lines(progress.at.saturating_add(LINES));
             }
             How::Not | How::Lines(_) | How::Events => {}
         }
@@ -106,10 +119,12 @@ impl<'a> Show<'a> {
     /// The wait for a guest is over, which `tell` tells. The bar is not in its way.
     pub(crate) fn over<T>(&mut self, place: usize, tell: impl FnOnce() -> T) -> T {
         if let Some(guest) = self.guests.get_mut(place) {
+            let before = guest.way();
             guest.over = true;
+            self.all = self.all.without(before).with(guest.way());
         }
         match &self.how {
-            How::Bar(bar) if self.guests.iter().all(|guest| guest.over) => {
+            How::Bar(bar) if self.all.guests == 0 => {
                 bar.finish_and_clear();
                 tell()
             }
@@ -122,7 +137,7 @@ impl<'a> Show<'a> {
     fn lead(&self) -> String {
         match &*self.guests {
             [guest] => guest.domain.to_string(),
-            guests => text::still(guests.iter().filter(|guest| !guest.over).count(), guests.len()),
+            guests => text::still(self.all.guests, guests.len()),
         }
     }
 
@@ -130,20 +145,37 @@ impl<'a> Show<'a> {
     fn way(&self) -> String {
         match &*self.guests {
             [guest] => text::way(&guest.progress, self.report.simulated),
-            _ => text::to_go(self.distance().1, self.report.simulated),
+            _ => text::to_go(self.all.to_go, self.report.simulated),
+        }
+    }
+}
+
+impl Guest<'_> {
+    fn way(&self) -> Way {
+        let Progress { from, wanted, .. } = self.progress;
+        Way {
+            guests: usize::from(!self.over),
+            whole: Kib(from.0.abs_diff(wanted.0)),
+            to_go: if self.over { Kib(0) } else { self.progress.to_go() },
+        }
+    }
+}
+
+impl Way {
+    const fn with(self, other: Self) -> Self {
+        Self {
+            guests: self.guests.saturating_add(other.guests),
+            whole: Kib(self.whole.0.saturating_add(other.whole.0)),
+            to_go: Kib(self.to_go.0.saturating_add(other.to_go.0)),
         }
     }
 
-    /// The whole way of all, and what is left of it.
-    fn distance(&self) -> (Kib, Kib) {
-        self.guests.iter().fold((Kib(0), Kib(0)), |(whole, left), guest| {
-            let Progress { from, wanted, .. } = guest.progress;
-            let to_go = if guest.over { Kib(0) } else { guest.progress.to_go() };
-            (
-                Kib(whole.0.saturating_add(from.0.abs_diff(wanted.0))),
-                Kib(left.0.saturating_add(to_go.0)),
-            )
-        })
+    const fn without(self, other: Self) -> Self {
+        Self {
+            guests: self.guests.saturating_sub(other.guests),
+            whole: Kib(self.whole.0.saturating_sub(other.whole.0)),
+            to_go: Kib(self.to_go.0.saturating_sub(other.to_go.0)),
+        }
     }
 }
 

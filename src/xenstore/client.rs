@@ -325,6 +325,10 @@ impl Batch for Client {
     fn may_write_any(&self, domid: DomId, paths: &[&str]) -> io::Result<bool> {
         Ok(self.0.may_write_any(domid, paths)?)
     }
+
+    fn is_usable(&self) -> bool {
+        self.0.is_usable()
+    }
 }
 
 impl Xs for Span {
@@ -356,5 +360,9 @@ impl Batch for Span {
 
     fn may_write_any(&self, domid: DomId, paths: &[&str]) -> io::Result<bool> {
         Ok(self.session.may_write_any(domid, paths)?)
+    }
+
+    fn is_usable(&self) -> bool {
+        self.session.is_usable()
     }
 }

@@ -224,6 +224,11 @@ pub trait Batch: Xs {
         let _ = (domid, paths);
         Ok(false)
     }
+
+    /// Whether there is any use in asking it for more: `false` once the connection is known to be over.
+    fn is_usable(&self) -> bool {
+        true
+    }
 }
 
 /// Being told when a node changes. The defaults are for a store that tells nobody.

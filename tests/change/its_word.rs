@@ -2,9 +2,12 @@
 //! limit beyond what somebody else has asked for.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
-use xmem::change::{End, nudge, preview};
+use xmem::apply::{Options, survey};
+use xmem::batch;
+use xmem::change::{End, nudge};
 use xmem::error::{Cause, Exit, Failure};
 use xmem::host::Host as _;
 use xmem::plan::{Refusal, Wish};
@@ -85,9 +88,11 @@ fn no_step_and_no_repair_starts_from_its_word() {
 #[test]
 fn a_look_ahead_does_not_take_its_word_either() {
     let (_scene, host) = greedy(&[("target", GREED), ("static-max", GREED)]);
-    let store = host.connect().unwrap();
-    let failure = preview(&host, &store, &"web".parse().unwrap(), &set("-4M")).unwrap_err();
-    assert!(is_its_word(&failure), "{failure}");
+    let lines = batch::parse("web -4M").unwrap();
+    let wait = Duration::ZERO;
+    let options = Options { raise_max: false, force: false, lock_timeout: wait, patience: wait };
+    let objections = survey(&host, &lines, options).unwrap_err();
+    assert!(is_its_word(&objections[0].failure), "{}", objections[0].failure);
 }
 
 /// Whole sizes are somebody else's word, and are done.
@@ -171,7 +176,7 @@ fn a_nudge_raises_nothing() {
     let outcome = scene.plain(&set("1G")).unwrap();
     write(scene.path(), "videoram", VIDEO);
     let host = scene.host(|_| Then::Go).guest_writes();
-    let wait = std::time::Duration::from_secs(60);
+    let wait = Duration::from_secs(60);
     let nudged = nudge(&host, &outcome, wait, &mut Signals::default()).unwrap();
     assert_eq!(nudged.len(), 0);
     assert_eq!(scene.numbers(), START);

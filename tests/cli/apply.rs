@@ -176,6 +176,19 @@ fn one_that_fails_keeps_no_other_from_its_change() {
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
 }
 
+/// All changes go over one connection to xenstore, and one that breaks is not used again.
+#[test]
+fn a_connection_that_breaks_under_one_change_does_not_stop_the_next() {
+    for (fault, exit, web) in
+        [("commit-lost-done", 0, 524_288), ("commit-lost-undone", 10, 1_048_576)]
+    {
+        let sim = Sim::new();
+        let ran = apply(&sim, &Batch::new("web 512M\ndb 1G\n"), "").fault(fault).run();
+        assert_eq!(ran.status.code(), Some(exit), "{ran:?}");
+        assert_eq!((sim.numbers(7).0, sim.numbers(8).0), (web, 1_048_576));
+    }
+}
+
 #[test]
 fn standard_input_is_a_file_as_well() {
     let sim = Sim::new();

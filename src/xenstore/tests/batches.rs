@@ -53,6 +53,7 @@ fn an_error_within_a_batch_leaves_the_connection_in_step() {
         assert_eq!(error.to_string(), "xenstored answered EACCES to READ /b");
         let error = client.write_each(&[("/a", "1"), ("/b", "2"), ("/c", "3")]).unwrap_err();
         assert_eq!(error.to_string(), "xenstored answered ENOENT to WRITE /b");
+        assert!(client.is_usable());
         assert_eq!(&*client.read("/e").unwrap(), "5");
     });
 }

@@ -36,6 +36,7 @@ fn is_unusable(error: &io::Error) -> bool {
 
 /// Every further request on a broken connection fails at once.
 fn assert_spent(client: &Client) {
+    assert!(!client.is_usable());
     let begun = Instant::now();
     assert!(is_unusable(&client.read("/z").unwrap_err()));
     assert!(is_unusable(&client.write("/z", "1").unwrap_err()));

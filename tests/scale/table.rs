@@ -46,7 +46,10 @@ fn table() {
     }
 }
 
-const RUNS: [(&str, fn(&ManyHost, u16)); 7] = [
+/// What is run on so many domains.
+type Run = (&'static str, fn(&ManyHost, u16));
+
+const RUNS: [Run; 7] = [
     ("list", list),
     ("check", |host, _| assert_eq!(look(host), 0)),
     ("apply -n, by domid", |host, count| drop(plan(host, count, By::Id))),

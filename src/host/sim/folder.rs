@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs2::FileExt as _;
 
@@ -28,6 +29,15 @@ const STATE: &str = "lib";
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
+    last: Arc<Mutex<Option<Last>>>,
+}
+
+/// What stood in the file at the last look, or was written to it, and the world that this is: most looks
+/// find the same again, and to read a large world from its text takes far longer than to compare that.
+#[derive(Debug)]
+struct Last {
+    text: Vec<u8>,
+    world: World,
 }
 
 impl Folder {
@@ -39,7 +49,7 @@ impl Folder {
             }
             _ => SimError::io("make", dir, source),
         })?;
-        Self { dir: dir.to_owned() }.filled()
+        Self::at(dir).filled()
     }
 
     /// Opens the calling user's own folder.
@@ -67,8 +77,16 @@ impl Folder {
         } else if found.uid() != euid {
             Err(SimError::NotYours { path, owner: found.uid() })
         } else {
-            Self { dir: path }.filled()
+            Self::at(dir).filled()
         }
+    }
+
+    fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), last: Arc::default() }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Last>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The folder that stands for `/var/lib/xen`.
@@ -143,11 +161,20 @@ impl Folder {
 
     fn load(&self) -> Result<Option<World>, SimError> {
         let path = self.world();
-        match fs::read(&path) {
-            Ok(bytes) => World::parse(&bytes, &path).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(SimError::io("read", path, error)),
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(SimError::io("read", path, error)),
+        };
+        let mut last = self.last();
+        if let Some(last) = &*last
+            && last.text == text
+        {
+            return Ok(Some(last.world.clone()));
         }
+        let world = World::parse(&text, &path)?;
+        *last = Some(Last { text, world: world.clone() });
+        Ok(Some(world))
     }
 
     /// Replaces the world. No fsync: a kill loses nothing, and a power cut costs a sim.
@@ -158,7 +185,9 @@ impl Folder {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|source| SimError::io("write", &next, source))?;
         fs::rename(&next, self.world())
-            .map_err(|source| SimError::io("write", self.world(), source))
+            .map_err(|source| SimError::io("write", self.world(), source))?;
+        *self.last() = Some(Last { text: text.into_bytes(), world: world.clone() });
+        Ok(())
     }
 }
 

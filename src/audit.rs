@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::net::{SendFlags, SocketAddrUnix};
 
@@ -54,7 +55,13 @@ fn send(socket: &Path, priority: u8, text: &str) -> io::Result<()> {
 }
 
 /// Who it was: the uid, the login behind it, and who sudo says it was.
-fn who() -> String {
+fn who() -> &'static str {
+    static WHO: OnceLock<String> = OnceLock::new();
+    // It stays the same for as long as the process runs.
+    WHO.get_or_init(ask_who)
+}
+
+fn ask_who() -> String {
     let mut who = format!("uid={}", rustix::process::getuid().as_raw());
     let login = procfs::word("/proc/self/loginuid").and_then(|login| login.parse().ok());
     // 4294967295 is the kernel's word for nobody.

@@ -184,11 +184,6 @@ impl<'a> Call<'a> {
         self.started_by("sh", &["-c", "\"$0\" \"$@\"; echo \"a shell sees $?\" >&2"])
     }
 
-    /// With no more than 512 bytes to a file.
-    pub(crate) fn with_short_files(self) -> Self {
-        self.started_by("sh", &["-c", "ulimit -f 1; exec \"$0\" \"$@\""])
-    }
-
     /// It ends by itself, or else with code 124.
     pub(crate) fn in_time(self) -> Self {
         self.started_by("timeout", &["20"])

@@ -251,7 +251,7 @@ fn sigpipe_ends_nothing() {
 fn a_file_that_may_not_grow_ends_it_in_order() {
     let sim = Sim::new();
     let before = sim.world();
-    let ran = sim.xmem("set web 512M").with_short_files().run();
+    let ran = sim.xmem("set web 512M").with_files_of(512, false).run();
     ran.dies_by(SIGXFSZ);
     assert!(ran.stderr.contains("File too large (os error 27)"), "{ran:?}");
     assert!(ran.stderr.contains("nothing is changed"), "{ran:?}");

@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs2::FileExt as _;
 use rustix::fs::OFlags;
@@ -33,6 +34,15 @@ const LONGEST: u64 = 64 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
+    last: Arc<Mutex<Option<Last>>>,
+}
+
+/// What stood in the file at the last look, or was written to it, and the world that this is: most looks
+/// find the same again, and to read a large world from its text takes far longer than to compare that.
+#[derive(Debug)]
+struct Last {
+    text: Vec<u8>,
+    world: World,
 }
 
 impl Folder {
@@ -51,11 +61,11 @@ impl Folder {
             _ => SimError::io("make", dir, source),
         })?;
         let owner = fs::metadata(dir).map_err(|source| SimError::io("look at", dir, source))?.uid();
-        let path = dir.to_owned();
         if euid == 0 && owner != 0 {
+            let path = dir.to_owned();
             return Err(SimError::NotRoots { path, owner });
         }
-        Self { dir: path }.filled()
+        Self::at(dir).filled()
     }
 
     /// Opens the calling user's own folder.
@@ -83,8 +93,16 @@ impl Folder {
         } else if found.uid() != euid {
             Err(SimError::NotYours { path, owner: found.uid() })
         } else {
-            Self { dir: path }.filled()
+            Self::at(dir).filled()
         }
+    }
+
+    fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), last: Arc::default() }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Last>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The folder that stands for `/var/lib/xen`.
@@ -163,12 +181,20 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let mut bytes = Vec::new();
-        file.take(LONGEST.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST) {
+        let mut text = Vec::new();
+        file.take(LONGEST.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
+        if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
             return Err(SimError::TooLong { path });
         }
-        World::parse(&bytes, &path).map(Some)
+        let mut last = self.last();
+        if let Some(last) = &*last
+            && last.text == text
+        {
+            return Ok(Some(last.world.clone()));
+        }
+        let world = World::parse(&text, &path)?;
+        *last = Some(Last { text, world: world.clone() });
+        Ok(Some(world))
     }
 
     /// Replaces the world, and follows no link on the way. No fsync: a kill loses nothing, and a power cut
@@ -189,7 +215,9 @@ impl Folder {
         .map_err(failed)?;
         file.write_all(text.as_bytes()).map_err(failed)?;
         fs::rename(&next, self.world())
-            .map_err(|source| SimError::io("write", self.world(), source))
+            .map_err(|source| SimError::io("write", self.world(), source))?;
+        *self.last() = Some(Last { text: text.into_bytes(), world: world.clone() });
+        Ok(())
     }
 }
 

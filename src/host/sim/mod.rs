@@ -75,7 +75,8 @@
 //!
 //! A transaction sees the tree as it was at its start, as oxenstored's does, and conflicts by C
 //! xenstored's rule, which is the stricter one. There are no permissions, no watches and no quotas.
-//! A PoD guest does not populate its memory by itself.
+//! A PoD guest does not populate its memory by itself. Each change writes the whole world, so that one in
+//! a world of 10,000 domains takes a thousand times as long as one in a world of ten.
 
 mod busy;
 mod error;

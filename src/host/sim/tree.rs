@@ -36,7 +36,11 @@ impl Tree {
         let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
         for (path, value) in values {
             for parent in ancestors(&path) {
-                nodes.entry(parent.to_owned()).or_default();
+                // Where one is there, those above it are.
+                if nodes.contains_key(parent) {
+                    break;
+                }
+                nodes.insert(parent.to_owned(), Node::default());
             }
             nodes.entry(path).or_default().value = value;
         }

@@ -148,7 +148,7 @@ check_privilege_folder_closed_to_root() {
     is_tidy
 }
 
-# Kernels before 4.18 have no /dev/xen/hypercall: a page is locked in its place, which `ulimit -l` can forbid.
+# Old kernels have no /dev/xen/hypercall: a page is locked in its place, which `ulimit -l` can forbid.
 check_privilege_locked_page() {
     needs_xmem
     know_the_way

@@ -6,6 +6,7 @@ export PATH=/usr/lib/xen/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 . /check/state.sh
 . /check/expect.sh
 . /check/faults.sh
+. /check/costs.sh
 
 # The program under test. With VIA=bus it talks to the store through the kernel's device; all others keep the socket.
 program=/usr/sbin/xmem

@@ -4,6 +4,7 @@
 //! Never knows of a file, a process or a transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::xenstore::Answer;
 
@@ -20,7 +21,8 @@ pub(super) struct Node {
 /// All nodes by path. Every node's parent is there, except for a tree without any node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tree {
-    nodes: BTreeMap<String, Node>,
+    /// Shared with every tree that is the same: a look or a transaction takes one, and most change nothing.
+    nodes: Arc<BTreeMap<String, Node>>,
     /// The generation of the youngest change ever made.
     generation: u64,
 }
@@ -50,7 +52,7 @@ impl Tree {
             }
         }
         let youngest = nodes.values().map(|node| node.generation).max().unwrap_or(0);
-        Self { nodes, generation: generation.max(youngest) }
+        Self { nodes: Arc::new(nodes), generation: generation.max(youngest) }
     }
 
     /// The generation of the youngest change ever made.
@@ -110,10 +112,11 @@ impl Tree {
                 }
             }
         }
+        let nodes = Arc::make_mut(&mut self.nodes);
         for path in changed {
-            self.nodes.entry(path.to_owned()).or_default().generation = generation;
+            nodes.entry(path.to_owned()).or_default().generation = generation;
         }
-        if let Some(node) = self.nodes.get_mut(path) {
+        if let Some(node) = nodes.get_mut(path) {
             value.clone_into(&mut node.value);
         }
     }
@@ -128,11 +131,12 @@ impl Tree {
         }
         if self.get(path).is_some() {
             let doomed: Vec<String> = self.below(path).map(str::to_owned).collect();
-            for path in doomed.iter().map(String::as_str).chain([path]) {
-                self.nodes.remove(path);
-            }
             let generation = self.next_generation();
-            if let Some(parent) = self.nodes.get_mut(parent) {
+            let nodes = Arc::make_mut(&mut self.nodes);
+            for path in doomed.iter().map(String::as_str).chain([path]) {
+                nodes.remove(path);
+            }
+            if let Some(parent) = nodes.get_mut(parent) {
                 parent.generation = generation;
             }
         }

@@ -184,10 +184,10 @@ impl<'a> Call<'a> {
 
     /// No file of its may become longer than so many bytes; whoever ignores the signal for it meets an error.
     pub(crate) fn with_files_of(self, bytes: u64, ignoring_sigxfsz: bool) -> Self {
-        let trap = if ignoring_sigxfsz { "trap '' XFSZ; " } else { "" };
-        // No core, whatever the machine is set to.
-        let script = format!("{trap}ulimit -c 0; exec prlimit --fsize={bytes} \"$@\"");
-        self.started_by("sh", &["-c", &script, "sh"])
+        // Whatever this test was started with.
+        let signal =
+            if ignoring_sigxfsz { "--ignore-signal=XFSZ" } else { "--default-signal=XFSZ" };
+        self.started_by("env", &[signal, "prlimit", "--core=0", &format!("--fsize={bytes}")])
     }
 
     fn started_by(self, program: &str, words: &[&str]) -> Self {

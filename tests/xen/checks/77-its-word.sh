@@ -19,7 +19,7 @@ rights() { # DOM
     xenstore-ls -p "/local/domain/$domid/memory" | sed 's/ = ".*"//' | tr -s ' ' | sort | tr '\n' ';'
 }
 
-race_is_over() { grep -q '^guest: the race is over' "$(console_of g6)"; }
+race_is_over() { [ "$(memory_key g6 race)" = over ]; }
 
 # Whatever it writes meanwhile, xmem changes it, refuses, or gives up, and says so; and never does its limit rise above
 # what was asked for.

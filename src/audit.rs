@@ -69,7 +69,7 @@ fn ask_who() -> String {
         add(&mut who, "loginuid", login);
     }
     if let Ok(user) = env::var("SUDO_USER") {
-        add(&mut who, "sudo_user", Harmless(&user));
+        add(&mut who, "sudo_user", word(&Harmless(&user)));
     }
     who
 }
@@ -77,7 +77,7 @@ fn ask_who() -> String {
 fn change(domain: &Domain, old: Numbers, new: Numbers) -> String {
     let mut text = format!("domid={} uuid={}", domain.identity.domid, domain.identity.uuid);
     if let Some(name) = &domain.name {
-        add(&mut text, "name", name);
+        add(&mut text, "name", word(name));
     }
     for (key, old, new) in [
         ("target_kib", old.target, new.target),
@@ -90,6 +90,12 @@ fn change(domain: &Domain, old: Numbers, new: Numbers) -> String {
         add(&mut text, key, format_args!("{}->{}", show(old), show(new)));
     }
     text
+}
+
+/// What others have chosen, as one word: a name with blanks in it must not pass for further fields.
+fn word(chosen: &impl std::fmt::Display) -> String {
+    let word = chosen.to_string();
+    if word.contains([' ', '"', '=']) { format!("{word:?}") } else { word }
 }
 
 fn add(text: &mut String, key: &str, value: impl std::fmt::Display) {
@@ -116,6 +122,19 @@ mod tests {
             "domid=7 uuid=01010101-0101-0101-0101-010101010101 name=we\\nb \
              target_kib=none->4 static_max_kib=8->8 limit_kib=9->5"
         );
+    }
+
+    #[test]
+    fn a_name_forges_no_field() {
+        for (name, expected) in [
+            ("web", "web"),
+            ("web limit_kib=4->8", r#""web limit_kib=4->8""#),
+            (r#"a" uid="#, r#""a\" uid=""#),
+            ("a\u{1b} b", r#""a\\u{1b} b""#),
+            ("a\u{a0}b", "a\u{a0}b"),
+        ] {
+            assert_eq!(word(&Name(name.to_owned())), expected);
+        }
     }
 
     #[test]

@@ -189,12 +189,9 @@ impl<'a> Call<'a> {
         self.started_by("timeout", &["20"])
     }
 
-    /// No file of its may become longer than so many bytes; whoever ignores the signal for it meets an error.
-    pub(crate) fn with_files_of(self, bytes: u64, ignoring_sigxfsz: bool) -> Self {
-        let trap = if ignoring_sigxfsz { "trap '' XFSZ; " } else { "" };
-        // No core, whatever the machine is set to.
-        let script = format!("{trap}ulimit -c 0; exec prlimit --fsize={bytes} \"$@\"");
-        self.started_by("sh", &["-c", &script, "sh"])
+    /// No file of its may become longer than so many bytes: it meets an error there, not the signal.
+    pub(crate) fn with_files_of(self, bytes: u64) -> Self {
+        self.started_by("env", &["--ignore-signal=XFSZ", "prlimit", &format!("--fsize={bytes}")])
     }
 
     fn started_by(self, program: &str, words: &[&str]) -> Self {

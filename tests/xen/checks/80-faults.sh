@@ -1,4 +1,4 @@
-# Every system call fails once, or ends the run. By strace, on the shipped program. One in STRIDE of these points,
+# Every system call fails once, lies, or ends the run. By strace, on the shipped program. One in STRIDE of these points,
 # beginning with one that SEED chooses; `--stride 1` takes them all.
 #
 # What is cut off is one of these, each from target 192 MiB and maximum 256 MiB: its words go to $words, its domain to
@@ -78,6 +78,24 @@ fails() { # NAME NUMBER
     [ "$(state "$dom")" = "$before" ] || next_run_mends "after $1 $2 failed" "$dom" 192M
 }
 
+# A call that is not made, and says that it has taken or brought nothing, or a byte, or that all is sent. What goes
+# missing so in the middle of a conversation must not come out as a success that is none.
+lies() { # NAME NUMBER
+    before=$(state "$dom")
+    case $1:$((($2 + SEED) % 3)) in
+    *:0) lie=0 ;;
+    sendto:1) lie=4096 ;;
+    *) lie=1 ;;
+    esac
+    code=0
+    # shellcheck disable=SC2086 # a list of words
+    traced -e inject="$1:retval=$lie:when=$2" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
+    echo "$1 $2 says $lie: exit code $code. $(cat /tmp/err)"
+    ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
+    judge "$words: $1 $2 says $lie" $code "$dom" "$done_state" "$before"
+    [ "$(state "$dom")" = "$before" ] || next_run_mends "after $1 $2 said $lie" "$dom" 192M
+}
+
 killed() { # NAME NUMBER
     # shellcheck disable=SC2086 # a list of words
     traced -e inject="$1:signal=SIGKILL:when=$2" -- $words >/tmp/out 2>/tmp/err || true
@@ -115,6 +133,13 @@ matrix_of_failures() { # DOM WORDS...
     figure $tried "failures of a system call, each with the right exit code"
 }
 
+matrix_of_lies() { # DOM WORDS...
+    needs_xmem
+    change "$@"
+    at_every_point lies sendto write ppoll read recvfrom
+    figure $tried "system calls that lied, each without a false success"
+}
+
 matrix_of_kills() { # DOM WORDS...
     needs_xmem
     change "$@"
@@ -130,6 +155,9 @@ check_fault_fails_pvh_down() { matrix_of_failures g2 set g2 128M; }
 check_fault_fails_pvh_up() { matrix_of_failures g2 set g2 256M; }
 check_fault_fails_pvh_raise() { matrix_of_failures g2 set --raise-max g2 300M; }
 check_fault_fails_pvh_max() { matrix_of_failures g2 max g2 300M; }
+
+check_fault_lies_pv_down() { matrix_of_lies g1 set g1 128M; }
+check_fault_lies_pvh_raise() { matrix_of_lies g2 set --raise-max g2 300M; }
 
 check_fault_kills_pv_down() { matrix_of_kills g1 set g1 128M; }
 check_fault_kills_pv_up() { matrix_of_kills g1 set g1 256M; }

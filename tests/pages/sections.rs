@@ -29,7 +29,19 @@ With `--host sim` nothing real is touched: it is a simulated host with the domai
 and win, to try things out.
 
 A run that is ended by SIGINT, SIGTERM or SIGHUP dies by that signal: before the change begins with
-nothing changed, and once it has begun only when it is done or put back.
+nothing changed, and once it has begun only when it is done or put back. SIGPIPE ends nothing: that nobody
+reads changes neither what is done nor the exit code.
+
+Privileges:
+No capability is needed, only the files named below, which belong to root. One that is not to be had is
+named, with exit code 7 and nothing changed. As little as this will do:
+
+  # setpriv --bounding-set=-all --inh-caps=-all --no-new-privs xmem set web 512M
+
+A group that may open these files is as good as root: whoever has /dev/xen/privcmd open can make any
+hypercall, as dom0. Operators who are to use `set` and nothing else get it from sudo, by a rule such as
+/usr/share/doc/xmem/examples/sudoers. A rule with `xmem set *` would let them do far more: sudo's * stands for
+any further words.
 
 Environment:
   XENSTORED_RUNDIR  the folder of xenstored's socket, as libxenstore has it
@@ -41,7 +53,8 @@ Files:
       left over is of a run that was killed; the next xmem that changes this domain settles it, and
       libxl removes it with the domain.
   /var/run/xenstored/socket  xenstored. Where it is not there: /dev/xen/xenbus.
-  /dev/xen/privcmd  The way to the hypervisor.
+  /dev/xen/privcmd, /dev/xen/hypercall  The way to the hypervisor. Where the latter is not there, a locked page
+      of memory stands in.
   /dev/log  Where a line about every change goes.
 
 Examples:

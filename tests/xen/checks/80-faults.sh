@@ -213,22 +213,29 @@ check_fault_stdout_is_full() {
     is_tidy
 }
 
-check_fault_sigterm_at_the_commit_waits() {
+# A signal that comes when the limit is set and nothing is committed.
+comes_at_the_commit() { # SIGNAL CODE
     needs_xmem
     hold_before_commit g1 128
     is "target while it is held" "$(target g1)" 196608
-    kill -TERM "$held_pid"
+    kill "-$1" "$held_pid"
     let_go
     # oxenstored may make up a conflict for just this commit; nothing is kept then, and it is not tried again.
     expected=131072
     if [ "$STORE" = ox-eagain ] && grep -q "nothing is changed" /tmp/err; then
         expected=196608
     fi
-    is "exit code" $code 143
+    is "exit code" $code "$2"
     is "target" "$(target g1)" $expected
     is_in_step g1
     is_tidy
 }
+
+check_fault_sigterm_at_the_commit_waits() { comes_at_the_commit TERM 143; }
+check_fault_sighup_at_the_commit_waits() { comes_at_the_commit HUP 129; }
+# In dom0's init all jobs ignore SIGINT, and so does what they start: it ends nothing. Nor does SIGPIPE anywhere.
+check_fault_sigint_ignored_at_the_commit() { comes_at_the_commit INT 0; }
+check_fault_sigpipe_at_the_commit() { comes_at_the_commit PIPE 0; }
 
 check_fault_xl_waits_for_the_held_run() {
     needs_xmem

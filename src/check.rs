@@ -254,3 +254,21 @@ fn ghosts<H: Host>(host: &H, store: &H::Store) -> Result<Vec<Finding>, Cause> {
     }
     Ok(ghosts.into_iter().map(Finding::Ghost).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_seen_is_not_taken_for_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let no_folder = dir.path().join("file");
+        fs::write(&no_folder, "").unwrap();
+        for all in [false, true] {
+            look_into(dir.path(), all).unwrap();
+            look_into(&dir.path().join("missing"), all).unwrap();
+            let error = look_into(&no_folder, all).unwrap_err();
+            assert!(matches!(error, Cause::Folder { .. }), "{error}");
+        }
+    }
+}

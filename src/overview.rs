@@ -169,3 +169,19 @@ fn locked(path: &Path) -> Option<Remark> {
     let since = file.modified().ok().and_then(|made| made.elapsed().ok());
     Some(Remark::Locked { holder: Some(holder), since })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Identity, Uuid};
+
+    /// Somebody who may not search the folder; here it is none, since root may search them all.
+    #[test]
+    fn a_record_that_cannot_be_looked_for_is_none() {
+        let no_folder = tempfile::NamedTempFile::new().unwrap();
+        let identity = Identity { domid: DomId::DOM0, uuid: Uuid::default() };
+        let intent = IntentFile::new(no_folder.path(), identity);
+        assert!(intent.read().is_err());
+        assert_eq!(unsettled(&intent), None);
+    }
+}

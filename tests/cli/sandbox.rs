@@ -184,6 +184,11 @@ impl<'a> Call<'a> {
         self.started_by("sh", &["-c", "\"$0\" \"$@\"; echo \"a shell sees $?\" >&2"])
     }
 
+    /// With stdout closed, which is not the same as one that nobody reads.
+    pub(crate) fn with_closed_stdout(self) -> Self {
+        self.started_by("sh", &["-c", "exec \"$0\" \"$@\" >&-"])
+    }
+
     /// With no more than 512 bytes to a file.
     pub(crate) fn with_short_files(self) -> Self {
         self.started_by("sh", &["-c", "ulimit -f 1; exec \"$0\" \"$@\""])

@@ -57,6 +57,30 @@ fn a_reader_that_has_gone() {
     assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
 }
 
+/// All of them, and their exit codes on a sim where no guest moves.
+const COMMANDS: [(&str, i32); 20] = [
+    ("list", 0),
+    ("list --json", 0),
+    ("list --format openmetrics", 0),
+    ("watch", 0),
+    ("watch --json", 0),
+    ("check", 0),
+    ("check --json", 0),
+    ("set web 512M", 0),
+    ("set web 512M --json", 0),
+    ("max web 3G", 0),
+    ("set web 512M --wait=0", 8),
+    ("set web 512M --wait=0 --json", 8),
+    ("set -n web 512M", 0),
+    ("set --json web 1M", 4),
+    ("set --json nosuch 1G", 3),
+    ("set --json web 1.5G", 2),
+    ("--help", 0),
+    ("help set", 0),
+    ("--version", 0),
+    ("__words", 0),
+];
+
 /// `xmem list | head -1`, `xmem set web 1G | true`: the exit code is that of what was done, in every command,
 /// and nothing is said of it.
 #[test]
@@ -66,28 +90,7 @@ fn every_command_outlives_its_reader() {
         drop(reader);
         writer
     };
-    for (words, code) in [
-        ("list", 0),
-        ("list --json", 0),
-        ("list --format openmetrics", 0),
-        ("watch", 0),
-        ("watch --json", 0),
-        ("check", 0),
-        ("check --json", 0),
-        ("set web 512M", 0),
-        ("set web 512M --json", 0),
-        ("max web 3G", 0),
-        ("set web 512M --wait=0", 8),
-        ("set web 512M --wait=0 --json", 8),
-        ("set -n web 512M", 0),
-        ("set --json web 1M", 4),
-        ("set --json nosuch 1G", 3),
-        ("set --json web 1.5G", 2),
-        ("--help", 0),
-        ("help set", 0),
-        ("--version", 0),
-        ("__words", 0),
-    ] {
+    for (words, code) in COMMANDS {
         let sim = Sim::new();
         let ran = sim.xmem(words).stdout(gone()).run();
         assert_eq!(ran.status.code(), Some(code), "{words}: {ran:?}");
@@ -99,6 +102,18 @@ fn every_command_outlives_its_reader() {
     let ran = sim.xmem("apply").arg(&plan).stdout(gone()).run();
     assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""));
     assert_eq!((sim.numbers(7).0, sim.numbers(8).0), (524_288, 1_048_576));
+}
+
+/// /dev/null is opened in its place before anything else.
+#[test]
+fn every_command_does_without_stdout() {
+    // Nothing tells `watch` to end.
+    for (words, code) in COMMANDS.into_iter().filter(|(words, _)| !words.starts_with("watch")) {
+        let sim = Sim::new();
+        let ran = sim.xmem(words).with_closed_stdout().run();
+        assert_eq!(ran.status.code(), Some(code), "{words}: {ran:?}");
+        assert!(code != 0 || ran.stderr.is_empty(), "{words}: {ran:?}");
+    }
 }
 
 /// All three closed: the files that are opened next must not take their places.

@@ -184,6 +184,11 @@ impl<'a> Call<'a> {
         self.started_by("sh", &["-c", "\"$0\" \"$@\"; echo \"a shell sees $?\" >&2"])
     }
 
+    /// With stdout closed, which is not the same as one that nobody reads.
+    pub(crate) fn with_closed_stdout(self) -> Self {
+        self.started_by("sh", &["-c", "exec \"$0\" \"$@\" >&-"])
+    }
+
     /// It ends by itself, or else with code 124.
     pub(crate) fn in_time(self) -> Self {
         self.started_by("timeout", &["20"])

@@ -1,0 +1,217 @@
+# The task `bench`: xl, xmem and a program that does nothing, in turn, timed and counted. It judges nothing. Whatever
+# goes otherwise than it should ends it, so that no number is told that is not what it seems.
+# What it says is read by tests/xen/bench:
+#   sample WHAT WHO KIND NUMBER | about TEXT | abort: TEXT | done          (times in microseconds, memory in KiB)
+# Settings: ROUNDS; CLOCK, which is only told.
+# shellcheck disable=SC2086 # commands are words
+. /check/lib.sh
+
+few=$(((ROUNDS + 3) / 4))
+# xl says nothing about a change, and xmem would say that the guest is paused.
+set_by_xl="xl mem-set"
+set_by_xmem="$program --quiet set"
+
+give_up() {
+    echo "abort: $*"
+    exit 1
+}
+
+# By the programs' names, since a shell function cannot be timed.
+with_store() { # WHO COMMAND...
+    ws_who=$1
+    shift
+    case $ws_who,$VIA in
+    xmem,bus) XENSTORED_PATH=$device "$@" ;;
+    *) "$@" ;;
+    esac
+}
+
+timed() { # WHAT WHO COUNT FIRST COMMAND...
+    ti_what=$1 ti_who=$2
+    shift 2
+    ti_said=$(with_store "$ti_who" stopwatch "$@" 2>/tmp/err) || give_up "$ti_what by $ti_who: $(cat /tmp/err)"
+    set -- $ti_said
+    echo "sample $ti_what $ti_who wall $1"
+    echo "sample $ti_what $ti_who cpu $2"
+    echo "sample $ti_what $ti_who memory $3"
+}
+
+# Every size is another than the one before, so that every run has something to do.
+size=150
+next_size() {
+    size=$((150 + (size + 1) % 32))
+}
+
+is_set() { # WHAT DOM MIB
+    [ "$(target "$2")" = $(($3 * 1024)) ] || give_up "$1: the target of $2 is $(target "$2") KiB, not $3 MiB"
+}
+
+what_of() { # DOM
+    case $1 in
+    g1) echo set-pv ;;
+    g2) echo set-pvh ;;
+    esac
+}
+
+set_in_turn() { # WHAT DOM NAME-OR-DOMID
+    timed "$1" nothing 1 0 nothing
+    next_size
+    timed "$1" xl 1 $size $set_by_xl "$3" %
+    is_set "$1 by xl" "$2" $size
+    next_size
+    timed "$1" xmem 1 $size $set_by_xmem "$3" %
+    is_set "$1 by xmem" "$2" $size
+}
+
+# Twenty sizes, none of which is the one that the domain has.
+at_once() { # WHAT WHO COMMAND...
+    ao_what=$1 ao_who=$2
+    shift 2
+    case $(target g1) in
+    1[3-5]????) ao_first=170 ;;
+    *) ao_first=130 ;;
+    esac
+    timed "$ao_what" "$ao_who" 20 $ao_first "$@"
+    ao_last=$(target g1)
+    [ "$ao_last" -ge $((ao_first * 1024)) ] && [ "$ao_last" -lt $(((ao_first + 20) * 1024)) ] ||
+        give_up "$ao_what by $ao_who: the target of g1 is $ao_last KiB"
+}
+
+list_in_turn() { # WHAT DOMAINS
+    li_xl=$(xl list | wc -l) li_xmem=$(with_store xmem $program list --json | grep -c '"domid"')
+    [ "$li_xl,$li_xmem" = "$(($2 + 1)),$2" ] || give_up "$1: xl has $((li_xl - 1)) domains, xmem $li_xmem, not $2"
+    counted "$1" xl xl list
+    counted "$1" xmem $program list
+    li_round=0
+    while [ $li_round -lt $few ]; do
+        li_round=$((li_round + 1))
+        timed "$1" nothing 1 0 nothing
+        timed "$1" xl 1 0 xl list
+        timed "$1" xmem 1 0 $program list
+    done
+}
+
+# From flock's return to the file's removal, by the kernel's own trace points, which take next to no time themselves: strace
+# would stop the program at each call. The lock's file is the last that is removed, see counted.
+events=/sys/kernel/tracing/events/syscalls
+lock_events() { # 0|1
+    for le in sys_exit_flock sys_enter_unlink sys_enter_unlinkat; do
+        echo "$1" >$events/$le/enable || give_up "the kernel has no trace point $le"
+    done
+}
+
+lock_held() { # WHAT WHO COMMAND...
+    lh_what=$1 lh_who=$2
+    shift 2
+    : >/sys/kernel/tracing/trace
+    with_store "$lh_who" "$@" >/dev/null 2>/tmp/err || give_up "$lh_what by $lh_who: $(cat /tmp/err)"
+    cat /sys/kernel/tracing/trace >/tmp/trace
+    lh_time=$(awk '
+        { time = $4; sub(/:/, "", time) }
+        / sys_flock -> 0x0$/ { taken = time; freed = 0 }
+        / sys_unlink(at)?\(/ { freed = time }
+        END { if (taken && freed) printf "%d\n", (freed - taken) * 1000000; else exit 1 }' /tmp/trace) ||
+        give_up "$lh_what by $lh_who: no lock in the trace: $(cat /tmp/trace)"
+    echo "sample $lh_what $lh_who held $lh_time"
+}
+
+counted() { # WHAT WHO COMMAND...
+    co_what=$1 co_who=$2
+    shift 2
+    with_store "$co_who" strace -f -s 64 -o /tmp/trace "$@" >/dev/null 2>/tmp/err ||
+        give_up "$co_what by $co_who: $(cat /tmp/err)"
+    count_costs
+    echo "sample $co_what $co_who system-calls $system_calls"
+    [ "$co_who" != nothing ] || return 0
+    [ "$hypercalls" -gt 0 ] && [ "$round_trips" -gt 0 ] || give_up "$co_what by $co_who: nothing in the trace"
+    echo "sample $co_what $co_who hypercalls $hypercalls"
+    echo "sample $co_what $co_who round-trips $round_trips"
+}
+
+# A change of which lock_held can tell how long it had the lock.
+counted_set() { # WHAT WHO DOM DOM-OR-DOMID
+    case $2 in
+    xl) cs_command=$set_by_xl ;;
+    xmem) cs_command=$set_by_xmem ;;
+    esac
+    next_size
+    counted "$1" "$2" $cs_command "$4" $size
+    is_set "$1 by $2" "$3" $size
+    grep unlink /tmp/trace | tail -n 1 | grep -q 'domain-userdata-lock".* = 0$' ||
+        give_up "$1 by $2: the lock is not the last that is removed: $(grep unlink /tmp/trace)"
+}
+
+echo "about Xen $(xen_release), xenstored: $STORE, way to it: $VIA, clock: $CLOCK, $ROUNDS rounds, $few of what takes longer"
+[ -x $program ] || give_up "there is no xmem in this boot"
+start_guests g1 g2 >/tmp/start.log 2>&1 || give_up "the guests did not start: $(tr '\n' ' ' </tmp/start.log)"
+remember g1
+remember g2
+start_over g1 g2
+# Paused, so that no balloon driver's work is in what is timed.
+xl pause g1 && xl pause g2 || give_up "the guests were not to be paused"
+
+echo "what a change costs, in counts"
+counted set-pv nothing nothing
+for dom in g1 g2; do
+    what=$(what_of $dom)
+    for who in xl xmem; do
+        counted_set $what $who $dom $dom
+        counted_set $what-id $who $dom "$(domid_of $dom)"
+    done
+done
+
+round=0
+while [ $round -lt "$ROUNDS" ]; do
+    round=$((round + 1))
+    [ $((round % 10)) != 1 ] || echo "changes, from round $round of $ROUNDS"
+    set_in_turn set-pv g1 g1
+    set_in_turn set-pv-id g1 "$(domid_of g1)"
+    set_in_turn set-pvh g2 g2
+    set_in_turn set-pvh-id g2 "$(domid_of g2)"
+done
+
+echo "the time for which the lock is held"
+mount -t tracefs tracefs /sys/kernel/tracing || give_up "the kernel has no trace points"
+lock_events 1
+round=0
+while [ $round -lt $few ]; do
+    round=$((round + 1))
+    for dom in g1 g2; do
+        what=$(what_of $dom)
+        next_size
+        lock_held $what xl $set_by_xl $dom $size
+        next_size
+        lock_held $what xmem $set_by_xmem $dom $size
+    done
+done
+lock_events 0
+
+echo "20 changes at once"
+round=0
+while [ $round -lt $few ]; do
+    round=$((round + 1))
+    timed at-once nothing 20 0 nothing
+    at_once at-once xl $set_by_xl g1 %
+    at_once at-once xmem $set_by_xmem g1 %
+done
+
+echo "lists of 3 domains"
+list_in_turn list-3 3
+echo "starting 27 more domains"
+number=0
+while [ $number -lt 27 ]; do
+    number=$((number + 1))
+    {
+        echo "name = 'idle$number'"
+        echo "type = 'pvh'"
+        echo "kernel = '/guest/idle'"
+        echo "memory = 8"
+        echo "vcpus = 1"
+    } >/tmp/idle.cfg
+    xl create -q -p /tmp/idle.cfg >/tmp/err 2>&1 || give_up "idle$number was not created: $(tr '\n' ' ' </tmp/err)"
+done
+echo "lists of 30 domains"
+list_in_turn list-30 30
+is_left=$(left_over)
+[ -z "$is_left" ] || give_up "left behind: $is_left"
+echo "done"

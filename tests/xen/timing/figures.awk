@@ -1,0 +1,21 @@
+# Samples (WHAT WHO KIND NUMBER, sorted, numbers ascending within each) to figures: WHAT WHO KIND HOW-MANY QUARTILE MEDIAN QUARTILE
+
+function quantile(part,    at, below) {
+    at = 1 + (n - 1) * part
+    below = int(at)
+    return below == n ? number[n] : number[below] + (at - below) * (number[below + 1] - number[below])
+}
+
+function tell() {
+    if (n) print last, n, quantile(0.25), quantile(0.5), quantile(0.75)
+    n = 0
+}
+
+{
+    key = $1 " " $2 " " $3
+    if (key != last) tell()
+    last = key
+    number[++n] = $4
+}
+
+END { tell() }

@@ -1,0 +1,17 @@
+# Reads figures (see figures.awk) for those who show them, and lets nobody show one that is not there.
+
+{
+    key = $1 " " $2 " " $3
+    low[key] = $5
+    median[key] = $6
+    high[key] = $7
+}
+
+function middle(key) {
+    if (!(key in median)) {
+        print "bench: no figure for " key >"/dev/stderr"
+        failed = 1
+        exit 1
+    }
+    return median[key]
+}

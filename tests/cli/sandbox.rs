@@ -194,9 +194,13 @@ impl<'a> Call<'a> {
         self.started_by("timeout", &["20"])
     }
 
-    /// No file of its may become longer than so many bytes: it meets an error there, not the signal.
-    pub(crate) fn with_files_of(self, bytes: u64) -> Self {
-        self.started_by("env", &["--ignore-signal=XFSZ", "prlimit", &format!("--fsize={bytes}")])
+    /// No file of its may become longer than so many bytes; whoever ignores the signal for it meets an error.
+    pub(crate) fn with_files_of(self, bytes: u64, ignoring_sigxfsz: bool) -> Self {
+        let disposition =
+            if ignoring_sigxfsz { "--ignore-signal=XFSZ" } else { "--default-signal=XFSZ" };
+        // No core, whatever the machine is set to.
+        let script = format!("ulimit -c 0; exec env {disposition} prlimit --fsize={bytes} \"$@\"");
+        self.started_by("sh", &["-c", &script, "sh"])
     }
 
     fn started_by(self, program: &str, words: &[&str]) -> Self {

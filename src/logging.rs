@@ -1,7 +1,9 @@
 //! What `-v`, `XMEM_LOG` and `--log-format` turn on: tracing's events on standard error.
 //!
-//! Owns the subscriber. Without any of them only what is logged as an error is shown, and nothing
+//! Owns the choice of the subscriber. Without any of them only what is logged as an error is shown, and nothing
 //! is.
+
+mod errors;
 
 use std::ffi::OsString;
 use std::io;
@@ -11,6 +13,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::errors::ErrorsOnly;
 use crate::cli::{Global, LogFormat};
 use crate::report::Usage;
 
@@ -19,6 +22,12 @@ pub(crate) const VARIABLE: &str = "XMEM_LOG";
 
 /// Turns on what was asked for. `filters` is what [`VARIABLE`] says.
 pub(crate) fn start(global: &Global, filters: Option<OsString>) -> Result<(), Usage> {
+    let filters = filters.filter(|text| !text.is_empty());
+    if global.verbose == 0 && filters.is_none() && global.log_format == LogFormat::Text {
+        // There is none yet, so that this cannot fail.
+        let _first = tracing::dispatcher::set_global_default(ErrorsOnly.into());
+        return Ok(());
+    }
     let level = match global.verbose {
         0 => LevelFilter::ERROR,
         1 => LevelFilter::DEBUG,
@@ -26,7 +35,6 @@ pub(crate) fn start(global: &Global, filters: Option<OsString>) -> Result<(), Us
     };
     let targets = match filters {
         None => Targets::new().with_default(level),
-        Some(text) if text.is_empty() => Targets::new().with_default(level),
         Some(text) => {
             let wrong = |why: String| Usage {
                 what: VARIABLE,

@@ -15,13 +15,13 @@ costs_at_most() { # WHAT SYSTEM-CALLS HYPERCALLS ROUND-TRIPS
 check_cost_of_a_set_by_name() {
     needs_xmem
     traced -- set g1 128M
-    costs_at_most "set of a PV guest" 110 4 5
+    costs_at_most "set of a PV guest" 84 4 5
     traced -- set g2 128M
-    costs_at_most "set of a PVH guest" 114 5 5
+    costs_at_most "set of a PVH guest" 86 5 5
 }
 
 check_cost_of_a_set_by_domid() {
     needs_xmem
     traced -- set "$(domid_of g1)" 128M
-    costs_at_most "set by domid" 105 4 4
+    costs_at_most "set by domid" 81 4 4
 }

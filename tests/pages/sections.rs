@@ -32,6 +32,13 @@ A run that is ended by SIGINT, SIGTERM or SIGHUP dies by that signal: before the
 nothing changed, and once it has begun only when it is done or put back. SIGPIPE ends nothing: that nobody
 reads changes neither what is done nor the exit code.
 
+Promise:
+Whatever fails, whoever is killed and whatever else changes the domain under libxl's lock: target and limit are in
+step before and after, or the exit code is 9, and the record that is left has the next xmem settle it. Not
+promised is anything about programs that change a domain's memory without that lock (Qubes' qmemman, xapi's
+squeezed, scripts with `xenstore-write`), and anything after a crash of the host. In xmem's source,
+`tests/xen/run --stride 1 --only 'fault_(fails|kills)'` shows it on a real Xen, at every system call of a change.
+
 Privileges:
 No capability is needed, only the files named below, which belong to root. One that is not to be had is
 named, with exit code 7 and nothing changed. As little as this will do:

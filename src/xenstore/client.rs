@@ -23,7 +23,7 @@ const RESTARTS: usize = 16;
 /// A connection to xenstored. A clone is another handle to the same one.
 ///
 /// Every request has a deadline: 10 s, a commit 30 s, on the monotonic clock, from its first byte
-/// written to the last byte of its reply. Once a request has failed with anything but
+/// written to the last byte of its reply; where that comes in pieces, the last one has another 10 s. Once a request has failed with anything but
 /// [`StoreError::Answered`], [`StoreError::NotText`] or [`StoreError::Unsendable`], the connection is
 /// closed, and each later one fails at once with [`StoreError::Unusable`].
 ///

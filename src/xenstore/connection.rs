@@ -29,6 +29,9 @@ const WINDOW_BYTES: usize = 64 << 10;
 /// How many watch events are kept for whoever asks for them.
 const EVENTS_MAX: usize = 1024;
 
+/// From how many replies on it pays to wait for more than the first.
+const MANY: usize = 8;
+
 /// How many bytes are taken from the kernel at a time.
 const CHUNK: usize = 16 << 10;
 
@@ -213,9 +216,10 @@ impl Link {
         replies: &mut Vec<Reply>,
         (begun, limit): (Option<Instant>, Duration),
     ) -> Result<(), Failure> {
-        // The usual way: all replies come at once, and recv itself waits for them, bounded by the socket's own
-        // time limit. Whatever is still missing then is waited for by the clock.
+        // The usual way: recv itself waits for the replies, bounded by the socket's own time limit, again and again
+        // as long as they come. Once none comes, or the time is over, what is missing is waited for by the clock.
         let mut in_recv = self.medium == Medium::Socket && begun.is_none();
+        let mut waited = begun.is_some();
         let begun = begun.unwrap_or_else(Instant::now);
         let mut over = false;
         loop {
@@ -232,14 +236,15 @@ impl Link {
             if over {
                 return Err(Failure::Deadline);
             }
-            if mem::take(&mut in_recv) && unsent.is_empty() {
-                self.pull(RecvFlags::empty())?;
+            let first = !mem::replace(&mut waited, true);
+            let left = if first { limit } else { limit.saturating_sub(begun.elapsed()) };
+            if in_recv && unsent.is_empty() && !left.is_zero() {
+                in_recv = self.pull_most(awaited.len())? > 0;
                 continue;
             }
-            let left = limit.saturating_sub(begun.elapsed());
             over = left.is_zero();
             self.wait(!unsent.is_empty(), left)?;
-            self.pull(RecvFlags::DONTWAIT)?;
+            self.pull(CHUNK, RecvFlags::DONTWAIT)?;
         }
     }
 
@@ -264,23 +269,36 @@ impl Link {
         Ok(())
     }
 
-    /// Reads what has arrived, a chunk at most. The device, and a socket with `DONTWAIT`, never wait.
-    fn pull(&mut self, flags: RecvFlags) -> Result<(), Failure> {
+    /// Waits for the replies to `awaited` requests and reads what has arrived: of a few whatever has come first, of
+    /// many as much as they cannot be shorter than, so that not each of them is a wake-up of its own.
+    fn pull_most(&mut self, awaited: usize) -> Result<usize, Failure> {
+        let least = awaited.saturating_mul(wire::HEADER).saturating_sub(self.inbox.len());
+        if awaited >= MANY && (1..=CHUNK).contains(&least) {
+            self.pull(least, RecvFlags::WAITALL)
+        } else {
+            self.pull(CHUNK, RecvFlags::empty())
+        }
+    }
+
+    /// Reads what has arrived, at most `most` bytes and a chunk, and says how much that was. The device, and a
+    /// socket with `DONTWAIT`, never wait.
+    fn pull(&mut self, most: usize, flags: RecvFlags) -> Result<usize, Failure> {
         let mut chunk = [0; CHUNK];
+        let room = chunk.get_mut(..most).unwrap_or_default();
         let read = match self.medium {
-            Medium::Socket => {
-                rustix::net::recv(&self.fd, &mut chunk, flags).map(|(count, _)| count)
-            }
-            Medium::Device => rustix::io::read(&self.fd, &mut chunk),
+            Medium::Socket => rustix::net::recv(&self.fd, room, flags).map(|(count, _)| count),
+            Medium::Device => rustix::io::read(&self.fd, room),
         };
         match read {
-            Ok(0) | Err(Errno::CONNRESET) => return Err(Failure::Closed),
-            Ok(count) => self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Ok(0) | Err(Errno::CONNRESET) => Err(Failure::Closed),
+            Ok(count) => {
+                self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                Ok(count)
+            }
             // A process that was stopped comes out of a recv that has a time limit with INTR.
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(Failure::Os(error)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(Failure::Os(error)),
         }
-        Ok(())
     }
 
     /// Waits until there is something to read or, if `writing`, room to write; or `left` is over.
@@ -329,7 +347,7 @@ impl Link {
         self.sort()?;
         if self.events.is_empty() {
             self.wait(false, limit)?;
-            self.pull(RecvFlags::DONTWAIT)?;
+            self.pull(CHUNK, RecvFlags::DONTWAIT)?;
             self.sort()?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-# Every system call fails once, lies, or ends the run. By strace, on the shipped program. One in STRIDE of these points,
+# Every system call fails, lies, or ends the run. By strace, on the shipped program. One in STRIDE of these points,
 # beginning with one that SEED chooses; `--stride 1` takes them all.
 #
 # What is cut off is one of these, each from target 192 MiB and maximum 256 MiB: its words go to $words, its domain to
@@ -53,29 +53,42 @@ points_at_the_commit() {
     done
 }
 
-# Some of the ways in which a call can fail; none says that it had an effect.
-errno_for() { # NAME NUMBER
+# The ways in which a call can fail; none says that it had an effect.
+errnos_of() { # NAME
     case $1 in
-    ioctl) set -- "$2" EPERM ENOMEM ESRCH EFAULT EINVAL EAGAIN EINTR ;;
-    open* | socket | signalfd4) set -- "$2" EMFILE EACCES EIO ENFILE ENOMEM ;;
-    flock) set -- "$2" EINTR ENOLCK EIO ;;
-    rename | unlink | statx) set -- "$2" EIO EACCES EROFS ENOSPC ;;
-    *) set -- "$2" EIO EINTR ENOSPC EAGAIN EPIPE ECONNRESET ENOMEM ;;
+    ioctl) echo EPERM ENOMEM ESRCH EFAULT EINVAL EAGAIN EINTR ;;
+    open* | socket | signalfd4) echo EMFILE EACCES EIO ENFILE ENOMEM ;;
+    flock) echo EINTR ENOLCK EIO ;;
+    rename | unlink | statx) echo EIO EACCES EROFS ENOSPC ;;
+    *) echo EIO EINTR ENOSPC EAGAIN EPIPE ECONNRESET ENOMEM ;;
     esac
-    shift $((($1 + SEED / 7) % ($# - 1) + 1))
-    echo "$1"
 }
 
+# In one of these ways, which SEED chooses; with `--every-way`, in each.
 fails() { # NAME NUMBER
+    fa_at="$1 $2"
+    # shellcheck disable=SC2046 # a list of words
+    set -- $(errnos_of "$1")
+    if [ "$WAYS" = one ]; then
+        shift $(((${fa_at#* } + SEED / 7) % $#))
+        set -- "$1"
+    fi
+    for errno in "$@"; do
+        # shellcheck disable=SC2086 # two words
+        fails_with "$errno" $fa_at
+        [ $# = 1 ] || start_over "$dom"
+    done
+}
+
+fails_with() { # ERRNO NAME NUMBER
     before=$(state "$dom")
-    errno=$(errno_for "$1" "$2")
     code=0
     # shellcheck disable=SC2086 # a list of words
-    traced -e inject="$1:error=$errno:when=$2" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
-    echo "$1 $2 fails with $errno: exit code $code. $(cat /tmp/err)"
+    traced -e inject="$2:error=$1:when=$3" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
+    echo "$2 $3 fails with $1: exit code $code. $(cat /tmp/err)"
     ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
-    judge "$words: $1 $2 fails with $errno" $code "$dom" "$done_state" "$before"
-    [ "$(state "$dom")" = "$before" ] || next_run_mends "after $1 $2 failed" "$dom" 192M
+    judge "$words: $2 $3 fails with $1" $code "$dom" "$done_state" "$before"
+    [ "$(state "$dom")" = "$before" ] || next_run_mends "after $2 $3 failed with $1" "$dom" 192M
 }
 
 # A call that is not made, and says that it has taken or brought nothing, or a byte, or that all is sent. What goes

@@ -14,6 +14,7 @@ use std::panic;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use xmem::error::Exit;
 
 use crate::report;
 
@@ -24,16 +25,13 @@ const PANICKED: u8 = 101;
 #[unsafe(no_mangle)]
 extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
     let exit = panic::catch_unwind(|| {
-        // SAFETY: no handler is installed.
-        if let Err(errno) = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) } {
-            report::complain(&format!("xmem: SIGPIPE cannot be ignored: {errno}"));
-            return u8::from(xmem::error::Exit::Failed);
-        }
-        if let Err(errno) = open_streams() {
-            report::complain(&format!("xmem: /dev/null cannot be opened: {errno}"));
-            return u8::from(xmem::error::Exit::Failed);
-        }
-        let exit = crate::run();
+        let exit = match ignore_sigpipe().and_then(|()| open_streams()) {
+            Ok(()) => crate::run(),
+            Err(error) => {
+                report::complain(&format!("xmem: cannot begin: {error}"));
+                Exit::Failed
+            }
+        };
         // Whatever is printed is flushed there; this is for what a library may have left.
         let _told = io::stdout().flush();
         u8::from(exit)
@@ -41,9 +39,15 @@ extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
     exit.unwrap_or(PANICKED).into()
 }
 
+fn ignore_sigpipe() -> io::Result<()> {
+    // SAFETY: no handler is installed.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
 /// Puts /dev/null where a standard stream is closed: the next file to be opened would take its place otherwise,
 /// and what is printed would go to the hypervisor, say.
-fn open_streams() -> rustix::io::Result<()> {
+fn open_streams() -> io::Result<()> {
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut fds = streams.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::empty()));
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;

@@ -1,6 +1,6 @@
 //! The real hypervisor, through Linux's privcmd device.
 //!
-//! Owns the device, the page that Xen reads and writes, and all of xmem's unsafe code. Never knows a
+//! Owns the device, the page that Xen reads and writes, and all of the library's unsafe code. Never knows a
 //! layout: that is `abi`'s work, as finding the interface version is `interface`'s.
 
 #![expect(unsafe_code, reason = "an ioctl and a mapping that no crate wraps")]

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Deadlines, Reply, seconds};
 use super::lookup::{Medium, Place, bound};
 use super::wire::{self, Event, Malformed, Part, Request};
-use crate::domain::DomId;
-
 use super::{Answer, Batch, StoreError, Watching, Xs, XsTransaction, XsTransactionSpan};
+use crate::domain::DomId;
 
 /// How often a listing in parts may begin again because it changed.
 const RESTARTS: usize = 16;
@@ -23,9 +22,10 @@ const RESTARTS: usize = 16;
 /// A connection to xenstored. A clone is another handle to the same one.
 ///
 /// Every request has a deadline: 10 s, a commit 30 s, on the monotonic clock, from its first byte
-/// written to the last byte of its reply; where that comes in pieces, the last one has another 10 s. Once a request has failed with anything but
-/// [`StoreError::Answered`], [`StoreError::NotText`] or [`StoreError::Unsendable`], the connection is
-/// closed, and each later one fails at once with [`StoreError::Unusable`].
+/// written to the last byte of its reply; where that comes in pieces, the last one has another 10 s. Once a
+/// request has failed with anything but [`StoreError::Answered`], [`StoreError::NotText`] or
+/// [`StoreError::Unsendable`], the connection is closed, and each later one fails at once with
+/// [`StoreError::Unusable`].
 ///
 /// Before Linux 4.11 a write to /dev/xen/xenbus waits in the kernel for the reply, and there the
 /// deadline has no force.

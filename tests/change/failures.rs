@@ -216,17 +216,7 @@ fn a_lost_commit_that_shows_neither_side_is_out_of_step() {
 #[test]
 fn what_cannot_be_put_back_is_out_of_step_and_settled_later() {
     let scene = Scene::new();
-    let mut limits = 0;
-    let failure = scene
-        .change(&set("512M"), move |step| match step {
-            Step::SetPod => Then::Fail(Error::Xen(Errno::NOMEM)),
-            Step::SetLimit(_) => {
-                limits += 1;
-                if limits == 2 { Then::Fail(Error::Xen(Errno::INVAL)) } else { Then::Go }
-            }
-            _ => Then::Go,
-        })
-        .unwrap_err();
+    let failure = scene.stuck(&set("512M"));
     assert_eq!(failure.exit(), Exit::OutOfStep);
     assert_eq!(scene.numbers(), (START.0, START.1, 525_312));
     let told = failure.to_string();

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use xmem::apply::{Options, survey};
 use xmem::batch;
 use xmem::change::{End, nudge};
@@ -15,7 +14,7 @@ use xmem::signals::Signals;
 use xmem::size::Kib;
 use xmem::xenstore::Xs as _;
 
-use crate::watched::{Error, START, Scene, Step, Then, Watched, max, request, set, sim};
+use crate::watched::{START, Scene, Step, Then, Watched, max, request, set, sim};
 
 /// 64 GiB, of which nobody has ever heard.
 const GREED: &str = "67108864";
@@ -145,18 +144,7 @@ fn a_race_with_it_raises_nothing() {
 #[test]
 fn what_a_killed_run_left_is_settled_without_its_word() {
     let scene = Scene::new();
-    let mut limits = 0;
-    // The limit cannot be put back: the record stays.
-    let failure = scene
-        .change(&set("1536M"), move |step| match step {
-            Step::SetPod => Then::Fail(Error::Xen(Errno::NOMEM)),
-            Step::SetLimit(_) => {
-                limits += 1;
-                if limits == 2 { Then::Fail(Error::Xen(Errno::INVAL)) } else { Then::Go }
-            }
-            _ => Then::Go,
-        })
-        .unwrap_err();
+    let failure = scene.stuck(&set("1536M"));
     assert_eq!(failure.exit(), Exit::OutOfStep);
     assert!(scene.intent().exists());
     write(scene.path(), "target", GREED);

@@ -198,6 +198,20 @@ impl Scene {
     }
 
     /// A change of `web` in peace.
+    /// One that fails once its limit is set, and that limit cannot be put back: the record stays.
+    pub(crate) fn stuck(&self, wish: &Wish) -> Failure {
+        let mut limits = 0;
+        let hook = move |step: &Step| match step {
+            Step::SetPod => Then::Fail(Error::Xen(Errno::NOMEM)),
+            Step::SetLimit(_) => {
+                limits += 1;
+                if limits == 2 { Then::Fail(Error::Xen(Errno::INVAL)) } else { Then::Go }
+            }
+            _ => Then::Go,
+        };
+        self.change(wish, hook).unwrap_err()
+    }
+
     pub(crate) fn plain(&self, wish: &Wish) -> Result<Outcome, Failure> {
         self.change(wish, |_| Then::Go)
     }

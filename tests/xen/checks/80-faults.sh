@@ -75,38 +75,32 @@ fails() { # NAME NUMBER
     fi
     for errno in "$@"; do
         # shellcheck disable=SC2086 # two words
-        fails_with "$errno" $fa_at
+        goes_wrong "fails with $errno" "error=$errno" $fa_at
         [ $# = 1 ] || start_over "$dom"
     done
-}
-
-fails_with() { # ERRNO NAME NUMBER
-    before=$(state "$dom")
-    code=0
-    # shellcheck disable=SC2086 # a list of words
-    traced -e inject="$2:error=$1:when=$3" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
-    echo "$2 $3 fails with $1: exit code $code. $(cat /tmp/err)"
-    ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
-    judge "$words: $2 $3 fails with $1" $code "$dom" "$done_state" "$before"
-    [ "$(state "$dom")" = "$before" ] || next_run_mends "after $2 $3 failed with $1" "$dom" 192M
 }
 
 # A call that is not made, and says that it has taken or brought nothing, or a byte, or that all is sent. What goes
 # missing so in the middle of a conversation must not come out as a success that is none.
 lies() { # NAME NUMBER
-    before=$(state "$dom")
     case $1:$((($2 + SEED) % 3)) in
     *:0) lie=0 ;;
     sendto:1) lie=4096 ;;
     *) lie=1 ;;
     esac
+    goes_wrong "says $lie" retval=$lie "$1" "$2"
+}
+
+# Whatever a call does in place of what it should: the run says what became of it, and the next one finds its way.
+goes_wrong() { # WHAT-IT-DOES STRACE-WORDS NAME NUMBER
+    before=$(state "$dom")
     code=0
     # shellcheck disable=SC2086 # a list of words
-    traced -e inject="$1:retval=$lie:when=$2" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
-    echo "$1 $2 says $lie: exit code $code. $(cat /tmp/err)"
+    traced -e inject="$3:$2:when=$4" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
+    echo "$3 $4 $1: exit code $code. $(cat /tmp/err)"
     ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
-    judge "$words: $1 $2 says $lie" $code "$dom" "$done_state" "$before"
-    [ "$(state "$dom")" = "$before" ] || next_run_mends "after $1 $2 said $lie" "$dom" 192M
+    judge "$words: $3 $4 $1" $code "$dom" "$done_state" "$before"
+    [ "$(state "$dom")" = "$before" ] || next_run_mends "after: $3 $4 $1" "$dom" 192M
 }
 
 killed() { # NAME NUMBER

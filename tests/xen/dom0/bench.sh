@@ -121,7 +121,7 @@ counted() { # WHAT WHO COMMAND...
     with_store "$co_who" strace -f -s 64 -o /tmp/trace "$@" >/dev/null 2>/tmp/err ||
         give_up "$co_what by $co_who: $(cat /tmp/err)"
     count_costs
-    echo "sample $co_what $co_who system-calls $system_calls"
+    echo "sample $co_what $co_who system-calls $((system_calls + more_reads))"
     [ "$co_who" != nothing ] || return 0
     [ "$hypercalls" -gt 0 ] && [ "$round_trips" -gt 0 ] || give_up "$co_what by $co_who: nothing in the trace"
     echo "sample $co_what $co_who hypercalls $hypercalls"

@@ -10,6 +10,7 @@ use std::iter;
 pub use self::many::read_many;
 
 use crate::domain::{DomId, Identity, Name};
+use crate::hypervisor::DomainInfo;
 use crate::size::Kib;
 use crate::xenstore::{Batch, StoreError};
 
@@ -163,7 +164,7 @@ pub struct Surveyed {
     pub static_max: Option<Kib>,
     /// `memory/videoram` in KiB; 0 when absent.
     pub video: i32,
-    /// `/libxl/<domid>/type`: `pv`, `pvh` or `hvm`.
+    /// `/libxl/<domid>/type`: `pvh` or `hvm`. Of a PV guest it is not read.
     pub kind: Option<String>,
     /// `memory/dynamic-max` is there, as xapi's squeezed keeps it.
     pub dynamic_max: bool,
@@ -173,31 +174,16 @@ pub struct Surveyed {
     pub bad: Vec<String>,
 }
 
-/// Reads what there is about each of `domids`, all at once.
+/// Reads what there is about each of `domains`, all at once.
 ///
 /// # Errors
 /// xenstore does not answer. A value that makes no sense is not an error here.
-pub fn survey(store: &impl Batch, domids: &[DomId]) -> io::Result<Vec<Surveyed>> {
-    const NODES: usize = 7;
-    let paths: Vec<String> = domids
-        .iter()
-        .flat_map(|domid| {
-            let node = |node| format!("/local/domain/{domid}/{node}");
-            [
-                name_path(*domid),
-                node("memory/target"),
-                node("memory/static-max"),
-                node("memory/videoram"),
-                node("memory/dynamic-max"),
-                node("memory/hotplug-max"),
-                format!("/libxl/{domid}/type"),
-            ]
-        })
-        .collect();
-    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let mut values = read_one_by_one(store, &paths)?.into_iter();
+pub fn survey(store: &impl Batch, domains: &[DomainInfo]) -> io::Result<Vec<Surveyed>> {
+    let paths: Vec<Vec<String>> = domains.iter().map(surveyed_paths).collect();
+    let all: Vec<&str> = paths.iter().flatten().map(String::as_str).collect();
+    let mut values = read_one_by_one(store, &all)?.into_iter();
     Ok(paths
-        .chunks(NODES)
+        .iter()
         .map(|paths| {
             let mut surveyed = Surveyed::default();
             for (path, value) in paths.iter().zip(values.by_ref()) {
@@ -206,6 +192,16 @@ pub fn survey(store: &impl Batch, domids: &[DomId]) -> io::Result<Vec<Surveyed>>
             surveyed
         })
         .collect())
+}
+
+/// The nodes that are read of a domain. Of many domains they are most of what a table takes.
+fn surveyed_paths(domain: &DomainInfo) -> Vec<String> {
+    let domid = domain.identity.domid;
+    let memory = ["target", "static-max", "videoram", "dynamic-max", "hotplug-max"]
+        .map(|node| format!("/local/domain/{domid}/memory/{node}"));
+    // Xen itself tells a PV guest, but not PVH from HVM.
+    let kind = domain.hvm.then(|| format!("/libxl/{domid}/type"));
+    iter::once(name_path(domid)).chain(memory).chain(kind).collect()
 }
 
 impl Surveyed {
@@ -340,17 +336,31 @@ mod tests {
         assert_eq!(read("/name=\u{fffd}").unwrap().name, None);
     }
 
+    fn dom0(hvm: bool) -> DomainInfo {
+        let identity = Identity { domid: DomId::DOM0, uuid: Uuid::default() };
+        let (dying, paused, some) = (false, false, Kib(4));
+        DomainInfo { identity, dying, paused, hvm, current: some, limit: some, outstanding: some }
+    }
+
+    /// Xen tells a PV guest by itself, and would not be believed less than a node.
+    #[test]
+    fn the_kind_is_read_where_xen_leaves_it_open() {
+        let kind = |hvm| survey(&Fixed("/type=pvh"), &[dom0(hvm)]).unwrap().remove(0).kind;
+        assert_eq!(kind(true).as_deref(), Some("pvh"));
+        assert_eq!(kind(false), None);
+    }
+
     /// A missing node of dom0's would be filled in.
     #[test]
     fn what_is_not_text_is_not_missing() {
         for node in ["target", "static-max", "videoram"] {
             let node = format!("/{node}=\u{fffd}").leak();
             let path = format!("/local/domain/0/memory{}", node.trim_end_matches("=\u{fffd}"));
-            let surveyed = survey(&Fixed(node), &[DomId::DOM0]).unwrap();
+            let surveyed = survey(&Fixed(node), &[dom0(false)]).unwrap();
             assert_eq!(surveyed[0].bad, [format!("what xenstore has at {path} is not text")]);
             assert!(matches!(read(node), Err(NodesError::Store(_))));
         }
-        let survey = |node| survey(&Fixed(node), &[DomId::DOM0]).unwrap().remove(0);
+        let survey = |node| survey(&Fixed(node), &[dom0(true)]).unwrap().remove(0);
         assert_eq!(survey("/name=\u{fffd}"), Surveyed::default());
         assert_eq!(survey("/type=\u{fffd}"), Surveyed::default());
         assert!(survey("/dynamic-max=\u{fffd}").dynamic_max);

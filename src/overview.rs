@@ -104,10 +104,9 @@ pub fn overview<H: Host>(host: &H) -> Result<Overview, Cause> {
 /// xenstore or the hypervisor do not answer.
 pub fn look<H: Host>(host: &H, store: &H::Store) -> Result<Overview, Cause> {
     let infos = host.hypervisor().domains()?;
-    let ids: Vec<DomId> = infos.iter().map(|info| info.identity.domid).collect();
-    let mut surveyed = Vec::with_capacity(ids.len());
-    for ids in ids.chunks(AT_A_TIME) {
-        surveyed.extend(survey(store, ids)?);
+    let mut surveyed = Vec::with_capacity(infos.len());
+    for infos in infos.chunks(AT_A_TIME) {
+        surveyed.extend(survey(store, infos)?);
     }
     // After the numbers: while a change is under way that they show half of, its lock is there.
     let traces = Traces::in_folder(host.state_dir());

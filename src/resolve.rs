@@ -3,7 +3,7 @@
 //! Owns the look-up. The hypervisor decides which domains exist; xenstore only says what they are
 //! called. Never changes anything.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 
 use crate::domain::{DomId, Domain, DomainRef, Identity, Name, Uuid};
@@ -67,11 +67,11 @@ pub fn resolve(
 /// All domains of a host, looked at once, to find any number of them.
 #[derive(Debug, Default)]
 pub struct Census {
-    infos: HashMap<DomId, DomainInfo>,
-    uuids: HashMap<Uuid, Vec<DomId>>,
-    names: HashMap<Name, Vec<DomId>>,
+    infos: BTreeMap<DomId, DomainInfo>,
+    uuids: BTreeMap<Uuid, Vec<DomId>>,
+    names: BTreeMap<Name, Vec<DomId>>,
     /// By their names in small letters.
-    near: HashMap<String, Name>,
+    near: BTreeMap<String, Name>,
 }
 
 impl Census {

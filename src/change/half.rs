@@ -171,8 +171,7 @@ impl<'a, 'h, H: Host> Half<'a, 'h, H> {
         self.settled = true;
         let limit = self.plan.old.limit;
         let after = if self.limit_touched {
-            // Whoever has it now may have set a limit of their own, for a target of their own.
-            if matches!(self.held.lock.still_held(), Ok(false)) {
+            if self.lock_is_lost() {
                 let why = format!("without the lock, the old limit of {limit} was not put back");
                 return Err(self.out_of_step(Cause::LockLost, None, why));
             }
@@ -213,10 +212,18 @@ impl<'a, 'h, H: Host> Half<'a, 'h, H> {
         let limit = self.plan.old.limit.max(self.plan.limit);
         let why =
             format!("whether the new target of {} was committed is not known", self.plan.target);
+        if self.lock_is_lost() {
+            return self.out_of_step(Cause::LockLost, None, why);
+        }
         match self.held.set_limit(limit) {
             Ok(()) => self.out_of_step(cause, Some(limit), why),
             Err(error) => self.out_of_step(cause, None, format!("{why}, and {}", chain(&error))),
         }
+    }
+
+    /// Whoever has it now may have set a limit of their own, for a target of their own: none is set over it.
+    fn lock_is_lost(&self) -> bool {
+        matches!(self.held.lock.still_held(), Ok(false))
     }
 
     fn out_of_step(&self, cause: Cause, limit: Option<Kib>, why: String) -> Failed {

@@ -3,7 +3,7 @@
 //!
 //! Owns that look. Never opens a file, and never says what one means.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -18,7 +18,7 @@ const FILES: [&str; 2] = [".domain-userdata-lock", ".xmem-intent"];
 #[derive(Debug)]
 pub(super) struct Traces {
     /// `None`: that cannot be known.
-    domids: Option<HashSet<DomId>>,
+    domids: Option<BTreeSet<DomId>>,
 }
 
 impl Traces {
@@ -27,7 +27,7 @@ impl Traces {
         match domids(folder) {
             Ok(domids) => Self { domids: Some(domids) },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Self { domids: Some(HashSet::new()) }
+                Self { domids: Some(BTreeSet::new()) }
             }
             Err(error) => {
                 tracing::debug!(folder = %folder.display(), %error, "cannot be listed");
@@ -42,8 +42,8 @@ impl Traces {
     }
 }
 
-fn domids(folder: &Path) -> io::Result<HashSet<DomId>> {
-    let mut domids = HashSet::new();
+fn domids(folder: &Path) -> io::Result<BTreeSet<DomId>> {
+    let mut domids = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
         domids.extend(entry?.file_name().to_str().and_then(domid));
     }

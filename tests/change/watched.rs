@@ -197,7 +197,6 @@ impl Scene {
         self.host(hook).change(&request(wish))
     }
 
-    /// A change of `web` in peace.
     /// One that fails once its limit is set, and that limit cannot be put back: the record stays.
     pub(crate) fn stuck(&self, wish: &Wish) -> Failure {
         let mut limits = 0;
@@ -212,6 +211,7 @@ impl Scene {
         self.change(wish, hook).unwrap_err()
     }
 
+    /// A change of `web` in peace.
     pub(crate) fn plain(&self, wish: &Wish) -> Result<Outcome, Failure> {
         self.change(wish, |_| Then::Go)
     }

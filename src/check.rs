@@ -14,15 +14,18 @@ use std::thread;
 use std::time::Duration;
 
 pub use self::repair::{Deed, Fate, Repaired, foresee, repair};
+use crate::change::believed;
 use crate::domain::{DomId, Domain, DomainRef, Identity, Wanted};
 use crate::error::Cause;
 use crate::host::Host;
 use crate::hypervisor::Hypervisor as _;
 use crate::leftover::{Leftover, leftovers};
+use crate::nodes::Nodes;
 use crate::overview::{Overview, Row, look};
+use crate::plan::{Refusal, Wish};
 use crate::remark::Remark;
 use crate::resolve::domids;
-use crate::xenstore::{Answer, StoreError};
+use crate::xenstore::{Answer, Batch, StoreError};
 
 /// A change without a lock, or one that began and ended between two reads, can look like a domain out
 /// of step. What is really so, is so at the next look as well.
@@ -39,8 +42,8 @@ pub enum Finding {
         domain: Domain,
         /// What.
         remark: Remark,
-        /// Whether `--repair` mends it.
-        mendable: bool,
+        /// Who mends it.
+        mender: Mender,
     },
     /// A file that belongs to no living domain.
     Leftover(Leftover),
@@ -48,6 +51,17 @@ pub enum Finding {
     Ghost(DomId),
     /// xenstored cannot tell which domains it has nodes of, so that ghosts were not looked for.
     Unlisted,
+}
+
+/// Who can mend what is off about a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mender {
+    /// `--repair`: only one thing can be meant.
+    Repair,
+    /// Whoever knows what the size should be: the guest may have made up what stands there.
+    Size,
+    /// Somebody, as the remark says.
+    Admin,
 }
 
 impl Finding {
@@ -81,7 +95,7 @@ impl Finding {
     /// Whether [`repair()`] mends it.
     pub const fn is_mendable(&self) -> bool {
         match self {
-            Self::Domain { mendable, .. } => *mendable,
+            Self::Domain { mender, .. } => matches!(mender, Mender::Repair),
             Self::Leftover(file) => file.is_mendable(),
             Self::Ghost(_) | Self::Unlisted => false,
         }
@@ -112,10 +126,17 @@ impl Finding {
     /// What mends it, where anything does.
     pub fn mend(&self) -> Option<String> {
         match self {
-            Self::Domain { mendable: true, domain, .. } => {
-                Some(format!("xmem check --repair {}", domain.identity.domid))
+            Self::Domain { mender, remark, domain } => {
+                let domid = domain.identity.domid;
+                match mender {
+                    Mender::Repair => Some(format!("xmem check --repair {domid}")),
+                    Mender::Size => Some(format!(
+                        "xmem set {domid} SIZE, with the size that it should have: the guest itself may write there \
+                         (xenstore-ls -p)"
+                    )),
+                    Mender::Admin => remark.mend(domid),
+                }
             }
-            Self::Domain { remark, domain, .. } => remark.mend(domain.identity.domid),
             Self::Leftover(file) if file.is_mendable() => Some("xmem check --repair".to_owned()),
             Self::Leftover(file) => file.mend(),
             Self::Ghost(domid) => {
@@ -192,7 +213,10 @@ pub fn check<H: Host>(host: &H, words: &[DomainRef]) -> Result<Checked, Cause> {
             break;
         }
     }
-    let mut findings: Vec<Finding> = seen.rows.iter().flat_map(of).collect();
+    let mut findings = Vec::new();
+    for row in &seen.rows {
+        findings.extend(of(row, &store)?);
+    }
     if words.is_empty() {
         findings.extend(
             leftovers(host.state_dir(), host.hypervisor())?.into_iter().map(Finding::Leftover),
@@ -225,15 +249,33 @@ fn steady(before: &Overview, after: &Overview) -> bool {
 }
 
 /// What is off about one domain.
-fn of(row: &Row) -> Vec<Finding> {
+fn of(row: &Row, store: &impl Batch) -> Result<Vec<Finding>, Cause> {
     let readable = !row.remarks.iter().any(|remark| matches!(remark, Remark::BadNode(_)));
+    let is_mendable = |remark: &Remark| readable && remark.is_mendable(&row.reading());
+    let of_numbers =
+        if row.remarks.iter().any(is_mendable) { mender(row, store)? } else { Mender::Admin };
     let finding = |remark: &Remark| Finding::Domain {
         domain: row.domain.clone(),
-        mendable: readable && remark.is_mendable(&row.reading()),
         remark: remark.clone(),
+        mender: match remark {
+            remark if !is_mendable(remark) => Mender::Admin,
+            Remark::Unsettled { .. } => Mender::Repair,
+            _ => of_numbers,
+        },
     };
     let grave = row.out_of_step();
-    grave.chain(row.remarks.iter().filter(|remark| !remark.is_out_of_step())).map(finding).collect()
+    let rest = row.remarks.iter().filter(|remark| !remark.is_out_of_step());
+    Ok(grave.chain(rest).map(finding).collect())
+}
+
+/// Who mends the numbers of a domain, if anybody: a guest's own word is no reason to raise its limit.
+fn mender(row: &Row, store: &impl Batch) -> Result<Mender, Cause> {
+    match believed(&Nodes::of(row.domain.identity), store, &row.reading(), &Wish::Mend) {
+        Ok(_) => Ok(Mender::Repair),
+        Err(Cause::Refused(Refusal::GuestsWord { .. })) => Ok(Mender::Size),
+        Err(Cause::Refused(_)) => Ok(Mender::Admin),
+        Err(cause) => Err(cause),
+    }
 }
 
 /// The domids in xenstore that no domain has.

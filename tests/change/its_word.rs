@@ -7,6 +7,7 @@ use std::time::Duration;
 use xmem::apply::{Options, survey};
 use xmem::batch;
 use xmem::change::{End, nudge};
+use xmem::check::{Fate, check, foresee, repair};
 use xmem::error::{Cause, Exit, Failure};
 use xmem::host::Host as _;
 use xmem::plan::{Refusal, Wish};
@@ -81,6 +82,28 @@ fn no_step_and_no_repair_starts_from_its_word() {
         assert!(is_its_word(&failure), "{wish:?}: {failure}");
         assert_eq!(scene.numbers().2, START.2);
     }
+}
+
+/// What would be refused is not offered.
+#[test]
+fn a_check_offers_no_repair_by_its_word() {
+    let (_scene, host) = greedy(&[("target", GREED), ("static-max", GREED)]);
+    let mends = |guest_writes| {
+        let (scene, host) = greedy(&[("target", GREED), ("static-max", GREED)]);
+        let host = if guest_writes { host } else { scene.host(|_| Then::Go) };
+        let found = check(&host, &[]).unwrap();
+        let limit = found.findings.iter().find(|it| it.kind() == "limit-too-low").unwrap().clone();
+        assert!(limit.is_out_of_step());
+        (limit.is_mendable(), limit.mend().unwrap())
+    };
+    assert_eq!(mends(false), (true, "xmem check --repair 7".to_owned()));
+    let (mendable, mend) = mends(true);
+    assert!(!mendable && mend.starts_with("xmem set 7 SIZE"), "{mend}");
+    let found = check(&host, &[]).unwrap();
+    assert!(foresee(&host, &found).iter().all(|(_, fate)| *fate == Fate::Left));
+    let mut signals = Signals::default();
+    let repaired = repair(&host, &found, &[], Duration::ZERO, &mut signals).unwrap();
+    assert_eq!((repaired.changes.len(), repaired.failures.len()), (0, 0));
 }
 
 /// A look ahead, as `apply` takes it first, says so as well.

@@ -1,9 +1,10 @@
 # The task `checks`: starts the guests and runs every check_* function of /check/checks, each in a process of its own.
 # What it says is read by tests/xen/run:
-#   plan N | figure N WHAT | ok NAME SECONDS | not ok NAME SECONDS | skip NAME REASON | abort: TEXT | done
+#   plan N | figure N WHAT | ok NAME SECONDS | not ok NAME SECONDS | skip NAME REASON | stopped: TEXT | done
 #   a line that starts with "| " belongs to the check whose line follows it
-# Settings: ONLY and AMONG, patterns that names have to match; ROUNDS, STRIDE and SEED, see tests/xen/run; TIME, the
-# seconds that one check may take.
+#   stopped: this machine cannot go on, by no fault of what is checked
+# Settings: ONLY and AMONG, patterns that names have to match, and EXCEPT, one that they must not; ROUNDS, STRIDE and
+# SEED, see tests/xen/run; TIME, the seconds that one check may take.
 . /check/lib.sh
 
 names() { # FILE: its checks, in order
@@ -12,7 +13,7 @@ names() { # FILE: its checks, in order
 
 planned() {
     for file in /check/checks/*.sh; do
-        names "$file" | grep -E -- "${ONLY:-.}" | grep -E -- "${AMONG:-.}" | sed "s|^|$file |"
+        names "$file" | grep -E -- "$ONLY" | grep -E -- "$AMONG" | grep -Ev -- "$EXCEPT" | sed "s|^|$file |"
     done
 }
 
@@ -39,7 +40,7 @@ run_one() { # FILE NAME
 planned >/tmp/planned
 echo "plan $(grep -c . /tmp/planned)"
 if ! start_guests g1 g2 >/tmp/start.log 2>&1; then
-    echo "abort: the guests did not start: $(tr '\n' ' ' </tmp/start.log)"
+    echo "stopped: the guests did not start: $(tr '\n' ' ' </tmp/start.log)"
     exit
 fi
 remember g1
@@ -52,6 +53,10 @@ while read -r file name <&3; do
     code=$?
     seconds=$(echo "$begin $(now)" | awk '{ printf "%.1f", $2 - $1 }')
     title=$(echo "${name#check_}" | tr _ ' ')
+    if died_of_emulation >/tmp/died; then
+        echo "stopped: a guest has died of the emulation ($(cat /tmp/died)), in '$title' or before"
+        exit
+    fi
     grep '^figure ' /tmp/check.log
     case $code in
     0) echo "ok $title ($seconds s)" ;;

@@ -8,7 +8,7 @@ check_dead_*) ;;
 *)
     # What a check that failed has left is not the next one's fault.
     left_over | xargs -r rm -f
-    start_over g1 g2
+    start_over g1 g2 || exit 1
     ;;
 esac
 set -eu

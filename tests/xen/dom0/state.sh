@@ -101,6 +101,11 @@ state() { # DOM
 start_over() { # DOM...
     for so_dom in "$@"; do
         read_all "$so_dom"
+        if [ -z "$h" ]; then
+            echo "FAILED: $so_dom is gone since the check before. Its console:"
+            tail -n 40 "$(console_of "$so_dom")"
+            return 1
+        fi
         [ "$t $s $v $m $l" != "196608 262144 0 192 $((196608 + slack))" ] || continue
         put "$so_dom" static-max 262144
         put "$so_dom" videoram 0

@@ -342,7 +342,7 @@ mod tests {
         DomainInfo { identity, dying, paused, hvm, current: some, limit: some, outstanding: some }
     }
 
-    /// Xen tells a PV guest by itself, and would not be believed less than a node.
+    /// A PV guest is one by Xen's own word, whatever a node says.
     #[test]
     fn the_kind_is_read_where_xen_leaves_it_open() {
         let kind = |hvm| survey(&Fixed("/type=pvh"), &[dom0(hvm)]).unwrap().remove(0).kind;

@@ -87,17 +87,15 @@ fn no_step_and_no_repair_starts_from_its_word() {
 /// What would be refused is not offered.
 #[test]
 fn a_check_offers_no_repair_by_its_word() {
-    let (_scene, host) = greedy(&[("target", GREED), ("static-max", GREED)]);
-    let mends = |guest_writes| {
-        let (scene, host) = greedy(&[("target", GREED), ("static-max", GREED)]);
-        let host = if guest_writes { host } else { scene.host(|_| Then::Go) };
-        let found = check(&host, &[]).unwrap();
+    let (scene, host) = greedy(&[("target", GREED), ("static-max", GREED)]);
+    let mends = |host: &Watched| {
+        let found = check(host, &[]).unwrap();
         let limit = found.findings.iter().find(|it| it.kind() == "limit-too-low").unwrap().clone();
         assert!(limit.is_out_of_step());
         (limit.is_mendable(), limit.mend().unwrap())
     };
-    assert_eq!(mends(false), (true, "xmem check --repair 7".to_owned()));
-    let (mendable, mend) = mends(true);
+    assert_eq!(mends(&scene.host(|_| Then::Go)), (true, "xmem check --repair 7".to_owned()));
+    let (mendable, mend) = mends(&host);
     assert!(!mendable && mend.starts_with("xmem set 7 SIZE"), "{mend}");
     let found = check(&host, &[]).unwrap();
     assert!(foresee(&host, &found).iter().all(|(_, fate)| *fate == Fate::Left));

@@ -1,9 +1,11 @@
 //! What can be typed. clap's types, and nothing else: what they mean is worked out in
 //! `commands`.
 
+use std::env;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Change a running Xen domain's memory: its target and the hypervisor's limit, kept in step
 #[derive(Debug, Parser)]
@@ -13,6 +15,19 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// What was typed. All that clap was told and has found stays until the process ends: to free it bit by bit would
+    /// take a third of the time that it took to make.
+    ///
+    /// # Errors
+    /// What clap does not take, and the help that was asked for.
+    pub(crate) fn typed() -> Result<Self, clap::Error> {
+        let mut command = ManuallyDrop::new(Self::command());
+        let mut matches = ManuallyDrop::new(command.try_get_matches_from_mut(env::args_os())?);
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 /// What every subcommand takes.
@@ -49,20 +64,20 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Set a domain's target, and its limit with it
     #[command(visible_alias = "mem-set", after_help = SIZES)]
-    Set(Set),
+    Set(Deferred<Set>),
     /// Set a domain's maximum (static-max), and its limit with it
     #[command(visible_alias = "mem-max", after_help = SIZES)]
-    Max(Max),
+    Max(Deferred<Max>),
     /// Change many domains in one run, those that shrink first
     #[command(after_help = BATCH)]
-    Apply(Apply),
+    Apply(Deferred<Apply>),
     /// Show the domains with all their numbers, in MiB, and what is off about them
     #[command(visible_alias = "ls")]
-    List(List),
+    List(Deferred<List>),
     /// Show the domains live, with a bar and the recent past of each
-    Watch(Watch),
+    Watch(Deferred<Watch>),
     /// Find what is out of step, say what it means and what mends it; exits 9 if there is anything
-    Check(Check),
+    Check(Deferred<Check>),
     /// Print what can be typed as a domain, for the shells' completions
     #[command(name = "__words", hide = true)]
     Words,
@@ -80,6 +95,35 @@ impl Command {
             Self::Check(_) => "check",
             Self::Words => "__words",
         }
+    }
+}
+
+/// A subcommand's arguments, which clap makes when that subcommand is typed, and no sooner: those of all six
+/// together are most of what parsing takes.
+#[derive(Debug)]
+pub(crate) struct Deferred<T>(pub(crate) T);
+
+impl<T: Args> Args for Deferred<T> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        // What a subcommand is about is said where they are listed, not by the type of its arguments.
+        command.defer(|command| {
+            let about = command.get_about().cloned().unwrap_or_default();
+            T::augment_args(command).about(about)
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<T: FromArgMatches> FromArgMatches for Deferred<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
     }
 }
 

@@ -9,7 +9,6 @@ mod report;
 #[cfg(all(target_env = "gnu", not(test)))]
 mod start;
 
-use clap::Parser as _;
 use xmem::error::Exit;
 
 #[cfg(any(not(target_env = "gnu"), test))]
@@ -19,7 +18,7 @@ fn main() -> std::process::ExitCode {
 
 /// Runs the command line that was typed.
 fn run() -> Exit {
-    match cli::Cli::try_parse() {
+    match cli::Cli::typed() {
         Ok(cli) => commands::run(&cli).unwrap_or_else(|error| {
             report::complain(&format!("xmem: {error:#}"));
             Exit::Failed

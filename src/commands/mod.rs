@@ -81,12 +81,12 @@ impl Task {
     fn of(command: &Command) -> Result<Self, Vec<Usage>> {
         let one = |usage| vec![usage];
         match command {
-            Command::Set(set) => change::set(set).map(Self::Change).map_err(one),
-            Command::Max(max) => change::max(max).map(Self::Change).map_err(one),
-            Command::Apply(typed) => apply::asked(typed).map(Self::Apply),
-            Command::List(typed) => list::asked(typed).map(Self::List).map_err(one),
-            Command::Watch(typed) => watch::asked(typed).map(Self::Watch).map_err(one),
-            Command::Check(typed) => check::asked(typed).map(Self::Check).map_err(one),
+            Command::Set(set) => change::set(&set.0).map(Self::Change).map_err(one),
+            Command::Max(max) => change::max(&max.0).map(Self::Change).map_err(one),
+            Command::Apply(typed) => apply::asked(&typed.0).map(Self::Apply),
+            Command::List(typed) => list::asked(&typed.0).map(Self::List).map_err(one),
+            Command::Watch(typed) => watch::asked(&typed.0).map(Self::Watch).map_err(one),
+            Command::Check(typed) => check::asked(&typed.0).map(Self::Check).map_err(one),
             // Served before there was a task.
             Command::Words => Err(Vec::new()),
         }

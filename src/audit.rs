@@ -46,12 +46,20 @@ pub fn record(result: &Result<Outcome, Failure>, socket: &Path) {
 }
 
 fn send(socket: &Path, priority: u8, text: &str) -> io::Result<()> {
-    let log = UnixDatagram::unbound()?;
-    let text = format!("<{priority}>xmem[{}]: {text}", std::process::id());
+    let text = format!("<{priority}>xmem[{}]: {text}", procfs::pid());
     // A log daemon that does not read must not hold up the domain's lock.
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    rustix::net::sendto(&log, text.as_bytes(), flags, &SocketAddrUnix::new(socket)?)?;
+    rustix::net::sendto(sender()?, text.as_bytes(), flags, &SocketAddrUnix::new(socket)?)?;
     Ok(())
+}
+
+/// What all records of a run are sent from. It goes with the process.
+fn sender() -> io::Result<&'static UnixDatagram> {
+    static SENDER: OnceLock<UnixDatagram> = OnceLock::new();
+    match SENDER.get() {
+        Some(sender) => Ok(sender),
+        None => UnixDatagram::unbound().map(|sender| SENDER.get_or_init(|| sender)),
+    }
 }
 
 /// Who it was: the uid, the login behind it, and who sudo says it was.

@@ -110,7 +110,7 @@ impl IntentFile {
     /// # Errors
     /// The operating system's; nothing is left behind then.
     pub fn write(&self, old: Numbers, new: Numbers) -> Result<(), IntentError> {
-        let intent = Intent { version: VERSION, boot: boot(), pid: std::process::id(), old, new };
+        let intent = Intent { version: VERSION, boot: boot(), pid: procfs::pid(), old, new };
         let drafted = || {
             let text = serde_json::to_vec(&intent)?;
             let create = || {

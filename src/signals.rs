@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGTTOU];
 #[derive(Debug)]
 pub struct HoldOff {
     before: SigSet,
-    waiting: SignalFd,
+    waiting: &'static SignalFd,
     this_thread_only: PhantomData<*const ()>,
 }
 
@@ -37,9 +38,7 @@ impl HoldOff {
     /// # Errors
     /// The kernel's, when it gives no signalfd (out of file descriptors).
     pub fn begin() -> io::Result<Self> {
-        let ending: SigSet = ENDING.into_iter().collect();
-        let waiting =
-            SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let waiting = waiting()?;
         let held: SigSet = ENDING.into_iter().chain(STOPPING).chain([Signal::SIGXFSZ]).collect();
         let before = held.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(Self { before, waiting, this_thread_only: PhantomData })
@@ -50,7 +49,7 @@ impl HoldOff {
     /// # Errors
     /// The kernel's, from poll.
     pub fn pending(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(&self.waiting, PollFlags::IN)];
+        let mut fds = [PollFd::new(self.waiting, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
         Ok(!fds[0].revents().is_empty() && !all_ignored())
     }
@@ -64,7 +63,7 @@ impl HoldOff {
         loop {
             let left = time.saturating_sub(begun.elapsed());
             let timeout = Timespec::try_from(left).ok();
-            match poll(&mut [PollFd::new(&self.waiting, PollFlags::IN)], timeout.as_ref()) {
+            match poll(&mut [PollFd::new(self.waiting, PollFlags::IN)], timeout.as_ref()) {
                 // It was stopped, and goes on.
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -134,6 +133,17 @@ impl Signals {
         };
         Ok(self.0.insert(hold))
     }
+}
+
+/// Readable while one of [`ENDING`] is pending for the thread that asks. It goes with the process.
+fn waiting() -> io::Result<&'static SignalFd> {
+    static WAITING: OnceLock<SignalFd> = OnceLock::new();
+    if let Some(waiting) = WAITING.get() {
+        return Ok(waiting);
+    }
+    let ending: SigSet = ENDING.into_iter().collect();
+    let waiting = SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    Ok(WAITING.get_or_init(|| waiting))
 }
 
 /// Whether every signal of [`ENDING`] that waits is one this process ignores (`nohup xmem ...`): the

@@ -1,10 +1,11 @@
 //! `xmem set` and `xmem max`.
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::time::Duration;
 
 use xmem::audit;
-use xmem::change::{Outcome, Request, change};
+use xmem::change::{Outcome, Request, Series};
 use xmem::domain::DomainRef;
 use xmem::error::{Exit, Failure};
 use xmem::host::Host;
@@ -50,10 +51,14 @@ pub(super) fn max(typed: &Max) -> Result<Asked, Usage> {
 /// Changes, logs, waits if asked to, and reports. Signals wait until the result has been told.
 pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
     let mut signals = Signals::default();
-    let result = change(host, &asked.request, &mut signals);
+    // Its connection goes with the process.
+    let mut series = ManuallyDrop::new(Series::new(host));
+    let result = series.change(&asked.request, &mut signals);
     record(host, &result);
     match (result, asked.waiting) {
         (Ok(outcome), Some(waiting)) => {
+            // Which can take long.
+            drop(ManuallyDrop::into_inner(series));
             report.before_wait(&outcome)?;
             let exits = wait::run(host, &[outcome], waiting, &mut signals, report)?;
             Ok(Exit::of_all(&exits))

@@ -11,6 +11,7 @@ mod watch;
 mod words;
 
 use std::env;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use xmem::error::{After, Exit, Failure, chain};
@@ -41,7 +42,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     };
     let exit = match host {
         HostRef::Xen => match XenHost::open() {
-            Ok(host) => task.run(&host, &report)?,
+            // What it has open goes with the process.
+            Ok(host) => task.run(&*ManuallyDrop::new(host), &report)?,
             Err(error) => {
                 let cause = error.into();
                 report.failure(&Failure { domain: None, cause, after: After::Unchanged })?

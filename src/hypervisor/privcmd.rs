@@ -233,6 +233,8 @@ fn persist<T>(mut faults: u32, mut attempt: impl FnMut() -> Result<T, Errno>) ->
 #[derive(Debug)]
 struct Buffer {
     page: NonNull<Page>,
+    /// What it was mapped from. A mapping needs it no more, and the end of the process closes it.
+    _device: Option<OwnedFd>,
     /// Whether EFAULT can come and go.
     can_fault: bool,
 }
@@ -242,12 +244,12 @@ impl Buffer {
     fn map(device: &Path) -> Result<Self, HypervisorError> {
         let address = ptr::null_mut();
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        let (mapped, can_fault) = match open(device) {
+        let (mapped, fd) = match open(device) {
             Ok(fd) => {
                 // SAFETY: the address is left to the kernel, so no memory in use is touched.
                 let mapped =
-                    unsafe { mm::mmap(address, PAGE_BYTES, access, MapFlags::SHARED, fd, 0) };
-                (mapped.map_err(cannot_use(device))?, false)
+                    unsafe { mm::mmap(address, PAGE_BYTES, access, MapFlags::SHARED, &fd, 0) };
+                (mapped.map_err(cannot_use(device))?, Some(fd))
             }
             Err(Errno::NOENT) => {
                 let flags = MapFlags::PRIVATE | MapFlags::LOCKED;
@@ -256,12 +258,13 @@ impl Buffer {
                 let path = device.to_owned();
                 let no_page =
                     |errno| HypervisorError::NoPage { path, source: io::Error::from(errno) };
-                (mapped.map_err(no_page)?, true)
+                (mapped.map_err(no_page)?, None)
             }
             Err(errno) => return Err(cannot_use(device)(errno)),
         };
         let page = NonNull::new(mapped.cast()).ok_or(Errno::NOMEM).map_err(cannot_use(device))?;
-        let mut buffer = Self { page, can_fault };
+        let can_fault = fd.is_none();
+        let mut buffer = Self { page, _device: fd, can_fault };
         if can_fault {
             // SAFETY: the range is exactly the mapping just made, and a child process is the only one
             // to lose it. Without this a fork makes the page copy-on-write under Xen's hands.

@@ -55,9 +55,8 @@ impl Client {
     /// [`StoreError::Unreachable`], which names the path. A socket that is there but refuses is not
     /// passed over for the device, since a request to a dead daemon's device is never answered.
     pub fn connect() -> io::Result<Self> {
-        let place = Place::find()?;
-        let fd = place.open(Deadlines::USUAL.request)?;
-        Ok(Self::over(fd, place.medium, Deadlines::USUAL))
+        let (fd, medium) = Place::reach(Deadlines::USUAL.request)?;
+        Ok(Self::over(fd, medium, Deadlines::USUAL))
     }
 
     /// Speaks to a xenstored at the other end of `socket`, each request within `deadline`.

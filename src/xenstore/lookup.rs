@@ -61,17 +61,14 @@ impl Place {
         variable: impl Fn(&str) -> Option<OsString>,
         look: impl Fn(&Path) -> io::Result<Seen>,
     ) -> Result<Self, StoreError> {
-        let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let at = |path: PathBuf| match look(&path) {
             Ok(seen) => Self::judge(path, seen),
             Err(source) => Err(StoreError::Unreachable { path, source }),
         };
-        if let Some(path) = set("XENSTORED_PATH") {
+        if let Some(path) = set(&variable, "XENSTORED_PATH") {
             return at(path);
         }
-        let socket = set("XENSTORED_RUNDIR")
-            .map_or_else(|| PathBuf::from(SOCKET), |folder| folder.join("socket"));
-        match at(socket) {
+        match at(socket(&variable)) {
             Err(StoreError::Unreachable { path, source }) if absent(&source) => {
                 for device in [DEVICE, OLD_DEVICE] {
                     match at(device.into()) {
@@ -104,6 +101,40 @@ impl Place {
         }
     }
 
+    /// Opens the way to this host's xenstored, closed on exec: a socket whose calls wait for `limit` at most, or
+    /// the device, non-blocking.
+    pub(super) fn reach(limit: Duration) -> Result<(OwnedFd, Medium), StoreError> {
+        Self::first(|name| env::var_os(name)).reach_or(Self::find, limit)
+    }
+
+    /// Opens it, or else what `find` finds. What takes us as a socket is one, and nobody has to look at it first; what
+    /// does not, and why, is told by a look.
+    fn reach_or(
+        self,
+        find: impl FnOnce() -> Result<Self, StoreError>,
+        limit: Duration,
+    ) -> Result<(OwnedFd, Medium), StoreError> {
+        match self.open(limit) {
+            Ok(fd) => Ok((fd, self.medium)),
+            // It is there, and has been waited for.
+            Err(StoreError::Unreachable { path, source })
+                if source.kind() == io::ErrorKind::TimedOut =>
+            {
+                Err(StoreError::Unreachable { path, source })
+            }
+            Err(_) => {
+                let found = find()?;
+                Ok((found.open(limit)?, found.medium))
+            }
+        }
+    }
+
+    /// What [`search`](Self::search) looks at first, as a socket.
+    fn first(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let path = set(&variable, "XENSTORED_PATH").unwrap_or_else(|| socket(&variable));
+        Self { path, medium: Medium::Socket }
+    }
+
     /// Opens it, closed on exec: a socket whose calls wait for `limit` at most, or the device, non-blocking.
     pub(super) fn open(&self, limit: Duration) -> Result<OwnedFd, StoreError> {
         let opened = match self.medium {
@@ -115,6 +146,17 @@ impl Place {
         };
         opened.map_err(|source| StoreError::Unreachable { path: self.path.clone(), source })
     }
+}
+
+/// The path that the environment has as `name`; an empty one is none.
+fn set(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    variable(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Where the socket should be.
+fn socket(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    set(variable, "XENSTORED_RUNDIR")
+        .map_or_else(|| PathBuf::from(SOCKET), |folder| folder.join("socket"))
 }
 
 /// Connects, waiting no longer than `limit` for a place in the daemon's backlog. xenstored's backlog
@@ -322,6 +364,35 @@ mod tests {
         }
     }
 
+    /// Most hosts have the socket, and a look at it would be a system call more for each run.
+    #[test]
+    fn a_socket_that_takes_us_is_not_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let limit = Duration::from_secs(10);
+        let unasked = || panic!("looked at");
+        let (_, medium) = at(&socket, Medium::Socket).reach_or(unasked, limit).unwrap();
+        assert_eq!(medium, Medium::Socket);
+        // Whatever else is there is left to the search.
+        for other in ["none", "/dev/null", &"x".repeat(200)] {
+            let place = at(&folder.path().join(other), Medium::Socket);
+            let found = || Ok(at(Path::new("/dev/null"), Medium::Device));
+            let (_, medium) = place.reach_or(found, limit).unwrap();
+            assert_eq!(medium, Medium::Device);
+        }
+        for (variables, first) in [
+            (&[][..], SOCKET),
+            (&[("XENSTORED_RUNDIR", "/run-dir"), ("XENSTORED_PATH", "")][..], "/run-dir/socket"),
+            (&[("XENSTORED_RUNDIR", "/run-dir"), ("XENSTORED_PATH", "/mine")][..], "/mine"),
+        ] {
+            let set = |name: &str| {
+                variables.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into())
+            };
+            assert_eq!(Place::first(set), at(Path::new(first), Medium::Socket));
+        }
+    }
+
     #[test]
     fn a_dead_daemons_socket_is_told_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
@@ -352,7 +423,13 @@ mod tests {
         let _waiting = [place.open(limit).unwrap(), place.open(limit).unwrap()];
         let begun = Instant::now();
         assert_eq!(refusal(&place, limit), io::ErrorKind::TimedOut);
-        let took = begun.elapsed();
+        // Neither is it looked at and tried again, for another deadline.
+        let unasked = || panic!("looked at");
+        assert!(matches!(
+            place.clone().reach_or(unasked, limit),
+            Err(StoreError::Unreachable { source, .. }) if source.kind() == io::ErrorKind::TimedOut
+        ));
+        let took = begun.elapsed() / 2;
         assert!(took >= limit.mul_f32(0.9) && took < Duration::from_secs(5), "{took:?}");
         // It gets in as soon as there is room.
         thread::scope(|scope| {

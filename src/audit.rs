@@ -17,7 +17,7 @@ use crate::domain::Domain;
 use crate::error::{After, Failure};
 use crate::harmless::Harmless;
 use crate::intent::Numbers;
-use crate::procfs;
+use crate::process;
 
 /// Where syslog(3) sends to.
 pub const SOCKET: &str = "/dev/log";
@@ -46,7 +46,7 @@ pub fn record(result: &Result<Outcome, Failure>, socket: &Path) {
 }
 
 fn send(socket: &Path, priority: u8, text: &str) -> io::Result<()> {
-    let text = format!("<{priority}>xmem[{}]: {text}", procfs::pid());
+    let text = format!("<{priority}>xmem[{}]: {text}", process::pid());
     // A log daemon that does not read must not hold up the domain's lock.
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     rustix::net::sendto(sender()?, text.as_bytes(), flags, &SocketAddrUnix::new(socket)?)?;
@@ -70,8 +70,8 @@ fn who() -> &'static str {
 }
 
 fn ask_who() -> String {
-    let mut who = format!("uid={}", rustix::process::getuid().as_raw());
-    let login = procfs::word("/proc/self/loginuid").and_then(|login| login.parse().ok());
+    let mut who = format!("uid={}", process::uid());
+    let login = process::word("/proc/self/loginuid").and_then(|login| login.parse().ok());
     // 4294967295 is the kernel's word for nobody.
     if let Some(login) = login.filter(|login: &u32| *login != u32::MAX) {
         add(&mut who, "loginuid", login);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Identity;
 use crate::harmless::{Harmless, beginning};
 use crate::lock::userdata_path;
-use crate::procfs;
+use crate::process;
 use crate::size::Kib;
 
 /// The version of the file's format.
@@ -110,7 +110,7 @@ impl IntentFile {
     /// # Errors
     /// The operating system's; nothing is left behind then.
     pub fn write(&self, old: Numbers, new: Numbers) -> Result<(), IntentError> {
-        let intent = Intent { version: VERSION, boot: boot(), pid: procfs::pid(), old, new };
+        let intent = Intent { version: VERSION, boot: boot(), pid: process::pid(), old, new };
         let drafted = || {
             let text = serde_json::to_vec(&intent)?;
             let create = || {
@@ -224,7 +224,7 @@ pub fn parse(text: &[u8]) -> Found {
 fn boot() -> Option<Box<str>> {
     // It outlives every process.
     static BOOT: OnceLock<Option<Box<str>>> = OnceLock::new();
-    BOOT.get_or_init(|| procfs::word("/proc/sys/kernel/random/boot_id")).clone()
+    BOOT.get_or_init(|| process::word("/proc/sys/kernel/random/boot_id")).clone()
 }
 
 fn flags(flags: OFlags) -> i32 {

@@ -31,7 +31,7 @@ pub mod lock;
 pub mod nodes;
 pub mod overview;
 pub mod plan;
-mod procfs;
+mod process;
 pub mod remark;
 pub mod resolve;
 pub mod settle;

@@ -246,6 +246,7 @@ fn queue(
     };
     let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| os("wait for")(errno.into()))?;
     let bell = Arc::new(bell);
+    let interrupted = signals.fd().map_err(os("wait for"))?;
     let (send, receive) = mpsc::channel();
     let waiter = {
         let (bell, path) = (Arc::clone(&bell), path.to_owned());
@@ -273,7 +274,7 @@ fn queue(
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         let mut fds = [
             PollFd::new(&bell, PollFlags::IN),
-            PollFd::from_borrowed_fd(signals.fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(interrupted, PollFlags::IN),
         ];
         match poll(&mut fds, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => continue,

@@ -16,6 +16,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::process;
+
 /// Those that ask a run to end. SIGQUIT is left as a user's way out of a hold.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 /// Those by which a terminal stops a run: Ctrl-Z, and a word said in the background (`stty tostop`).
@@ -28,7 +30,6 @@ const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGTTOU];
 #[derive(Debug)]
 pub struct HoldOff {
     before: SigSet,
-    waiting: &'static SignalFd,
     this_thread_only: PhantomData<*const ()>,
 }
 
@@ -36,34 +37,32 @@ impl HoldOff {
     /// Starts holding.
     ///
     /// # Errors
-    /// The kernel's, when it gives no signalfd (out of file descriptors).
+    /// The kernel's.
     pub fn begin() -> io::Result<Self> {
-        let waiting = waiting()?;
         let held: SigSet = ENDING.into_iter().chain(STOPPING).chain([Signal::SIGXFSZ]).collect();
         let before = held.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-        Ok(Self { before, waiting, this_thread_only: PhantomData })
+        Ok(Self { before, this_thread_only: PhantomData })
     }
 
     /// Whether a signal waits that will end the process once the hold ends.
     ///
     /// # Errors
-    /// The kernel's, from poll.
+    /// The kernel's.
     pub fn pending(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(self.waiting, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-        Ok(!fds[0].revents().is_empty() && !all_ignored())
+        let pending = process::pending_signals()?;
+        Ok(ENDING.iter().any(|signal| pending.contains(*signal)) && !all_ignored())
     }
 
     /// Rests, no longer than until a signal comes that will end the process. `true` if one waits.
     ///
     /// # Errors
-    /// The kernel's, from poll.
+    /// The kernel's, from poll, or when it gives no signalfd (out of file descriptors).
     pub fn rest(&self, time: Duration) -> io::Result<bool> {
-        let begun = Instant::now();
+        let (begun, fd) = (Instant::now(), self.fd()?);
         loop {
             let left = time.saturating_sub(begun.elapsed());
             let timeout = Timespec::try_from(left).ok();
-            match poll(&mut [PollFd::new(self.waiting, PollFlags::IN)], timeout.as_ref()) {
+            match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], timeout.as_ref()) {
                 // It was stopped, and goes on.
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -88,9 +87,21 @@ impl HoldOff {
         Ok(Stoppable { held, hold: PhantomData })
     }
 
-    /// Readable while a signal waits (also one that is ignored: ask [`pending`](Self::pending)).
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.waiting.as_fd()
+    /// Readable while a signal waits (also one that is ignored: ask [`pending`](Self::pending)). It goes with the
+    /// process: most runs wait for nothing, and need none.
+    ///
+    /// # Errors
+    /// The kernel's, when it gives no signalfd (out of file descriptors).
+    #[expect(clippy::unused_self, reason = "in a hold alone does a signal wait")]
+    pub(crate) fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        static WAITING: OnceLock<SignalFd> = OnceLock::new();
+        if let Some(waiting) = WAITING.get() {
+            return Ok(waiting.as_fd());
+        }
+        let ending: SigSet = ENDING.into_iter().collect();
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let waiting = SignalFd::with_flags(&ending, flags)?;
+        Ok(WAITING.get_or_init(|| waiting).as_fd())
     }
 }
 
@@ -133,17 +144,6 @@ impl Signals {
         };
         Ok(self.0.insert(hold))
     }
-}
-
-/// Readable while one of [`ENDING`] is pending for the thread that asks. It goes with the process.
-fn waiting() -> io::Result<&'static SignalFd> {
-    static WAITING: OnceLock<SignalFd> = OnceLock::new();
-    if let Some(waiting) = WAITING.get() {
-        return Ok(waiting);
-    }
-    let ending: SigSet = ENDING.into_iter().collect();
-    let waiting = SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    Ok(WAITING.get_or_init(|| waiting))
 }
 
 /// Whether every signal of [`ENDING`] that waits is one this process ignores (`nohup xmem ...`): the
@@ -204,7 +204,7 @@ mod tests {
 
     /// Takes a pending signal back, or it would end the test run.
     fn take_back(hold: &HoldOff) {
-        let mut fd = hold.waiting.as_fd().try_clone_to_owned().map(fs::File::from).unwrap();
+        let mut fd = hold.fd().unwrap().try_clone_to_owned().map(fs::File::from).unwrap();
         let mut taken = [0; 128];
         assert_eq!(io::Read::read(&mut fd, &mut taken).unwrap(), 128);
     }

@@ -321,6 +321,96 @@ mod tests {
         }
     }
 
+    /// A folder with a world that is too large to be written at each change.
+    fn large() -> tempfile::TempDir {
+        let temp = tempfile::tempdir().unwrap();
+        let mut world = start::world();
+        for number in 0..20 {
+            world.xenstore.write(&format!("/data/{number}"), &"x".repeat(1000));
+        }
+        fs::write(temp.path().join(WORLD), world.text(None).unwrap()).unwrap();
+        temp
+    }
+
+    #[test]
+    fn a_journal_is_begun_in_place_of_whatever_is_there() {
+        for what in ["fifo", "socket", "device", "link", "dangling link", "folder"] {
+            let (temp, outside) = (large(), tempfile::tempdir().unwrap());
+            fs::write(outside.path().join("precious"), "precious").unwrap();
+            let journal = temp.path().join(journal::NAME);
+            put(what, &journal, outside.path());
+            let folder = Folder::open(temp.path()).unwrap();
+            for kib in 1..=5 {
+                folder.with(|world| world.memory = Kib(kib)).unwrap();
+            }
+            // A folder is not removed: who has put it there may need it. Each change is written as a whole then.
+            assert_eq!(fs::symlink_metadata(&journal).unwrap().is_file(), what != "folder");
+            let memory = Folder::open(temp.path()).unwrap().with(|world| world.memory).unwrap();
+            assert_eq!(memory, Kib(5), "{what}");
+            drop(folder);
+            let left = if what == "folder" { 4 } else { 3 };
+            assert_eq!(names(temp.path()).len(), left, "{what}");
+            assert_eq!(names(outside.path()), ["precious"], "{what}");
+            assert_eq!(fs::read(outside.path().join("precious")).unwrap(), b"precious");
+        }
+    }
+
+    #[test]
+    fn something_else_in_a_journals_place_is_named_and_not_waited_at() {
+        for what in ["fifo", "folder", "socket", "device", "link", "dangling link"] {
+            let (temp, outside) = (large(), tempfile::tempdir().unwrap());
+            fs::write(outside.path().join("precious"), "precious").unwrap();
+            let folder = Folder::open(temp.path()).unwrap();
+            folder.with(|world| world.memory = Kib(4)).unwrap();
+            fs::remove_file(temp.path().join(journal::NAME)).unwrap();
+            put(what, &temp.path().join(journal::NAME), outside.path());
+            for error in [
+                Folder::open(temp.path()).unwrap_err(),
+                folder.with(|world| world.memory).unwrap_err(),
+            ] {
+                let text = error.to_string();
+                assert!(text.ends_with("world.journal is not a regular file"), "{what}: {text}");
+            }
+            drop(folder);
+            assert_eq!(names(outside.path()), ["precious"], "{what}");
+        }
+    }
+
+    /// The link is replaced, and not what it leads to.
+    #[test]
+    fn a_large_world_may_be_a_link_as_well() {
+        let (temp, outside) = (tempfile::tempdir().unwrap(), large());
+        let kept = outside.path().join(WORLD);
+        let before = fs::read(&kept).unwrap();
+        symlink(&kept, temp.path().join(WORLD)).unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        for kib in 1..=5 {
+            folder.with(|world| world.memory = Kib(kib)).unwrap();
+        }
+        drop(folder);
+        let memory = Folder::open(temp.path()).unwrap().with(|world| world.memory).unwrap();
+        assert_eq!(memory, Kib(5));
+        assert_eq!(names(temp.path()), [STATE, WORLD, LOCK]);
+        assert_eq!(fs::read(&kept).unwrap(), before);
+    }
+
+    /// A change that cannot be kept has not been made, also not in the mind of who tried.
+    #[test]
+    fn a_change_that_cannot_be_kept_is_forgotten() {
+        for temp in [large(), tempfile::tempdir().unwrap()] {
+            let folder = Folder::open(temp.path()).unwrap();
+            let memory = folder.with(|world| world.memory).unwrap();
+            let in_the_way = temp.path().join(snapshot::NEXT);
+            fs::create_dir(&in_the_way).unwrap();
+            let error = folder.with(|world| world.memory = Kib(12)).unwrap_err();
+            assert!(error.to_string().starts_with("cannot write "), "{error}");
+            assert_eq!(folder.with(|world| world.memory).unwrap(), memory);
+            fs::remove_dir(&in_the_way).unwrap();
+            folder.with(|world| world.memory = Kib(12)).unwrap();
+            assert_eq!(folder.with(|world| world.memory).unwrap(), Kib(12));
+        }
+    }
+
     /// A link to a world is as good as one, and what is changed is changed here.
     #[test]
     fn a_world_may_be_a_link_to_one() {

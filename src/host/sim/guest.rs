@@ -293,7 +293,72 @@ mod tests {
         )
     }
 
+    /// What somebody does to one of the guests, so many milliseconds after what was done before.
+    fn deeds() -> impl Strategy<Value = Vec<(u64, u32, u8, u64)>> {
+        prop::collection::vec((0_u64..900, 7_u32..10, 0_u8..6, 0_u64..4000), 1..40)
+    }
+
+    fn deed(world: &mut World, domid: u32, what: u8, mib: u64) {
+        let kib = Kib::from_mib(mib);
+        let node = |name: &str| format!("/local/domain/{domid}/memory/{name}");
+        match what {
+            0 => world.xenstore.write(&node("target"), &kib.0.to_string()),
+            1 => world.xenstore.write(&node("videoram"), &mib.to_string()),
+            2 => drop(world.xenstore.rm(&format!("/local/domain/{domid}"))),
+            _ => {
+                let domain = world.domains.get_mut(Number(DomId::new(domid).unwrap())).unwrap();
+                match what {
+                    3 => domain.limit_kib = kib,
+                    4 => domain.paused = mib.is_multiple_of(2),
+                    _ => domain.outstanding_kib = Kib(mib),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_many_each_is_moved_more_seldom() {
+        let mut world = start::world();
+        assert!(is_due(&world, 1000), "nobody has looked yet");
+        advance(&mut world, Guests::Follow, 1000);
+        note(&mut world, Guests::Follow, 1000);
+        assert_eq!((world.take_record(), world.domains.unrest().len()), (None, 0));
+        assert!(is_due(&world, 1000), "nobody moves: it takes nothing");
+        let web = world.domains.values().nth(1).unwrap().clone();
+        for domid in 100..260 {
+            world.domains.put(Number(DomId::new(domid).unwrap()), web.clone());
+        }
+        assert_eq!(world.domains.unrest().len(), 160);
+        let due = |now_ms| is_due(&world, now_ms);
+        assert_eq!([1000, 1009, 1010, 991, 990].map(due), [false, false, true, false, true]);
+    }
+
     proptest! {
+        /// To look only at those that may be moving is as good as to look at all.
+        #[test]
+        fn nobody_is_overlooked(deeds in deeds(), memory in 6 * 1024_u64..8 * 1024) {
+            let mut world = start::world();
+            // The guests and dom0 hold 7 GiB.
+            world.memory = Kib::from_mib(memory);
+            let mut model = world.clone();
+            let mut now_ms = 1000_u64;
+            for (pause_ms, domid, what, mib) in deeds {
+                now_ms = now_ms.saturating_add(pause_ms);
+                advance(&mut world, Guests::Follow, now_ms);
+                deed(&mut world, domid, what, mib);
+                note(&mut world, Guests::Follow, now_ms);
+                for number in model.domains.keys().copied().collect::<Vec<_>>() {
+                    model.domains.get_mut(number).unwrap();
+                }
+                advance(&mut model, Guests::Follow, now_ms);
+                deed(&mut model, domid, what, mib);
+                note(&mut model, Guests::Follow, now_ms);
+                world.take_record();
+                model.take_record();
+                prop_assert_eq!(&world, &model);
+            }
+        }
+
         #[test]
         fn never_past_the_target_the_limit_or_the_host((mut world, looks) in odd()) {
             for now_ms in looks {

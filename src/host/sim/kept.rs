@@ -110,11 +110,16 @@ impl Kept {
         let snapshot = Snapshot::write(dir, &self.world, Some(fastrand::u64(1..1 << 53)))?;
         let begun = snapshot.journal().map(|sum| Journal::begin(dir, sum)).transpose();
         self.snapshot = Some(snapshot);
-        // The change is made, with a journal or without: the next one begins one, then.
         self.journal = begun.unwrap_or_else(|error| {
             debug!(error = %chain(&error), "no journal");
             None
         });
+        if self.journal.is_none()
+            && let Err(error) = self.write(dir)
+        {
+            // The change is made, whatever is in the journal's place.
+            debug!(error = %chain(&error), "the world is left with the name of a journal");
+        }
         Ok(())
     }
 

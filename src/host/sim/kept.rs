@@ -133,3 +133,26 @@ impl Kept {
         self.journal.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::size::Kib;
+
+    /// Who opens a folder looks into it before it is his turn there: what he finds can be half of what another
+    /// is about to leave.
+    #[test]
+    fn a_journal_that_was_not_there_yet_is_found_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let mut world = start::world();
+        world.xenstore.write("/data", &"x".repeat(20_000));
+        let snapshot = Snapshot::write(dir, &world, Some(17)).unwrap();
+        let early = Kept::load(dir, None).unwrap().unwrap();
+        assert!(!early.has_journal());
+        let mut journal = Journal::begin(dir, snapshot.journal().unwrap()).unwrap();
+        let change = Record { memory_kib: Some(Kib(4)), ..Record::default() };
+        journal.append(&change).unwrap();
+        assert_eq!(Kept::load(dir, Some(early)).unwrap().unwrap().world.memory, Kib(4));
+    }
+}

@@ -255,6 +255,19 @@ mod tests {
         assert_ne!(inode(), before);
     }
 
+    /// Two edits within a tick of the kernel's clock differ in nothing but what is in the file.
+    #[test]
+    fn each_edit_of_a_small_world_is_seen() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        for kib in 1000..1100 {
+            let mut world = start::world();
+            world.memory = Kib(kib);
+            fs::write(folder.world(), world.text(None).unwrap()).unwrap();
+            assert_eq!(folder.with(|world| world.memory).unwrap(), Kib(kib));
+        }
+    }
+
     #[test]
     fn a_folder_of_something_else_is_refused_and_not_littered() {
         let temp = tempfile::tempdir().unwrap();

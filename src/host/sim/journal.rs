@@ -119,7 +119,7 @@ impl Journal {
             serde_json::to_string(record).map_err(|source| self.failed("write", source.into()))?;
         let sum = sum(self.sum, record.as_bytes());
         let line = format!("{sum:0DIGITS$x} {record}\n");
-        // What a killed process left of a line must not be the end of this one.
+        // What a killed process left of a line is not believed; nor need anybody read it again and again.
         let there = self.file.metadata().map_err(|error| self.failed("write", error))?.len();
         if there != self.length {
             step();

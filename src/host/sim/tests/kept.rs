@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::{env, fs};
 
 use proptest::prelude::*;
@@ -130,20 +130,26 @@ fn a_torn_line_is_a_change_that_never_happened() {
     let (dir, host) = large();
     put(&host, 1);
     put(&host, 2);
-    let whole = fs::metadata(journal(&dir)).unwrap().len();
-    put(&host, 3);
+    let whole = usize::try_from(fs::metadata(journal(&dir)).unwrap().len()).unwrap();
+    let span = host.connect().unwrap().transaction().unwrap();
+    span.write(COUNTER, "3").unwrap();
+    span.write("/data/long", &"x".repeat(200)).unwrap();
+    span.commit().unwrap();
     let left = killed(&dir);
     let text = fs::read(journal(&left)).unwrap();
     let world = fs::read(left.path().join(WORLD)).unwrap();
-    for length in usize::try_from(whole).unwrap()..=text.len() {
+    for length in (whole..text.len()).step_by(5).chain(text.len() - 3..=text.len()) {
         fs::write(left.path().join(WORLD), &world).unwrap();
         fs::write(journal(&left), &text[..length]).unwrap();
         let host = open(&left);
         let expected = if length == text.len() { 3 } else { 2 };
         assert_eq!(counter(&host), Some(expected), "{length} of {} bytes", text.len());
-        // The next line is none with what is left of the torn one behind it.
         put(&host, 4);
         assert_eq!(counter(&open(&killed(&left))), Some(4));
+        // Nobody is to read again and again what is not to be believed.
+        let now = fs::read_to_string(journal(&left)).unwrap();
+        let lines = if expected == 3 { 4 } else { 3 };
+        assert!(now.ends_with('\n') && now.lines().count() == lines, "{length}: {now}");
     }
 }
 
@@ -416,25 +422,30 @@ fn child_keeps() {
     }
 }
 
+/// Runs the test `child_keeps` in a process of its own, which is killed at that step, if it comes to it: how it
+/// ended, and how many of its changes it could tell of.
+fn child(dir: &TempDir, kill_at: usize) -> (ExitStatus, u32) {
+    let outside = tempfile::tempdir().unwrap();
+    let tells = outside.path().join("told");
+    let status = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "host::sim::tests::kept::child_keeps", "--ignored"])
+        .env(CHILD_DIR, dir.path())
+        .env(CHILD_TELLS, &tells)
+        .env(KILL_AT, kill_at.to_string())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    (status, fs::read_to_string(&tells).map_or(0, |told| told.parse().unwrap()))
+}
+
 /// A process is killed before each single thing that it does to the folder, from its first change to its leave.
 #[test]
 fn a_kill_between_any_two_steps_leaves_the_world_before_or_after() {
-    let outside = tempfile::tempdir().unwrap();
-    let tells = outside.path().join("told");
     let (mut steps, mut with_journal) = (0, 0);
     loop {
         let dir = many(25);
-        drop(fs::remove_file(&tells));
-        let status = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "host::sim::tests::kept::child_keeps", "--ignored"])
-            .env(CHILD_DIR, dir.path())
-            .env(CHILD_TELLS, &tells)
-            .env(KILL_AT, steps.to_string())
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
+        let (status, told) = child(&dir, steps);
         with_journal += usize::from(journal(&dir).exists());
-        let told: u32 = fs::read_to_string(&tells).map_or(0, |told| told.parse().unwrap());
         let host = open(&dir);
         let found = counter(&host).unwrap_or(0);
         assert!(found == told || found == told + 1, "step {steps}: {told} told, {found} found");
@@ -454,4 +465,19 @@ fn a_kill_between_any_two_steps_leaves_the_world_before_or_after() {
     }
     assert!(steps > 30, "{steps} steps: it was to begin a journal twice, and to leave");
     assert!(with_journal > 20, "{with_journal} of {steps} kills left a journal");
+}
+
+/// Not even if the second run comes as far as to write the very same world, and no farther.
+#[test]
+fn a_killed_run_meets_no_journal_of_the_one_before() {
+    for step in 0..8 {
+        let dir = many(25);
+        let template = fs::read(dir.path().join(WORLD)).unwrap();
+        let (_, told) = child(&dir, 15);
+        assert!(told > 2 && journal(&dir).exists());
+        fs::write(dir.path().join(WORLD), &template).unwrap();
+        let (_, told) = child(&dir, step);
+        let found = counter(&open(&dir)).unwrap_or(0);
+        assert!(found == told || found == told + 1, "step {step}: {told} told, {found} found");
+    }
 }

@@ -443,6 +443,7 @@ fn child(dir: &TempDir, kill_at: usize) -> (ExitStatus, u32) {
 fn a_kill_between_any_two_steps_leaves_the_world_before_or_after() {
     let (mut steps, mut with_journal) = (0, 0);
     loop {
+        // Small at first, and large after the first change.
         let dir = many(25);
         let (status, told) = child(&dir, steps);
         with_journal += usize::from(journal(&dir).exists());
@@ -471,7 +472,7 @@ fn a_kill_between_any_two_steps_leaves_the_world_before_or_after() {
 #[test]
 fn a_killed_run_meets_no_journal_of_the_one_before() {
     for step in 0..8 {
-        let dir = many(25);
+        let dir = many(40);
         let template = fs::read(dir.path().join(WORLD)).unwrap();
         let (_, told) = child(&dir, 15);
         assert!(told > 2 && journal(&dir).exists());

@@ -425,14 +425,19 @@ fn child_keeps() {
 /// Runs the test `child_keeps` in a process of its own, which is killed at that step, if it comes to it: how it
 /// ended, and how many of its changes it could tell of.
 fn child(dir: &TempDir, kill_at: usize) -> (ExitStatus, u32) {
+    run(dir, Command::new(env::current_exe().unwrap()).env(KILL_AT, kill_at.to_string()))
+}
+
+/// Runs it by `command`, which is given what it needs.
+fn run(dir: &TempDir, command: &mut Command) -> (ExitStatus, u32) {
     let outside = tempfile::tempdir().unwrap();
     let tells = outside.path().join("told");
-    let status = Command::new(env::current_exe().unwrap())
+    let status = command
         .args(["--exact", "host::sim::tests::kept::child_keeps", "--ignored"])
         .env(CHILD_DIR, dir.path())
         .env(CHILD_TELLS, &tells)
-        .env(KILL_AT, kill_at.to_string())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .status()
         .unwrap();
     (status, fs::read_to_string(&tells).map_or(0, |told| told.parse().unwrap()))
@@ -466,6 +471,34 @@ fn a_kill_between_any_two_steps_leaves_the_world_before_or_after() {
     }
     assert!(steps > 30, "{steps} steps: it was to begin a journal twice, and to leave");
     assert!(with_journal > 20, "{with_journal} of {steps} kills left a journal");
+}
+
+/// No file may become longer than so much: a line is written as far as there is room, and the process is killed
+/// by the kernel, or goes on with an error.
+#[test]
+fn a_line_for_which_there_is_no_room_has_never_been() {
+    let mut torn = 0;
+    for signal in ["", "trap '' XFSZ; "] {
+        // A block is half a KiB, or a whole one.
+        for blocks in (20..100).step_by(2) {
+            let dir = many(40);
+            let limited = format!("{signal}ulimit -f {blocks}; exec \"$0\" \"$@\"");
+            let program = env::current_exe().unwrap();
+            let (status, told) = run(&dir, Command::new("sh").arg("-c").arg(limited).arg(program));
+            let text = fs::read(journal(&dir)).unwrap_or_default();
+            torn += usize::from(text.last().is_some_and(|last| *last != b'\n'));
+            if status.success() {
+                break;
+            }
+            let host = open(&dir);
+            assert_eq!(counter(&host).unwrap_or(0), told, "{blocks} blocks, {signal}");
+            put(&host, 99);
+            drop(host);
+            assert_left(&dir);
+            assert_eq!(counter(&open(&dir)), Some(99));
+        }
+    }
+    assert!(torn > 3, "{torn} torn lines");
 }
 
 /// Not even if the second run comes as far as to write the very same world, and no farther.

@@ -125,6 +125,7 @@ impl Folder {
     /// This folder with everything in it that a sim needs. A folder of something else stays as it is.
     fn filled(self) -> Result<Self, SimError> {
         let Used { dir, .. } = &*self.0;
+        // Before it is our turn: a folder of something else is not given so much as a lock.
         let known = Kept::load(dir, None)?;
         if known.is_none() && !self.is_free()? {
             return Err(SimError::NotAWorld { path: dir.clone() });

@@ -3,7 +3,7 @@
 //! Owns the file's format, and what of it is believed. Each line is a sum, a blank, and a record. The first
 //! line's sum goes on from that of the world file's text, and each other's from that of the line before: so a
 //! line is believed only with all that it was written behind, and the journal of another world, an earlier one of
-//! this world, or a torn line says nothing. Used only under the folder's lock; never knows what a record means.
+//! this world, or a torn line says nothing. Written only under the folder's lock; never knows what a record means.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};

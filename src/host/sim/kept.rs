@@ -1,8 +1,8 @@
 //! A world as it is kept in its folder: whole in `world.json`, and what has changed since in `world.journal`.
 //!
 //! Owns which of the two a change goes to, and in what order they are written, so that a kill at any point
-//! leaves either the world before a change or the world after it. Used only under the folder's lock. Never looks
-//! into the world.
+//! leaves either the world before a change or the world after it. Changes something only under the folder's
+//! lock. Never looks into the world.
 //!
 //! A small world is written as a whole at each change. Of a large one that would take longer the larger it is: its
 //! first change in a while writes it as a whole, with a name of its own for the journal that is begun then, and
@@ -106,7 +106,7 @@ impl Kept {
 
     /// Writes the world as a whole, and begins the journal in which it goes on.
     fn begin(&mut self, dir: &Path) -> Result<(), SimError> {
-        // What JSON's other readers take for the same number is the same.
+        // No larger than the numbers that every reader of JSON can tell apart.
         let snapshot = Snapshot::write(dir, &self.world, Some(fastrand::u64(1..1 << 53)))?;
         let begun = snapshot.journal().map(|sum| Journal::begin(dir, sum)).transpose();
         self.snapshot = Some(snapshot);

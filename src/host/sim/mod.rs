@@ -90,7 +90,6 @@ mod guest;
 mod hypervisor;
 mod journal;
 mod kept;
-mod map;
 mod record;
 mod regular;
 #[expect(clippy::module_inception, reason = "it is the sim, and the rest are its parts")]

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::map::Map;
 use crate::xenstore::Answer;
 
 /// The longest absolute path (`XENSTORE_ABS_PATH_MAX`, `xs_wire.h`).
@@ -24,8 +24,8 @@ pub(super) struct Node {
 /// All nodes by path. Every node's parent is there, except for a tree without any node.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    /// Each transaction takes a copy.
-    nodes: Map<Node>,
+    /// Each transaction takes a copy, which shares all that is the same.
+    nodes: RedBlackTreeMapSync<String, Node>,
     /// The generation of the youngest change ever made.
     generation: u64,
     /// The paths at which something has changed since the changes were last taken.
@@ -67,7 +67,7 @@ impl Tree {
         }
         let youngest = nodes.values().map(|node| node.generation).max().unwrap_or(0);
         let generation = generation.max(youngest);
-        Self { nodes: nodes.into(), generation, touched: BTreeSet::new() }
+        Self { nodes: nodes.into_iter().collect(), generation, touched: BTreeSet::new() }
     }
 
     /// The generation of the youngest change ever made.
@@ -76,8 +76,8 @@ impl Tree {
     }
 
     /// Every node with its path.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> + Clone {
-        self.nodes.starting_at("")
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes.iter().map(|(path, node)| (path.as_str(), node))
     }
 
     /// The node at `path`.
@@ -94,8 +94,8 @@ impl Tree {
     pub(super) fn below<'a>(&'a self, path: &str) -> impl Iterator<Item = &'a str> {
         let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
         self.nodes
-            .starting_at(&prefix)
-            .map(|(path, _)| path)
+            .range(prefix.clone()..)
+            .map(|(path, _)| path.as_str())
             .take_while(move |path| path.starts_with(&prefix))
             .filter(|path| *path != "/")
     }
@@ -129,7 +129,7 @@ impl Tree {
         }
         for path in changed {
             if self.get(path).is_none() {
-                self.nodes.insert(path.to_owned(), Node::default());
+                self.nodes.insert_mut(path.to_owned(), Node::default());
             }
             self.age(path, generation);
         }
@@ -150,7 +150,7 @@ impl Tree {
             let doomed: Vec<String> = self.below(path).map(str::to_owned).collect();
             let generation = self.next_generation();
             for path in doomed.into_iter().chain([path.to_owned()]) {
-                self.nodes.remove(&path);
+                self.nodes.remove_mut(&path);
                 self.touched.insert(path);
             }
             self.age(parent, generation);
@@ -185,9 +185,11 @@ impl Tree {
         match node {
             Some(node) => {
                 self.generation = self.generation.max(node.generation);
-                self.nodes.insert(path, node);
+                self.nodes.insert_mut(path, node);
             }
-            None => self.nodes.remove(&path),
+            None => {
+                self.nodes.remove_mut(&path);
+            }
         }
     }
 

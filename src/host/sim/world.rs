@@ -205,12 +205,14 @@ struct Shown<'a, X: Serialize, G: Serialize> {
     generation: u64,
 }
 
-/// What comes out of it, as a JSON object.
-struct Entries<I>(I);
+/// What comes out of what it returns, as a JSON object.
+struct Entries<F>(F);
 
-impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)> + Clone> Serialize for Entries<I> {
+impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)>, F: Fn() -> I> Serialize
+    for Entries<F>
+{
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.clone())
+        serializer.collect_map((self.0)())
     }
 }
 
@@ -258,17 +260,23 @@ impl World {
         let plain_parent = |path: &str, value: &str| {
             value.is_empty() && self.xenstore.below(path).next().is_some()
         };
-        let nodes = self.xenstore.nodes();
-        let values = nodes.clone().filter(|(path, node)| !plain_parent(path, &node.value));
-        let generations = nodes.filter(|(_, node)| node.generation != 0);
+        let values = || {
+            let nodes = self.xenstore.nodes();
+            let told = nodes.filter(|(path, node)| !plain_parent(path, &node.value));
+            told.map(|(path, node)| (path, &node.value))
+        };
+        let generations = || {
+            let young = self.xenstore.nodes().filter(|(_, node)| node.generation != 0);
+            young.map(|(path, node)| (path, node.generation))
+        };
         let mut text = serde_json::to_string_pretty(&Shown {
             about: ABOUT,
             version: VERSION,
             journal,
             memory_kib: self.memory,
             domains: &self.domains,
-            xenstore: Entries(values.map(|(path, node)| (path, &node.value))),
-            generations: Entries(generations.map(|(path, node)| (path, node.generation))),
+            xenstore: Entries(values),
+            generations: Entries(generations),
             generation: self.xenstore.generation(),
         })?;
         text.push('\n');

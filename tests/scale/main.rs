@@ -1,6 +1,6 @@
 //! Many domains: what `list`, `check`, `apply` and `check --repair` cost for each, counted on a scripted
-//! host. Counts are exact where times are not: what is asked of xenstored, in how many round trips, how
-//! many hypercalls, how much memory.
+//! host and on the sim. Counts are exact where times are not: what is asked of xenstored, in how many round
+//! trips, how many hypercalls, how much memory; of the sim's files, how much is read and written.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
@@ -13,6 +13,8 @@ mod peer;
 mod promises;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod table;
 

@@ -7,6 +7,7 @@ use xmem::batch::parse;
 use xmem::change::Outcome;
 use xmem::check::{Fate, check, repair};
 use xmem::error::Failure;
+use xmem::host::Host;
 use xmem::overview::overview;
 use xmem::signals::Signals;
 use xmem::size::Kib;
@@ -29,12 +30,12 @@ pub(crate) enum By {
 }
 
 /// `xmem list`.
-pub(crate) fn list(host: &ManyHost, count: u16) {
+pub(crate) fn list(host: &impl Host, count: u16) {
     assert_eq!(overview(host).unwrap().rows.len(), usize::from(count) + 1);
 }
 
 /// `xmem check`.
-pub(crate) fn look(host: &ManyHost) -> usize {
+pub(crate) fn look(host: &impl Host) -> usize {
     check(host, &[]).unwrap().findings.len()
 }
 
@@ -47,7 +48,7 @@ pub(crate) fn mend(host: &ManyHost) -> usize {
 }
 
 /// `xmem apply --dry-run` of a batch in which every second guest grows and the others shrink.
-pub(crate) fn plan(host: &ManyHost, count: u16, by: By) -> Vec<Step> {
+pub(crate) fn plan(host: &impl Host, count: u16, by: By) -> Vec<Step> {
     let line = |number: u16| {
         let size = if number.is_multiple_of(2) { "96M" } else { "48M" };
         match by {
@@ -76,16 +77,23 @@ pub(crate) fn apply_to(
     });
 }
 
-/// `xmem apply`: how many of the changes were made.
-pub(crate) fn change(host: &ManyHost, count: u16) -> usize {
+/// `xmem apply` of the same batch. Each change that is made is told with the domid.
+pub(crate) fn apply_each(host: &impl Host, count: u16, told: &mut dyn FnMut(u16, &Outcome)) {
     let steps = plan(host, count, By::Id);
-    let mut made = 0;
     apply(host, &steps, OPTIONS, &mut Signals::default(), &mut |step, result| {
         if let Ok(outcome) = result {
-            assert_eq!(host.limit(step.domain.identity.domid.get()), outcome.plan.limit);
-            assert_eq!(outcome.plan.limit, Kib(outcome.plan.target.0 + 1024));
-            made += 1;
+            told(step.domain.identity.domid.get(), &outcome);
         }
+    });
+}
+
+/// The same: how many of the changes were made.
+pub(crate) fn change(host: &ManyHost, count: u16) -> usize {
+    let mut made = 0;
+    apply_each(host, count, &mut |domid, outcome| {
+        assert_eq!(host.limit(domid), outcome.plan.limit);
+        assert_eq!(outcome.plan.limit, Kib(outcome.plan.target.0 + 1024));
+        made += 1;
     });
     made
 }

@@ -17,7 +17,7 @@ const MOST: u16 = 10;
 #[test]
 fn table() {
     let _alone = alone();
-    let most = std::env::var("XMEM_SCALE").map_or(MOST, |most| most.parse().unwrap());
+    let most = most();
     println!("| each domain of | N | requests | round trips | hypercalls | \u{b5}s | KiB in all |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (what, run) in RUNS {
@@ -44,6 +44,11 @@ fn table() {
             );
         }
     }
+}
+
+/// Of how many domains at most costs are told.
+pub(crate) fn most() -> u16 {
+    std::env::var("XMEM_SCALE").map_or(MOST, |most| most.parse().unwrap())
 }
 
 /// What is measured: its words, and a run of it for so many domains.

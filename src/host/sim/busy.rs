@@ -23,7 +23,7 @@ impl Busy {
     /// Takes the locks of all domains of `world`, whose state folder is `state`.
     pub(super) fn take(world: &World, state: &Path) -> Result<Self, SimError> {
         let mut held = Vec::new();
-        for (Number(domid), domain) in &world.domains {
+        for (Number(domid), domain) in &*world.domains {
             let name = format!("userdata-l.{domid}.{}.domain-userdata-lock", domain.uuid);
             let path = state.join(name);
             match try_lock(&path) {

@@ -1,48 +1,43 @@
-//! The folder that a sim lives in: `world.json`, `world.lock` and `lib`.
+//! The folder that a sim lives in: `world.json`, `world.journal`, `world.lock` and `lib`.
 //!
-//! Owns the choice of the folder, and that the world in it is whole at every instant: it is only
-//! read and replaced under `world.lock`, and only replaced by a rename. Never looks into the world, never
-//! writes through a link and never waits at a FIFO: the folder may be where others can put things.
+//! Owns the choice of the folder, and that the world in it is only read and changed under `world.lock`. Never
+//! looks into the world, never writes through a link and never waits at a FIFO: the folder may be where others
+//! can put things. How the world is kept is told in [`kept`](super::kept).
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs2::FileExt as _;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
+use tracing::debug;
 
 use super::error::SimError;
-use super::start;
+use super::kept::Kept;
 use super::world::World;
+use super::{journal, regular, snapshot};
+use crate::error::chain;
 
 /// The world itself.
-pub(super) const WORLD: &str = "world.json";
-/// The next world, until it is renamed. One that is left over is of a process that was killed.
-const NEXT: &str = "world.json.new";
+pub(super) const WORLD: &str = snapshot::NAME;
 /// Held (flock) by whoever reads or replaces the world.
 const LOCK: &str = "world.lock";
 /// Stands for `/var/lib/xen`.
 const STATE: &str = "lib";
-/// A world of all 32752 domains is half of this.
-const LONGEST: u64 = 64 << 20;
 
 /// A folder with a world in it.
 #[derive(Clone, Debug)]
-pub(super) struct Folder {
-    dir: PathBuf,
-    last: Arc<Mutex<Option<Last>>>,
-}
+pub(super) struct Folder(Arc<Used>);
 
-/// What stood in the file at the last look, or was written to it, and the world that this is: most looks
-/// find the same again, and to read a large world from its text takes far longer than to compare that.
+/// A folder that is used, until the last who uses it goes.
 #[derive(Debug)]
-struct Last {
-    text: Vec<u8>,
-    world: World,
+struct Used {
+    dir: PathBuf,
+    /// What is known of the world from the last look: most looks find the same again.
+    known: Mutex<Option<Kept>>,
 }
 
 impl Folder {
@@ -98,69 +93,83 @@ impl Folder {
     }
 
     fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), last: Arc::default() }
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<Last>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        Self(Arc::new(Used { dir: dir.to_owned(), known: Mutex::default() }))
     }
 
     /// The folder that stands for `/var/lib/xen`.
     pub(super) fn state(&self) -> PathBuf {
-        self.dir.join(STATE)
+        self.0.dir.join(STATE)
     }
 
     /// The world file.
     pub(super) fn world(&self) -> PathBuf {
-        self.dir.join(WORLD)
+        self.0.dir.join(WORLD)
     }
 
-    /// Looks at the world, and replaces it if `act` changed it.
+    /// Looks at the world, and keeps what `act` changes of it.
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
-        let held = self.lock()?;
-        let mut world = self.load()?.unwrap_or_else(start::world);
-        let before = world.clone();
-        let result = act(&mut world);
-        if world != before {
-            self.store(&world)?;
+        let Used { dir, .. } = &*self.0;
+        let mut known = self.0.known();
+        let held = self.0.lock()?;
+        // Whatever fails from here on leaves nothing known: what was done is read anew.
+        let mut kept = Kept::load(dir, known.take())?.unwrap_or_else(Kept::nowhere);
+        let result = act(&mut kept.world);
+        if let Some(change) = kept.world.take_record() {
+            kept.keep(dir, &change)?;
         }
+        *known = Some(kept);
         drop(held);
         Ok(result)
     }
 
     /// This folder with everything in it that a sim needs. A folder of something else stays as it is.
     fn filled(self) -> Result<Self, SimError> {
-        if self.load()?.is_none() && !self.is_free()? {
-            return Err(SimError::NotAWorld { path: self.dir });
+        let Used { dir, .. } = &*self.0;
+        // Before it is our turn: a folder of something else is not given so much as a lock.
+        let known = Kept::load(dir, None)?;
+        if known.is_none() && !self.is_free()? {
+            return Err(SimError::NotAWorld { path: dir.clone() });
         }
         let state = self.state();
         fs::create_dir_all(&state).map_err(|source| SimError::io("make", state, source))?;
-        let held = self.lock()?;
-        if self.load()?.is_none() {
-            self.store(&start::world())?;
-        }
+        let held = self.0.lock()?;
+        *self.0.known() = match Kept::load(dir, known)? {
+            None => {
+                let mut kept = Kept::nowhere();
+                kept.write(dir)?;
+                Some(kept)
+            }
+            found => found,
+        };
         drop(held);
         Ok(self)
     }
 
     /// Whether nothing is in the folder but what a process that was killed here can have left.
     fn is_free(&self) -> Result<bool, SimError> {
-        let failed = |source| SimError::io("read", &self.dir, source);
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+        let Used { dir, .. } = &*self.0;
+        let failed = |source| SimError::io("read", dir, source);
+        for entry in fs::read_dir(dir).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            if ![WORLD, NEXT, LOCK, STATE].iter().any(|own| name == *own) {
+            if ![WORLD, snapshot::NEXT, journal::NAME, LOCK, STATE].iter().any(|own| name == *own) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
+}
 
-    /// Waits for the right to read and replace the world, which ends when the file is dropped.
+impl Used {
+    fn known(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the right to read and change the world, which ends when the file is dropped.
     fn lock(&self) -> Result<File, SimError> {
         let path = self.dir.join(LOCK);
         let failed = |source| SimError::io("lock", &path, source);
         let how = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
-        let file = open(&path, how, OFlags::NOFOLLOW).map_err(failed)?;
+        let file = regular::open(&path, how, OFlags::NOFOLLOW).map_err(failed)?;
         let file = file.ok_or_else(|| SimError::NotAFile { path: path.clone() })?;
         loop {
             match file.lock_exclusive() {
@@ -171,70 +180,30 @@ impl Folder {
         }
     }
 
-    /// The world, if there is one. It may be a link to one that somebody keeps elsewhere.
-    fn load(&self) -> Result<Option<World>, SimError> {
-        let path = self.world();
-        let failed = |source| SimError::io("read", &path, source);
-        let file = match open(&path, OpenOptions::new().read(true).clone(), OFlags::empty()) {
-            Ok(Some(file)) => file,
-            Ok(None) => return Err(SimError::NotAFile { path }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut text = Vec::new();
-        file.take(LONGEST.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
-        if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
-            return Err(SimError::TooLong { path });
+    /// Leaves the world whole in its file, unless somebody else goes on with it.
+    fn leave(&self) -> Result<(), SimError> {
+        let known = self.known().take();
+        if !known.as_ref().is_some_and(Kept::has_journal) {
+            return Ok(());
         }
-        let mut last = self.last();
-        if let Some(last) = &*last
-            && last.text == text
+        let held = self.lock()?;
+        if let Some(mut kept) = Kept::load(&self.dir, known)?
+            && kept.is_to_be_left()
         {
-            return Ok(Some(last.world.clone()));
+            kept.write(&self.dir)?;
         }
-        let world = World::parse(&text, &path)?;
-        *last = Some(Last { text, world: world.clone() });
-        Ok(Some(world))
-    }
-
-    /// Replaces the world, and follows no link on the way. No fsync: a kill loses nothing, and a power cut
-    /// costs a sim.
-    fn store(&self, world: &World) -> Result<(), SimError> {
-        let next = self.dir.join(NEXT);
-        let failed = |source| SimError::io("write", &next, source);
-        let text = world.text().map_err(|source| failed(source.into()))?;
-        let create = || OpenOptions::new().write(true).create_new(true).open(&next);
-        let mut file = match create() {
-            // What a killed process left, or a link that somebody has put there: never written through.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(&next).map_err(failed)?;
-                create()
-            }
-            created => created,
-        }
-        .map_err(failed)?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        fs::rename(&next, self.world())
-            .map_err(|source| SimError::io("write", self.world(), source))?;
-        *self.last() = Some(Last { text: text.into_bytes(), world: world.clone() });
+        drop(held);
         Ok(())
     }
 }
 
-/// The regular file at `path`, opened so, without waiting; `None` for anything else that stands there.
-fn open(path: &Path, mut how: OpenOptions, flags: OFlags) -> io::Result<Option<File>> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match how.custom_flags(flags.bits().cast_signed()).open(path) {
-        // A link, with NOFOLLOW; a folder, for writing; a socket, or a device without a driver.
-        Err(error)
-            if [Errno::LOOP, Errno::ISDIR, Errno::NXIO]
-                .contains(&Errno::from_io_error(&error).unwrap_or(Errno::IO)) =>
-        {
-            return Ok(None);
+impl Drop for Used {
+    fn drop(&mut self) {
+        // Nothing is lost: the next one will.
+        if let Err(error) = self.leave() {
+            debug!(error = %chain(&error), "the world's journal stays");
         }
-        file => file?,
-    };
-    Ok(file.metadata()?.is_file().then_some(file))
+    }
 }
 
 /// The folder of user `euid`'s own: in the runtime folder if there is one, else among temporary files.
@@ -252,6 +221,7 @@ mod tests {
     use std::process::Command;
     use std::thread;
 
+    use super::super::start;
     use super::*;
     use crate::size::Kib;
 
@@ -284,6 +254,19 @@ mod tests {
         assert_eq!(inode(), before);
         folder.with(|world| world.memory = Kib(4)).unwrap();
         assert_ne!(inode(), before);
+    }
+
+    /// Two edits within a tick of the kernel's clock differ in nothing but what is in the file.
+    #[test]
+    fn each_edit_of_a_small_world_is_seen() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        for kib in 1000..1100 {
+            let mut world = start::world();
+            world.memory = Kib(kib);
+            fs::write(folder.world(), world.text(None).unwrap()).unwrap();
+            assert_eq!(folder.with(|world| world.memory).unwrap(), Kib(kib));
+        }
     }
 
     #[test]
@@ -344,11 +327,101 @@ mod tests {
             let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             fs::write(outside.path().join("precious"), "precious").unwrap();
             let folder = Folder::open(temp.path()).unwrap();
-            put(what, &temp.path().join(NEXT), outside.path());
+            put(what, &temp.path().join(snapshot::NEXT), outside.path());
             folder.with(|world| world.memory = Kib(8)).unwrap();
             assert_eq!(names(temp.path()), [STATE, WORLD, LOCK], "{what}");
             assert_eq!(names(outside.path()), ["precious"], "{what}");
             assert_eq!(fs::read(outside.path().join("precious")).unwrap(), b"precious");
+        }
+    }
+
+    /// A folder with a world that is too large to be written at each change.
+    fn large() -> tempfile::TempDir {
+        let temp = tempfile::tempdir().unwrap();
+        let mut world = start::world();
+        for number in 0..20 {
+            world.xenstore.write(&format!("/data/{number}"), &"x".repeat(1000));
+        }
+        fs::write(temp.path().join(WORLD), world.text(None).unwrap()).unwrap();
+        temp
+    }
+
+    #[test]
+    fn a_journal_is_begun_in_place_of_whatever_is_there() {
+        for what in ["fifo", "socket", "device", "link", "dangling link", "folder"] {
+            let (temp, outside) = (large(), tempfile::tempdir().unwrap());
+            fs::write(outside.path().join("precious"), "precious").unwrap();
+            let journal = temp.path().join(journal::NAME);
+            put(what, &journal, outside.path());
+            let folder = Folder::open(temp.path()).unwrap();
+            for kib in 1..=5 {
+                folder.with(|world| world.memory = Kib(kib)).unwrap();
+            }
+            // A folder is not removed: who has put it there may need it. Each change is written as a whole then.
+            assert_eq!(fs::symlink_metadata(&journal).unwrap().is_file(), what != "folder");
+            let memory = Folder::open(temp.path()).unwrap().with(|world| world.memory).unwrap();
+            assert_eq!(memory, Kib(5), "{what}");
+            drop(folder);
+            let left = if what == "folder" { 4 } else { 3 };
+            assert_eq!(names(temp.path()).len(), left, "{what}");
+            assert_eq!(names(outside.path()), ["precious"], "{what}");
+            assert_eq!(fs::read(outside.path().join("precious")).unwrap(), b"precious");
+        }
+    }
+
+    #[test]
+    fn something_else_in_a_journals_place_is_named_and_not_waited_at() {
+        for what in ["fifo", "folder", "socket", "device", "link", "dangling link"] {
+            let (temp, outside) = (large(), tempfile::tempdir().unwrap());
+            fs::write(outside.path().join("precious"), "precious").unwrap();
+            let folder = Folder::open(temp.path()).unwrap();
+            folder.with(|world| world.memory = Kib(4)).unwrap();
+            fs::remove_file(temp.path().join(journal::NAME)).unwrap();
+            put(what, &temp.path().join(journal::NAME), outside.path());
+            for error in [
+                Folder::open(temp.path()).unwrap_err(),
+                folder.with(|world| world.memory).unwrap_err(),
+            ] {
+                let text = error.to_string();
+                assert!(text.ends_with("world.journal is not a regular file"), "{what}: {text}");
+            }
+            drop(folder);
+            assert_eq!(names(outside.path()), ["precious"], "{what}");
+        }
+    }
+
+    /// The link is replaced, and not what it leads to.
+    #[test]
+    fn a_large_world_may_be_a_link_as_well() {
+        let (temp, outside) = (tempfile::tempdir().unwrap(), large());
+        let kept = outside.path().join(WORLD);
+        let before = fs::read(&kept).unwrap();
+        symlink(&kept, temp.path().join(WORLD)).unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        for kib in 1..=5 {
+            folder.with(|world| world.memory = Kib(kib)).unwrap();
+        }
+        drop(folder);
+        let memory = Folder::open(temp.path()).unwrap().with(|world| world.memory).unwrap();
+        assert_eq!(memory, Kib(5));
+        assert_eq!(names(temp.path()), [STATE, WORLD, LOCK]);
+        assert_eq!(fs::read(&kept).unwrap(), before);
+    }
+
+    /// A change that cannot be kept has not been made, also not in the mind of who tried.
+    #[test]
+    fn a_change_that_cannot_be_kept_is_forgotten() {
+        for temp in [large(), tempfile::tempdir().unwrap()] {
+            let folder = Folder::open(temp.path()).unwrap();
+            let memory = folder.with(|world| world.memory).unwrap();
+            let in_the_way = temp.path().join(snapshot::NEXT);
+            fs::create_dir(&in_the_way).unwrap();
+            let error = folder.with(|world| world.memory = Kib(12)).unwrap_err();
+            assert!(error.to_string().starts_with("cannot write "), "{error}");
+            assert_eq!(folder.with(|world| world.memory).unwrap(), memory);
+            fs::remove_dir(&in_the_way).unwrap();
+            folder.with(|world| world.memory = Kib(12)).unwrap();
+            assert_eq!(folder.with(|world| world.memory).unwrap(), Kib(12));
         }
     }
 
@@ -357,12 +430,12 @@ mod tests {
     fn a_world_may_be_a_link_to_one() {
         let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let kept = outside.path().join("kept.json");
-        fs::write(&kept, start::world().text().unwrap()).unwrap();
+        fs::write(&kept, start::world().text(None).unwrap()).unwrap();
         symlink(&kept, temp.path().join(WORLD)).unwrap();
         let folder = Folder::open(temp.path()).unwrap();
         folder.with(|world| world.memory = Kib(8)).unwrap();
         assert_eq!(folder.with(|world| world.memory).unwrap(), Kib(8));
-        assert_eq!(fs::read_to_string(kept).unwrap(), start::world().text().unwrap());
+        assert_eq!(fs::read_to_string(kept).unwrap(), start::world().text(None).unwrap());
     }
 
     #[test]
@@ -389,11 +462,11 @@ mod tests {
         // Killed while it made the first world...
         fs::create_dir(temp.path().join(STATE)).unwrap();
         fs::write(temp.path().join(LOCK), "").unwrap();
-        fs::write(temp.path().join(NEXT), "{ \"vers").unwrap();
+        fs::write(temp.path().join(snapshot::NEXT), "{ \"vers").unwrap();
         let folder = Folder::open(temp.path()).unwrap();
         assert_eq!(folder.with(|world| world.clone()).unwrap(), start::world());
         // ... and a later one, longer than the next.
-        fs::write(temp.path().join(NEXT), vec![b'x'; 1 << 20]).unwrap();
+        fs::write(temp.path().join(snapshot::NEXT), vec![b'x'; 1 << 20]).unwrap();
         folder.with(|world| world.memory = Kib(8)).unwrap();
         assert_eq!(Folder::open(temp.path()).unwrap().with(|world| world.memory).unwrap(), Kib(8));
     }

@@ -82,7 +82,7 @@ impl SimHypervisor {
         act: impl FnOnce(&mut SimDomain) -> Result<R, Errno>,
     ) -> Result<R, HypervisorError> {
         let gone = self.is_gone(domid, 0);
-        self.call(call, |world| match world.domains.get_mut(&Number(domid)) {
+        self.call(call, |world| match world.domains.get_mut(Number(domid)) {
             Some(domain) if !gone => act(domain),
             _ => Err(Errno::SRCH),
         })
@@ -133,7 +133,7 @@ impl Hypervisor for SimHypervisor {
         let gone = self.is_gone(domid, 0);
         self.call("XENMEM_set_pod_target", |world| {
             let free = self.sim.free(world);
-            match world.domains.get_mut(&Number(domid)) {
+            match world.domains.get_mut(Number(domid)) {
                 Some(_) if self.sim.faults.has(Fault::PodRefused) => Err(Errno::NOMEM),
                 Some(domain) if !gone => {
                     set_pod_target(domain, Kib::from_pages(target.pages()), free)

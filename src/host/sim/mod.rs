@@ -12,7 +12,8 @@
 //! | name | what |
 //! | --- | --- |
 //! | `world.json` | the host: memory, domains, xenstore |
-//! | `world.lock` | held (flock) by whoever reads or replaces the world |
+//! | `world.journal` | what has changed since, of a world of more than about twenty domains, while an xmem runs or after one that was killed |
+//! | `world.lock` | held (flock) by whoever reads or changes the world |
 //! | `world.json.new` | the next world, for an instant; a left-over means nothing |
 //! | `lib` | stands for `/var/lib/xen`: the real lock files and intents |
 //!
@@ -22,11 +23,13 @@
 //! `db` (8, PV, 2 GiB of 4) and `win` (9, HVM, 2 GiB with 16 MiB of them for video), all in step.
 //!
 //! `world.json` may be edited between runs, and short ones may be written by hand: of a domain only
-//! `uuid` and `current_kib` have to be there.
+//! `uuid` and `current_kib` have to be there. An edit means what can be read there: what a killed run had
+//! written to a journal only is dropped then, and would otherwise be in `world.json` after the next run.
 //!
 //! | field | what |
 //! | --- | --- |
 //! | `version` | 1 |
+//! | `journal` | kept by the sim: the world goes on in `world.journal` |
 //! | `memory_kib` | all memory of the host; free is what the domains do not hold |
 //! | `domains` | by domid; removing one destroys it |
 //! | `uuid`, `kind` | `kind` is `pv`, `pvh` or `hvm` |
@@ -75,19 +78,27 @@
 //!
 //! A transaction sees the tree as it was at its start, as oxenstored's does, and conflicts by C
 //! xenstored's rule, which is the stricter one. There are no permissions, no watches and no quotas.
-//! A PoD guest does not populate its memory by itself. Each change writes the whole world, so that one in
-//! a world of 10,000 domains takes a thousand times as long as one in a world of ten.
+//! A PoD guest does not populate its memory by itself. Of many balloons that move at once, sixteen are moved
+//! in each millisecond: where 10,000 move, what is told of one can be most of a second old.
 
 mod busy;
+mod domains;
 mod error;
 mod fault;
 mod folder;
 mod guest;
 mod hypervisor;
+mod journal;
+mod kept;
+mod record;
+mod regular;
 #[expect(clippy::module_inception, reason = "it is the sim, and the rest are its parts")]
 mod sim;
+mod snapshot;
 mod start;
+mod step;
 mod store;
+mod sum;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -45,7 +45,9 @@ impl Sim {
         let guests = self.guests();
         self.folder.with(|world| {
             let now_ms = now_ms();
-            guest::advance(world, guests, now_ms);
+            if guest::is_due(world, now_ms) {
+                guest::advance(world, guests, now_ms);
+            }
             let result = act(world);
             guest::note(world, guests, now_ms);
             result

@@ -72,7 +72,7 @@ pub(super) fn world() -> World {
         nodes.extend(nodes_of(&guest, uuid));
     }
     let xenstore = Tree::new(nodes, &BTreeMap::new(), 0);
-    World { memory: Kib::from_mib(16 * 1024), domains, xenstore }
+    World::new(Kib::from_mib(16 * 1024), domains, xenstore)
 }
 
 /// A domain at rest, without a limit.
@@ -129,7 +129,7 @@ mod tests {
         let world = world();
         assert_eq!(world.free(), Kib::from_mib(9 * 1024));
         assert_eq!(world.domains.len(), 4);
-        for (Number(domid), domain) in &world.domains {
+        for (Number(domid), domain) in &*world.domains {
             let node = |name: &str| -> Option<u64> {
                 world.xenstore.value(&format!("/local/domain/{domid}/{name}"))?.parse().ok()
             };

@@ -1,10 +1,12 @@
 //! xenstore's tree of nodes, with the generations by which conflicts are found.
 //!
-//! Owns what each request does to the tree, as xenstored documents it (docs/misc/xenstore.txt).
-//! Never knows of a file, a process or a transaction.
+//! Owns what each request does to the tree, as xenstored documents it (docs/misc/xenstore.txt), and which
+//! nodes were touched. Never knows of a file, a process or a transaction.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rpds::RedBlackTreeMapSync;
+use serde::{Deserialize, Serialize};
 
 use crate::xenstore::Answer;
 
@@ -12,20 +14,32 @@ use crate::xenstore::Answer;
 const LONGEST_PATH: usize = 3072;
 
 /// One node: its value, and when it was last changed. A new or removed child changes it as well.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Node {
     pub(super) value: String,
     pub(super) generation: u64,
 }
 
 /// All nodes by path. Every node's parent is there, except for a tree without any node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    /// Shared with every tree that is the same: a look or a transaction takes one, and most change nothing.
-    nodes: Arc<BTreeMap<String, Node>>,
+    /// Each transaction takes a copy, which shares all that is the same.
+    nodes: RedBlackTreeMapSync<String, Node>,
     /// The generation of the youngest change ever made.
     generation: u64,
+    /// The paths at which something has changed since the changes were last taken.
+    touched: BTreeSet<String>,
 }
+
+/// The same nodes, as young.
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        self.generation == other.generation && self.nodes == other.nodes
+    }
+}
+
+impl Eq for Tree {}
 
 impl Tree {
     /// A tree of `values` by path, with their missing parents. A node without a generation is as old
@@ -52,7 +66,8 @@ impl Tree {
             }
         }
         let youngest = nodes.values().map(|node| node.generation).max().unwrap_or(0);
-        Self { nodes: Arc::new(nodes), generation: generation.max(youngest) }
+        let generation = generation.max(youngest);
+        Self { nodes: nodes.into_iter().collect(), generation, touched: BTreeSet::new() }
     }
 
     /// The generation of the youngest change ever made.
@@ -112,11 +127,13 @@ impl Tree {
                 }
             }
         }
-        let nodes = Arc::make_mut(&mut self.nodes);
         for path in changed {
-            nodes.entry(path.to_owned()).or_default().generation = generation;
+            if self.get(path).is_none() {
+                self.nodes.insert_mut(path.to_owned(), Node::default());
+            }
+            self.age(path, generation);
         }
-        if let Some(node) = nodes.get_mut(path) {
+        if let Some(node) = self.nodes.get_mut(path) {
             value.clone_into(&mut node.value);
         }
     }
@@ -132,15 +149,48 @@ impl Tree {
         if self.get(path).is_some() {
             let doomed: Vec<String> = self.below(path).map(str::to_owned).collect();
             let generation = self.next_generation();
-            let nodes = Arc::make_mut(&mut self.nodes);
-            for path in doomed.iter().map(String::as_str).chain([path]) {
-                nodes.remove(path);
+            for path in doomed.into_iter().chain([path.to_owned()]) {
+                self.nodes.remove_mut(&path);
+                self.touched.insert(path);
             }
-            if let Some(parent) = nodes.get_mut(parent) {
-                parent.generation = generation;
-            }
+            self.age(parent, generation);
         }
         Ok(())
+    }
+
+    /// The node at `path` has changed just now.
+    fn age(&mut self, path: &str, generation: u64) {
+        if let Some(node) = self.nodes.get_mut(path) {
+            node.generation = generation;
+            self.touched.insert(path.to_owned());
+        }
+    }
+
+    /// The paths at which something has changed since the changes were last taken.
+    pub(super) fn touched(&self) -> impl Iterator<Item = &str> {
+        self.touched.iter().map(String::as_str)
+    }
+
+    /// What has changed since this was last called, as it is now: a node, or that there is none.
+    pub(super) fn take_changed(&mut self) -> BTreeMap<String, Option<Node>> {
+        let touched = std::mem::take(&mut self.touched).into_iter();
+        touched
+            .map(|path| (self.get(&path).cloned(), path))
+            .map(|(node, path)| (path, node))
+            .collect()
+    }
+
+    /// Makes a node what somebody else has made it.
+    pub(super) fn put(&mut self, path: String, node: Option<Node>) {
+        match node {
+            Some(node) => {
+                self.generation = self.generation.max(node.generation);
+                self.nodes.insert_mut(path, node);
+            }
+            None => {
+                self.nodes.remove_mut(&path);
+            }
+        }
     }
 
     const fn next_generation(&mut self) -> u64 {

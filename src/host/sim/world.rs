@@ -2,12 +2,14 @@
 //!
 //! Owns the world file's format. Never opens a file: that is [`folder`](super::folder)'s work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::domains::Domains;
 use super::error::SimError;
+use super::record::Record;
 use super::tree::{Tree, path_flaw};
 use crate::domain::{DomId, Uuid};
 use crate::hypervisor::UNLIMITED;
@@ -25,15 +27,29 @@ const ABOUT: &str = "A host that `xmem --host sim` works on. Edit it while no xm
 const RATE: Kib = Kib::from_mib(256);
 
 /// The simulated host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct World {
     /// All memory that the hypervisor manages.
     pub(super) memory: Kib,
     /// The hypervisor's domains.
-    pub(super) domains: BTreeMap<Number, SimDomain>,
+    pub(super) domains: Domains,
     /// xenstore.
     pub(super) xenstore: Tree,
+    /// The memory that there was when the changes were last taken.
+    memory_was: Kib,
+    /// When this process last moved the balloons.
+    pub(super) moved_ms: Option<u64>,
 }
+
+/// The same host, whoever looked at it when.
+impl PartialEq for World {
+    fn eq(&self, other: &Self) -> bool {
+        (self.memory, &self.domains, &self.xenstore)
+            == (other.memory, &other.domains, &other.xenstore)
+    }
+}
+
+impl Eq for World {}
 
 /// A domid as the key of a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -157,12 +173,14 @@ mod text {
 
 /// The world as the file has it. Nodes are told apart from generations, so that the values that a
 /// user looks for stand alone.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a world")]
 struct File {
-    #[serde(default)]
-    about: String,
+    #[serde(default, rename = "about")]
+    _about: String,
     version: u64,
+    #[serde(default)]
+    journal: Option<u64>,
     memory_kib: Kib,
     domains: BTreeMap<Number, SimDomain>,
     xenstore: BTreeMap<String, String>,
@@ -173,6 +191,31 @@ struct File {
     generation: u64,
 }
 
+/// The same to be written, without a copy.
+#[derive(Serialize)]
+struct Shown<'a, X: Serialize, G: Serialize> {
+    about: &'static str,
+    version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<u64>,
+    memory_kib: Kib,
+    domains: &'a BTreeMap<Number, SimDomain>,
+    xenstore: X,
+    generations: G,
+    generation: u64,
+}
+
+/// What comes out of what it returns, as a JSON object.
+struct Entries<F>(F);
+
+impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)>, F: Fn() -> I> Serialize
+    for Entries<F>
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map((self.0)())
+    }
+}
+
 /// Of any version's world file.
 #[derive(Deserialize)]
 #[serde(expecting = "a world: an object with the field `version`")]
@@ -181,47 +224,59 @@ struct Versioned {
 }
 
 impl World {
-    /// Reads a world; `path` is for messages.
-    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self, SimError> {
+    pub(super) fn new(memory: Kib, domains: BTreeMap<Number, SimDomain>, xenstore: Tree) -> Self {
+        let domains = Domains::new(domains);
+        Self { memory, domains, xenstore, memory_was: memory, moved_ms: None }
+    }
+
+    /// Reads a world, and the name of the journal in which it goes on, if it does; `path` is for messages.
+    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<(Self, Option<u64>), SimError> {
         let broken = |source| SimError::Broken { path: path.to_owned(), source };
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(broken)?;
-        if version != VERSION {
-            let path = path.to_owned();
-            return Err(SimError::Version { path, found: version, known: VERSION });
-        }
-        let File { memory_kib: memory, domains, xenstore, generations, generation, .. } =
-            serde_json::from_slice(bytes).map_err(broken)?;
+        let of_version = |found| match found {
+            VERSION => Ok(()),
+            _ => Err(SimError::Version { path: path.to_owned(), found, known: VERSION }),
+        };
+        let file: File = match serde_json::from_slice(bytes) {
+            Ok(file) => file,
+            Err(error) => {
+                // That it is of another version says more than how it differs.
+                of_version(serde_json::from_slice::<Versioned>(bytes).map_err(broken)?.version)?;
+                return Err(broken(error));
+            }
+        };
+        of_version(file.version)?;
+        let File { journal, memory_kib, domains, xenstore, generations, generation, .. } = file;
         if let Some((node, what)) =
             xenstore.keys().find_map(|node| path_flaw(node).map(|what| (node.clone(), what)))
         {
             return Err(SimError::BadNode { path: path.to_owned(), node, what });
         }
         let xenstore = Tree::new(xenstore, &generations, generation);
-        Ok(Self { memory, domains, xenstore })
+        Ok((Self::new(memory_kib, domains, xenstore), journal))
     }
 
-    /// The world file of this world.
-    pub(super) fn text(&self) -> serde_json::Result<String> {
+    /// The world file of this world, which goes on in `journal`, if it does.
+    pub(super) fn text(&self, journal: Option<u64>) -> serde_json::Result<String> {
         let plain_parent = |path: &str, value: &str| {
             value.is_empty() && self.xenstore.below(path).next().is_some()
         };
-        let mut text = serde_json::to_string_pretty(&File {
-            about: ABOUT.to_owned(),
+        let values = || {
+            let nodes = self.xenstore.nodes();
+            let told = nodes.filter(|(path, node)| !plain_parent(path, &node.value));
+            told.map(|(path, node)| (path, &node.value))
+        };
+        let generations = || {
+            let young = self.xenstore.nodes().filter(|(_, node)| node.generation != 0);
+            young.map(|(path, node)| (path, node.generation))
+        };
+        let mut text = serde_json::to_string_pretty(&Shown {
+            about: ABOUT,
             version: VERSION,
+            journal,
             memory_kib: self.memory,
-            domains: self.domains.clone(),
-            xenstore: self
-                .xenstore
-                .nodes()
-                .filter(|(path, node)| !plain_parent(path, &node.value))
-                .map(|(path, node)| (path.to_owned(), node.value.clone()))
-                .collect(),
-            generations: self
-                .xenstore
-                .nodes()
-                .filter(|(_, node)| node.generation != 0)
-                .map(|(path, node)| (path.to_owned(), node.generation))
-                .collect(),
+            domains: &self.domains,
+            xenstore: Entries(values),
+            generations: Entries(generations),
             generation: self.xenstore.generation(),
         })?;
         text.push('\n');
@@ -230,17 +285,50 @@ impl World {
 
     /// Memory that no domain holds.
     pub(super) fn free(&self) -> Kib {
-        self.domains
-            .values()
-            .fold(self.memory, |free, domain| Kib(free.0.saturating_sub(domain.current_kib.0)))
+        let held = u64::try_from(self.domains.held()).unwrap_or(u64::MAX);
+        Kib(self.memory.0.saturating_sub(held))
     }
 
     /// Memory that is claimed by domains that are being built.
     pub(super) fn claimed(&self) -> Kib {
-        self.domains
-            .values()
-            .fold(Kib(0), |claimed, domain| Kib(claimed.0.saturating_add(domain.outstanding_kib.0)))
+        Kib(u64::try_from(self.domains.claimed()).unwrap_or(u64::MAX))
     }
+
+    /// The domains that were touched since the changes were last taken, by themselves or by their nodes.
+    pub(super) fn touched(&self) -> BTreeSet<Number> {
+        self.domains.touched().chain(self.xenstore.touched().filter_map(owner)).collect()
+    }
+
+    /// What has changed since this was last called.
+    pub(super) fn take_record(&mut self) -> Option<Record> {
+        let memory_kib = (self.memory != self.memory_was).then_some(self.memory);
+        self.memory_was = self.memory;
+        let (domains, xenstore) = (self.domains.take_changed(), self.xenstore.take_changed());
+        let record = Record { memory_kib, domains, xenstore };
+        (!record.is_empty()).then_some(record)
+    }
+
+    /// Makes a change that somebody else has recorded.
+    pub(super) fn replay(&mut self, record: Record) {
+        let Record { memory_kib, domains, xenstore } = record;
+        self.memory = memory_kib.unwrap_or(self.memory);
+        self.memory_was = self.memory;
+        for (number, domain) in domains {
+            self.domains.put(number, domain);
+        }
+        for (path, node) in xenstore {
+            if let Some(number) = owner(&path) {
+                self.domains.stir(number);
+            }
+            self.xenstore.put(path, node);
+        }
+    }
+}
+
+/// The domain whose node `path` is.
+fn owner(path: &str) -> Option<Number> {
+    let domid = path.strip_prefix("/local/domain/")?.split('/').next()?;
+    domid.parse::<u32>().ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -249,7 +337,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<World, SimError> {
-        World::parse(text.as_bytes(), Path::new("world.json"))
+        World::parse(text.as_bytes(), Path::new("world.json")).map(|(world, _)| world)
     }
 
     /// The whole chain, as a user sees it.
@@ -262,13 +350,13 @@ mod tests {
     #[test]
     fn survives_its_file() {
         let mut world = start::world();
-        assert_eq!(parse(&world.text().unwrap()).unwrap(), world);
+        assert_eq!(parse(&world.text(None).unwrap()).unwrap(), world);
         world.xenstore.write("/local/domain/7/memory/target", "4");
         world.xenstore.write("/new/parent/leaf", "x");
         world.xenstore.write("/new/empty", "");
         world.xenstore.rm("/local/domain/9/memory/target").unwrap();
-        world.domains.get_mut(&Number(DomId::DOM0)).unwrap().moving_since_ms = Some(17);
-        assert_eq!(parse(&world.text().unwrap()).unwrap(), world);
+        world.domains.get_mut(Number(DomId::DOM0)).unwrap().moving_since_ms = Some(17);
+        assert_eq!(parse(&world.text(None).unwrap()).unwrap(), world);
     }
 
     #[test]
@@ -290,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_broken_world_is_complained_of_with_line_and_column() {
-        let good = start::world().text().unwrap();
+        let good = start::world().text(None).unwrap();
         for (bad, expected) in [
             (good.replacen('{', "", 1), "at line 2 column"),
             (good.replace("\"7\":", "\"seven\":"), "at line"),

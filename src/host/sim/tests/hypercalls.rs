@@ -47,7 +47,7 @@ fn populate_on_demand() {
     assert_eq!(current(7), Kib::from_mib(1024), "no entries, no growth");
 
     let edit = |act: fn(&mut SimDomain)| {
-        let with = |world: &mut World| act(world.domains.get_mut(&Number(dom(7))).unwrap());
+        let with = |world: &mut World| act(world.domains.get_mut(Number(dom(7))).unwrap());
         host.sim.with(with).unwrap();
     };
     edit(|web| {

@@ -2,10 +2,11 @@
 
 mod faults;
 mod hypercalls;
+mod kept;
 mod processes;
 mod transactions;
 
-use std::io;
+use std::{fs, io};
 
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -30,6 +31,40 @@ fn host(faults: &str) -> (TempDir, SimHost) {
     let dir = tempfile::tempdir().unwrap();
     let host = host_in(&dir, faults);
     (dir, host)
+}
+
+/// A folder with a world of so many guests in it, called `vm1` and so on, all at rest.
+fn many(guests: u32) -> TempDir {
+    let mut domains = serde_json::Map::new();
+    let mut nodes = serde_json::Map::new();
+    for domid in 0..=guests {
+        let (kib, limit, most) = match domid {
+            0 => (2_097_152, 17_179_869_180_u64, "17179869180"),
+            _ => (65_536, 66_560, "131072"),
+        };
+        let uuid = format!("00000000-0000-4000-8000-{domid:012x}");
+        domains.insert(
+            domid.to_string(),
+            serde_json::json!({ "uuid": uuid, "current_kib": kib, "limit_kib": limit }),
+        );
+        for (name, value) in [
+            ("name", format!("vm{domid}")),
+            ("vm", format!("/vm/{uuid}")),
+            ("memory/target", kib.to_string()),
+            ("memory/static-max", most.to_owned()),
+            ("memory/videoram", "0".to_owned()),
+        ] {
+            nodes.insert(format!("/local/domain/{domid}/{name}"), value.into());
+        }
+        nodes.insert(format!("/vm/{uuid}/memory"), (kib / 1024).to_string().into());
+    }
+    let memory = 4_u64 << 30;
+    let world = serde_json::json!({
+        "version": 1, "memory_kib": memory, "domains": domains, "xenstore": nodes,
+    });
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("world.json"), format!("{world:#}")).unwrap();
+    dir
 }
 
 fn says(result: io::Result<impl Sized>, answer: &Answer) -> bool {

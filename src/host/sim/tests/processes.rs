@@ -7,7 +7,7 @@ use std::{env, thread};
 use tempfile::TempDir;
 
 use super::super::SimHost;
-use super::{host, host_in, set_target};
+use super::{host, host_in, many, set_target};
 use crate::host::Host as _;
 use crate::xenstore::{Answer, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _};
 
@@ -57,28 +57,34 @@ fn counter(host: &SimHost) -> u32 {
 
 #[test]
 fn threads_and_processes_lose_no_change() {
-    let (dir, host) = host("");
-    let mut children = [child(&dir, ""), child(&dir, "")];
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| count(&host_in(&dir, "")));
+    let start = host("").0;
+    for dir in [start, many(40)] {
+        let host = host_in(&dir, "");
+        let mut children = [child(&dir, ""), child(&dir, "")];
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| count(&host_in(&dir, "")));
+            }
+        });
+        for child in &mut children {
+            assert!(child.wait().unwrap().success());
         }
-    });
-    for child in &mut children {
-        assert!(child.wait().unwrap().success());
+        assert_eq!(counter(&host), 200);
     }
-    assert_eq!(counter(&host), 200);
 }
 
 #[test]
 fn a_kill_at_any_instant_leaves_a_good_world() {
-    let (dir, host) = host("");
-    for delay_us in (0..20).map(|step| step * 700) {
-        let mut child = child(&dir, "");
-        thread::sleep(Duration::from_micros(delay_us));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        set_target(&host, "4096").unwrap();
+    let start = host("").0;
+    for dir in [start, many(40)] {
+        let host = host_in(&dir, "");
+        for delay_us in (0..20).map(|step| step * 700) {
+            let mut child = child(&dir, "");
+            thread::sleep(Duration::from_micros(delay_us));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            set_target(&host, "4096").unwrap();
+        }
     }
 }
 

@@ -69,6 +69,8 @@ END {
     for (i = 1; i <= changes; i++) add_time_of_set(title[i] ", CPU", change[i], "cpu")
     add_time("lock held, PV", "set-pv", "held")
     add_time("lock held, PVH", "set-pvh", "held")
+    add_time("lock held under strace, PV", "set-pv", "held-traced")
+    add_time("lock held under strace, PVH", "set-pvh", "held-traced")
     add_time("20 at once on one domain, wall", "at-once", "wall")
     add_time("`list` of 3 domains, wall", "list-3", "wall")
     add_time("`list` of 30 domains, wall", "list-30", "wall")

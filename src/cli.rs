@@ -1,4 +1,4 @@
-//! What can be typed. clap's types, and nothing else: what they mean is worked out in
+//! What can be typed: clap's types, and how clap is asked for them. What they mean is worked out in
 //! `commands`.
 
 use std::env;

@@ -31,3 +31,10 @@ need_tools() {
 known_release() {
     [[ -n ${suite_of[$1]:-} ]] || die "no such Xen release here: '$1' (there are: ${releases[*]})"
 }
+
+# A program of timing/ for dom0: static, like xmem, but without its randomised addresses, the relocation of which is dear
+# under emulation.
+timing_program() { # NAME FILE
+    rustc --edition 2024 -O -C panic=abort -C strip=symbols -C target-feature=+crt-static -C relocation-model=static \
+        --target x86_64-unknown-linux-gnu -o "$2" "$here/timing/$1.rs"
+}

@@ -222,16 +222,9 @@ mod tests {
     use std::thread;
 
     use super::super::start;
+    use super::super::tests::names;
     use super::*;
     use crate::size::Kib;
-
-    fn names(dir: &Path) -> Vec<String> {
-        let entries = fs::read_dir(dir).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
 
     #[test]
     fn a_new_folder_is_filled_and_an_old_one_kept() {

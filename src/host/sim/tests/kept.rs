@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::super::SimHost;
 use super::super::step::KILL_AT;
-use super::{dom, host_in, many};
+use super::{dom, host_in, many, names};
 use crate::host::Host as _;
 use crate::hypervisor::Hypervisor as _;
 use crate::size::Kib;
@@ -42,14 +42,6 @@ fn put(host: &SimHost, number: u32) {
 /// The counter, if anybody has ever counted.
 fn counter(host: &SimHost) -> Option<u32> {
     host.connect().unwrap().read(COUNTER).ok().map(|value| value.parse().unwrap())
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// What is left when all that use the folder are killed at this moment.

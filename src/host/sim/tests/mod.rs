@@ -6,6 +6,7 @@ mod kept;
 mod processes;
 mod transactions;
 
+use std::path::Path;
 use std::{fs, io};
 
 use rustix::io::Errno;
@@ -16,6 +17,15 @@ use crate::domain::DomId;
 use crate::host::Host as _;
 use crate::hypervisor::HypervisorError;
 use crate::xenstore::{Answer, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _};
+
+/// The names of what is in a folder, sorted.
+pub(super) fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
 
 const TARGET: &str = "/local/domain/7/memory/target";
 

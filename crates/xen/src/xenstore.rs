@@ -1,0 +1,258 @@
+//! xenstore: reading, writing, transactions and watches.
+//!
+//! [`Nodes`], [`Store`] and [`Transaction`] keep errors typed and are made for `dyn`. [`Client`] implements them, and
+//! xenstore-rs's `Xs`, `XsTransaction` and `XsTransactionSpan` for programs that are written to those.
+
+mod client;
+mod connection;
+mod endpoint;
+mod wire;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::DomId;
+
+pub use self::client::{Client, Span};
+pub use xenstore_rs::{Xs, XsTransaction, XsTransactionSpan};
+
+/// An errno that xenstored names in an ERROR reply (`xen/include/public/io/xs_wire.h`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// `EAGAIN`: a transaction met another change.
+    Again,
+    /// `ENOENT`: no such node, or no such transaction.
+    NotFound,
+    /// `EACCES` or `EPERM`.
+    Denied,
+    /// `ENOSPC`: the domain has no node left.
+    NoSpace,
+    /// `EQUOTA`: oxenstored's word for a quota; libxenstore does not know it and says EINVAL.
+    Quota,
+    /// `E2BIG`: a value or a listing too long for one message.
+    TooBig,
+    /// `ENOSYS`: this daemon does not know the request.
+    Unknown,
+    /// Any other errno name, as the daemon wrote it.
+    Other(String),
+}
+
+/// Why a xenstore request failed.
+///
+/// In xenstore-rs's traits it travels inside [`io::Error`]; [`StoreError::of`] gets it back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No xenstored can be reached.
+    #[error("cannot reach xenstored at {}", path.display())]
+    Unreachable {
+        /// The socket or device that was tried.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// xenstored answered, and its answer was no. The request had no effect.
+    #[error("xenstored answered {} to {request}", answer.name())]
+    Answered {
+        /// What it said.
+        answer: Answer,
+        /// The request: its kind and its path.
+        request: String,
+    },
+    /// The connection is gone. Whether the request was carried out is not known.
+    #[error("xenstored closed the connection during {request}")]
+    Closed {
+        /// The request: its kind and its path.
+        request: String,
+    },
+    /// An earlier request broke the connection; this one was not sent and has no effect.
+    #[error("{request} was not sent, since the connection to xenstored broke before: {earlier}")]
+    Unusable {
+        /// The request: its kind and its path.
+        request: String,
+        /// What went wrong with the earlier request.
+        earlier: String,
+    },
+    /// No reply within the deadline. Whether the request was, or will be, carried out is not known.
+    #[error("xenstored has not answered {request} within {seconds} s")]
+    Deadline {
+        /// The request: its kind and its path.
+        request: String,
+        /// How long was waited, in seconds.
+        seconds: u64,
+    },
+    /// The reply breaks the protocol. The connection is not used again.
+    #[error("xenstored's reply to {request} breaks the protocol: {what}")]
+    Garbled {
+        /// The request: its kind and its path.
+        request: String,
+        /// What is wrong with the reply.
+        what: String,
+    },
+    /// The request itself cannot be sent: too long, or a NUL in a path.
+    #[error("{request} cannot be sent: {what}")]
+    Unsendable {
+        /// The request: its kind and its path.
+        request: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The operating system failed a read, write or poll on the connection. Whether the request was
+    /// carried out is not known.
+    #[error("talking to xenstored failed during {request}")]
+    Transport {
+        /// The request: its kind and its path.
+        request: String,
+        /// The operating system's word.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// The typed error inside `error`, if a client of ours made it.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// Whether xenstored itself answered `answer`.
+    pub fn is(&self, answer: &Answer) -> bool {
+        matches!(self, Self::Answered { answer: said, .. } if said == answer)
+    }
+}
+
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::Unreachable { source, .. } | StoreError::Transport { source, .. } => {
+                source.kind()
+            }
+            StoreError::Answered { answer, .. } => answer.kind(),
+            StoreError::Closed { .. } => io::ErrorKind::ConnectionAborted,
+            StoreError::Unusable { .. } => io::ErrorKind::NotConnected,
+            StoreError::Deadline { .. } => io::ErrorKind::TimedOut,
+            StoreError::Garbled { .. } => io::ErrorKind::InvalidData,
+            StoreError::Unsendable { .. } => io::ErrorKind::InvalidInput,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl Answer {
+    /// The answer that an ERROR reply's text stands for.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "EAGAIN" => Self::Again,
+            "ENOENT" => Self::NotFound,
+            "EACCES" | "EPERM" => Self::Denied,
+            "ENOSPC" => Self::NoSpace,
+            "EQUOTA" => Self::Quota,
+            "E2BIG" => Self::TooBig,
+            "ENOSYS" => Self::Unknown,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// The errno's name, as on the wire.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Again => "EAGAIN",
+            Self::NotFound => "ENOENT",
+            Self::Denied => "EACCES",
+            Self::NoSpace => "ENOSPC",
+            Self::Quota => "EQUOTA",
+            Self::TooBig => "E2BIG",
+            Self::Unknown => "ENOSYS",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// The nearest kind of the standard library, for callers that know only [`io::Error`].
+    const fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Again => io::ErrorKind::WouldBlock,
+            Self::NotFound => io::ErrorKind::NotFound,
+            Self::Denied => io::ErrorKind::PermissionDenied,
+            Self::NoSpace => io::ErrorKind::StorageFull,
+            Self::Quota => io::ErrorKind::QuotaExceeded,
+            Self::TooBig => io::ErrorKind::ArgumentListTooLong,
+            Self::Unknown => io::ErrorKind::Unsupported,
+            Self::Other(_) => io::ErrorKind::Other,
+        }
+    }
+}
+
+/// Reading and writing nodes: on a connection, or in a transaction.
+///
+/// Several requests of one call are in flight together where the connection allows it, so that they cost one round trip.
+pub trait Nodes {
+    /// The value of each of `paths`, as bytes; `None` for a node that does not exist.
+    ///
+    /// # Errors
+    /// The first failure other than ENOENT.
+    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
+    /// Writes each of `nodes` (path, value). `Ok` only if every write was acknowledged.
+    ///
+    /// # Errors
+    /// The first failure; some of the others may have been written.
+    fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError>;
+
+    /// The names of the children of `path`; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Any failure other than ENOENT.
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError>;
+
+    /// Whether the domain `domid` may itself write any of `paths`. A node that does not exist is nobody's.
+    ///
+    /// # Errors
+    /// The first failure other than ENOENT.
+    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError>;
+}
+
+/// A connection to xenstore.
+pub trait Store: Nodes + Send {
+    /// Starts a transaction. Dropping it aborts it.
+    ///
+    /// # Errors
+    /// Any failure.
+    fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError>;
+
+    /// Asks to be told of changes at and below each of `paths` (or of one of xenstored's own words, such as
+    /// `@introduceDomain`). Every watch fires once when it is set.
+    ///
+    /// # Errors
+    /// The first failure.
+    fn watch(&self, paths: &[&str]) -> Result<(), StoreError>;
+
+    /// Takes back the watches on `paths`. Some events of them may still arrive.
+    ///
+    /// # Errors
+    /// The first failure other than ENOENT.
+    fn unwatch(&self, paths: &[&str]) -> Result<(), StoreError>;
+
+    /// The paths whose watches have fired since the last call, oldest first. Waits for one for `wait` at most; sends
+    /// nothing to xenstored.
+    ///
+    /// # Errors
+    /// The connection is over.
+    fn changes(&self, wait: Duration) -> Result<Vec<String>, StoreError>;
+
+    /// Whether there is any use in asking it for more: `false` once the connection has broken.
+    fn is_usable(&self) -> bool;
+}
+
+/// An open transaction. Dropping it aborts it.
+pub trait Transaction: Nodes {
+    /// Makes its writes visible, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Answered`], [`StoreError::Unusable`] and [`StoreError::Unsendable`]: it had no effect.
+    /// Anything else: whether it has had, or will have, is not known.
+    fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,6 @@ pub mod xenstore;
 pub use uuid::Uuid;
 
 pub use self::domain::{DomId, Identity};
-pub use self::host::{Dom0, Host, XenHost};
+pub use self::host::{Dom0, DomainList, Host, XenHost};
 pub use self::interrupt::{Interrupt, NoInterrupt};
 pub use self::size::{Kib, Mib};

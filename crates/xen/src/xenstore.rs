@@ -254,5 +254,4 @@ pub trait Transaction: Nodes {
     fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }
 
-#[cfg(test)]
-mod tests;
+// tests: below

@@ -198,6 +198,7 @@ impl Hypervisor for Privcmd {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};

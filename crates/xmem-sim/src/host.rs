@@ -9,7 +9,7 @@ use xen::lock::{Lock, LockError};
 use xen::xenstore::{Store, StoreError};
 use xen::{Dom0, DomId, Host, Identity, NoInterrupt};
 
-use crate::directory::{Directory, STATE};
+use crate::directory::Directory;
 use crate::error::SimError;
 use crate::fault::{Fault, FaultInjector, Faults};
 use crate::hypervisor::SimHypervisor;
@@ -96,7 +96,7 @@ impl SimHost {
     }
 
     fn over(directory: Directory, faults: Faults) -> Result<Self, SimError> {
-        let state_dir = directory.path().join(STATE);
+        let state_dir = directory.state_dir();
         let is_busy = faults.has(Fault::LockBusy);
         let sim = Sim::new(Storage::File(Box::new(directory)), FaultInjector::new(faults));
         let mut host = Self::new(sim, state_dir);

@@ -118,22 +118,18 @@ impl Call<'_> {
         }
     }
 
-    /// The nodes that it is about, with the values that are written.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &str)> {
-        let (paths, writes, list): (&[&str], &[(&str, &str)], Option<&str>) = match self {
+    /// The paths that it is about.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        let (paths, nodes): (&[&str], &[(&str, &str)]) = match self {
             Self::Read(paths)
             | Self::Permissions(_, paths)
             | Self::Watch(paths)
-            | Self::Unwatch(paths) => (paths, &[], None),
-            Self::Write(nodes) => (&[], nodes, None),
-            Self::List(path) => (&[], &[], Some(path)),
-            _ => (&[], &[], None),
+            | Self::Unwatch(paths) => (paths, &[]),
+            Self::List(path) => (std::slice::from_ref(path), &[]),
+            Self::Write(nodes) => (&[], nodes),
+            _ => (&[], &[]),
         };
-        paths
-            .iter()
-            .map(|path| (*path, ""))
-            .chain(writes.iter().copied())
-            .chain(list.map(|path| (path, "")))
+        paths.iter().copied().chain(nodes.iter().map(|(path, _)| *path))
     }
 
     pub(crate) fn store_error(&self, failure: Failure) -> StoreError {
@@ -175,6 +171,6 @@ impl Call<'_> {
 impl fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
-        self.nodes().next().map_or(Ok(()), |(path, _)| write!(f, " {path}"))
+        self.paths().next().map_or(Ok(()), |path| write!(f, " {path}"))
     }
 }

@@ -4,6 +4,7 @@
 //! old world or the new one. Nothing is synced to the disk: a power cut costs a sim.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -30,8 +31,6 @@ const LONGEST: u64 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Only look: take no lock, and keep no change.
-    read_only: bool,
 }
 
 impl Directory {
@@ -67,22 +66,23 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Opens the directory only to look at it, if it holds a world. Creates nothing.
+    /// The directory, and its world if there is one. Creates nothing.
     pub(crate) fn open_existing(
         path: Option<&Path>,
         start: StartWorld,
-    ) -> Result<Option<Self>, SimError> {
-        let directory = Self { read_only: true, ..Self::at(path, start) };
-        if !directory.world_file().exists() {
-            return Ok(None);
+    ) -> Result<(Self, Option<World>), SimError> {
+        let directory = Self::at(path, start);
+        let exists = directory.world_file().exists();
+        if exists {
+            directory.check(path.is_none(), rustix::process::geteuid().as_raw())?;
         }
-        directory.check(path.is_none(), rustix::process::geteuid().as_raw())?;
-        Ok(Some(directory))
+        let world = if exists { directory.load()? } else { None };
+        Ok((directory, world))
     }
 
     pub(crate) fn at(path: Option<&Path>, start: StartWorld) -> Self {
         let path = path.map_or_else(|| Self::default_path(start), Path::to_owned);
-        Self { path, read_only: false }
+        Self { path }
     }
 
     fn unfit(&self, reason: impl Into<String>) -> SimError {
@@ -110,16 +110,14 @@ impl Directory {
     /// Creates what is missing. A directory that holds something else stays as it is.
     fn fill(&self, start: StartWorld) -> Result<(), SimError> {
         let is_new = self.load()?.is_none();
-        for entry in fs::read_dir(&self.path).map_err(SimError::io("read", &self.path))? {
-            let name = entry.map_err(SimError::io("read", &self.path))?.file_name();
-            if is_new && ![WORLD, NEXT, LOCK, STATE].iter().any(|own| name == *own) {
-                return Err(self.unfit("is neither empty nor a sim: it has no world.json"));
-            }
+        let names = fs::read_dir(&self.path).map_err(SimError::io("read", &self.path))?;
+        let is_foreign =
+            |name: OsString| ![WORLD, NEXT, LOCK, STATE].iter().any(|own| name == *own);
+        if is_new && names.flatten().any(|entry| is_foreign(entry.file_name())) {
+            return Err(self.unfit("is neither empty nor a sim: it has no world.json"));
         }
         let state = self.state_dir();
-        if !state.is_dir() {
-            fs::create_dir_all(&state).map_err(SimError::io("create", state))?;
-        }
+        fs::create_dir_all(&state).map_err(SimError::io("create", state))?;
         if is_new {
             let lock = self.lock()?;
             if self.load()?.is_none() {
@@ -146,11 +144,11 @@ impl Directory {
 
     /// Runs `act` on the world, and keeps what it changes.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
-        let lock = if self.read_only { None } else { Some(self.lock()?) };
+        let lock = self.lock()?;
         let before = self.world()?;
         let mut world = before.clone();
         let result = act(&mut world);
-        if world != before && !self.read_only {
+        if world != before {
             self.replace(&world)?;
         }
         drop(lock);

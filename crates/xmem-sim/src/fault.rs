@@ -46,14 +46,6 @@ pub enum Fault {
 }
 
 /// The faults of a host: none by default.
-///
-/// ```
-/// use xmem_sim::{Fault, Faults};
-///
-/// let faults: Faults = "conflict-once,guest-ignores".parse()?;
-/// assert!(faults.has(Fault::ConflictOnce));
-/// # Ok::<(), xmem_sim::SimError>(())
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(BTreeSet<Fault>);
 
@@ -152,8 +144,8 @@ impl Observer for FaultInjector {
             }
             Call::Write(_) if has(Fault::StoreFull) => Failure::Answer(Answer::NoSpace),
             call if !call.is_hypercall() => return Verdict::Proceed,
-            _ if has(Fault::NoXen) => Failure::NoXen,
-            _ if has(Fault::NoPermission) => Failure::NoPermission,
+            _ if has(Fault::NoXen) => Failure::Errno(Errno::NODEV),
+            _ if has(Fault::NoPermission) => Failure::Errno(Errno::ACCESS),
             _ if has(Fault::NotControl) => Failure::Errno(Errno::PERM),
             Call::SetLimit(..) if has(Fault::LimitRefused) => Failure::Errno(Errno::PERM),
             Call::SetPod(..) if has(Fault::PodRefused) => Failure::Errno(Errno::NOMEM),

@@ -47,6 +47,7 @@ impl World {
     pub fn start() -> Self {
         let mib = Kib::from_mib;
         let mut world = Self::empty(mib(16 * 1024));
+        world.dom0.kernel = Some((6, 12));
         world.create(0, "Domain-0", GuestType::Pv, mib(2048), UNLIMITED, 0);
         world.create(7, "web", GuestType::Pvh, mib(1024), mib(2048), 0);
         world.create(8, "db", GuestType::Pv, mib(2048), mib(4096), 0);

@@ -59,6 +59,7 @@ impl SimStore {
         let act = || match sim.with(act) {
             Ok(result) => result.map_err(|answer| call.store_error(Failure::Answer(answer))),
             Err(error) => {
+                is_broken.store(true, Ordering::Relaxed);
                 let source = io::Error::other(error);
                 Err(StoreError::Transport { request: call.to_string(), source })
             }

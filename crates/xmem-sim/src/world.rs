@@ -12,9 +12,9 @@ use crate::xenstore;
 /// The version of the world file.
 const VERSION: u64 = 1;
 
-const ABOUT: &str = "The host of `xmem --host sim`. Edit it while no xmem runs; remove it to start anew. \
-                     To destroy a domain, remove it from `domains` and its nodes from `xenstore`. \
-                     The fields are explained in the documentation of xmem-sim.";
+const ABOUT: &str = "The host of `xmem --host sim`. Edit it while no xmem runs; remove it to start anew. To destroy a \
+                     domain, remove it from `domains` and its nodes from `xenstore`. crates/xmem-sim/README.md \
+                     explains the fields.";
 
 /// A simulated host: domains and their memory, and xenstore.
 ///
@@ -37,7 +37,7 @@ pub struct World {
     version: u64,
     /// All memory that the hypervisor manages.
     pub memory_kib: Kib,
-    /// The control domain's kernel.
+    /// dom0's kernel.
     #[serde(default)]
     pub dom0: Dom0Kernel,
     /// The hypervisor's domains, by domid.
@@ -109,7 +109,7 @@ pub enum GuestType {
 }
 
 /// The facts that `xen::Dom0` reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dom0Kernel {
     /// Its balloon driver's target, if it was set by hand in its sysfs. The next write to `memory/target` in xenstore
@@ -119,12 +119,6 @@ pub struct Dom0Kernel {
     pub kernel: Option<(u32, u32)>,
     /// Whether Xen maps dom0 1:1, as on Arm.
     pub direct_mapped: bool,
-}
-
-impl Default for Dom0Kernel {
-    fn default() -> Self {
-        Self { balloon_target_kib: None, kernel: Some((6, 12)), direct_mapped: false }
-    }
 }
 
 impl World {
@@ -200,6 +194,12 @@ impl World {
         }
         self.remove(&format!("/local/domain/{domid}"));
         self.remove(&format!("/libxl/{domid}"));
+    }
+
+    /// The domains as the hypervisor lists them.
+    pub(crate) fn infos(&self) -> Vec<DomainInfo> {
+        let domains = self.domains.iter();
+        domains.filter_map(|(domid, it)| Some(it.info(DomId::new((*domid).into())?))).collect()
     }
 
     /// The facts of dom0's kernel. Its balloon driver follows xenstore, unless its target was set by hand.

@@ -94,9 +94,10 @@ fn run(page: &Path) {
             printed = printed.replace(" (simulated)", "");
         }
         let at = format!("{}:{line}: {command}", page.display());
-        snapbox::Assert::new()
-            .action(snapbox::assert::Action::Verify)
-            .eq_inner(printed, output, &at);
+        let result = snapbox::Assert::new().try_eq(Some(&at), printed.into(), output.into());
+        if let Err(error) = result {
+            panic!("{error}");
+        }
     }
     drop(input);
     shell.wait().unwrap();

@@ -42,7 +42,8 @@ pub struct DomainInfo {
 }
 
 /// Why a domain has shut down (`SHUTDOWN_*`, `xen/include/public/sched.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Shutdown {
     /// It powered off (0).

@@ -6,7 +6,7 @@ use xen::Kib;
 use xen::hypervisor::HypervisorError;
 use xen::xenstore::{Answer, Nodes, StoreError, Transaction};
 
-use super::locked::{Failed, LockedDomain};
+use super::locked::{Failed, LockedDomain, Restored};
 use crate::failure::{Aftermath, Cause, chain};
 use crate::memory::{Memory, Numbers};
 use crate::plan::{Note, Plan};
@@ -145,8 +145,11 @@ impl<'a> PendingChange<'a> {
         let mut aftermath = Aftermath::Unchanged;
         if self.limit_changed {
             match self.restore(Some(nodes), before) {
-                Ok(limit) if limit == self.plan.new.limit && limit == before => {}
-                Ok(limit) => aftermath = Aftermath::RolledBack { limit, before },
+                // The call that was to change it had no effect.
+                Ok(Restored { limit, was_set: false }) if limit == before => {}
+                Ok(Restored { limit, .. }) => {
+                    aftermath = Aftermath::RolledBack { limit, before };
+                }
                 // What is gone needs no limit.
                 Err(Cause::Gone) => {}
                 Err(cause) => {
@@ -161,8 +164,8 @@ impl<'a> PendingChange<'a> {
         Ok(aftermath)
     }
 
-    /// Restores the limit `to`. Returns the limit that results. `nodes` is xenstore, if it may be asked.
-    fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<Kib, Cause> {
+    /// Restores the limit `to`. `nodes` is xenstore, if it may be asked.
+    fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<Restored, Cause> {
         // Whoever has the lock now may have set a limit and a target of their own.
         if matches!(self.locked.is_still_held(), Ok(false)) {
             return Err(Cause::LockLost);
@@ -174,7 +177,7 @@ impl<'a> PendingChange<'a> {
             read.unwrap_or_else(|| (None, Memory { info, ..self.memory.clone() }));
         let new = self.plan.new.limit;
         let restoration = Restoration { ours: [new, new], to };
-        Ok(self.locked.restore_limit(nodes, &memory, restoration)?.limit)
+        self.locked.restore_limit(nodes, &memory, restoration)
     }
 
     /// Nobody knows whether it is committed. Leaves the larger limit, safe for either target, and the record, so that the
@@ -184,7 +187,7 @@ impl<'a> PendingChange<'a> {
         let why = format!("whether {} was committed is not known", new_values(&self.plan));
         let larger = self.plan.old.limit.max(self.plan.new.limit);
         match self.restore(None, larger) {
-            Ok(limit) => self.out_of_step(cause, Some(limit), why),
+            Ok(Restored { limit, .. }) => self.out_of_step(cause, Some(limit), why),
             Err(lost @ Cause::LockLost) => self.out_of_step(lost, None, why),
             Err(error) => self.out_of_step(cause, None, format!("{why}, and {}", chain(&error))),
         }

@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use tracing::{debug, error, warn};
 use xen::Kib;
 use xen::hypervisor::HypervisorError;
-use xen::xenstore::{Answer, Nodes, StoreError, Transaction};
+use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
 
 use super::locked::{Failed, LockedDomain, Restored};
 use crate::failure::{Aftermath, Cause, chain};
@@ -44,7 +44,7 @@ impl<'a> PendingChange<'a> {
             Self { locked, transaction, memory, plan, limit_changed: false, is_over: false };
         match pending.make() {
             Ok(()) => Ok(pending),
-            Err(cause) => Err(pending.fail(locked.store, cause)),
+            Err(cause) => Err(pending.fail(None, cause)),
         }
     }
 
@@ -66,19 +66,18 @@ impl<'a> PendingChange<'a> {
 
     /// Makes it visible, or rolls it back.
     pub(super) fn commit(mut self) -> Result<Commit, Failed> {
-        let store = self.locked.store;
         let Some(Err(error)) = self.transaction.take().map(Transaction::commit) else {
             return Ok(Commit::Done(self.finish()));
         };
         match error {
             StoreError::Answered { answer: Answer::Again, .. } => {
-                let aftermath = self.roll_back(store)?;
+                let aftermath = self.roll_back(None)?;
                 debug!(domain = %self.locked.domain, %aftermath, "conflict at the commit");
                 Ok(Commit::Conflict(aftermath))
             }
             // It was never sent.
             StoreError::Unsendable { .. } | StoreError::Unusable { .. } => {
-                Err(self.fail(store, error.into()))
+                Err(self.fail(None, error.into()))
             }
             // It may be carried out at any later time: there is no use in asking now.
             StoreError::Deadline { .. } => Err(self.leave_unknown(error.into())),
@@ -107,7 +106,7 @@ impl<'a> PendingChange<'a> {
         match CommitState::of(shown, self.plan.old, self.plan.new) {
             CommitState::Applied => Ok(Commit::Done(self.finish())),
             CommitState::NotApplied | CommitState::Superseded => {
-                Err(self.fail(&*store, error.into()))
+                Err(self.fail(Some(&*store), error.into()))
             }
         }
     }
@@ -124,26 +123,32 @@ impl<'a> PendingChange<'a> {
         self.plan.clone()
     }
 
-    /// Rolls it back because of `cause`.
-    fn fail(mut self, nodes: &dyn Nodes, cause: Cause) -> Failed {
-        match self.roll_back(nodes) {
+    /// Rolls it back because of `cause`, by what `fresh`, or else any connection, shows.
+    fn fail(mut self, fresh: Option<&dyn Store>, cause: Cause) -> Failed {
+        match self.roll_back(fresh) {
             Ok(aftermath) => Failed { cause, aftermath },
             Err(failed) => failed,
         }
     }
 
-    /// Restores the old limit, as far as it is this change's to restore, by what `nodes` shows.
+    /// Restores the old limit, as far as it is this change's to restore, by what `fresh`, or else any connection, shows.
     ///
     /// The PoD target is not set again: the hypervisor only ever grows a PoD cache (`p2m_pod_set_mem_target`,
     /// `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing. What was added stays until the guest uses it or balloons
     /// down.
-    fn roll_back(&mut self, nodes: &dyn Nodes) -> Result<Aftermath, Failed> {
+    fn roll_back(&mut self, fresh: Option<&dyn Store>) -> Result<Aftermath, Failed> {
         self.is_over = true;
         // Aborts it, if it is not over.
         drop(self.transaction.take());
         let before = self.plan.old.limit;
         let mut aftermath = Aftermath::Unchanged;
         if self.limit_changed {
+            let LockedDomain { host, store, .. } = self.locked;
+            let again = match fresh {
+                None if !store.is_usable() => host.connect().ok(),
+                _ => None,
+            };
+            let nodes = fresh.or(again.as_deref()).unwrap_or(*store);
             match self.restore(Some(nodes), before) {
                 // The call that was to change it had no effect.
                 Ok(Restored { limit, was_set: false }) if limit == before => {}
@@ -204,7 +209,7 @@ impl Drop for PendingChange<'_> {
         if self.is_over {
             return;
         }
-        if let Err(failed) = self.roll_back(self.locked.store) {
+        if let Err(failed) = self.roll_back(None) {
             error!(domain = %self.locked.domain, "{}", chain(&failed.cause));
         }
     }

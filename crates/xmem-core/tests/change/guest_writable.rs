@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use xen::hypervisor::Hypervisor as _;
 use xen::{DomId, Host as _, Kib, NoInterrupt};
 use xmem_core::change::{ChangeStatus, plan_on, wake_away};
 use xmem_core::failure::{Cause, Failure};

@@ -90,7 +90,8 @@ fn the_hosts_memory_is_asked_for_only_if_the_domain_grows() {
         (max("1G"), 0),
         (max("4G"), 1),
     ] {
-        let host = Scene::new().calm();
+        let scene = Scene::new();
+        let host = scene.calm();
         host.change(&request(memory)).unwrap();
         assert_eq!(host.count(|step| *step == Step::HostMemory), asked, "{memory:?}");
     }
@@ -105,9 +106,7 @@ fn a_host_without_enough_memory_is_noted() {
         (0, 4, Some(0)),
     ] {
         let scene = Scene::new();
-        scene.world.edit(|world| world.memory_kib = Kib((16 << 20) + 1));
         scene.world.edit(|world| {
-            // As much as `web` is to have must be there in all.
             let other = world.create(8, "other", xmem_sim::GuestType::Pv, Kib(0), Kib(4), 0);
             other.current_kib = Kib((16 << 20) - 1_048_576 - spare_kib);
         });

@@ -43,7 +43,7 @@ fn a_rollback_leaves_what_another_programs_target_needs() {
     let world = scene.world.clone();
     let manager = move || {
         manage(&world, 1_572_864);
-        Fail(answers("EQUOTA"))
+        Fail(Error::Unusable)
     };
     let hook = at(|step| *step == Step::Commit, manager);
     let failure = scene.change(set("1536M"), hook).unwrap_err();

@@ -167,7 +167,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// `web`, which is PVH and holds 1 of at most 2 GiB, on a host of 16 GiB.
     pub(crate) fn new() -> Self {
-        let gib = |gib| Kib::from_mib(gib * 1024);
+        let gib = |gib: u64| Kib::from_mib(gib * 1024);
         let mut world = World::empty(gib(16));
         world.create(7, "web", GuestType::Pvh, gib(1), gib(2), 0);
         let dir = tempfile::tempdir().unwrap();
@@ -257,7 +257,8 @@ impl Scene {
 
 /// The calls that a change makes when everything goes well.
 pub(crate) fn rehearsal(memory: MemoryRequest) -> Vec<Step> {
-    let host = Scene::new().calm();
+    let scene = Scene::new();
+    let host = scene.calm();
     host.change(&request(memory)).unwrap();
     host.steps()
 }

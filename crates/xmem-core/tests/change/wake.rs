@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rustix::io::Errno;
-use xen::hypervisor::Hypervisor as _;
 use xen::lock::{Lock, LockState};
 use xen::{Host as _, Interrupt, Kib, NoInterrupt, Uuid};
 use xmem_core::change::{Away, ChangeStatus, Outcome, wake_away, wake_back};

@@ -177,6 +177,30 @@ impl Session {
         }
     }
 
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        let requests = each(paths, Request::directory)?;
+        let mut all = Vec::with_capacity(paths.len());
+        let mut too_long = Vec::new();
+        self.ask_each(&requests, |request, reply| {
+            all.push(match reply {
+                Ok(payload) => Some(self.parsed(request, wire::listing(&payload))?),
+                Err(Answer::NotFound) => None,
+                Err(Answer::TooBig) => {
+                    too_long.push(all.len());
+                    None
+                }
+                Err(answer) => return Err(request.answered(answer)),
+            });
+            Ok(())
+        })?;
+        for place in too_long {
+            if let (Some(path), Some(names)) = (paths.get(place), all.get_mut(place)) {
+                *names = self.list(path)?;
+            }
+        }
+        Ok(all)
+    }
+
     /// The listing that `whole` asks for and that is too long for one message, in parts, all of them
     /// within the deadline of one request. A listing that changes on the way is begun again.
     fn in_parts(&self, whole: &Request<'_>, begun: Instant) -> Result<Vec<String>, StoreError> {
@@ -283,6 +307,10 @@ macro_rules! over_session {
 
             fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
                 self.$session.list(path)
+            }
+
+            fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+                self.$session.list_each(paths)
             }
 
             fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {

@@ -107,7 +107,7 @@ fn find(
 ) -> Result<(Vec<DomainInfo>, Vec<DomainRef>), Cause> {
     let hypervisor = host.hypervisor();
     if wanted.is_empty() {
-        return Ok((hypervisor.domains()?, Vec::new()));
+        return Ok((host.list_domains(store)?.domains, Vec::new()));
     }
     let by_domid = |wanted: &DomainRef| matches!(wanted, DomainRef::Id(_) | DomainRef::Same(_));
     // A hypercall for each, or one for every 34 of all.

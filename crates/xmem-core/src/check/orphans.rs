@@ -17,7 +17,7 @@ pub(super) fn find(host: &dyn Host, store: &dyn Store) -> Result<Vec<Finding>, C
         // dom0 is there whether or not xenstore has it.
         domids.remove(&DomId::DOM0);
         if !domids.is_empty() {
-            for info in host.hypervisor().domains()? {
+            for info in host.list_domains(store)?.domains {
                 domids.remove(&info.identity.domid);
             }
         }

@@ -118,7 +118,7 @@ impl<'h> Monitor<'h> {
     fn find(&mut self, changes: &Changes) -> Result<Vec<DomainInfo>, Cause> {
         let by_name = self.wanted.iter().any(|wanted| matches!(wanted, DomainRef::Name(_)));
         if by_name {
-            let mut infos = self.host.hypervisor().domains()?;
+            let mut infos = self.host.list_domains(&*self.store)?.domains;
             let all: Vec<Identity> = infos.iter().map(|info| info.identity).collect();
             let names: Vec<String> = all.iter().map(|it| name(it.domid)).collect();
             let is_renamed =

@@ -216,9 +216,13 @@ pub(super) fn poll(
     guests: &[Guest<'_>],
 ) -> Result<BTreeMap<DomId, DomainInfo>, HypervisorError> {
     let hypervisor = host.hypervisor();
-    let infos = match guests {
-        [guest] => hypervisor.domain(guest.domid())?.into_iter().collect(),
-        _ => hypervisor.domains()?,
+    let listed = if guests.len() > 1 { hypervisor.domains().ok() } else { None };
+    let infos = if let Some(infos) = listed {
+        infos
+    } else {
+        // One alone; or the hypervisor refuses to list them.
+        let each = guests.iter().filter_map(|guest| hypervisor.domain(guest.domid()).transpose());
+        each.collect::<Result<_, _>>()?
     };
     Ok(infos.into_iter().map(|info| (info.identity.domid, info)).collect())
 }

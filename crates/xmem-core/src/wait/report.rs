@@ -1,12 +1,12 @@
 //! How a wait ended and why, in words.
 
-use std::error::Error;
 use std::fmt;
 
 use xen::hypervisor::HostMemory;
 use xen::{Dom0, DomId, Kib, Mib};
 
 use super::{WaitEnd, WaitReason, WaitReport};
+use crate::failure::chain;
 use crate::state::{Follows, State};
 
 impl WaitEnd {
@@ -171,16 +171,4 @@ impl fmt::Display for WaitReport {
         }
         self.reasons.iter().try_for_each(|reason| write!(f, "; {reason}"))
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

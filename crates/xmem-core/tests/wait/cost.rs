@@ -89,18 +89,27 @@ fn without_watches_the_target_is_read_at_each_poll() {
 
 #[test]
 fn a_host_that_does_not_answer_ends_the_wait_and_says_so() {
-    for (at, failure) in [("CONNECT", Failure::Unreachable), ("WATCH", Failure::Closed), ("READ", Failure::Deadline)] {
+    for (at, failure) in
+        [("CONNECT", Failure::Unreachable), ("WATCH", Failure::Closed), ("READ", Failure::Deadline)]
+    {
         let scene = Scene::new();
         let outcome = scene.set(7, "512M");
         let observer = move |call: &Call<'_>| {
-            if call.to_string().starts_with(at) { Verdict::Fail(failure.clone()) } else { Verdict::Proceed }
+            if call.to_string().starts_with(at) {
+                Verdict::Fail(failure.clone())
+            } else {
+                Verdict::Proceed
+            }
         };
         let host = scene.host().observed_by(Arc::new(observer) as Arc<dyn Observer>);
         let waited = scene.wait_for_all(&host, &[&outcome], POLICY, |_| false).pop().unwrap();
         assert!(matches!(waited.report.end, WaitEnd::Unreachable(_)), "{at}: {:?}", waited.report);
         assert_eq!(waited.report.reasons, []);
         let text = waited.report.to_string();
-        assert!(text.starts_with("the target is set, but the guest can no longer be observed: "), "{text}");
+        assert!(
+            text.starts_with("the target is set, but the guest can no longer be observed: "),
+            "{text}"
+        );
         assert!(text.ends_with("; it had 1024 of 512 MiB"), "{text}");
     }
 }
@@ -120,7 +129,8 @@ fn a_wait_is_bounded_however_many_guests_are_asleep() {
     let outcomes: Vec<_> = (20..40).map(|domid| scene.set(domid, "128M")).collect();
     let outcomes: Vec<_> = outcomes.iter().collect();
     for seconds in [1, 3] {
-        let bound = xmem_core::wait::WaitPolicy { at_most: Some(Duration::from_secs(seconds)), ..POLICY };
+        let bound =
+            xmem_core::wait::WaitPolicy { at_most: Some(Duration::from_secs(seconds)), ..POLICY };
         let waited = scene.wait_for_all(&scene.host(), &outcomes, bound, |_| false);
         for it in waited {
             assert!(matches!(it.report.end, WaitEnd::TimedOut), "{:?}", it.report);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use xen::hypervisor::Shutdown;
 use xen::{DomId, Kib};
 use xmem_core::wait::WaitEnd;
-use xmem_sim::{ShutdownReason, World};
+use xmem_sim::World;
 
 use crate::scene::{POLICY, Scene, Waited};
 
@@ -82,7 +83,10 @@ fn a_domain_that_goes_away_ends_the_wait() {
         let end = &waited.report.end;
         // The third one has the name still.
         let successor = (number == 2).then(|| DomId::new(7).unwrap());
-        assert!(matches!(end, WaitEnd::Gone { successor: it } if *it == successor), "{number}: {end:?}");
+        assert!(
+            matches!(end, WaitEnd::Gone { successor: it } if *it == successor),
+            "{number}: {end:?}"
+        );
         assert!(waited.report.took < Duration::from_secs(5), "{:?}", waited.report);
     }
 }
@@ -101,10 +105,7 @@ fn a_domain_that_comes_back_under_its_name_or_uuid_is_reported_with_its_domid() 
     });
     for waited in [by_name, by_uuid] {
         let end = &waited.report.end;
-        assert!(
-            matches!(end, WaitEnd::Gone { successor: Some(it) } if it.get() == 12),
-            "{end:?}"
-        );
+        assert!(matches!(end, WaitEnd::Gone { successor: Some(it) } if it.get() == 12), "{end:?}");
         assert_eq!(
             waited.report.to_string(),
             "the domain went away before its guest reached the target; it is back as domain 12"
@@ -121,7 +122,7 @@ fn a_reboot_is_followed_to_its_new_domain() {
         let mut world = scene.world();
         match now.as_millis() {
             0..=100 => {
-                world.domains.get_mut(&7).unwrap().shutdown = Some(ShutdownReason::Reboot);
+                world.domains.get_mut(&7).unwrap().shutdown = Some(Shutdown::Reboot);
                 world.domains.get_mut(&7).unwrap().balloon = false;
             }
             500..=700 => world.destroy(7),

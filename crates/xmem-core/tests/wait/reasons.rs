@@ -40,7 +40,10 @@ fn a_host_without_enough_free_memory_is_the_reason() {
     let needs = Kib::from_mib(1024);
     let (reasons, text) = stuck(7, "2G", leave(100));
     assert_eq!(reasons, [WaitReason::HostShort { needs, available: Kib::from_mib(100) }]);
-    assert!(text.ends_with("; it needs 1024 MiB more, but the host has only 100 MiB free"), "{text}");
+    assert!(
+        text.ends_with("; it needs 1024 MiB more, but the host has only 100 MiB free"),
+        "{text}"
+    );
     let (_, text) = stuck(7, "2G", leave(0));
     assert!(text.ends_with("; it needs 1024 MiB more, but the host has none free"), "{text}");
     // A guest that is to shrink needs none.

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use xen::Kib;
+use xen::hypervisor::Shutdown;
 use xmem_core::state::State;
 use xmem_core::wait::{WaitEnd, WaitPolicy, WaitReason};
-use xmem_sim::ShutdownReason;
 
 use crate::scene::{POLICY, Scene};
 
 #[test]
 fn a_guest_that_has_stopped_for_good_ends_the_wait_at_once() {
     for (reason, state, text) in [
-        (ShutdownReason::PowerOff, State::ShutDown, "it has shut down"),
-        (ShutdownReason::Crash, State::Crashed, "it has crashed"),
-        (ShutdownReason::Watchdog, State::Crashed, "it has crashed"),
+        (Shutdown::PowerOff, State::ShutDown, "it has shut down"),
+        (Shutdown::Crash, State::Crashed, "it has crashed"),
+        (Shutdown::Watchdog, State::Crashed, "it has crashed"),
     ] {
         let scene = Scene::new();
         let outcome = scene.set(7, "512M");
@@ -88,7 +88,7 @@ fn a_time_bound_holds_through_a_pause() {
 fn a_wait_goes_on_after_a_suspension() {
     let scene = Scene::new();
     let outcome = scene.set(7, "512M");
-    scene.edit(7, |web| web.shutdown = Some(ShutdownReason::Suspend));
+    scene.edit(7, |web| web.shutdown = Some(Shutdown::Suspend));
     let waited = scene.wait_for(&outcome, POLICY, |now| {
         if now > Duration::from_secs(20) {
             scene.edit(7, |web| web.shutdown = None);

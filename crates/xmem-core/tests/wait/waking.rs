@@ -80,8 +80,7 @@ fn all_guests_are_woken_at_once() {
         scene.edit(domid, |it| (it.balloon, it.current_kib) = (false, Kib::from_mib(mib)));
     }
     let outcomes = [scene.set(7, "1G"), scene.set(8, "2G"), scene.set(9, "2G")];
-    let waited =
-        scene.wait_for_all(&scene.host(), &outcomes.each_ref(), POLICY, |_| false);
+    let waited = scene.wait_for_all(&scene.host(), &outcomes.each_ref(), POLICY, |_| false);
     for it in waited {
         assert_eq!(it.woken, [(Duration::from_millis(1500), 2)]);
     }

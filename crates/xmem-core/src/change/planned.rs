@@ -21,7 +21,7 @@ pub fn plan_on(
     request: &MemoryRequest,
     keep_free: Option<Kib>,
 ) -> Result<Plan, Cause> {
-    check_state(memory)?;
+    check_state(host, memory)?;
     let blind = plan(memory, request, &Surroundings::default());
     let questions = match &blind {
         Ok(plan) => Questions::of(memory, request, plan),

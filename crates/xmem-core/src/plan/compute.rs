@@ -4,7 +4,7 @@ use xen::Kib;
 use xen::hypervisor::UNLIMITED;
 
 use super::present::Present;
-use super::{Note, Plan, Refusal};
+use super::{Condition, Note, Plan, Refusal};
 use crate::memory::{Memory, SLACK, exceeds, size_of};
 use crate::size::{Amount, Size};
 
@@ -40,6 +40,19 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
     }
     plan.writes_vm_memory = true;
     finish(&mut plan, &present, size.amount);
+    Ok(plan)
+}
+
+/// A new target, and the limit with it, if `condition` holds.
+pub(super) fn set_if(memory: &Memory, condition: Condition, size: Size) -> Result<Plan, Refusal> {
+    let present = Present::of(memory)?;
+    if matches!(condition, Condition::TargetIs(target) if present.old.target != Some(target)) {
+        return Ok(present.unchanged());
+    }
+    let plan = set(memory, size, false)?;
+    if condition == Condition::Lowers && plan.wanted >= present.size() {
+        return Ok(present.unchanged());
+    }
     Ok(plan)
 }
 

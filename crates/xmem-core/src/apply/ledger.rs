@@ -2,7 +2,7 @@
 //! guests were promised in this run and have not taken yet.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xen::hypervisor::HypervisorError;
 use xen::{Host, Identity, Interrupt, Kib, Mib};
@@ -77,21 +77,19 @@ impl<'s> Ledger<'s> {
                 return Ok(Grant::Whole);
             }
         }
-        // When memory last came, and what was left for this step at the last look.
-        let mut progress: Option<(Instant, Kib)> = None;
+        // How long none has come. Counted in sleeps, not by a clock: a stopped process (Ctrl-Z) loses no patience.
+        let mut idle = Duration::ZERO;
+        let mut last = None;
         loop {
             let (look, held) = self.look(step.domain.identity)?;
             let (left, needs) = (look.left(), step.needs(held));
             if needs <= left {
                 return Ok(Grant::Whole);
             }
-            let now = Instant::now();
-            let since = match progress {
-                Some((since, last)) if left <= last => since,
-                _ => now,
-            };
-            progress = Some((since, left));
-            let is_over = now.saturating_duration_since(since) >= self.options.patience;
+            if last.replace(left).is_some_and(|last| left > last) {
+                idle = Duration::ZERO;
+            }
+            let is_over = idle >= self.options.patience;
             if self.options.partial && (is_over || look.coming == Kib(0)) {
                 return Ok(Grant::Part(Kib(held.0.saturating_add(left.0))));
             }
@@ -100,9 +98,11 @@ impl<'s> Ledger<'s> {
             }
             let (needs, left, domain) = (Mib(needs), Mib(left), &step.domain);
             interrupt.waiting_for(&format_args!("{needs} MiB for {domain}, {left} MiB free"));
-            if interrupt.sleep(INTERVAL.min(self.options.patience)) {
+            let pause = INTERVAL.min(self.options.patience);
+            if interrupt.sleep(pause) {
                 return Err(Cause::Interrupted);
             }
+            idle = idle.saturating_add(pause);
         }
     }
 

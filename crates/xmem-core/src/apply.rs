@@ -12,7 +12,7 @@ use self::ledger::{Grant, Ledger};
 use crate::batch::{Batch, LineProblem};
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::{Domain, DomainRef};
-use crate::failure::{Aftermath, Cause, Failure};
+use crate::failure::{Cause, Failure};
 use crate::plan::{MemoryRequest, Note, Plan};
 use crate::resolve::ResolveError;
 use crate::size::{Amount, Size};
@@ -157,11 +157,9 @@ fn make(
     session: &mut ChangeSession<'_>,
     interrupt: &dyn Interrupt,
 ) -> Result<Outcome, Failure> {
-    let grant = ledger.wait_for(step, interrupt).map_err(|cause| Failure {
-        domain: None,
-        cause,
-        aftermath: Aftermath::Unchanged,
-    })?;
+    let grant = ledger
+        .wait_for(step, interrupt)
+        .map_err(|cause| Failure::unchanged(Some(step.domain.clone()), cause))?;
     let mut request = ChangeRequest {
         domain: DomainRef::Same(step.domain.identity),
         memory: step.request,

@@ -8,9 +8,9 @@ use xen::{DomId, Host, Identity, Kib};
 
 use super::{ApplyOptions, LineFailure, LineFailureReason, Step};
 use crate::batch::{Batch, Line, LineProblem, Listed, MOST_ERRORS, Wanted};
-use crate::change::plan_checked;
+use crate::change::plan_among;
 use crate::domain::{Domain, DomainRef};
-use crate::failure::{Aftermath, Cause, Failure};
+use crate::failure::{Cause, Failure};
 use crate::memory::{Memory, size_of};
 use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings};
 use crate::resolve::DomainIndex;
@@ -38,7 +38,7 @@ pub(super) fn plan_all(
     let mut steps = Vec::with_capacity(batch.lines.len());
     match plan_lines(host, &batch.lines, options, &mut steps) {
         Ok(refused) => failures.extend(refused),
-        Err(cause) => failures.push(whole(LineFailureReason::Change(failed(None, cause)))),
+        Err(cause) => failures.push(whole(LineFailureReason::Change(Failure::unchanged(None, cause)))),
     }
     if !failures.is_empty() {
         failures.sort_by_key(|failure| failure.line);
@@ -65,7 +65,7 @@ fn plan_lines(
         ..Surroundings::default()
     };
     let wanted = lines.iter().map(|line| &line.domain);
-    let index = DomainIndex::take(&*store, host.hypervisor(), wanted)?;
+    let index = DomainIndex::read(&*store, host.hypervisor(), wanted)?;
     let found: Vec<_> = lines.iter().map(|line| index.find(&line.domain)).collect();
     let infos: Vec<DomainInfo> = found.iter().flatten().map(|(_, info)| *info).collect();
     let mut memories = Memory::read_each(&*store, &infos)?.into_iter();
@@ -76,10 +76,10 @@ fn plan_lines(
         let memory = found.as_ref().ok().and_then(|_| memories.next());
         let planned = match (found, memory) {
             (Ok((domain, _)), Some(memory)) => planning.step(line, domain, &memory),
-            (Err(error), _) => Err(LineFailureReason::Change(failed(None, error.into()))),
+            (Err(error), _) => Err(LineFailureReason::Change(Failure::unchanged(None, error))),
             // One memory was read for each domain that was found.
             (Ok((domain, _)), None) => {
-                Err(LineFailureReason::Change(failed(Some(domain), Cause::Gone)))
+                Err(LineFailureReason::Change(Failure::unchanged(Some(domain), Cause::Gone)))
             }
         };
         match planned {
@@ -113,7 +113,7 @@ impl Planning<'_> {
         memory: &Memory,
     ) -> Result<Step, LineFailureReason> {
         let domain = Domain { name: memory.name.clone().or(domain.name), ..domain };
-        let failure = |cause| LineFailureReason::Change(failed(Some(domain.clone()), cause));
+        let failure = |cause| LineFailureReason::Change(Failure::unchanged(Some(domain.clone()), cause));
         if let Some(listed) = &line.listed {
             self.check_domain(line, listed, &domain).map_err(LineFailureReason::Line)?;
         }
@@ -130,7 +130,7 @@ impl Planning<'_> {
         };
         let ApplyOptions { raise_max, force, .. } = *self.options;
         let request = MemoryRequest::Set { size, raise_max, force };
-        let planned = plan_checked(self.host, self.store, memory, &request, &self.around);
+        let planned = plan_among(self.host, self.store, memory, &request, &self.around);
         let mut plan = planned.map_err(failure)?;
         let is_left_alone = line.listed.is_some() && plan.new.target == plan.old.target;
         if is_left_alone {
@@ -234,8 +234,4 @@ fn whole_pages(size: Kib) -> Size {
     let whole = Kib::from_pages(size.pages());
     let cut = size.0.saturating_sub(whole.0).saturating_mul(1024);
     Size { amount: Amount::To(whole), cut }
-}
-
-fn failed(domain: Option<Domain>, cause: Cause) -> Failure {
-    Failure { domain, cause, aftermath: Aftermath::Unchanged }
 }

@@ -160,6 +160,8 @@ impl LineProblem {
     /// What to write instead.
     pub fn hint(&self) -> String {
         let hint = match self {
+            Self::Domain { why, .. } => return why.hint().to_owned(),
+            Self::Size { why, .. } => return why.hint(),
             Self::NotItsMaximum { said, domid, .. } => {
                 return format!(
                     "apply sets targets: set the maximum first (xmem max {domid} {}k), or remove `static_max_kib`",
@@ -167,14 +169,12 @@ impl LineProblem {
                 );
             }
             Self::Contradiction { .. } => {
-                "keep the one that you mean: jq -c 'del(.size_kib)' or 'del(.target_kib)'"
+                "keep the one that you mean: jq -c 'del(.size_kib)' or jq -c 'del(.target_kib)'"
             }
             Self::OtherDomain { .. } => "remove the member that is wrong",
             Self::NotItsVideo { .. } => "video memory cannot be changed: remove `videoram_kib`",
-            Self::Domain { why, .. } => why.hint(),
-            Self::Size { why, .. } => why.hint(),
             Self::Words => {
-                "write `web 512M`, or `\"SQL 227\" 1G` if the name contains blanks and a `#`"
+                "write `web 512M`, or `\"SQL #2\" 1G` if the name contains ` #`"
             }
             Self::Unclosed { .. } => {
                 "close the quote, or write the name without quotes: the size is the last word"

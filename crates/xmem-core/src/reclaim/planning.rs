@@ -6,7 +6,7 @@ use xen::{Host, Identity, Kib};
 
 use super::{Donor, DonorSelection, Exclusion, Floor, ReclaimError, ReclaimPlan, ReclaimRequest};
 use crate::domain::{Domain, DomainRef};
-use crate::failure::{Aftermath, Cause, Failure};
+use crate::failure::{Cause, Failure};
 use crate::memory::Memory;
 use crate::resolve::DomainIndex;
 use crate::size::{Amount, Size};
@@ -65,14 +65,14 @@ fn resolve(
     store: &dyn Store,
     names: &[DomainRef],
 ) -> Result<Vec<Domain>, ReclaimError> {
-    let index = DomainIndex::take(store, host.hypervisor(), names.iter())
+    let index = DomainIndex::read(store, host.hypervisor(), names)
         .map_err(|error| failed(None, error.into()))?;
     let (mut domains, mut failures) = (Vec::<Domain>::new(), Vec::new());
     for name in names {
         match index.find(name) {
             Ok((domain, _)) if domains.iter().any(|it| it.identity == domain.identity) => {}
             Ok((domain, _)) => domains.push(domain),
-            Err(error) => failures.push(failure(None, error.into())),
+            Err(error) => failures.push(Failure::unchanged(None, error)),
         }
     }
     if failures.is_empty() { Ok(domains) } else { Err(ReclaimError::Failures(failures)) }
@@ -129,10 +129,6 @@ pub(super) fn exclusion(row: &Row) -> Option<Exclusion> {
     device_model.or(managed).or_else(|| memory.size().is_none().then_some(Exclusion::NoTarget))
 }
 
-fn failure(domain: Option<Domain>, cause: Cause) -> Failure {
-    Failure { domain, cause, aftermath: Aftermath::Unchanged }
-}
-
 fn failed(domain: Option<Domain>, cause: Cause) -> ReclaimError {
-    ReclaimError::Failures(vec![failure(domain, cause)])
+    ReclaimError::Failures(vec![Failure::unchanged(domain, cause)])
 }

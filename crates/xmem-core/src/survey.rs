@@ -7,6 +7,7 @@ use xen::{DomId, Host, Kib};
 use crate::diagnosis::Diagnosis;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::Cause;
+pub use crate::memory::GuestType;
 use crate::memory::Memory;
 use crate::state::State;
 
@@ -38,17 +39,6 @@ pub struct Row {
     pub used: Option<Kib>,
     /// Findings, the gravest first.
     pub findings: Vec<Diagnosis>,
-}
-
-/// The kinds of guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GuestType {
-    /// Paravirtualised.
-    Pv,
-    /// Paravirtualised in a hardware container.
-    Pvh,
-    /// Fully virtualised.
-    Hvm,
 }
 
 /// Looks at the domains that `wanted` names, or at all of them if it is empty. Only what is named is read.

@@ -38,7 +38,9 @@ pub(super) fn plan_all(
     let mut steps = Vec::with_capacity(batch.lines.len());
     match plan_lines(host, &batch.lines, options, &mut steps) {
         Ok(refused) => failures.extend(refused),
-        Err(cause) => failures.push(whole(LineFailureReason::Change(Failure::unchanged(None, cause)))),
+        Err(cause) => {
+            failures.push(whole(LineFailureReason::Change(Failure::unchanged(None, cause))))
+        }
     }
     if !failures.is_empty() {
         failures.sort_by_key(|failure| failure.line);
@@ -113,7 +115,8 @@ impl Planning<'_> {
         memory: &Memory,
     ) -> Result<Step, LineFailureReason> {
         let domain = Domain { name: memory.name.clone().or(domain.name), ..domain };
-        let failure = |cause| LineFailureReason::Change(Failure::unchanged(Some(domain.clone()), cause));
+        let failure =
+            |cause| LineFailureReason::Change(Failure::unchanged(Some(domain.clone()), cause));
         if let Some(listed) = &line.listed {
             self.check_domain(line, listed, &domain).map_err(LineFailureReason::Line)?;
         }
@@ -152,16 +155,16 @@ impl Planning<'_> {
         listed: &Listed,
         domain: &Domain,
     ) -> Result<(), LineProblem> {
-        let found = || domain.to_string();
-        if let Some(name) = &listed.name
-            && domain.name.as_ref() != Some(name)
-        {
-            return Err(LineProblem::OtherDomain { said: format!("`name` is `{name}`"), found: found() });
-        }
-        match listed.domid {
-            Some(domid) if domid != domain.identity.domid && self.is_there(domid) => {
-                let said = format!("`domid` is {domid}");
-                Err(LineProblem::OtherDomain { said, found: format!("{} is {}", line.domain, found()) })
+        let other = |said: String| {
+            let found = format!("{} is {domain}", line.domain);
+            Err(LineProblem::OtherDomain { said, found })
+        };
+        match (&listed.name, listed.domid) {
+            (Some(name), _) if domain.name.as_ref() != Some(name) => {
+                other(format!("`name` is `{name}`"))
+            }
+            (_, Some(domid)) if domid != domain.identity.domid && self.is_there(domid) => {
+                other(format!("`domid` is {domid}"))
             }
             _ => Ok(()),
         }

@@ -173,9 +173,7 @@ impl LineProblem {
             }
             Self::OtherDomain { .. } => "remove the member that is wrong",
             Self::NotItsVideo { .. } => "video memory cannot be changed: remove `videoram_kib`",
-            Self::Words => {
-                "write `web 512M`, or `\"SQL #2\" 1G` if the name contains ` #`"
-            }
+            Self::Words => "write `web 512M`, or `\"SQL #2\" 1G` if the name contains ` #`",
             Self::Unclosed { .. } => {
                 "close the quote, or write the name without quotes: the size is the last word"
             }

@@ -7,8 +7,8 @@ use xmem_core::change::ChangeStatus;
 use xmem_core::plan::Note;
 use xmem_sim::{GuestType, World};
 
+use crate::plans::{OPTIONS, plan, refusals};
 use crate::testbed::{Bed, mib};
-use crate::{OPTIONS, plan, refusals};
 
 /// Applies `text` and returns whether each line changed something.
 fn run(bed: &Bed, text: &str) -> Vec<bool> {

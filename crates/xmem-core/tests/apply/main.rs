@@ -1,48 +1,13 @@
 //! `apply` on the simulated host: what is planned, and what becomes of it.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 #[cfg(test)]
 mod listed;
 #[cfg(test)]
 mod planning;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod running;
-
-use std::time::Duration;
-
-use xen::Host;
-use xmem_core::apply::{ApplyOptions, LineFailure, LineFailureReason, Step, plan_all};
-use xmem_core::batch::parse;
-
-const OPTIONS: ApplyOptions = ApplyOptions {
-    raise_max: false,
-    force: false,
-    keep_free: None,
-    partial: false,
-    lock_timeout: Duration::from_secs(5),
-    patience: Duration::from_secs(3),
-};
-
-/// The steps of a batch that can be carried out.
-fn plan(host: &dyn Host, text: &str, options: &ApplyOptions) -> Vec<Step> {
-    plan_all(host, &parse(text), options).unwrap_or_else(|failures| panic!("{failures:?}"))
-}
-
-/// The failures of a batch that cannot, as `line: text`.
-fn refusals(host: &dyn Host, text: &str, options: &ApplyOptions) -> Vec<String> {
-    let failures = plan_all(host, &parse(text), options).map(|steps| panic!("{steps:?}"));
-    failures.unwrap_or_else(|failures| failures.iter().map(shown).collect())
-}
-
-fn shown(failure: &LineFailure) -> String {
-    let line = failure.line.map_or_else(|| "batch".to_owned(), |line| line.to_string());
-    match &failure.reason {
-        LineFailureReason::Line(problem) => format!("{line}: {problem}"),
-        LineFailureReason::Change(failure) => match &failure.domain {
-            Some(domain) => format!("{line}: {domain}: {}", failure.cause),
-            None => format!("{line}: {}", failure.cause),
-        },
-    }
-}
+#[cfg(test)]
+#[path = "../testbed/mod.rs"]
+mod testbed;

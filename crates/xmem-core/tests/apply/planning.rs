@@ -7,8 +7,8 @@ use xmem_core::change::ChangeStatus;
 use xmem_core::plan::Note;
 use xmem_sim::{Call, Failure, Verdict, World};
 
+use crate::plans::{OPTIONS, plan, refusals};
 use crate::testbed::{Bed, mib};
-use crate::{OPTIONS, plan, refusals};
 
 fn domids(steps: &[xmem_core::apply::Step]) -> Vec<u16> {
     steps.iter().map(|step| step.domain.identity.domid.get()).collect()
@@ -17,7 +17,11 @@ fn domids(steps: &[xmem_core::apply::Step]) -> Vec<u16> {
 #[test]
 fn domains_that_shrink_come_before_those_that_grow_and_otherwise_lines_keep_their_order() {
     let bed = Bed::new(World::start());
-    let steps = plan(&bed.host(), "web 2G\ndb 1G\nuuid:00000000-0000-4000-8000-000000000009 1024\n", &OPTIONS);
+    let steps = plan(
+        &bed.host(),
+        "web 2G\ndb 1G\nuuid:00000000-0000-4000-8000-000000000009 1024\n",
+        &OPTIONS,
+    );
     assert_eq!(domids(&steps), [8, 9, 7]);
     assert_eq!(steps.iter().map(|step| step.line).collect::<Vec<_>>(), [2, 3, 1]);
     assert_eq!(steps[1].plan.new.target, Some(mib(1008)));
@@ -83,9 +87,11 @@ fn a_dry_run_foresees_that_the_host_is_short() {
         let steps = plan(&host, text, options);
         let preview = steps.last().unwrap().preview();
         assert_eq!(preview.status, ChangeStatus::DryRun);
-        preview.plan.notes.into_iter().find(|note| {
-            matches!(note, Note::HostShort { .. } | Note::LeavesLittle { .. })
-        })
+        preview
+            .plan
+            .notes
+            .into_iter()
+            .find(|note| matches!(note, Note::HostShort { .. } | Note::LeavesLittle { .. }))
     };
     let short = |available| Some(Note::HostShort { needs: mib(1024), available: mib(available) });
     assert_eq!(note("web 2G", &OPTIONS), short(100));

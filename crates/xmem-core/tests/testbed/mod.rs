@@ -1,6 +1,8 @@
 //! A world in memory, and a clock that only sleeps move.
 
+#![expect(clippy::allow_attributes, reason = "not every test program leaves something unused")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,19 +13,19 @@ use tempfile::TempDir;
 use xen::{Interrupt, Kib};
 use xmem_sim::{Faults, Observer, SimHost, World};
 
-pub const fn mib(mib: u64) -> Kib {
+pub(crate) const fn mib(mib: u64) -> Kib {
     Kib::from_mib(mib)
 }
 
 /// A world, and the hosts that show it.
-pub struct Bed {
-    pub world: Arc<Mutex<World>>,
-    pub clock: Arc<AtomicU64>,
+pub(crate) struct Bed {
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) clock: Arc<AtomicU64>,
     dir: TempDir,
 }
 
 impl Bed {
-    pub fn new(world: World) -> Self {
+    pub(crate) fn new(world: World) -> Self {
         Self {
             world: Arc::new(Mutex::new(world)),
             clock: Arc::new(AtomicU64::new(1_000_000)),
@@ -31,21 +33,21 @@ impl Bed {
         }
     }
 
-    pub fn host(&self) -> SimHost {
+    pub(crate) fn host(&self) -> SimHost {
         let clock = Arc::clone(&self.clock);
         SimHost::in_memory(&self.world, self.dir.path(), Faults::default())
             .with_clock(move || clock.load(Ordering::SeqCst))
     }
 
-    pub fn observed(&self, observer: impl Observer + 'static) -> SimHost {
+    pub(crate) fn observed(&self, observer: impl Observer + 'static) -> SimHost {
         self.host().observed_by(Arc::new(observer))
     }
 
-    pub fn state_dir(&self) -> &std::path::Path {
+    pub(crate) fn state_dir(&self) -> &std::path::Path {
         self.dir.path()
     }
 
-    pub fn edit<R>(&self, edit: impl FnOnce(&mut World) -> R) -> R {
+    pub(crate) fn edit<R>(&self, edit: impl FnOnce(&mut World) -> R) -> R {
         edit(&mut self.world.lock().unwrap())
     }
 
@@ -54,40 +56,40 @@ impl Bed {
         self.world.lock().unwrap().read(&path)?.parse().ok()
     }
 
-    pub fn target(&self, domid: u16) -> Kib {
+    pub(crate) fn target(&self, domid: u16) -> Kib {
         Kib(self.node(domid, "target").unwrap())
     }
 
     /// Target and video memory.
-    pub fn size(&self, domid: u16) -> Kib {
+    pub(crate) fn size(&self, domid: u16) -> Kib {
         Kib(self.target(domid).0 + self.node(domid, "videoram").unwrap_or(0))
     }
 
-    pub fn held(&self, domid: u16) -> Kib {
+    pub(crate) fn held(&self, domid: u16) -> Kib {
         self.world.lock().unwrap().domains[&domid].current_kib
     }
 
-    pub fn limit(&self, domid: u16) -> Kib {
+    pub(crate) fn limit(&self, domid: u16) -> Kib {
         self.world.lock().unwrap().domains[&domid].limit_kib
     }
 
     /// What the host has available.
-    pub fn available(&self) -> Kib {
+    pub(crate) fn available(&self) -> Kib {
         let world = self.world.lock().unwrap();
         Kib(world.free().0.saturating_sub(world.claimed().0))
     }
 
-    pub fn sleeper(&self) -> Sleeper<'_> {
+    pub(crate) fn sleeper(&self) -> Sleeper<'_> {
         Sleeper { bed: self, waits: Mutex::default(), events: Mutex::default(), ends_at: None }
     }
 
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.clock.load(Ordering::SeqCst) - 1_000_000
     }
 }
 
 /// Sleeps by moving the clock, and makes things happen at their time.
-pub struct Sleeper<'b> {
+pub(crate) struct Sleeper<'b> {
     bed: &'b Bed,
     waits: Mutex<Vec<String>>,
     events: Mutex<Vec<Event>>,
@@ -99,18 +101,18 @@ type Event = (u64, Box<dyn FnOnce(&mut World) + Send>);
 
 impl Sleeper<'_> {
     /// `edit` happens at `ms` of the clock.
-    pub fn at(self, ms: u64, edit: impl FnOnce(&mut World) + Send + 'static) -> Self {
+    pub(crate) fn at(self, ms: u64, edit: impl FnOnce(&mut World) + Send + 'static) -> Self {
         self.events.lock().unwrap().push((ms, Box::new(edit)));
         self
     }
 
     /// Interrupts from `ms` of the clock on.
-    pub fn interrupting_at(self, ms: u64) -> Self {
+    pub(crate) fn interrupting_at(self, ms: u64) -> Self {
         Self { ends_at: Some(ms), ..self }
     }
 
     /// What was waited for, each text once.
-    pub fn waits(&self) -> Vec<String> {
+    pub(crate) fn waits(&self) -> Vec<String> {
         let mut waits = self.waits.lock().unwrap().clone();
         waits.dedup();
         waits

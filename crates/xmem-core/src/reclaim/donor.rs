@@ -63,6 +63,9 @@ pub enum Exclusion {
     /// A daemon sets its memory.
     #[error("its memory is managed by {0}")]
     Managed(Manager),
+    /// It is still giving back its boot memory (populate on demand) and can crash if it is shrunk.
+    #[error("it is still populating its memory on demand")]
+    Populating,
     /// xenstore has no target for it, or one that makes no sense.
     #[error("it has no memory target")]
     NoTarget,

@@ -4,18 +4,18 @@ use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
-use xen::{Host, Identity, Interrupt, Kib};
+use xen::{Host, Identity, Interrupt, Kib, Mib};
 
 use super::planning::{available, exclusion, look};
 use super::{
-    DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan, ReclaimReport,
-    ReclaimRequest,
+    DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan,
+    ReclaimReport, ReclaimRequest,
 };
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::DomainRef;
 use crate::failure::Cause;
 use crate::plan::{MemoryRequest, TOLERANCE};
-use crate::wait::{WaitEnd, WaitEvent, WaitPolicy, wait};
+use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, wait_by};
 
 /// See [`super::reclaim`].
 pub(super) fn run(
@@ -131,7 +131,8 @@ impl Run<'_> {
         if let Some(report) = self.donors.get_mut(index) {
             report.asked = Some(outcome.plan.wanted);
         }
-        let (Some(taken), Some(target)) = (self.taken.get_mut(index), outcome.plan.new.target) else {
+        let (Some(taken), Some(target)) = (self.taken.get_mut(index), outcome.plan.new.target)
+        else {
             return;
         };
         if outcome.status == ChangeStatus::Changed {
@@ -150,10 +151,16 @@ impl Run<'_> {
             lock_timeout: self.request.lock_timeout,
         };
         let goal = self.plan.goal;
-        let until = UntilEnough { host: self.host, goal, interrupt: self.interrupt, has: Cell::new(false) };
+        let until = UntilEnough {
+            host: self.host,
+            goal,
+            interrupt: self.interrupt,
+            slept: Cell::default(),
+            has: Cell::new(false),
+        };
         let mut gave_less = Vec::new();
         let on_event = &mut *self.on_event;
-        wait(self.host, &outcomes, policy, &until, &mut |place, event| {
+        wait_by(&until, self.host, &outcomes, policy, &until, &mut |place, event| {
             let Some((index, _)) = changed.get(place) else { return };
             if let WaitEvent::Ended(report) = &event {
                 match &report.end {
@@ -186,7 +193,8 @@ impl Run<'_> {
         let rows = if which.is_empty() { Vec::new() } else { look(self.host, &*store, &which)? };
         let mut donors = std::mem::take(&mut self.plan.donors);
         for (donor, report) in donors.iter_mut().zip(&mut self.donors) {
-            let Some(row) = rows.iter().find(|row| row.domain.identity == donor.domain.identity) else {
+            let Some(row) = rows.iter().find(|row| row.domain.identity == donor.domain.identity)
+            else {
                 report.exclusion = Some(Exclusion::Gone);
                 (donor.held, report.held) = (Kib(0), Kib(0));
                 donor.exclusion.clone_from(&report.exclusion);
@@ -196,7 +204,9 @@ impl Run<'_> {
             donor.size = row.memory.size().unwrap_or(donor.held);
             donor.state = row.state;
             // What it uses can have grown since.
-            let used = row.used.map(|used| Floor { size: super::margin(used), reason: FloorReason::Used(used) });
+            let used = row
+                .used
+                .map(|used| Floor { size: super::margin(used), reason: FloorReason::Used(used) });
             if let Some(floor) = used.filter(|floor| floor.size > donor.floor.size) {
                 donor.floor = floor;
             }
@@ -211,7 +221,9 @@ impl Run<'_> {
     /// Sets the old target again of every guest whose target is still the one that this run set, the last one first.
     fn restore(&mut self) {
         for index in (0..self.taken.len()).rev() {
-            let Some(Taken { size, target }) = self.taken.get(index).copied().flatten() else { continue };
+            let Some(Taken { size, target }) = self.taken.get(index).copied().flatten() else {
+                continue;
+            };
             let Some(report) = self.donors.get_mut(index) else { continue };
             let identity = report.donor.domain.identity;
             let request = self.request_for(identity, MemoryRequest::Restore { size, from: target });
@@ -236,12 +248,23 @@ impl Run<'_> {
     }
 }
 
-/// Ends a wait also when the host has enough.
+/// Ends a wait also when the host has enough. Its clock counts sleeps: a stopped process (Ctrl-Z) loses no patience.
 struct UntilEnough<'a> {
     host: &'a dyn Host,
     goal: Kib,
     interrupt: &'a dyn Interrupt,
+    slept: Cell<Duration>,
     has: Cell<bool>,
+}
+
+impl Clock for UntilEnough<'_> {
+    fn now(&self) -> Duration {
+        self.slept.get()
+    }
+
+    fn sleep(&self, time: Duration) -> bool {
+        Interrupt::sleep(self, time)
+    }
 }
 
 impl Interrupt for UntilEnough<'_> {
@@ -251,7 +274,12 @@ impl Interrupt for UntilEnough<'_> {
 
     fn sleep(&self, time: Duration) -> bool {
         let is_interrupted = self.interrupt.sleep(time);
-        self.has.set(available(self.host).is_ok_and(|available| available >= self.goal));
+        self.slept.set(self.slept.get().saturating_add(time));
+        if let Ok(available) = available(self.host) {
+            self.has.set(available >= self.goal);
+            let (goal, available) = (Mib(self.goal), Mib(available));
+            self.interrupt.waiting_for(&format_args!("{goal} MiB, {available} MiB available"));
+        }
         is_interrupted || self.has.get()
     }
 

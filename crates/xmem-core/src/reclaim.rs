@@ -165,8 +165,8 @@ impl ReclaimPlan {
     fn new(goal: Kib, available: Kib, donors: Vec<Donor>, priority: Priority) -> Self {
         let coming = donors.iter().fold(0_u64, |sum, it| sum.saturating_add(it.coming().0));
         let expected = Kib(available.0.saturating_add(coming));
-        let spares: Vec<Kib> = donors.iter().map(Donor::spare).collect();
-        let shares = shares::shares(goal.minus(expected).unwrap_or_default(), &spares, priority);
+        let spare: Vec<Kib> = donors.iter().map(Donor::spare).collect();
+        let shares = shares::shares(goal.minus(expected).unwrap_or_default(), &spare, priority);
         Self { goal, available, coming: Kib(coming), donors, shares }
     }
 

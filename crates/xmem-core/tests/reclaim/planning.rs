@@ -1,5 +1,7 @@
 //! Who gives how much.
 
+#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+
 use proptest::prelude::*;
 use xen::Kib;
 use xmem_core::failure::Cause;

@@ -11,10 +11,9 @@ use self::ledger::{Grant, Ledger};
 use crate::batch::{Batch, LineProblem};
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::{Domain, DomainRef};
-use crate::failure::{Cause, Failure};
+use crate::failure::Failure;
 use crate::memory::Memory;
 use crate::plan::{MemoryRequest, Note, Plan};
-use crate::resolve::ResolveError;
 use crate::size::{Amount, Size};
 use crate::state::{Follows, State};
 
@@ -99,14 +98,10 @@ impl Step {
         (size.map(|size| MemoryRequest::Set { size, raise_max, force }), note)
     }
 
-    /// A failure of this step, with the domain as it was resolved.
+    /// A failure of this step, with the domain as it was resolved: once it is gone, its name cannot be read any more.
     fn failed(&self, failure: Failure) -> Failure {
-        let domain = Some(failure.domain.unwrap_or_else(|| self.domain.clone()));
-        let cause = match failure.cause {
-            Cause::Resolve(ResolveError::NoSuchDomain { .. }) => Cause::Gone,
-            cause => cause,
-        };
-        Failure { domain, cause, ..failure }
+        let named = failure.domain.filter(|domain| domain.name.is_some());
+        Failure { domain: Some(named.unwrap_or_else(|| self.domain.clone())), ..failure }
     }
 }
 

@@ -157,7 +157,7 @@ impl Planning<'_> {
         if let (Some(to), false) = (receiver, plan.changes_nothing()) {
             foreseen.notes.push(Note::Migrating { to });
         }
-        let (line, state) = (line.number, State::of(&memory));
+        let (line, state) = (line.number, State::on(self.host, &memory));
         Ok(Step { line, domain, plan, state, memory, request, foreseen, is_left_alone })
     }
 

@@ -14,7 +14,8 @@ use super::{
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::DomainRef;
 use crate::failure::Cause;
-use crate::plan::{MemoryRequest, TOLERANCE};
+use crate::plan::{Condition, MemoryRequest, TOLERANCE};
+use crate::size::{Amount, Size};
 use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, wait_by};
 
 /// See [`super::reclaim`].
@@ -108,7 +109,7 @@ impl Run<'_> {
             })
             .collect();
         for (index, identity, size) in asked {
-            let request = self.request_for(identity, MemoryRequest::Shrink { size });
+            let request = self.request_for(identity, set_if(Condition::Lowers, size));
             match self.session.change(&request, self.interrupt) {
                 Ok(outcome) => {
                     self.took(index, &outcome);
@@ -226,7 +227,7 @@ impl Run<'_> {
             };
             let Some(report) = self.donors.get_mut(index) else { continue };
             let identity = report.donor.domain.identity;
-            let request = self.request_for(identity, MemoryRequest::Restore { size, from: target });
+            let request = self.request_for(identity, set_if(Condition::TargetIs(target), size));
             // Giving back is not to be interrupted: it is what the user asked for if the run fails.
             let result = self.session.change(&request, &Uninterrupted(self.interrupt));
             if let Some(report) = self.donors.get_mut(index) {
@@ -246,6 +247,11 @@ impl Run<'_> {
             lock_timeout: self.request.lock_timeout,
         }
     }
+}
+
+/// Sets `size` if `condition` holds.
+const fn set_if(condition: Condition, size: Kib) -> MemoryRequest {
+    MemoryRequest::SetIf { condition, size: Size::exact(Amount::To(size)), force: false }
 }
 
 /// Ends a wait also when the host has enough. Its clock counts sleeps: a stopped process (Ctrl-Z) loses no patience.

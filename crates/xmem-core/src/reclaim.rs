@@ -161,11 +161,14 @@ pub enum ReclaimError {
 }
 
 impl ReclaimPlan {
-    /// The plan for a host that has `available` memory.
-    fn new(goal: Kib, available: Kib, donors: Vec<Donor>, priority: Priority) -> Self {
+    /// The plan for a host that has `available` memory. The donors before `from` give no share.
+    fn new(goal: Kib, available: Kib, donors: Vec<Donor>, priority: Priority, from: usize) -> Self {
         let coming = donors.iter().fold(0_u64, |sum, it| sum.saturating_add(it.coming().0));
         let expected = Kib(available.0.saturating_add(coming));
-        let spare: Vec<Kib> = donors.iter().map(Donor::spare).collect();
+        let spare = |(index, donor): (usize, &Donor)| {
+            if index < from { Kib(0) } else { donor.spare() }
+        };
+        let spare: Vec<Kib> = donors.iter().enumerate().map(spare).collect();
         let shares = shares::shares(goal.minus(expected).unwrap_or_default(), &spare, priority);
         Self { goal, available, coming: Kib(coming), donors, shares }
     }

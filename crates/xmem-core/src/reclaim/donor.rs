@@ -18,6 +18,8 @@ pub struct Donor {
     pub held: Kib,
     /// Its size: target and video memory.
     pub size: Kib,
+    /// Its limit.
+    pub limit: Kib,
     /// The size below which it is not shrunk.
     pub floor: Floor,
     /// Why it gives nothing, whatever it could spare.

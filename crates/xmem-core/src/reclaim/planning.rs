@@ -1,6 +1,6 @@
 //! Finding the donors, and what each can give.
 
-use xen::hypervisor::HypervisorError;
+use xen::hypervisor::{DomainInfo, HypervisorError};
 use xen::xenstore::Store;
 use xen::{Host, Identity, Kib};
 
@@ -48,7 +48,7 @@ pub(super) fn plan(host: &dyn Host, request: &ReclaimRequest) -> Result<ReclaimP
     let available = available(host).map_err(|error| failed(None, error))?;
     let keep_free = request.keep_free.unwrap_or_default();
     let goal = Kib(request.size.0.saturating_add(keep_free.0));
-    Ok(ReclaimPlan::new(goal, available, donors, request.priority))
+    Ok(ReclaimPlan::new(goal, available, donors, request.priority, 0))
 }
 
 /// The floors that the user gives.
@@ -134,8 +134,9 @@ fn donor(row: &Row, floors: &Floors) -> Donor {
     let memory = &row.memory;
     let size = memory.size().unwrap_or(memory.info.current);
     let floor = Floor::of(size, floors.of(row.domain.identity, memory), row.used);
-    let (domain, state, held) = (row.domain.clone(), row.state, memory.info.current);
-    Donor { domain, state, held, size, floor, exclusion: exclusion(row) }
+    let DomainInfo { current: held, limit, .. } = memory.info;
+    let (domain, state) = (row.domain.clone(), row.state);
+    Donor { domain, state, held, size, limit, floor, exclusion: exclusion(row) }
 }
 
 /// Why a domain gives nothing, as it is now.

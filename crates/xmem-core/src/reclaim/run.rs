@@ -1,6 +1,7 @@
 //! Carrying out a plan: rounds of shrinking, waiting and planning again.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use xen::{Host, Identity, Interrupt, Kib, Mib};
 
 use super::planning::{available, exclusion, look};
 use super::{
-    DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan,
+    Donor, DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan,
     ReclaimReport, ReclaimRequest,
 };
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
@@ -18,6 +19,11 @@ use crate::plan::{Condition, MemoryRequest, TOLERANCE};
 use crate::size::{Amount, Size};
 use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, wait_by};
 
+/// Another run has finished its changes when no limit has changed for so long: a change takes some 10 ms.
+const QUIET: Duration = Duration::from_millis(100);
+/// How often to wait for that, before each change.
+const MOST_PAUSES: usize = 50;
+
 /// See [`super::reclaim`].
 pub(super) fn run(
     host: &dyn Host,
@@ -26,7 +32,7 @@ pub(super) fn run(
     interrupt: &dyn Interrupt,
     on_event: &mut dyn FnMut(ReclaimEvent),
 ) -> ReclaimReport {
-    let report = |donor: &super::Donor| DonorReport {
+    let report = |donor: &Donor| DonorReport {
         donor: donor.clone(),
         asked: None,
         held: donor.held,
@@ -90,25 +96,19 @@ impl Run<'_> {
                 return Ok(ReclaimEnd::Interrupted);
             }
             (self.on_event)(ReclaimEvent::Planned(self.plan.clone()));
-            let changed = self.change_all();
+            let changed = self.change_all()?;
             self.wait_for(&changed);
-            self.plan_again()?;
+            self.plan_again(0)?;
             is_first = false;
         }
     }
 
-    /// Lowers the targets of all that have a share, and asks those for nothing more that are on their way already.
-    fn change_all(&mut self) -> Vec<(usize, Outcome)> {
+    /// Lowers the targets of all that have a share. Those that have none but are on their way are waited for as well.
+    fn change_all(&mut self) -> Result<Vec<(usize, Outcome)>, Cause> {
         let mut changed = Vec::new();
-        let asked: Vec<(usize, Identity, Kib)> = (0..)
-            .zip(self.plan.donors.iter().zip(&self.plan.shares))
-            .filter(|(_, (donor, share))| **share > Kib(0) || donor.coming() > Kib(0))
-            .map(|(index, (donor, share))| {
-                let size = donor.settled().minus(*share).unwrap_or_default();
-                (index, donor.domain.identity, Kib::from_pages(size.pages()))
-            })
-            .collect();
-        for (index, identity, size) in asked {
+        for index in 0..self.donors.len() {
+            self.let_others_finish(index)?;
+            let Some((identity, size)) = self.asked(index) else { continue };
             let request = self.request_for(identity, set_if(Condition::Lowers, size));
             match self.session.change(&request, self.interrupt) {
                 Ok(outcome) => {
@@ -124,13 +124,55 @@ impl Run<'_> {
                 }
             }
         }
-        changed
+        Ok(changed)
+    }
+
+    /// Another reclaim may be asking the same guests just now. A plan made in the middle of that would take more from those
+    /// that it has asked already, and the two together would take more than either needs. So this one waits until no limit
+    /// changes any more, and plans again, for the donors at `from` and behind it.
+    fn let_others_finish(&mut self, from: usize) -> Result<(), Cause> {
+        // Guests that are on their way before this run has asked them were asked by somebody else.
+        let mut is_disturbed = from == 0 && self.plan.coming > Kib(0);
+        for _ in 0..MOST_PAUSES {
+            if self.somebody_changed_a_limit()? {
+                is_disturbed = true;
+                self.plan_again(from)?;
+                (self.on_event)(ReclaimEvent::Planned(self.plan.clone()));
+            }
+            if !std::mem::take(&mut is_disturbed) || self.interrupt.sleep(QUIET) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The size that a donor is asked for; `None` if it has to give nothing.
+    fn asked(&self, index: usize) -> Option<(Identity, Kib)> {
+        let (donor, share) = self.plan.donors.get(index).zip(self.plan.shares.get(index))?;
+        let size = donor.settled().minus(*share)?;
+        let gives = *share > Kib(0) || donor.coming() > Kib(0);
+        gives.then(|| (donor.domain.identity, Kib::from_pages(size.pages())))
+    }
+
+    /// Whether a donor's limit is another one than this run has seen or set. Targets are set together with limits, and
+    /// limits take one hypercall for all donors.
+    fn somebody_changed_a_limit(&self) -> Result<bool, Cause> {
+        let infos = self.host.hypervisor().domains()?;
+        let limits: HashMap<Identity, Kib> =
+            infos.iter().map(|info| (info.identity, info.limit)).collect();
+        let is_changed = |donor: &Donor| {
+            limits.get(&donor.domain.identity).is_some_and(|limit| *limit != donor.limit)
+        };
+        Ok(self.plan.donors.iter().any(is_changed))
     }
 
     /// Records what a change took.
     fn took(&mut self, index: usize, outcome: &Outcome) {
         if let Some(report) = self.donors.get_mut(index) {
             report.asked = Some(outcome.plan.wanted);
+        }
+        if let Some(donor) = self.plan.donors.get_mut(index) {
+            (donor.size, donor.limit) = (outcome.plan.wanted, outcome.plan.new.limit);
         }
         let (Some(taken), Some(target)) = (self.taken.get_mut(index), outcome.plan.new.target)
         else {
@@ -186,8 +228,8 @@ impl Run<'_> {
         }
     }
 
-    /// Looks at the host and at all donors, and plans what is still needed.
-    fn plan_again(&mut self) -> Result<(), Cause> {
+    /// Looks at the host and at all donors, and plans what is still needed. Those before `from` have given their share.
+    fn plan_again(&mut self, from: usize) -> Result<(), Cause> {
         let store = self.host.connect()?;
         let which: Vec<Identity> =
             self.donors.iter().map(|report| report.donor.domain.identity).collect();
@@ -203,6 +245,7 @@ impl Run<'_> {
             };
             donor.held = row.memory.info.current;
             donor.size = row.memory.size().unwrap_or(donor.held);
+            donor.limit = row.memory.info.limit;
             donor.state = row.state;
             // What it uses can have grown since.
             let used = row
@@ -215,7 +258,8 @@ impl Run<'_> {
             report.held = donor.held;
         }
         let available = available(self.host)?;
-        self.plan = ReclaimPlan::new(self.plan.goal, available, donors, self.request.priority);
+        let (goal, priority) = (self.plan.goal, self.request.priority);
+        self.plan = ReclaimPlan::new(goal, available, donors, priority, from);
         Ok(())
     }
 

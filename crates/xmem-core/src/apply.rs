@@ -117,7 +117,7 @@ pub struct LineFailure {
 /// Why a line cannot be carried out.
 #[derive(Debug)]
 pub enum LineFailureReason {
-    /// It makes no sense.
+    /// It is invalid.
     Line(LineProblem),
     /// Its change would fail.
     Change(Failure),
@@ -126,8 +126,7 @@ pub enum LineFailureReason {
 /// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
 ///
 /// # Errors
-/// Every line that cannot be carried out, in their order: those that make no sense, that contradict the host or each
-/// other, and that are refused.
+/// Every line that cannot be carried out, by number: invalid lines, unknown domains, contradictions, duplicates, refusals.
 pub fn plan_all(
     host: &dyn Host,
     batch: &Batch,

@@ -103,11 +103,16 @@ impl Run<'_> {
         }
     }
 
-    /// Lowers the targets of all that have a share. Those that have none but are on their way are waited for as well.
+    /// Lowers the targets of all donors with a share. Returns those to wait for, which include donors that are still
+    /// shrinking to a target set before.
     fn change_all(&mut self) -> Result<Vec<(usize, Outcome)>, Cause> {
         let mut changed = Vec::new();
         for index in 0..self.donors.len() {
             self.let_others_finish(index)?;
+            // To take more is of no use if it cannot be enough.
+            if self.interrupt.pending() || !self.plan.is_enough() {
+                break;
+            }
             let Some((identity, size)) = self.asked(index) else { continue };
             let request = self.request_for(identity, set_if(Condition::Lowers, size));
             match self.session.change(&request, self.interrupt) {
@@ -127,14 +132,15 @@ impl Run<'_> {
         Ok(changed)
     }
 
-    /// Another reclaim may be asking the same guests just now. A plan made in the middle of that would take more from those
-    /// that it has asked already, and the two together would take more than either needs. So this one waits until no limit
-    /// changes any more, and plans again, for the donors at `from` and behind it.
+    /// Waits until no other program changes the donors' limits, and plans again, for the donors at `from` and behind it.
+    ///
+    /// Another reclaim may be shrinking the same guests. A plan made halfway through would take more from those that it has
+    /// shrunk already, and the two together would take more than either needs.
     fn let_others_finish(&mut self, from: usize) -> Result<(), Cause> {
-        // Guests that are on their way before this run has asked them were asked by somebody else.
+        // Guests that shrink before this run has shrunk them were shrunk by another program.
         let mut is_disturbed = from == 0 && self.plan.coming > Kib(0);
         for _ in 0..MOST_PAUSES {
-            if self.somebody_changed_a_limit()? {
+            if self.is_out_of_date()? {
                 is_disturbed = true;
                 self.plan_again(from)?;
                 (self.on_event)(ReclaimEvent::Planned(self.plan.clone()));
@@ -146,7 +152,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The size that a donor is asked for; `None` if it has to give nothing.
+    /// The new size of a donor; `None` if it gives nothing.
     fn asked(&self, index: usize) -> Option<(Identity, Kib)> {
         let (donor, share) = self.plan.donors.get(index).zip(self.plan.shares.get(index))?;
         let size = donor.settled().minus(*share)?;
@@ -154,9 +160,9 @@ impl Run<'_> {
         gives.then(|| (donor.domain.identity, Kib::from_pages(size.pages())))
     }
 
-    /// Whether a donor's limit is another one than this run has seen or set. Targets are set together with limits, and
-    /// limits take one hypercall for all donors.
-    fn somebody_changed_a_limit(&self) -> Result<bool, Cause> {
+    /// Whether another program has changed a donor's limit since it was read. A new target comes with a new limit, and one
+    /// hypercall reads the limits of all donors.
+    fn is_out_of_date(&self) -> Result<bool, Cause> {
         let infos = self.host.hypervisor().domains()?;
         let limits: HashMap<Identity, Kib> =
             infos.iter().map(|info| (info.identity, info.limit)).collect();
@@ -228,7 +234,7 @@ impl Run<'_> {
         }
     }
 
-    /// Looks at the host and at all donors, and plans what is still needed. Those before `from` have given their share.
+    /// Reads the host and all donors, and plans what is still needed. The donors before `from` have given their share.
     fn plan_again(&mut self, from: usize) -> Result<(), Cause> {
         let store = self.host.connect()?;
         let which: Vec<Identity> =
@@ -263,7 +269,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Sets the old target again of every guest whose target is still the one that this run set, the last one first.
+    /// Restores the old target of each guest whose target is still the one that this run set, the last one first.
     fn restore(&mut self) {
         for index in (0..self.taken.len()).rev() {
             let Some(Taken { size, target }) = self.taken.get(index).copied().flatten() else {
@@ -272,7 +278,7 @@ impl Run<'_> {
             let Some(report) = self.donors.get_mut(index) else { continue };
             let identity = report.donor.domain.identity;
             let request = self.request_for(identity, set_if(Condition::TargetIs(target), size));
-            // Giving back is not to be interrupted: it is what the user asked for if the run fails.
+            // Not to be interrupted: the user asked for it in case the run fails.
             let result = self.session.change(&request, &Uninterrupted(self.interrupt));
             if let Some(report) = self.donors.get_mut(index) {
                 report.restored =

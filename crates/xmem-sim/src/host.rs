@@ -1,0 +1,149 @@
+//! [`SimHost`]: the simulated host.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use xen::hypervisor::Hypervisor;
+use xen::lock::{Lock, LockError};
+use xen::xenstore::{Store, StoreError};
+use xen::{Dom0, DomId, Host, Identity, NoInterrupt};
+
+use crate::directory::{Directory, STATE};
+use crate::error::SimError;
+use crate::fault::{Fault, FaultInjector, Faults};
+use crate::hypervisor::SimHypervisor;
+use crate::observer::Observer;
+use crate::sim::{Sim, Storage};
+use crate::start::StartWorld;
+use crate::store::SimStore;
+use crate::world::World;
+
+/// A simulated host.
+#[derive(Debug)]
+pub struct SimHost {
+    hypervisor: SimHypervisor,
+    state_dir: PathBuf,
+    /// For `lock-busy`.
+    held_locks: Vec<Lock>,
+}
+
+impl SimHost {
+    /// The directory that [`SimHost::open`] uses without one: `xmem-sim` in `$XDG_RUNTIME_DIR`, else `xmem-sim-<euid>`
+    /// in `$TMPDIR` or `/tmp`; with `-states` behind it for the world of that name.
+    pub fn default_dir(world: StartWorld) -> PathBuf {
+        Directory::default_path(world)
+    }
+
+    /// Opens the sim in `dir`, or in the default directory, with the faults and the start world that the environment asks
+    /// for. A directory that does not exist, or is empty, is filled.
+    ///
+    /// # Errors
+    /// The directory or its world cannot be used, or a word in the environment is unknown.
+    pub fn open(dir: Option<&Path>) -> Result<Self, SimError> {
+        Self::open_with(dir, StartWorld::from_env()?, Faults::from_env()?)
+    }
+
+    /// Opens the sim in `dir` with these faults, and with `start` if it is new.
+    ///
+    /// # Errors
+    /// The directory or its world cannot be used.
+    pub fn open_with(
+        dir: Option<&Path>,
+        start: StartWorld,
+        faults: Faults,
+    ) -> Result<Self, SimError> {
+        Self::over(Directory::open(dir, start)?, faults)
+    }
+
+    /// Opens the sim in `dir` only to look at it: creates nothing, and keeps no change. `None` if there is no world.
+    ///
+    /// # Errors
+    /// As [`SimHost::open`].
+    pub fn open_existing(dir: Option<&Path>) -> Result<Option<Self>, SimError> {
+        let directory = Directory::open_existing(dir, StartWorld::from_env()?)?;
+        directory.map(|directory| Self::over(directory, Faults::default())).transpose()
+    }
+
+    /// A host whose world is in memory, and can be shared with other hosts and with a test. `state_dir` holds the locks
+    /// and records of changes.
+    pub fn in_memory(world: &Arc<Mutex<World>>, state_dir: &Path, faults: Faults) -> Self {
+        let sim = Sim::new(Storage::Memory(Arc::clone(world)), FaultInjector::new(faults));
+        Self::new(sim, state_dir.to_owned())
+    }
+
+    /// The same host with an observer of its calls.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        // Only the first is kept: a host has one observer.
+        drop(self.sim().observer.set(observer));
+        self
+    }
+
+    /// The same host with another clock: Unix time in milliseconds.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        drop(self.sim().clock.set(Box::new(clock)));
+        self
+    }
+
+    /// Runs `act` on the world as it is now, and keeps what it changes.
+    ///
+    /// # Errors
+    /// The world file cannot be read or replaced.
+    pub fn with_world<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
+        self.sim().with(act)
+    }
+
+    fn over(directory: Directory, faults: Faults) -> Result<Self, SimError> {
+        let state_dir = directory.path().join(STATE);
+        let is_busy = faults.has(Fault::LockBusy);
+        let sim = Sim::new(Storage::File(Box::new(directory)), FaultInjector::new(faults));
+        let mut host = Self::new(sim, state_dir);
+        if is_busy {
+            host.held_locks = host.take_all_locks()?;
+        }
+        Ok(host)
+    }
+
+    fn new(sim: Sim, state_dir: PathBuf) -> Self {
+        Self { hypervisor: SimHypervisor(Arc::new(sim)), state_dir, held_locks: Vec::new() }
+    }
+
+    fn sim(&self) -> &Arc<Sim> {
+        &self.hypervisor.0
+    }
+
+    /// Takes the lock of each domain, unless another process holds it.
+    fn take_all_locks(&self) -> Result<Vec<Lock>, SimError> {
+        let identity = |(domid, uuid)| Some(Identity { domid: DomId::new(domid)?, uuid });
+        let identities: Vec<Identity> = self.sim().look(|world| {
+            let domains = world.domains.iter();
+            domains.filter_map(|(domid, it)| identity((u32::from(*domid), it.uuid))).collect()
+        })?;
+        let take =
+            |identity| match Lock::take(&self.state_dir, identity, Duration::ZERO, &NoInterrupt) {
+                Err(LockError::Busy { .. }) => None,
+                lock => Some(lock.map_err(SimError::from)),
+            };
+        identities.into_iter().filter_map(take).collect()
+    }
+}
+
+impl Host for SimHost {
+    fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
+        Ok(Box::new(SimStore::connect(self.sim())?))
+    }
+
+    fn hypervisor(&self) -> &dyn Hypervisor {
+        &self.hypervisor
+    }
+
+    fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    fn dom0(&self) -> Dom0 {
+        self.sim().look(World::dom0_facts).unwrap_or_default()
+    }
+}

@@ -1,0 +1,180 @@
+//! Calls to the host, as an [`Observer`] sees them.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use xen::hypervisor::HypervisorError;
+use xen::xenstore::{Answer, StoreError};
+use xen::{DomId, Kib};
+
+/// Sees each call to the host before it is made, and after it has taken effect. No lock is held meanwhile: an observer
+/// may switch threads, change the world, wait, or unwind as a kill would.
+///
+/// A closure from a [`Call`] to a [`Verdict`] is an observer.
+pub trait Observer: Send + Sync {
+    /// Called before the call. Decides what becomes of it.
+    fn before(&self, call: &Call<'_>) -> Verdict;
+
+    /// Called when the call has had its effect, before its result is returned.
+    fn after(&self, call: &Call<'_>) {
+        let _ = call;
+    }
+}
+
+impl<F: Fn(&Call<'_>) -> Verdict + Send + Sync> Observer for F {
+    fn before(&self, call: &Call<'_>) -> Verdict {
+        self(call)
+    }
+}
+
+/// What becomes of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is made.
+    Proceed,
+    /// It fails, and has no effect.
+    Fail(Failure),
+    /// It has its effect, and fails nevertheless.
+    ProceedAndFail(Failure),
+}
+
+/// How a call fails. All but [`Failure::Answer`] and [`Failure::Errno`] break a connection to xenstore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The hypervisor refuses with this errno; in a xenstore request, the operating system fails it.
+    Errno(Errno),
+    /// xenstored refuses.
+    Answer(Answer),
+    /// The connection is closed during the request.
+    Closed,
+    /// The connection was broken before; the request is not sent.
+    Unusable,
+    /// xenstored does not answer in time.
+    Deadline,
+    /// Nobody listens at xenstored's socket.
+    Unreachable,
+    /// There is no privcmd device.
+    NoXen,
+    /// The privcmd device may not be opened.
+    NoPermission,
+}
+
+/// A call to the host: a request to xenstore, or a hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the methods of xen's traits")]
+pub enum Call<'a> {
+    Connect,
+    Begin,
+    Read(&'a [&'a str]),
+    Write(&'a [(&'a str, &'a str)]),
+    List(&'a str),
+    Permissions(DomId, &'a [&'a str]),
+    Watch(&'a [&'a str]),
+    Unwatch(&'a [&'a str]),
+    Commit,
+    Domain(DomId),
+    Domains,
+    SetLimit(DomId, Kib),
+    Pod(DomId),
+    SetPod(DomId, Kib),
+    HostMemory,
+}
+
+impl Call<'_> {
+    /// Whether it is a hypercall.
+    pub const fn is_hypercall(&self) -> bool {
+        matches!(
+            self,
+            Self::Domain(_)
+                | Self::Domains
+                | Self::SetLimit(..)
+                | Self::Pod(_)
+                | Self::SetPod(..)
+                | Self::HostMemory
+        )
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Begin => "TRANSACTION_START",
+            Self::Read(_) => "READ",
+            Self::Write(_) => "WRITE",
+            Self::List(_) => "DIRECTORY",
+            Self::Permissions(..) => "GET_PERMS",
+            Self::Watch(_) => "WATCH",
+            Self::Unwatch(_) => "UNWATCH",
+            Self::Commit => "TRANSACTION_END",
+            Self::Domain(_) => "XEN_DOMCTL_getdomaininfo",
+            Self::Domains => "XEN_SYSCTL_getdomaininfolist",
+            Self::SetLimit(..) => "XEN_DOMCTL_max_mem",
+            Self::Pod(_) => "XENMEM_get_pod_target",
+            Self::SetPod(..) => "XENMEM_set_pod_target",
+            Self::HostMemory => "XEN_SYSCTL_physinfo",
+        }
+    }
+
+    /// The nodes that it is about, with the values that are written.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (paths, writes, list): (&[&str], &[(&str, &str)], Option<&str>) = match self {
+            Self::Read(paths)
+            | Self::Permissions(_, paths)
+            | Self::Watch(paths)
+            | Self::Unwatch(paths) => (paths, &[], None),
+            Self::Write(nodes) => (&[], nodes, None),
+            Self::List(path) => (&[], &[], Some(path)),
+            _ => (&[], &[], None),
+        };
+        paths
+            .iter()
+            .map(|path| (*path, ""))
+            .chain(writes.iter().copied())
+            .chain(list.map(|path| (path, "")))
+    }
+
+    pub(crate) fn store_error(&self, failure: Failure) -> StoreError {
+        let request = self.to_string();
+        match failure {
+            Failure::Answer(answer) => StoreError::Answered { answer, request },
+            Failure::Closed => StoreError::Closed { request },
+            Failure::Unusable => {
+                StoreError::Unusable { request, earlier: "the connection was closed".to_owned() }
+            }
+            Failure::Deadline => StoreError::Deadline { request, seconds: 10 },
+            Failure::Unreachable => StoreError::Unreachable {
+                path: PathBuf::from("the sim's xenstored"),
+                source: Errno::CONNREFUSED.into(),
+            },
+            Failure::Errno(errno) => StoreError::Transport { request, source: errno.into() },
+            Failure::NoXen | Failure::NoPermission => {
+                StoreError::Transport { request, source: io::ErrorKind::PermissionDenied.into() }
+            }
+        }
+    }
+
+    pub(crate) fn hypervisor_error(&self, failure: &Failure) -> HypervisorError {
+        let path = PathBuf::from("/dev/xen/privcmd");
+        match failure {
+            Failure::NoXen => HypervisorError::NoXen { path },
+            Failure::NoPermission => HypervisorError::Device { path, source: Errno::ACCESS.into() },
+            Failure::Errno(errno) => self.refused(*errno),
+            _ => self.refused(Errno::IO),
+        }
+    }
+
+    pub(crate) fn refused(&self, errno: Errno) -> HypervisorError {
+        HypervisorError::Refused { call: self.name(), source: errno.into() }
+    }
+}
+
+/// The request as messages name it: by its first path.
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        self.nodes().next().map_or(Ok(()), |(path, _)| write!(f, " {path}"))
+    }
+}

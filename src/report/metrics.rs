@@ -1,0 +1,88 @@
+//! `xmem list --format openmetrics`: for `node_exporter`'s textfile collector. Metrics' names are only ever added.
+
+use std::fmt::Write as _;
+
+use xen::Kib;
+use xen::escape::Escaped;
+use xen::hypervisor::UNLIMITED;
+use xmem_core::diagnosis::Severity;
+use xmem_core::survey::{Row, Survey};
+
+use super::table;
+
+/// A metric of a domain: its name, what it means, and its value; `None` if there is no number.
+type Metric = (&'static str, &'static str, fn(&Row) -> Option<u64>);
+
+const METRICS: [Metric; 8] = [
+    ("xmem_domain_current_bytes", "Memory allocated to the domain.", |row| {
+        bytes(Some(row.memory.info.current))
+    }),
+    ("xmem_domain_target_bytes", "Balloon target of the domain.", |row| {
+        bytes(row.memory.target.clone().ok().flatten())
+    }),
+    ("xmem_domain_size_bytes", "Balloon target and video memory of the domain.", |row| {
+        bytes(table::size(row))
+    }),
+    ("xmem_domain_limit_bytes", "Hypervisor's limit of the domain; absent without a limit.", |row| {
+        bytes(Some(row.memory.info.limit))
+    }),
+    ("xmem_domain_maximum_bytes", "Maximum (static-max) of the domain; absent without one.", |row| {
+        bytes(row.memory.static_max.clone().ok().flatten())
+    }),
+    ("xmem_domain_outstanding_bytes", "Memory claimed for the domain and not yet allocated.", |row| {
+        bytes(Some(row.memory.info.outstanding))
+    }),
+    ("xmem_domain_used_bytes", "Memory that the guest reports as used; absent if it does not.", |row| {
+        bytes(row.used)
+    }),
+    ("xmem_domain_out_of_step", "1 if target, limit and maximum are inconsistent.", |row| {
+        Some(row.findings.iter().any(|it| it.severity == Severity::OutOfStep).into())
+    }),
+];
+
+/// All metrics, ended as OpenMetrics requires. `escapes` control characters, which the format allows, for a terminal.
+pub(super) fn metrics(survey: &Survey, escapes: bool) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for (name, help, value) in METRICS {
+        let _ok = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for row in &survey.rows {
+            if let Some(value) = value(row) {
+                let _ok = writeln!(text, "{name}{{{}}} {value}", labels(row, escapes));
+            }
+        }
+    }
+    let name = "xmem_domain_state";
+    let _ok = writeln!(text, "# HELP {name} 1 for the state of the domain.\n# TYPE {name} gauge");
+    for row in &survey.rows {
+        let labels = labels(row, escapes);
+        let _ok = writeln!(text, "{name}{{{labels},state=\"{}\"}} 1", row.state.word());
+    }
+    if let Ok(memory) = &survey.host {
+        for (name, help, kib) in [
+            ("xmem_host_total_bytes", "All memory that Xen manages.", memory.total),
+            ("xmem_host_free_bytes", "Memory that domains can be given.", memory.available()),
+            ("xmem_host_claimed_bytes", "Free memory that is claimed by domains.", memory.claimed),
+        ] {
+            let value = kib.0.saturating_mul(1024);
+            let _ok = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+    }
+    text.push_str("# EOF");
+    text
+}
+
+fn labels(row: &Row, escapes: bool) -> String {
+    let identity = row.domain.identity;
+    let name = row.domain.name.as_ref().map_or_else(String::new, |name| {
+        let value = name.0.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let value = if escapes { Escaped(&value).to_string() } else { value };
+        format!(",name=\"{value}\"")
+    });
+    format!("domid=\"{}\"{name},uuid=\"{}\"", identity.domid, identity.uuid)
+}
+
+/// An amount in bytes, unless there is none, or it means that there is no limit, or it does not fit.
+fn bytes(kib: Option<Kib>) -> Option<u64> {
+    kib.filter(|kib| *kib != UNLIMITED)?.0.checked_mul(1024)
+}

@@ -1,0 +1,159 @@
+//! Guests on their way to their targets: a bar on a terminal, a line now and then elsewhere, events in JSON.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use xen::Kib;
+use xmem_core::change::Outcome;
+use xmem_core::domain::Domain;
+use xmem_core::wait::Progress;
+
+use super::{Report, output, text};
+
+/// The time between two lines, and between two events of a guest.
+const LINES: Duration = Duration::from_secs(5);
+const EVENTS: Duration = Duration::from_secs(1);
+
+/// Shows how far the guests are.
+pub(crate) struct ProgressView<'a> {
+    report: &'a Report,
+    guests: Vec<Guest<'a>>,
+    style: Style,
+}
+
+struct Guest<'a> {
+    domain: &'a Domain,
+    /// The last look; none before the first.
+    progress: Option<Progress>,
+    whole: Kib,
+    ended: bool,
+    next_event: Duration,
+}
+
+enum Style {
+    Silent,
+    Bar(ProgressBar),
+    Lines { next: Duration },
+    Events,
+}
+
+impl<'a> ProgressView<'a> {
+    pub(crate) fn new(report: &'a Report, outcomes: &[&'a Outcome]) -> Self {
+        let style = match report.style {
+            super::Style { quiet: true, .. } => Style::Silent,
+            super::Style { json: true, .. } => Style::Events,
+            // Log lines would tear a bar to pieces.
+            super::Style { verbose: true, .. } => Style::Lines { next: Duration::ZERO },
+            _ => match bar() {
+                bar if bar.is_hidden() => Style::Lines { next: Duration::ZERO },
+                bar => Style::Bar(bar),
+            },
+        };
+        if let Style::Bar(bar) = &style {
+            report.output.set_bar(Some(bar.clone()));
+        }
+        let guest = |outcome: &&'a Outcome| Guest {
+            domain: &outcome.domain,
+            progress: None,
+            whole: Kib(outcome.info.current.0.abs_diff(outcome.plan.wanted.0)),
+            ended: false,
+            next_event: Duration::ZERO,
+        };
+        Self { report, guests: outcomes.iter().map(guest).collect(), style }
+    }
+
+    /// Shows a look at the guest `index`.
+    pub(crate) fn update(&mut self, index: usize, progress: &Progress) {
+        let Some(guest) = self.guests.get_mut(index) else { return };
+        guest.progress = Some(*progress);
+        let at = progress.at;
+        match &mut self.style {
+            Style::Silent => {}
+            Style::Events if guest.next_event <= at => {
+                guest.next_event = at.saturating_add(EVENTS);
+                let domain = guest.domain;
+                self.report.json(|json| json.progress(domain, progress));
+            }
+            Style::Events => {}
+            Style::Lines { next } if *next <= at => {
+                *next = at.saturating_add(LINES);
+                self.report.output.complain(&format!("{}: {}", self.who(), self.way()));
+            }
+            Style::Lines { .. } => {}
+            Style::Bar(bar) => {
+                let bar = bar.clone();
+                bar.set_prefix(self.who());
+                bar.set_message(self.way());
+                let (whole, to_go) = self.distance();
+                bar.update(|state| {
+                    state.set_len(whole.0);
+                    state.set_pos(whole.0.saturating_sub(to_go.0));
+                });
+            }
+        }
+    }
+
+    /// The wait for the guest `index` is over.
+    pub(crate) fn end(&mut self, index: usize) {
+        if let Some(guest) = self.guests.get_mut(index) {
+            guest.ended = true;
+        }
+        if self.guests.iter().all(|guest| guest.ended) {
+            self.clear();
+        }
+    }
+
+    fn clear(&self) {
+        if let Style::Bar(bar) = &self.style {
+            bar.finish_and_clear();
+            self.report.output.set_bar(None);
+        }
+    }
+
+    fn who(&self) -> String {
+        match &*self.guests {
+            [guest] => guest.domain.to_string(),
+            guests => {
+                let waiting = guests.iter().filter(|guest| !guest.ended).count();
+                format!("{waiting} of {} guests on their way", guests.len())
+            }
+        }
+    }
+
+    fn way(&self) -> String {
+        match &*self.guests {
+            [Guest { progress: Some(progress), .. }] => text::way(progress),
+            _ => text::to_go(self.distance().1),
+        }
+    }
+
+    /// How far all guests have to go altogether, and how much of it is left.
+    fn distance(&self) -> (Kib, Kib) {
+        self.guests.iter().fold((Kib(0), Kib(0)), |(whole, left), guest| {
+            let to_go = match guest.progress {
+                _ if guest.ended => 0,
+                Some(progress) => progress.current.0.abs_diff(progress.wanted.0),
+                None => guest.whole.0,
+            };
+            (Kib(whole.0.saturating_add(guest.whole.0)), Kib(left.0.saturating_add(to_go)))
+        })
+    }
+}
+
+impl Drop for ProgressView<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn bar() -> ProgressBar {
+    if !output::is_error_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    // The template is a constant; without it the bar only looks different.
+    match ProgressStyle::with_template("{prefix} [{bar:20}] {wide_msg}") {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
+    }
+}

@@ -10,7 +10,7 @@ mod table;
 mod text;
 
 use xmem_core::change::Outcome;
-use xmem_core::domain::DomainRef;
+use xmem_core::domain::{Domain, DomainRef};
 use xmem_core::failure::{Aftermath, Cause, Failure};
 use xmem_core::resolve::ResolveError;
 use xmem_core::survey::Survey;
@@ -18,10 +18,11 @@ use xmem_core::wait::{WaitEnd, WaitReport};
 
 use self::json::Json;
 use self::output::Output;
-pub(crate) use self::check::Checked;
+pub(crate) use self::check::{Checked, is_open};
 pub(crate) use self::live::Screen;
 pub(crate) use self::progress::ProgressView;
-pub(crate) use self::table::Layout;
+pub(crate) use self::table::{Layout, sort};
+pub(crate) use self::text::failure as failure_text;
 use crate::exit::Exit;
 use crate::hints::{self, Program};
 use crate::usage::Usage;
@@ -123,12 +124,34 @@ impl Report {
 
     /// A failure of the operating system beside Xen.
     pub(crate) fn os_error(&self, error: &anyhow::Error) -> Exit {
+        self.os_error_with(error, None)
+    }
+
+    /// The same with what to do about it.
+    pub(crate) fn os_error_with(&self, error: &anyhow::Error, hint: Option<&str>) -> Exit {
         let text = format!("{error:#}");
         if self.style.json {
-            self.json(|json| json.os_error(&text));
+            self.json(|json| json.os_error(&text, hint.map(str::to_owned)));
         }
-        self.error(&text, None);
+        self.error(&text, hint);
         Exit::Failed
+    }
+
+    /// A guest's balloon driver was nudged.
+    pub(crate) fn woken(&self, domain: &Domain) {
+        if !self.style.quiet && !self.style.json {
+            self.note(&format!(
+                "{domain}: the guest had stalled; nudged its balloon driver with a target one page off"
+            ));
+        }
+    }
+
+    /// It could not be nudged, and all is as it was.
+    pub(crate) fn not_woken(&self, domain: &Domain, failure: &Failure) {
+        if !self.style.quiet && !self.style.json {
+            let why = text::chain(&failure.cause);
+            self.note(&format!("{domain}: its balloon driver could not be nudged: {why}"));
+        }
     }
 
     /// A host's domains.

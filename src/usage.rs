@@ -13,7 +13,7 @@ const LONGEST_TEXT: usize = 100;
 const LONGEST_REASON: usize = 1000;
 
 /// A mistake in how xmem was called. Displayed, it is the sentence without the program's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// The argument, option or variable; empty if the whole command line is meant.
     pub(crate) what: String,

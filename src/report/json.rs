@@ -288,8 +288,8 @@ impl Json<'_> {
     }
 
     /// A failure of the operating system beside Xen.
-    pub(super) fn os_error(&self, message: &str) -> Lines {
-        self.untouched(None, "os", Exit::Failed, message.to_owned(), None)
+    pub(super) fn os_error(&self, message: &str, hint: Option<String>) -> Lines {
+        self.untouched(None, "os", Exit::Failed, message.to_owned(), hint)
     }
 
     fn untouched(

@@ -126,7 +126,7 @@ pub(super) fn recovery(recovery: &Recovery) -> String {
 }
 
 /// One line: the domain, what happened with all its reasons, the state that is left.
-pub(super) fn failure(failure: &Failure) -> String {
+pub(crate) fn failure(failure: &Failure) -> String {
     let domain = failure.domain.as_ref().map_or_else(String::new, |domain| format!("{domain}: "));
     domain + &unnamed(failure)
 }

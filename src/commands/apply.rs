@@ -1,0 +1,139 @@
+//! `xmem apply`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use xen::Host;
+use xmem_core::apply::{ApplyOptions, LineFailureReason, apply, plan_all};
+use xmem_core::batch::{Batch, LineProblem, parse};
+use xmem_core::change::{Outcome};
+
+use super::record;
+use super::wait::{self, PATIENCE, Waiting};
+use crate::cli::{Apply, Global};
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::signals::Signals;
+use crate::usage::Usage;
+use crate::values;
+
+/// More than any host's domains need.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// A batch of changes.
+pub(super) struct Task {
+    file: String,
+    batch: Batch,
+    options: ApplyOptions,
+    waiting: Option<Waiting>,
+    dry_run: bool,
+}
+
+impl Task {
+    pub(super) fn of(args: &Apply, global: &Global) -> Result<Self, Usage> {
+        let lock_timeout = values::lock_timeout(global.lock_timeout.as_deref())?;
+        let options = ApplyOptions {
+            raise_max: args.raise_max,
+            force: args.force,
+            keep_free: values::keep_free(args.keep_free.as_deref())?,
+            partial: args.partial,
+            lock_timeout,
+            patience: values::time_or("--patience", args.patience.as_deref(), PATIENCE)?,
+        };
+        let waiting = Waiting::of(&args.wait, args.patience.as_deref(), lock_timeout)?;
+        let file = if args.file == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            args.file.to_string_lossy().into_owned()
+        };
+        let text = read(&args.file).map_err(|why| Usage {
+            what: "FILE".to_owned(),
+            text: args.file.to_string_lossy().into_owned(),
+            why,
+            hint: Some("a batch has lines such as `web 512M`; - is standard input".to_owned()),
+        })?;
+        Ok(Self { file, batch: parse(&text), options, waiting, dry_run: args.dry_run })
+    }
+
+    pub(super) const fn changes(&self) -> bool {
+        !self.dry_run
+    }
+
+    /// Checks everything, then changes one domain after the other. Signals are held off until all is reported.
+    pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
+        let signals = if self.dry_run { Signals::free(report) } else { Signals::held(report)? };
+        let steps = match plan_all(host, &self.batch, &self.options) {
+            Ok(steps) => steps,
+            Err(failures) => {
+                let exits = failures.iter().map(|failure| match &failure.reason {
+                    LineFailureReason::Line(problem) => {
+                        report.usage(&self.usage(problem), failure.line)
+                    }
+                    LineFailureReason::Change(change) => report.failure(change, failure.line),
+                });
+                let exits: Vec<Exit> = exits.collect();
+                // Nothing was changed for any of them.
+                return Ok(exits.first().copied().unwrap_or(Exit::Failed));
+            }
+        };
+        if self.dry_run {
+            for step in &steps {
+                report.outcome(&step.preview(), Some(step.line));
+            }
+            return Ok(Exit::Done);
+        }
+        let mut exits = Vec::with_capacity(steps.len());
+        let (mut places, mut waits): (Vec<usize>, Vec<(Option<usize>, Outcome)>) = Default::default();
+        apply(host, &steps, &self.options, &signals, &mut |step, result| {
+            record(report, result.as_ref());
+            let line = Some(step.line);
+            exits.push(match result {
+                Ok(outcome) if self.waiting.is_some() && !step.is_left_alone() => {
+                    report.before_wait(&outcome);
+                    places.push(exits.len());
+                    waits.push((line, outcome));
+                    Exit::Done
+                }
+                Ok(outcome) => report.outcome(&outcome, line),
+                Err(failure) => report.failure(&failure, line),
+            });
+        });
+        if let Some(waiting) = self.waiting {
+            let ends = wait::run(host, &waits, waiting, &signals, report);
+            for (place, end) in places.into_iter().zip(ends) {
+                if let Some(exit) = exits.get_mut(place) {
+                    *exit = end;
+                }
+            }
+        }
+        Ok(Exit::of_all(&exits))
+    }
+
+    fn usage(&self, problem: &LineProblem) -> Usage {
+        let why = match problem {
+            LineProblem::Empty => format!("{}: {problem}", self.file),
+            problem => problem.to_string(),
+        };
+        Usage { why, hint: Some(problem.hint()), ..Usage::default() }
+    }
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    let bytes = if file == Path::new("-") {
+        limited(io::stdin().lock())
+    } else {
+        File::open(file).and_then(limited)
+    };
+    let bytes = bytes.map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "not a text file (not valid UTF-8)".to_owned())
+}
+
+fn limited(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MOST_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST_BYTES) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 16 MiB"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,112 @@
+//! `xmem check`.
+
+use std::time::Duration;
+
+use xen::Host;
+use xmem_core::check::{CheckReport, Finding, RepairOutcome, RepairReport, check, preview, repair};
+use xmem_core::diagnosis::Severity;
+use xmem_core::domain::{Domain, DomainRef};
+use xmem_core::failure::{Aftermath, Cause, Failure};
+
+use super::{record, with_missing};
+use crate::cli::{Check, Global};
+use crate::exit::Exit;
+use crate::report::{Checked, Report, is_open};
+use crate::signals::Signals;
+use crate::usage::Usage;
+use crate::values;
+
+/// A check, and a repair if asked for.
+pub(super) struct Task {
+    wanted: Vec<DomainRef>,
+    repair: Repair,
+}
+
+enum Repair {
+    No,
+    DryRun,
+    Within(Duration),
+}
+
+impl Task {
+    pub(super) fn of(args: &Check, global: &Global) -> Result<Self, Usage> {
+        let lock_timeout = values::lock_timeout(global.lock_timeout.as_deref())?;
+        Ok(Self {
+            wanted: values::domains(&args.domains)?,
+            repair: match (args.repair, args.dry_run) {
+                (false, _) => Repair::No,
+                (true, true) => Repair::DryRun,
+                (true, false) => Repair::Within(lock_timeout),
+            },
+        })
+    }
+
+    pub(super) const fn changes(&self) -> bool {
+        matches!(self.repair, Repair::Within(_))
+    }
+
+    /// Checks, repairs if asked to, and reports.
+    pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
+        let signals = if self.changes() { Signals::held(report)? } else { Signals::free(report) };
+        let found = match check(host, &self.wanted, &signals) {
+            Ok(found) => found,
+            Err(cause) => return Ok(report.unanswered(cause)),
+        };
+        Ok(match self.repair {
+            Repair::No => {
+                let as_found = |finding: &Finding| (finding.clone(), RepairOutcome::NotRepaired);
+                let findings: Vec<_> = found.findings.iter().map(as_found).collect();
+                finish(&found, &findings, &found.missing, Vec::new(), report)
+            }
+            Repair::DryRun => {
+                let findings = preview(host, &found);
+                finish(&found, &findings, &found.missing, Vec::new(), report)
+            }
+            Repair::Within(timeout) => {
+                let RepairReport { after, findings, changes, failures } =
+                    match repair(host, &found, &self.wanted, timeout, &signals) {
+                        Ok(done) => done,
+                        Err(cause) => return Ok(report.unanswered(cause)),
+                    };
+                for result in &changes {
+                    record(report, result.as_ref());
+                }
+                let failures = failures.into_iter().map(|(identity, cause)| Failure {
+                    domain: Some(Domain { identity, name: None }),
+                    cause,
+                    aftermath: Aftermath::Unchanged,
+                });
+                let failures: Vec<Failure> =
+                    changes.into_iter().filter_map(Result::err).chain(failures).collect();
+                finish(&after, &findings, &found.missing, failures, report)
+            }
+        })
+    }
+}
+
+/// Reports the findings, what failed, and how many there are of what. What is out of step in the end comes first in the
+/// exit code, then what could not be done.
+fn finish(
+    judged: &CheckReport,
+    findings: &[(Finding, RepairOutcome)],
+    missing: &[DomainRef],
+    failures: Vec<Failure>,
+    report: &Report,
+) -> Exit {
+    let checked = Checked { report: judged, findings };
+    report.findings(&checked);
+    // One that went away needs no repair.
+    let failures = failures.iter().filter(|failure| !matches!(failure.cause, Cause::Gone));
+    let exits: Vec<Exit> = failures.map(|failure| report.failure(failure, None)).collect();
+    missing.iter().for_each(|wanted| report.missing(wanted));
+    if missing.is_empty() || !judged.rows.is_empty() || report.style.json {
+        report.summary(&checked);
+    }
+    let is_out_of_step = findings.iter().any(|(finding, outcome)| {
+        is_open(outcome) && finding.diagnosis.severity == Severity::OutOfStep
+    });
+    if is_out_of_step {
+        return Exit::OutOfStep;
+    }
+    with_missing(missing.len(), judged.rows.len(), Exit::of_all(&exits))
+}

@@ -1,0 +1,81 @@
+//! `--wait`: what follows a change until its guest has reached the target.
+
+use std::time::Duration;
+
+use xen::Host;
+use xmem_core::change::Outcome;
+use xmem_core::plan::TOLERANCE;
+use xmem_core::wait::{WaitEnd, WaitEvent, WaitPolicy, wait};
+
+use super::record;
+use crate::cli::Wait;
+use crate::exit::Exit;
+use crate::report::{ProgressView, Report};
+use crate::signals::Signals;
+use crate::usage::Usage;
+use crate::values;
+
+/// The default of `--patience`.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How guests are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting(WaitPolicy);
+
+impl Waiting {
+    /// What `--wait`, `--within` and `--patience` ask for.
+    pub(super) fn of(
+        args: &Wait,
+        patience: Option<&str>,
+        lock_timeout: Duration,
+    ) -> Result<Option<Self>, Usage> {
+        let patience = values::time_or("--patience", patience, PATIENCE)?;
+        let Some(at_most) = &args.wait else { return Ok(None) };
+        let at_most = at_most
+            .as_deref()
+            .map(|time| values::time_or("--wait", Some(time), Duration::ZERO))
+            .transpose()?;
+        let within = args.within.as_deref().map(|size| values::amount("--within", size)).transpose()?;
+        let within = within.unwrap_or(TOLERANCE).max(TOLERANCE);
+        Ok(Some(Self(WaitPolicy { patience, at_most, within, lock_timeout })))
+    }
+}
+
+/// Waits for the guests of `changes` (line and outcome), and reports each as its wait ends. Returns the exit code of each.
+pub(super) fn run(
+    host: &dyn Host,
+    changes: &[(Option<usize>, Outcome)],
+    waiting: Waiting,
+    signals: &Signals<'_>,
+    report: &Report,
+) -> Vec<Exit> {
+    let mut exits = vec![Exit::Done; changes.len()];
+    let outcomes: Vec<&Outcome> = changes.iter().map(|(_, outcome)| outcome).collect();
+    let mut view = ProgressView::new(report, &outcomes);
+    wait(host, &outcomes, waiting.0, signals, &mut |index, event| {
+        let Some((line, outcome)) = changes.get(index) else { return };
+        match event {
+            WaitEvent::Woken(changes) => {
+                changes.iter().for_each(|change| record(report, Ok(change)));
+                report.woken(&outcome.domain);
+            }
+            WaitEvent::NotWoken(failure) => {
+                record(report, Err(&failure));
+                report.not_woken(&outcome.domain, &failure);
+            }
+            WaitEvent::Progress(progress) => view.update(index, &progress),
+            WaitEvent::Ended(ended) => {
+                if let WaitEnd::Failed(failure) = &ended.end {
+                    record(report, Err(failure));
+                }
+                view.end(index);
+                let exit = report.waited(outcome, *line, &ended);
+                if let Some(place) = exits.get_mut(index) {
+                    *place = exit;
+                }
+            }
+            _ => {}
+        }
+    });
+    exits
+}

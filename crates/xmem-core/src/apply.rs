@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xen::{Host, Interrupt, Kib};
 
-use crate::batch::Line;
+use crate::batch::{Batch, LineProblem};
 use crate::change::Outcome;
 use crate::domain::Domain;
 use crate::failure::Failure;
@@ -17,13 +17,13 @@ pub struct ApplyOptions {
     pub raise_max: bool,
     /// Do what a safety rule would refuse.
     pub force: bool,
-    /// Memory of the host that must stay free.
+    /// Memory of the host that must stay free, over the whole batch.
     pub keep_free: Option<Kib>,
-    /// When the host does not have enough for all, let the first lines have theirs.
+    /// When the host does not have enough for all, give the first lines theirs, and the next what is left.
     pub partial: bool,
     /// How long to wait for each lock.
     pub lock_timeout: Duration,
-    /// How long to wait for memory while none comes.
+    /// Give up on a change that needs memory after this long without more becoming available to it.
     pub patience: Duration,
 }
 
@@ -43,6 +43,12 @@ impl Step {
     pub fn preview(&self) -> Outcome {
         todo!()
     }
+
+    /// Whether the line asks for what is already so, and for nothing else: a JSON line whose target was not edited. Its
+    /// limit is left as it is, and its guest is not waited for.
+    pub fn is_left_alone(&self) -> bool {
+        todo!()
+    }
 }
 
 /// A line that cannot be carried out.
@@ -50,20 +56,30 @@ impl Step {
 pub struct LineFailure {
     /// The line; `None` is the batch as a whole.
     pub line: Option<usize>,
-    /// Why.
-    pub failure: Failure,
+    /// The reason.
+    pub reason: LineFailureReason,
+}
+
+/// Why a line cannot be carried out.
+#[derive(Debug)]
+pub enum LineFailureReason {
+    /// It makes no sense.
+    Line(LineProblem),
+    /// Its change would fail.
+    Change(Failure),
 }
 
 /// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
 ///
 /// # Errors
-/// Every line that cannot be carried out.
+/// Every line that cannot be carried out, in their order: those that make no sense, that contradict the host or each
+/// other, and that are refused.
 pub fn plan_all(
     host: &dyn Host,
-    lines: &[Line],
+    batch: &Batch,
     options: &ApplyOptions,
 ) -> Result<Vec<Step>, Vec<LineFailure>> {
-    let _ = (host, lines, options);
+    let _ = (host, batch, options);
     todo!()
 }
 

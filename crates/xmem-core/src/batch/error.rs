@@ -1,0 +1,171 @@
+//! Lines of a batch that make no sense, and what to write instead.
+
+use xen::Kib;
+use xen::escape::{Escaped, beginning};
+
+use crate::domain::DomainRefError;
+use crate::size::SizeError;
+
+/// How many errors are reported. A file of another kind has millions of them.
+pub const MOST_ERRORS: usize = 100;
+
+/// How many characters of a word are repeated.
+const LONGEST_WORD: usize = 100;
+
+/// A line that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {number}: {problem}")]
+pub struct LineError {
+    /// The number of the line, from 1.
+    pub number: usize,
+    /// The problem.
+    pub problem: LineProblem,
+}
+
+/// Why a line makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineProblem {
+    /// It has one word, or more than two behind a quoted name.
+    #[error("not of the form `DOMAIN SIZE`")]
+    Words,
+    /// A quoted name without its second quote.
+    #[error("the quote {quote} is not closed")]
+    Unclosed {
+        /// `"` or `'`.
+        quote: char,
+    },
+    /// The domain is no domain.
+    #[error("domain `{text}`: {why}")]
+    Domain {
+        /// The text, shortened.
+        text: String,
+        /// Why.
+        why: DomainRefError,
+    },
+    /// The size is no size.
+    #[error("size `{text}`: {why}")]
+    Size {
+        /// The text, shortened.
+        text: String,
+        /// Why.
+        why: SizeError,
+    },
+    /// Not JSON.
+    #[error("not valid JSON (at line {line})")]
+    Json {
+        /// The line in which the mistake is.
+        line: usize,
+    },
+    /// JSON that ends before its last bracket.
+    #[error("the JSON that begins here is cut off")]
+    Incomplete,
+    /// An array of something else than objects.
+    #[error("the array contains something other than objects")]
+    NotAnObject,
+    /// A member that `list --json` does not have.
+    #[error("unknown member `{member}`")]
+    UnknownMember {
+        /// Its name, shortened.
+        member: String,
+    },
+    /// A member that stands there twice.
+    #[error("member `{member}` is repeated")]
+    RepeatedMember {
+        /// Its name, shortened.
+        member: String,
+    },
+    /// A member with a value of another type.
+    #[error("`{member}` is {value}, not {wants}")]
+    BadValue {
+        /// The member.
+        member: &'static str,
+        /// Its value, shortened.
+        value: String,
+        /// What belongs there.
+        wants: &'static str,
+    },
+    /// A target or a size of less than a page.
+    #[error("`{member}` is {kib}, less than one page (4 KiB)")]
+    TooSmall {
+        /// The member.
+        member: &'static str,
+        /// Its value.
+        kib: Kib,
+    },
+    /// No domain.
+    #[error("no domain: neither `uuid`, `domid` nor `name`")]
+    NoDomain,
+    /// Neither a target nor a size.
+    #[error("no size: neither `target_kib` nor `size_kib`")]
+    NoSize,
+    /// A domain that had no target when it was listed.
+    #[error("the target is null: the domain has no memory target")]
+    NoTarget,
+    /// An object of another command.
+    #[error("this is output of `xmem {command}`, not of `xmem list --json`")]
+    OtherOutput {
+        /// The command, shortened.
+        command: String,
+    },
+    /// `list` failed, and its error stands in the file.
+    #[error("`xmem list` failed: {message}")]
+    ListFailed {
+        /// Its message, shortened.
+        message: String,
+    },
+    /// There is no line at all.
+    #[error("no domains in the batch")]
+    Empty,
+    /// More errors than are reported.
+    #[error("not read, nor anything below: {MOST_ERRORS} errors above")]
+    TooMany,
+}
+
+impl LineProblem {
+    /// What to write instead.
+    pub fn hint(&self) -> String {
+        let hint = match self {
+            Self::Domain { why, .. } => why.hint(),
+            Self::Size { why, .. } => why.hint(),
+            Self::Words => {
+                "write `web 512M`, or `\"SQL 227\" 1G` if the name contains blanks and a `#`"
+            }
+            Self::Unclosed { .. } => {
+                "close the quote, or write the name without quotes: the size is the last word"
+            }
+            Self::Json { .. } | Self::NotAnObject => {
+                "pass objects of `xmem list --json`, one a line (jq -c) or in an array"
+            }
+            Self::Incomplete | Self::Empty => {
+                "check that the command that wrote it succeeded, such as jq before a pipe"
+            }
+            Self::UnknownMember { .. } | Self::NoSize => {
+                "name the new size `size_kib`, or the new target `target_kib`"
+            }
+            Self::RepeatedMember { .. } => "keep one of the two",
+            Self::BadValue { member, .. } if !member.ends_with("_kib") => {
+                "write it as `xmem list --json` does"
+            }
+            Self::BadValue { .. } | Self::TooSmall { .. } => {
+                "write sizes as `xmem list --json` does: 524288 is 512 MiB"
+            }
+            Self::NoDomain => "name the domain as `xmem list --json` does, best by its `uuid`",
+            Self::NoTarget => "leave such domains out: jq -c 'select(.target_kib)'",
+            Self::OtherOutput { command } if matches!(command.as_str(), "set" | "apply") => {
+                "to set its new target: jq -c '{uuid, target_kib: .new.target_kib}'; to go back: .old.target_kib"
+            }
+            Self::OtherOutput { .. } | Self::ListFailed { .. } => {
+                "pass the output of `xmem list --json`"
+            }
+            Self::TooMany => "check that this is the right file",
+        };
+        hint.to_owned()
+    }
+}
+
+/// The beginning of `text`, escaped: whoever wrote it knows the rest.
+pub(super) fn shortened(text: &str) -> String {
+    let (text, dots) = beginning(text, LONGEST_WORD);
+    format!("{}{dots}", Escaped(text))
+}

@@ -84,7 +84,8 @@ fn change(domain: &Domain, old: Numbers, new: Numbers) -> String {
         ("static_max_kib", old.static_max, new.static_max),
         ("limit_kib", Some(old.limit), Some(new.limit)),
     ] {
-        let shown = |kib: Option<Kib>| kib.map_or_else(|| "none".to_owned(), |kib| kib.0.to_string());
+        let shown =
+            |kib: Option<Kib>| kib.map_or_else(|| "none".to_owned(), |kib| kib.0.to_string());
         add(&mut text, key, format_args!("{}->{}", shown(old), shown(new)));
     }
     text

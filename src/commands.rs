@@ -78,14 +78,17 @@ fn unparsed(error: &clap::Error, args: &[OsString]) -> Exit {
     let command = Cli::command();
     let name = words
         .iter()
-        .find_map(|word| command.get_subcommands().find(|sub| sub.get_name_and_visible_aliases().contains(word)))
+        .find_map(|word| {
+            command.get_subcommands().find(|sub| sub.get_name_and_visible_aliases().contains(word))
+        })
         .map(|sub| sub.get_name().to_owned());
     let name = NAMES.into_iter().find(|known| Some(*known) == name.as_deref()).unwrap_or("xmem");
-    let host = words.iter().enumerate().rev().find_map(|(at, word)| match word.strip_prefix("--host") {
-        Some("") => words.get(at.saturating_add(1)).copied(),
-        Some(host) => host.strip_prefix('='),
-        None => None,
-    });
+    let host =
+        words.iter().enumerate().rev().find_map(|(at, word)| match word.strip_prefix("--host") {
+            Some("") => words.get(at.saturating_add(1)).copied(),
+            Some(host) => host.strip_prefix('='),
+            None => None,
+        });
     let is_sim = matches!(values::host(host), Ok(HostRef::Sim(_)));
     let style = Style { json: words.contains(&"--json"), ..Style::default() };
     let report = Report::new(style, name, is_sim, Program::new(host));
@@ -100,7 +103,7 @@ fn on_host(host: &HostRef, task: &Task, report: &Report) -> Exit {
         HostRef::Xen => match XenHost::open() {
             Ok(host) => task.run(&host, report),
             Err(error) => {
-                let cause = Cause::from(error);
+                let cause = Cause::Hypervisor(error);
                 let aftermath =
                     if task.changes() { Aftermath::Unchanged } else { Aftermath::ReadOnly };
                 return report.failure(&Failure { domain: None, cause, aftermath }, None);

@@ -34,9 +34,11 @@ impl Program {
 
     /// A sentence about `xmem ...`, with this program in the place of `xmem`.
     pub(crate) fn in_sentence(&self, text: &str) -> String {
-        ["set ", "max ", "check ", "list", "apply ", "reclaim "].iter().fold(text.to_owned(), |text, word| {
-            text.replace(&format!("xmem {word}"), &format!("{} {word}", self.0))
-        })
+        ["set ", "max ", "check ", "list", "apply ", "reclaim "]
+            .iter()
+            .fold(text.to_owned(), |text, word| {
+                text.replace(&format!("xmem {word}"), &format!("{} {word}", self.0))
+            })
     }
 }
 
@@ -140,7 +142,9 @@ fn store(error: &StoreError) -> Option<&'static str> {
             io::ErrorKind::PermissionDenied => ROOT,
             _ => "is xenstored running? without Xen, try: xmem --host sim list",
         },
-        StoreError::Deadline { .. } => "xenstored hangs or is stopped: check its process and its log",
+        StoreError::Deadline { .. } => {
+            "xenstored hangs or is stopped: check its process and its log"
+        }
         StoreError::Closed { .. } | StoreError::Unusable { .. } | StoreError::Transport { .. } => {
             "is xenstored still running? check its log"
         }
@@ -220,13 +224,17 @@ fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> 
             "is dom0's balloon driver there? Linux needs CONFIG_XEN_BALLOON".to_owned()
         }
         WaitReason::NoDriver => {
-            "is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers".to_owned()
+            "is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers"
+                .to_owned()
         }
         WaitReason::GuestNeedsMemory => {
-            format!("set a larger size, or free memory inside the guest and nudge its balloon driver: {again}")
+            format!(
+                "set a larger size, or free memory inside the guest and nudge its balloon driver: {again}"
+            )
         }
         WaitReason::NoHotplug => {
-            "Linux guests grow beyond their boot memory only with CONFIG_XEN_BALLOON_MEMORY_HOTPLUG".to_owned()
+            "Linux guests grow beyond their boot memory only with CONFIG_XEN_BALLOON_MEMORY_HOTPLUG"
+                .to_owned()
         }
         WaitReason::Dom0Sysfs(_) => {
             "dom0's driver follows xenstore again after a new target is set".to_owned()

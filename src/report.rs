@@ -16,10 +16,10 @@ use xmem_core::resolve::ResolveError;
 use xmem_core::survey::Survey;
 use xmem_core::wait::{WaitEnd, WaitReport};
 
-use self::json::Json;
-use self::output::Output;
 pub(crate) use self::check::{Checked, is_open};
+use self::json::Json;
 pub(crate) use self::live::Screen;
+use self::output::Output;
 pub(crate) use self::progress::ProgressView;
 pub(crate) use self::table::{Layout, sort};
 pub(crate) use self::text::failure as failure_text;
@@ -48,7 +48,12 @@ pub(crate) struct Style {
 }
 
 impl Report {
-    pub(crate) fn new(style: Style, command: &'static str, simulated: bool, program: Program) -> Self {
+    pub(crate) fn new(
+        style: Style,
+        command: &'static str,
+        simulated: bool,
+        program: Program,
+    ) -> Self {
         Self { style, command, simulated, program, output: Output::default() }
     }
 
@@ -187,7 +192,10 @@ impl Report {
     }
 
     /// Prints lines of JSON.
-    fn json<T: IntoIterator<Item = String>>(&self, lines: impl FnOnce(Json<'_>) -> serde_json::Result<T>) -> bool {
+    fn json<T: IntoIterator<Item = String>>(
+        &self,
+        lines: impl FnOnce(Json<'_>) -> serde_json::Result<T>,
+    ) -> bool {
         match lines(Json { report: self }) {
             Ok(lines) => lines.into_iter().all(|line| self.print(&line)),
             Err(error) => {

@@ -79,7 +79,8 @@ impl Interrupt for Signals<'_> {
         if now.duration_since(current.begun) < SILENT {
             return;
         }
-        let due = current.shown.as_ref().is_none_or(|(at, _)| now.duration_since(*at) > BETWEEN_LINES);
+        let due =
+            current.shown.as_ref().is_none_or(|(at, _)| now.duration_since(*at) > BETWEEN_LINES);
         if due {
             let text = what.to_string();
             if current.shown.as_ref().is_none_or(|(_, shown)| *shown != text) {
@@ -167,7 +168,8 @@ fn ignored() -> SigSet {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let hex = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
     let mask = u64::from_str_radix(hex.trim(), 16).unwrap_or(0);
-    let bit = |signal: Signal| u32::try_from(signal as i32 - 1).ok().and_then(|at| 1_u64.checked_shl(at));
+    let bit =
+        |signal: Signal| u32::try_from(signal as i32 - 1).ok().and_then(|at| 1_u64.checked_shl(at));
     ENDING.into_iter().filter(|signal| bit(*signal).is_some_and(|bit| mask & bit != 0)).collect()
 }
 

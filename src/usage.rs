@@ -46,11 +46,14 @@ impl Usage {
     pub(crate) fn from_clap(error: &clap::Error, args: &[OsString], command: &str) -> Self {
         let strings = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => vec![values::unmark(text)],
-            Some(ContextValue::Strings(texts)) => texts.iter().map(|it| values::unmark(it)).collect(),
+            Some(ContextValue::Strings(texts)) => {
+                texts.iter().map(|it| values::unmark(it)).collect()
+            }
             _ => Vec::new(),
         };
         let first = |kind| strings(kind).into_iter().next().unwrap_or_default();
-        let program = if command == "xmem" { command.to_owned() } else { format!("xmem {command}") };
+        let program =
+            if command == "xmem" { command.to_owned() } else { format!("xmem {command}") };
         let see = format!("see `{program} --help`");
         let quoted = |text: &str| {
             let (text, cut) = beginning(text, LONGEST_TEXT);
@@ -126,7 +129,12 @@ fn typed(args: &[OsString], arg: &str) -> String {
     let texts = args.iter().filter_map(|word| word.to_str());
     let mut words = texts.take_while(|word| *word != "--");
     words
-        .find(|word| is_letter && word.starts_with('-') && !word.starts_with("--") && word.contains(&arg[1..]))
+        .find(|word| {
+            is_letter
+                && word.starts_with('-')
+                && !word.starts_with("--")
+                && word.contains(&arg[1..])
+        })
         .unwrap_or(arg)
         .to_owned()
 }
@@ -148,9 +156,32 @@ fn unknown_option_hint(typed: &str, suggested: Option<String>) -> Option<String>
 
 /// The long options, for those typed with one dash.
 const OPTIONS: [&str; 26] = [
-    "host", "json", "verbose", "quiet", "log-format", "lock-timeout", "force", "dry-run", "raise-max", "wait",
-    "within", "patience", "keep-free", "partial", "from", "floor", "priority", "or-restore", "no-header", "exact",
-    "columns", "sort", "format", "interval", "count", "repair",
+    "host",
+    "json",
+    "verbose",
+    "quiet",
+    "log-format",
+    "lock-timeout",
+    "force",
+    "dry-run",
+    "raise-max",
+    "wait",
+    "within",
+    "patience",
+    "keep-free",
+    "partial",
+    "from",
+    "floor",
+    "priority",
+    "or-restore",
+    "no-header",
+    "exact",
+    "columns",
+    "sort",
+    "format",
+    "interval",
+    "count",
+    "repair",
 ];
 
 /// Whether `arg` is a time right behind `--wait`.

@@ -99,7 +99,11 @@ pub(crate) fn keep_free(typed: Option<&str>) -> Result<Option<Kib>, Usage> {
 }
 
 /// The time in `option`, or `usual`.
-pub(crate) fn time_or(option: &str, typed: Option<&str>, usual: Duration) -> Result<Duration, Usage> {
+pub(crate) fn time_or(
+    option: &str,
+    typed: Option<&str>,
+    usual: Duration,
+) -> Result<Duration, Usage> {
     let Some(text) = typed.map(unmark) else { return Ok(usual) };
     time(&text).map_err(|why| not_a_time(option, &text, why))
 }

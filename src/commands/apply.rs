@@ -7,7 +7,7 @@ use std::path::Path;
 use xen::Host;
 use xmem_core::apply::{ApplyOptions, LineFailureReason, apply, plan_all};
 use xmem_core::batch::{Batch, LineProblem, parse};
-use xmem_core::change::{Outcome};
+use xmem_core::change::Outcome;
 
 use super::record;
 use super::wait::{self, PATIENCE, Waiting};
@@ -84,7 +84,8 @@ impl Task {
             return Ok(Exit::Done);
         }
         let mut exits = Vec::with_capacity(steps.len());
-        let (mut places, mut waits): (Vec<usize>, Vec<(Option<usize>, Outcome)>) = Default::default();
+        let (mut places, mut waits): (Vec<usize>, Vec<(Option<usize>, Outcome)>) =
+            Default::default();
         apply(host, &steps, &self.options, &signals, &mut |step, result| {
             record(report, result.as_ref());
             let line = Some(step.line);

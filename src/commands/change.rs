@@ -38,7 +38,11 @@ pub(super) fn max(args: &Max, global: &Global) -> Result<Task, Usage> {
     Ok(Task { request: request(change, global, memory)?, waiting: None })
 }
 
-fn request(change: &Change, global: &Global, memory: MemoryRequest) -> Result<ChangeRequest, Usage> {
+fn request(
+    change: &Change,
+    global: &Global,
+    memory: MemoryRequest,
+) -> Result<ChangeRequest, Usage> {
     Ok(ChangeRequest {
         domain: values::domain(&change.domain)?,
         memory,

@@ -22,11 +22,8 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn of(args: &List) -> Result<Self, Usage> {
-        let layout = Layout {
-            columns: args.columns.clone(),
-            bare: args.no_header,
-            exact: args.exact,
-        };
+        let layout =
+            Layout { columns: args.columns.clone(), bare: args.no_header, exact: args.exact };
         Ok(Self {
             wanted: values::domains(&args.domains)?,
             layout,

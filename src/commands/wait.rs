@@ -35,7 +35,8 @@ impl Waiting {
             .as_deref()
             .map(|time| values::time_or("--wait", Some(time), Duration::ZERO))
             .transpose()?;
-        let within = args.within.as_deref().map(|size| values::amount("--within", size)).transpose()?;
+        let within =
+            args.within.as_deref().map(|size| values::amount("--within", size)).transpose()?;
         let within = within.unwrap_or(TOLERANCE).max(TOLERANCE);
         Ok(Some(Self(WaitPolicy { patience, at_most, within, lock_timeout })))
     }

@@ -55,7 +55,12 @@ impl Task {
         Ok(self.watch(host, &continued, report).unwrap_or_else(|cause| report.unanswered(cause)))
     }
 
-    fn watch(&self, host: &dyn Host, continued: &Continued, report: &Report) -> Result<Exit, Cause> {
+    fn watch(
+        &self,
+        host: &dyn Host,
+        continued: &Continued,
+        report: &Report,
+    ) -> Result<Exit, Cause> {
         let store = host.connect()?;
         let mut screen = Screen::default();
         let mut refreshes = 0_u64;

@@ -99,7 +99,13 @@ impl Report {
     /// Each finding.
     pub(crate) fn findings(&self, checked: &Checked<'_>) {
         if self.style.json {
-            self.json(|json| checked.findings.iter().map(|it| finding(self, &json, it)).collect::<serde_json::Result<Vec<_>>>());
+            self.json(|json| {
+                checked
+                    .findings
+                    .iter()
+                    .map(|it| finding(self, &json, it))
+                    .collect::<serde_json::Result<Vec<_>>>()
+            });
         } else if !self.style.quiet {
             let lines: Vec<String> =
                 checked.findings.iter().flat_map(|it| sentences(self, it)).collect();
@@ -130,11 +136,14 @@ fn sentences(report: &Report, (finding, outcome): &(Finding, RepairOutcome)) -> 
         format!("    meaning: {}", diagnosis.meaning),
     ];
     lines.extend(match outcome {
-        RepairOutcome::NotRepaired => {
-            diagnosis.fix.as_ref().map(|fix| format!("    fix: {}", report.program.in_sentence(fix)))
-        }
+        RepairOutcome::NotRepaired => diagnosis
+            .fix
+            .as_ref()
+            .map(|fix| format!("    fix: {}", report.program.in_sentence(fix))),
         RepairOutcome::Resolved => Some("    now: resolved".to_owned()),
-        RepairOutcome::WouldRepair(action) => Some(format!("    would repair: {}", repair(action, false))),
+        RepairOutcome::WouldRepair(action) => {
+            Some(format!("    would repair: {}", repair(action, false)))
+        }
         RepairOutcome::Repaired(action) => Some(format!("    repaired: {}", repair(action, true))),
     });
     lines

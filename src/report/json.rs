@@ -188,7 +188,11 @@ struct HostKeys {
 
 impl Json<'_> {
     /// One object.
-    pub(super) fn object(&self, domain: Option<&Domain>, body: impl Serialize) -> serde_json::Result<String> {
+    pub(super) fn object(
+        &self,
+        domain: Option<&Domain>,
+        body: impl Serialize,
+    ) -> serde_json::Result<String> {
         self.envelope(domain, None, body)
     }
 
@@ -266,11 +270,17 @@ impl Json<'_> {
     }
 
     /// A failure.
-    pub(super) fn failure(&self, failure: &Failure, line: Option<usize>, hint: Option<String>) -> Lines {
+    pub(super) fn failure(
+        &self,
+        failure: &Failure,
+        line: Option<usize>,
+        hint: Option<String>,
+    ) -> Lines {
         let says_state = !matches!(failure.aftermath, Aftermath::ReadOnly);
         let body = Failed {
             line,
-            changed: says_state.then_some(matches!(failure.aftermath, Aftermath::OnePageOff { .. })),
+            changed: says_state
+                .then_some(matches!(failure.aftermath, Aftermath::OnePageOff { .. })),
             error: ErrorKeys {
                 kind: words::cause(&failure.cause),
                 exit_code: Exit::from(failure).code(),

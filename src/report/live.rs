@@ -96,8 +96,8 @@ impl Report {
         // The cursor needs a line of its own, or the frame would scroll away.
         let height = or_usual(size.map(|size| size.ws_row), 24).saturating_sub(1).max(1);
         let glyphs = if output::is_utf8() { Glyphs::UNICODE } else { Glyphs::ASCII };
-        let lines = Frame { survey, history: &screen.history, glyphs, width, height }
-            .lines(self.simulated);
+        let lines =
+            Frame { survey, history: &screen.history, glyphs, width, height }.lines(self.simulated);
         let is_resized = screen.columns.replace(width).is_some_and(|before| before != width);
         let mut text = String::new();
         if is_resized && screen.lines > 0 {

@@ -23,18 +23,26 @@ const METRICS: [Metric; 8] = [
     ("xmem_domain_size_bytes", "Balloon target and video memory of the domain.", |row| {
         bytes(table::size(row))
     }),
-    ("xmem_domain_limit_bytes", "Hypervisor's limit of the domain; absent without a limit.", |row| {
-        bytes(Some(row.memory.info.limit))
-    }),
-    ("xmem_domain_maximum_bytes", "Maximum (static-max) of the domain; absent without one.", |row| {
-        bytes(row.memory.static_max.clone().ok().flatten())
-    }),
-    ("xmem_domain_outstanding_bytes", "Memory claimed for the domain and not yet allocated.", |row| {
-        bytes(Some(row.memory.info.outstanding))
-    }),
-    ("xmem_domain_used_bytes", "Memory that the guest reports as used; absent if it does not.", |row| {
-        bytes(row.used)
-    }),
+    (
+        "xmem_domain_limit_bytes",
+        "Hypervisor's limit of the domain; absent without a limit.",
+        |row| bytes(Some(row.memory.info.limit)),
+    ),
+    (
+        "xmem_domain_maximum_bytes",
+        "Maximum (static-max) of the domain; absent without one.",
+        |row| bytes(row.memory.static_max.clone().ok().flatten()),
+    ),
+    (
+        "xmem_domain_outstanding_bytes",
+        "Memory claimed for the domain and not yet allocated.",
+        |row| bytes(Some(row.memory.info.outstanding)),
+    ),
+    (
+        "xmem_domain_used_bytes",
+        "Memory that the guest reports as used; absent if it does not.",
+        |row| bytes(row.used),
+    ),
     ("xmem_domain_out_of_step", "1 if target, limit and maximum are inconsistent.", |row| {
         Some(row.findings.iter().any(|it| it.severity == Severity::OutOfStep).into())
     }),

@@ -101,4 +101,3 @@ pub(super) fn is_closed() -> bool {
 fn set(name: &str) -> Option<String> {
     crate::values::variable(name)
 }
-

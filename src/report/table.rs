@@ -41,14 +41,22 @@ pub(crate) fn sort(rows: &mut [Row], by: Column) {
         Column::Name => one.domain.name.cmp(&other.domain.name),
         Column::Domid => Ordering::Equal,
         Column::Uuid => one.domain.identity.uuid.cmp(&other.domain.identity.uuid),
-        Column::Type | Column::State | Column::Note => cell(one, by, false).cmp(&cell(other, by, false)),
+        Column::Type | Column::State | Column::Note => {
+            cell(one, by, false).cmp(&cell(other, by, false))
+        }
         size => number(other, size).cmp(&number(one, size)),
     });
 }
 
 /// The lines of the table.
-pub(super) fn lines(survey: &Survey, layout: &Layout, simulated: bool, coloured: bool) -> Vec<String> {
-    let columns = if layout.columns.is_empty() { usual_columns(survey) } else { layout.columns.clone() };
+pub(super) fn lines(
+    survey: &Survey,
+    layout: &Layout,
+    simulated: bool,
+    coloured: bool,
+) -> Vec<String> {
+    let columns =
+        if layout.columns.is_empty() { usual_columns(survey) } else { layout.columns.clone() };
     let cells = |row: &Row| -> Vec<String> {
         columns.iter().map(|column| cell(row, *column, layout.exact)).collect()
     };
@@ -72,7 +80,8 @@ pub(super) fn lines(survey: &Survey, layout: &Layout, simulated: bool, coloured:
 
 /// The rows as lines, their cells padded to the widest of each column.
 pub(super) fn aligned(rows: &[Vec<String>], left: &[bool]) -> Vec<String> {
-    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max();
+    let width =
+        |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max();
     let widths: Vec<usize> = (0..left.len()).map(|at| width(at).unwrap_or_default()).collect();
     let line = |row: &Vec<String>| {
         let mut line = String::new();
@@ -117,7 +126,9 @@ pub(super) const fn is_left(column: Column) -> bool {
 /// What `row` has in `column`.
 pub(super) fn cell(row: &Row, column: Column, exact: bool) -> String {
     match column {
-        Column::Name => row.domain.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+        Column::Name => {
+            row.domain.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
+        }
         Column::Domid => row.domain.identity.domid.to_string(),
         Column::Uuid => row.domain.identity.uuid.to_string(),
         Column::Type => guest_type(row).to_owned(),

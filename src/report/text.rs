@@ -106,16 +106,23 @@ pub(super) fn notes(outcome: &Outcome, waits: bool) -> Vec<NoteText> {
 pub(super) fn recovery(recovery: &Recovery) -> String {
     match recovery {
         Recovery::Completed(limit) => {
-            format!("an earlier xmem was killed after its commit; the limit is {limit}, as intended")
+            format!(
+                "an earlier xmem was killed after its commit; the limit is {limit}, as intended"
+            )
         }
         Recovery::RolledBack(limit) => {
-            format!("an earlier xmem was killed before its commit; the limit was rolled back to {limit}")
+            format!(
+                "an earlier xmem was killed before its commit; the limit was rolled back to {limit}"
+            )
         }
         Recovery::Superseded(limit) => format!(
             "an earlier xmem was killed, and the memory has been set since; the limit is {limit}"
         ),
         Recovery::SetAside { path, why } => {
-            format!("a record that xmem does not understand ({why}) was moved to {}", escaped_path(path))
+            format!(
+                "a record that xmem does not understand ({why}) was moved to {}",
+                escaped_path(path)
+            )
         }
         Recovery::Pending(path) => format!(
             "an earlier xmem was killed ({}); the next change completes it or rolls it back",
@@ -141,7 +148,8 @@ fn unnamed(failure: &Failure) -> String {
             format!("; the target is {target}, one page off, where it was set to nudge the driver")
         }
         Aftermath::OutOfStep { limit, why, .. } => {
-            let limit = limit.map_or_else(String::new, |limit| format!("; the limit is now {limit}"));
+            let limit =
+                limit.map_or_else(String::new, |limit| format!("; the limit is now {limit}"));
             format!("; target and limit may be out of step: {why}{limit}")
         }
         _ => String::new(),
@@ -207,7 +215,9 @@ fn wait_end(outcome: &Outcome, wait: &WaitReport) -> String {
         ),
         WaitEnd::Gone { successor: None } => "the domain went away during the wait".to_owned(),
         WaitEnd::Gone { successor: Some(domid) } => {
-            format!("the domain went away during the wait; a domain of the same name is there as {domid} (rebooted?)")
+            format!(
+                "the domain went away during the wait; a domain of the same name is there as {domid} (rebooted?)"
+            )
         }
         WaitEnd::Stopped(state) => format!("{place}: it has {}", stopped(*state)),
         WaitEnd::Interrupted => format!(
@@ -251,7 +261,10 @@ fn reason(outcome: &Outcome, reason: &WaitReason) -> String {
             format!("its driver's own target in sysfs was set to {target} by hand")
         }
         WaitReason::DirectMapped => {
-            format!("{} is mapped 1:1 and keeps its pages (Arm)", Escaped(&outcome.domain.to_string()))
+            format!(
+                "{} is mapped 1:1 and keeps its pages (Arm)",
+                Escaped(&outcome.domain.to_string())
+            )
         }
         _ => "it did not follow".to_owned(),
     }

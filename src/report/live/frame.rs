@@ -121,9 +121,10 @@ impl Frame<'_> {
 
         let heads = ["USED/TARGET/LIMIT", "USED"].into_iter().find(|head| head.len() <= widths.bar);
         let heads = [heads.unwrap_or_default(), "HISTORY", "NOTE"].map(str::to_owned);
-        let parts = rows.iter().zip(notes).map(|(row, note)| {
-            [self.bar(row, widths.bar), self.past(row, widths.past), note]
-        });
+        let parts = rows
+            .iter()
+            .zip(notes)
+            .map(|(row, note)| [self.bar(row, widths.bar), self.past(row, widths.past), note]);
         let parts: Vec<[String; 3]> = std::iter::once(heads).chain(parts).collect();
         let mut lines: Vec<String> = numbers
             .iter()

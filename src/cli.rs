@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Shrink the named domains until the host has enough memory free
     #[command(after_help = help::RECLAIM)]
+    #[command(override_usage = "xmem reclaim [OPTIONS] <SIZE> --from <DOMAIN>...")]
     Reclaim(Reclaim),
     /// List domains with their memory figures and any problems
     #[command(visible_alias = "ls", after_help = help::LIST)]
@@ -224,6 +225,7 @@ pub(crate) enum Priority {
 #[derive(Args, Debug)]
 pub(crate) struct List {
     /// Domids, UUIDs or names [default: all domains]
+    #[arg(value_name = "DOMAIN")]
     pub(crate) domains: Vec<String>,
     /// Omit the header and the host's line; separate columns by tabs
     #[arg(short = 'H', long)]
@@ -291,6 +293,7 @@ pub(crate) enum Column {
 #[derive(Args, Debug)]
 pub(crate) struct Watch {
     /// Domids, UUIDs or names [default: all domains]
+    #[arg(value_name = "DOMAIN")]
     pub(crate) domains: Vec<String>,
     /// Refresh at least this often; target changes show at once [default: 1s]
     #[arg(long, value_name = "TIME")]
@@ -307,6 +310,7 @@ pub(crate) struct Watch {
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     /// Domids, UUIDs or names [default: all domains, and what gone ones left behind]
+    #[arg(value_name = "DOMAIN")]
     pub(crate) domains: Vec<String>,
     /// Fix whatever has only one possible fix, taking each domain's lock
     #[arg(long)]

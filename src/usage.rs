@@ -68,11 +68,7 @@ impl Usage {
                 Self::of_all(format!("unknown option {}", quoted(&typed)), hint)
             }
             ErrorKind::UnknownArgument => {
-                let hint = if after_wait(args, &arg) {
-                    format!("--wait takes its time as --wait={arg}")
-                } else {
-                    see
-                };
+                let hint = time_after_wait(args).map_or(see, wait_hint);
                 Self::of_all(format!("unexpected argument {}", quoted(&arg)), hint)
             }
             ErrorKind::InvalidSubcommand => {
@@ -90,11 +86,14 @@ impl Usage {
             ),
             ErrorKind::MissingRequiredArgument => {
                 let missing = strings(ContextKind::InvalidArg);
-                let names: Vec<_> = missing.iter().map(|it| it.replace(['<', '>'], "")).collect();
+                let name = |it: &String| it.split("[=").next().unwrap_or(it).replace(['<', '>'], "");
+                let names: Vec<_> = missing.iter().map(name).collect();
                 Self::of_all(format!("{} missing", and(&names)), see)
             }
             ErrorKind::ArgumentConflict => {
                 let other = first(ContextKind::PriorArg);
+                let option = |text: &str| text.split(['.', ' ']).next().unwrap_or_default().to_owned();
+                let (arg, other) = (option(&arg), option(&other));
                 Self::of_all(format!("{arg} cannot be used with {other}"), see)
             }
             ErrorKind::InvalidValue if first(ContextKind::InvalidValue).is_empty() => {
@@ -184,13 +183,15 @@ const OPTIONS: [&str; 26] = [
     "repair",
 ];
 
-/// Whether `arg` is a time right behind `--wait`.
-fn after_wait(args: &[OsString], arg: &str) -> bool {
-    let place = args.iter().position(|word| word == "--wait");
-    let next = place.and_then(|place| args.get(place.saturating_add(1)));
-    let Some(time) = next.and_then(|word| word.to_str()) else { return false };
-    // The time has taken the place of an argument: any later one is the one too many.
-    values::time(time).is_ok() && (time == arg || args.iter().any(|word| word == arg))
+/// The time right behind `--wait`, where it is an argument of its own.
+fn time_after_wait(args: &[OsString]) -> Option<&str> {
+    let place = args.iter().position(|word| word == "--wait")?;
+    args.get(place.saturating_add(1))?.to_str().filter(|time| values::time(time).is_ok())
+}
+
+/// What to type for `--wait TIME`.
+pub(crate) fn wait_hint(time: &str) -> String {
+    format!("--wait takes its time as --wait={time}")
 }
 
 /// `A`, `A and B`, `A, B and C`, with the verb that belongs to it.

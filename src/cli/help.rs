@@ -4,9 +4,9 @@
 macro_rules! sizes {
     () => {
         "\
-SIZE is a whole number with b, k, m, g, t, KiB, MiB, GiB or TiB (any case, powers
-of 1024). A bare number is MiB, as in xl. +SIZE and -SIZE are relative to the size
-that is set now, `max` is the maximum, 50% half of it. Sizes are rounded down to
+SIZE is a whole number with b, k, m, g, t, KiB, MiB, GiB or TiB (any case, powers \
+of 1024). A bare number is MiB, as in xl. +SIZE and -SIZE are relative to the size \
+that is set now, `max` is the maximum, 50% half of it. Sizes are rounded down to \
 whole pages of 4 KiB and include the domain's video memory."
     };
 }
@@ -26,14 +26,14 @@ The limit becomes the maximum and 1 MiB, as with `xl mem-max`."
 );
 
 pub(super) const APPLY: &str = "\
-The whole file is checked before anything is changed, and all errors are reported
-together. Each change has its own lock and transaction. A domain that grows waits
-until the host has the memory for it. Empty lines and everything after # are
+The whole file is checked before anything is changed, and all errors are reported \
+together. Each change has its own lock and transaction. A domain that grows waits \
+until the host has the memory for it. Empty lines and everything after # are \
 comments; a name with spaces may be quoted.";
 
 pub(super) const RECLAIM: &str = "\
-No domain is shrunk below its floor, below what its guest reports as used, or
-below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host has
+No domain is shrunk below its floor, below what its guest reports as used, or \
+below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host has \
 4 GiB free; with --floor 1G neither goes below 1 GiB.";
 
 pub(super) const LIST: &str = "\
@@ -41,11 +41,11 @@ COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,
 video, outstanding, used or note. `xmem set` takes back what `size` shows.";
 
 pub(super) const WATCH: &str = "\
-Ctrl-C leaves it. It also exits when its output is closed or xenstored stops.
+Ctrl-C leaves it. It also exits when its output is closed or xenstored stops. \
 COLUMN is one of those of `xmem list`.";
 
 pub(super) const CHECK: &str = "\
-Exits with 9 if anything is out of step. The numbers of a domain whose lock is held
+Exits with 9 if anything is out of step. The numbers of a domain whose lock is held \
 are not judged; --repair waits for the lock.";
 
 pub(super) const EXIT_CODES_AND_ENVIRONMENT: &str = "\

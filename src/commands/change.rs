@@ -10,7 +10,7 @@ use crate::cli::{Change, Global, Max, Set};
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::usage::Usage;
+use crate::usage::{self, Usage};
 use crate::values;
 
 /// A change, and the wait for its guest.
@@ -22,7 +22,12 @@ pub(super) struct Task {
 /// What `xmem set` asks for.
 pub(super) fn set(args: &Set, global: &Global) -> Result<Task, Usage> {
     let Set { change, raise_max, wait, patience, keep_free } = args;
-    let size = values::size_of("set", &change.domain, &change.size)?;
+    // `--wait 5m web`: the time has become the domain.
+    let is_time = matches!(wait.wait, Some(None)) && values::time(&change.domain).is_ok();
+    let size = values::size_of("set", &change.domain, &change.size).map_err(|usage| {
+        let hint = is_time.then(|| usage::wait_hint(&change.domain));
+        Usage { hint: hint.or(usage.hint), ..usage }
+    })?;
     let memory = MemoryRequest::Set { size, raise_max: *raise_max, force: change.force };
     let mut request = request(change, global, memory)?;
     request.keep_free = values::keep_free(keep_free.as_deref())?;

@@ -1,6 +1,10 @@
-//! The hypervisor: the six calls that setting a domain's memory takes.
+//! The hypervisor: the calls that setting a domain's memory takes.
+//!
+//! [`Hypervisor`] is the seam, made for `dyn`; [`Privcmd`] makes the calls on the running host. Memory is in KiB, whole
+//! 4 KiB pages on every machine.
 
 mod abi;
+mod calls;
 mod interface;
 mod privcmd;
 
@@ -8,68 +12,69 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::privcmd::Privcmd;
+pub use self::calls::Privcmd;
 use crate::domain::{DomId, Identity};
 use crate::size::Kib;
 
-/// A domain as the hypervisor sees it (`struct xen_domctl_getdomaininfo`, `xen/include/public/domctl.h`).
+/// A domain's state (`struct xen_domctl_getdomaininfo`, `xen/include/public/domctl.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DomainInfo {
-    /// Number and UUID.
+    /// Domid and UUID.
     pub identity: Identity,
-    /// Dead: what is left of it goes when the last user of its memory lets go (`XEN_DOMINF_dying`).
+    /// Destroyed, but some of its memory is still in use (`XEN_DOMINF_dying`).
     pub dying: bool,
-    /// Why it has stopped running for good or for now, if it has (`XEN_DOMINF_shutdown`).
+    /// Why it shut down, if it has (`XEN_DOMINF_shutdown`). A suspended domain may go on.
     pub shutdown: Option<Shutdown>,
     /// Paused by a toolstack (`XEN_DOMINF_paused`).
     pub paused: bool,
-    /// PVH or HVM; PV otherwise (`XEN_DOMINF_hvm_guest`).
+    /// PVH or HVM; else PV (`XEN_DOMINF_hvm_guest`).
     pub hvm: bool,
-    /// Memory allocated to it: `tot_pages`.
+    /// The memory allocated to it: `tot_pages`.
     pub current: Kib,
-    /// The most it may be allocated: `max_pages`. [`UNLIMITED`] if nobody has set a limit.
+    /// The most memory it may be allocated: `max_pages`. [`UNLIMITED`] if nobody has set a limit.
     pub limit: Kib,
-    /// Claimed for it and not yet allocated: `outstanding_pages`.
+    /// Memory claimed for it and not yet allocated: `outstanding_pages`.
     pub outstanding: Kib,
-    /// How long its virtual processors have run altogether: zero while it has never been unpaused.
+    /// The run time of all its VCPUs, in ns in Xen: zero until it is first unpaused.
     pub cpu_time: Duration,
-    /// How many virtual processors are online: none while the domain is being built.
+    /// The number of VCPUs that are online: none while the domain is being built.
     pub online_vcpus: u32,
 }
 
 /// Why a domain has shut down (`SHUTDOWN_*`, `xen/include/public/sched.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Shutdown {
-    /// It powered off.
+    /// It powered off (0).
     PowerOff,
-    /// It wants to be started again.
+    /// It asked for a reboot (1).
     Reboot,
-    /// It is suspended: being saved or migrated.
+    /// It suspended, to be saved or migrated (2).
     Suspend,
-    /// It crashed.
+    /// It crashed (3).
     Crash,
-    /// Its watchdog expired.
+    /// Its watchdog expired (4).
     Watchdog,
-    /// It was reset in place.
+    /// It asked for a reset in place, as for kexec (5).
     SoftReset,
-    /// A reason of a later Xen.
+    /// A code of a later Xen.
     Other(u8),
 }
 
-/// The limit of a domain without one: `max_pages` is `UINT_MAX`, as dom0's without `dom0_mem=max:`.
+/// The limit of a domain that has none: `max_pages` is `UINT_MAX`, as dom0's is without `dom0_mem=max:`.
 pub const UNLIMITED: Kib = Kib::from_pages(u32::MAX as u64);
 
-/// A populate-on-demand guest's state (`XENMEM_get_pod_target`).
+/// A populate-on-demand guest's state (`XENMEM_get_pod_target`, `xen/include/public/memory.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Memory in the PoD cache.
     pub cache: Kib,
-    /// Guest memory that is promised and not yet populated.
+    /// Guest memory not yet populated.
     pub entries: Kib,
 }
 
-/// What the host has (`XEN_SYSCTL_physinfo`).
+/// The host's memory (`XEN_SYSCTL_physinfo`, `xen/include/public/sysctl.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostMemory {
     /// All memory that Xen manages.
@@ -83,35 +88,36 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// What a domain can get: free, and not claimed by another one.
+    /// The memory that a domain can be allocated: free or being scrubbed, and not claimed by another domain.
     pub const fn available(&self) -> Kib {
         Kib(self.free.0.saturating_add(self.scrub.0).saturating_sub(self.claimed.0))
     }
 }
 
-/// Why the hypervisor did not do as asked.
+/// Why a hypercall failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HypervisorError {
-    /// There is no privcmd device: no Xen, or its modules are not loaded.
+    /// There is no privcmd device: this is not a Xen domain, or its modules are not loaded.
     #[error("there is no Xen here: {} is missing", path.display())]
     NoXen {
-        /// The device that was looked for.
+        /// The device that is missing.
         path: PathBuf,
     },
-    /// A device of Xen's cannot be opened or mapped.
+    /// A device exists but cannot be opened or mapped.
     #[error("cannot use {}", path.display())]
     Device {
         /// The device.
         path: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// No memory can be kept in place for the hypervisor, and the device that gives some out is missing.
-    #[error("there is no {}, and no page of memory can be locked in its place", path.display())]
+    /// The device for hypercall memory is missing, and no memory can be locked instead.
+    #[error("{} is missing, and no page of memory can be locked in its place", path.display())]
     NoPage {
         /// The device.
         path: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The hypervisor refused a call.
@@ -122,65 +128,77 @@ pub enum HypervisorError {
         /// Xen's errno; its numbers are Linux's.
         source: io::Error,
     },
-    /// Every interface version that xmem knows was refused with EACCES: a Xen newer than xmem, or an
-    /// XSM policy that forbids the call (FLASK answers EACCES as well).
-    #[error("the hypervisor takes none of the {interface} interface versions {from:#x} to {to:#x}")]
+    /// The reply is not laid out as expected. A call that changes something is never made after it.
+    #[error("cannot read the hypervisor's reply to {call}")]
+    BadReply {
+        /// The call, by its name in Xen's headers.
+        call: &'static str,
+        /// What is wrong with the reply.
+        source: io::Error,
+    },
+    /// Xen answered EACCES to every known interface version: it is newer than this crate, or its XSM policy denies the
+    /// call (FLASK answers EACCES too).
+    #[error("Xen accepts none of the known {interface} interface versions {from:#x} to {to:#x}")]
     UnknownInterface {
         /// `domctl` or `sysctl`.
         interface: &'static str,
-        /// Oldest version tried.
+        /// The oldest version tried.
         from: u32,
-        /// Newest version tried.
+        /// The newest version tried.
         to: u32,
     },
 }
 
 impl HypervisorError {
-    /// Xen's errno, where Xen gave one.
+    /// The errno of Xen, or of the kernel for a device.
     pub fn errno(&self) -> Option<rustix::io::Errno> {
         match self {
             Self::Refused { source, .. } | Self::Device { source, .. } => {
                 rustix::io::Errno::from_io_error(source)
             }
-            Self::NoXen { .. } | Self::NoPage { .. } | Self::UnknownInterface { .. } => None,
+            Self::NoXen { .. }
+            | Self::NoPage { .. }
+            | Self::BadReply { .. }
+            | Self::UnknownInterface { .. } => None,
         }
     }
 }
 
-/// The calls that setting a domain's memory takes. Sizes are KiB in whole 4 KiB pages.
+/// The calls that setting a domain's memory takes.
 pub trait Hypervisor: Send + Sync {
-    /// What is known of `domid`; `None` when there is no such domain.
+    /// The state of `domid`; `None` if there is no such domain (`XEN_DOMCTL_getdomaininfo`).
     ///
     /// # Errors
     /// Refused for another reason than ESRCH, or no interface version fits.
     fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError>;
 
-    /// What is known of every domain, by domid (`XEN_SYSCTL_getdomaininfolist`). Dying ones are among them.
+    /// The state of every domain, by domid, including dying ones (`XEN_SYSCTL_getdomaininfolist`).
     ///
     /// # Errors
-    /// Refused, or no interface version fits.
+    /// Refused, or no interface version fits. [`Host::list_domains`](crate::Host::list_domains) can then find them one by one.
     fn domains(&self) -> Result<Vec<DomainInfo>, HypervisorError>;
 
-    /// Sets the limit (`XEN_DOMCTL_max_mem`). No check against what the domain holds is made.
+    /// Sets the limit, in whole pages, rounded down (`XEN_DOMCTL_max_mem`). Xen does not compare it with the memory that
+    /// the domain holds.
     ///
     /// # Errors
-    /// Refused; ESRCH when the domain is gone.
+    /// Refused; ESRCH if the domain is gone.
     fn set_limit(&self, domid: DomId, limit: Kib) -> Result<(), HypervisorError>;
 
-    /// The populate-on-demand state of a PVH or HVM guest.
+    /// The populate-on-demand state of a PVH or HVM guest (`XENMEM_get_pod_target`).
     ///
     /// # Errors
-    /// Refused: ESRCH when the domain is gone, EINVAL for a PV domain (Xen 4.14 answers zeros there).
+    /// Refused: ESRCH if the domain is gone, EINVAL for a PV domain (Xen 4.14 answers zeros).
     fn pod(&self, domid: DomId) -> Result<Pod, HypervisorError>;
 
-    /// Sets the PoD target (`XENMEM_set_pod_target`): grows the PoD cache, never shrinks it.
+    /// Sets the populate-on-demand target (`XENMEM_set_pod_target`): grows the PoD cache, never shrinks it.
     ///
     /// # Errors
-    /// ENOMEM when the host has no memory for it (what was added stays), ENOTEMPTY when a device is
-    /// passed through, EINVAL above the limit and for a PV domain (Xen 4.14 does nothing there).
+    /// ENOMEM if the host has no memory for it (what was added stays), ENOTEMPTY if a device is passed through, EINVAL
+    /// above the limit and for a PV domain (Xen 4.14 does nothing).
     fn set_pod_target(&self, domid: DomId, target: Kib) -> Result<(), HypervisorError>;
 
-    /// What the host has.
+    /// The host's memory (`XEN_SYSCTL_physinfo`).
     ///
     /// # Errors
     /// Refused, or no interface version fits.

@@ -1,26 +1,27 @@
-//! How a caller takes part in a wait.
+//! A caller's control over waits.
 
 use std::fmt;
 use std::thread;
 use std::time::Duration;
 
-/// A caller's say in everything that waits: it can end the wait, and hears what is being waited for.
+/// A caller's control over everything that waits: it can end the wait, and learns what the wait is for.
 ///
-/// A program implements it over its signal mask; [`NoInterrupt`] is for those that never interrupt.
+/// A program implements it over its signal mask. [`NoInterrupt`] never interrupts.
 pub trait Interrupt {
-    /// Whether the run is to end as soon as nothing is half done.
+    /// Whether the caller wants to end as soon as no change is incomplete.
     fn pending(&self) -> bool;
 
-    /// Sleeps for `time`, or until [`pending`](Self::pending) turns true. Returns what that is now.
+    /// Sleeps for `time`, or until [`pending`](Self::pending) is true. Returns whether it is.
     fn sleep(&self, time: Duration) -> bool;
 
-    /// Called now and again during a wait, with what it is for: "the domain's lock, held by process 4711 (xl ...)".
+    /// Called repeatedly during a wait with its purpose: `the domain's lock: process 4711 (xl mem-set web 512) holds it`.
+    /// To display it may cost a look into /proc, so display it only to print it.
     fn waiting_for(&self, what: &dyn fmt::Display) {
         let _ = what;
     }
 }
 
-/// Never interrupts.
+/// An [`Interrupt`] that never interrupts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoInterrupt;
 

@@ -1,11 +1,31 @@
-//! libxl's per-domain userdata lock, to the letter, with a deadline.
+//! libxl's per-domain userdata lock, by libxl's protocol, with a deadline.
 //!
-//! The lock file's life: open, flock(2), check that the path still leads to the locked file, unlink, then close
-//! (`libxl__lock_file` and `libxl__unlock_file`, `tools/libs/light/libxl_internal.c`). A file that is not held is never
-//! unlinked: two holders would be possible from then on.
+//! To lock: open the file, flock(2) it, check that the path still leads to it; else start over. To release: unlink the
+//! file, then close it (`libxl__lock_file` and `libxl__unlock_file`, `tools/libs/light/libxl_internal.c`). A file that is
+//! not locked is never unlinked, since two processes could hold the lock from then on.
+//!
+//! There is no queue: every release unlinks the file, so all waiters start over, and a later one may get the lock first.
+//!
+//! ```
+//! use std::time::Duration;
+//! use xen::lock::{Lock, LockError, LockState};
+//! use xen::{DomId, Identity, NoInterrupt, Uuid};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let web = Identity { domid: DomId::new(7).unwrap(), uuid: Uuid::from_u128(7) };
+//! let lock = Lock::take(dir, web, Duration::from_secs(60), &NoInterrupt)?;
+//! assert!(matches!(LockState::of(dir, web)?, LockState::Held(_)));
+//! let second = Lock::take(dir, web, Duration::ZERO, &NoInterrupt);
+//! assert!(matches!(second, Err(LockError::Busy { .. })));
+//! drop(lock);
+//! assert_eq!(LockState::of(dir, web)?, LockState::Unlocked);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod holder;
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -21,33 +41,32 @@ use crate::domain::Identity;
 use crate::interrupt::Interrupt;
 use crate::userdata::FileName;
 
-/// How long to keep retrying at least while other processes keep replacing the lock file, even with no timeout.
+/// The minimum time to keep retrying while other processes keep replacing the lock file, even with no timeout.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The pauses between two tries. flock(2) has no deadline, and libxl's protocol no queue: the file is unlinked at every
-/// release, so that all waiters start over.
+/// The first pause between two tries, which doubles up to [`LONGEST_PAUSE`]. flock(2) has no deadline, so it is polled.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is at a lock's path, without touching it.
+/// The state of a domain's lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockState {
-    /// No file: nobody has locked the domain.
+    /// There is no lock file.
     Unlocked,
-    /// A file that nobody holds: its holder died. The next one reuses it.
+    /// There is a lock file that no process holds, since its last holder was killed. The next holder reuses it.
     Stale,
-    /// Somebody holds it.
+    /// A process holds the lock.
     Held(Holder),
-    /// Something that can be no lock: a link, a directory.
+    /// The lock's path is not a regular file, so that nobody can take the lock.
     Unusable,
 }
 
 impl LockState {
-    /// Looks at the lock of `identity` in the state directory `dir`.
+    /// The state of the lock of `identity` in the state directory `dir`. Does not open the file.
     ///
     /// # Errors
-    /// The operating system's, for a directory that may not be searched.
+    /// The operating system's, such as for a directory that may not be searched.
     pub fn of(dir: &Path, identity: Identity) -> io::Result<Self> {
         let file = match fs::symlink_metadata(FileName::lock(identity).in_dir(dir)) {
             Ok(file) => file,
@@ -65,18 +84,18 @@ impl LockState {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// Another process held it all the time.
+    /// Other processes held it until the timeout.
     #[error("timed out after {} s waiting for the domain's lock{}", waited.as_secs_f64(), HeldBy(holder.as_ref()))]
     Busy {
-        /// How long it was waited for.
+        /// The timeout.
         waited: Duration,
-        /// Who holds it, if the kernel says.
+        /// The process that holds it, if the kernel lists it.
         holder: Option<Holder>,
     },
     /// The caller interrupted the wait.
     #[error("interrupted while waiting for the domain's lock")]
     Interrupted,
-    /// Something else is in the lock's place.
+    /// The lock's path is a link, a directory or another file that is not regular.
     #[error("the lock's path {} is not a regular file", path.display())]
     NotAFile {
         /// The lock's path.
@@ -85,11 +104,11 @@ pub enum LockError {
     /// The operating system refused.
     #[error("cannot {action} the lock {}", path.display())]
     Os {
-        /// What was tried.
+        /// The action that failed: `open`, `take`, `check`.
         action: &'static str,
         /// The lock's path.
         path: PathBuf,
-        /// The reason.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -97,18 +116,20 @@ pub enum LockError {
 /// A domain's lock, held. Dropping it releases it.
 #[derive(Debug)]
 pub struct Lock {
-    /// Closed, and with that unlocked, when the lock goes.
+    /// Closing it unlocks it.
     _file: File,
     inode: Inode,
     path: PathBuf,
 }
 
-/// Which file it is, whatever path leads to it: device and number.
+/// A file's device and inode number.
 type Inode = (u64, u64);
 
 impl Lock {
-    /// Takes the lock of `identity` in the state directory `dir`. Waits for `timeout` at most, and no longer than until
-    /// `interrupt` ends the wait.
+    /// Takes the lock of `identity` in the state directory `dir`. Waits for `timeout` at most, and only until `interrupt`
+    /// ends the wait. Gives no order among waiters.
+    ///
+    /// The caller must check afterwards that the domain still exists with the same UUID, as libxl does.
     ///
     /// # Errors
     /// See [`LockError`].
@@ -127,22 +148,21 @@ impl Lock {
                 let path = path.clone();
                 move |source| LockError::Os { action, path, source }
             };
-            let deadline = match file.try_lock_exclusive() {
-                // The holder before may have unlinked the file between our open and our lock.
-                Ok(()) => match leads_to(&path, inode).map_err(os("check"))? {
-                    true => return Ok(Self { _file: file, inode, path }),
-                    false => timeout.max(GRACE),
-                },
+            let limit = match file.try_lock_exclusive() {
+                // The previous holder may have unlinked the file between open and flock.
+                Ok(()) if leads_to(&path, inode).map_err(os("check"))? => {
+                    return Ok(Self { _file: file, inode, path });
+                }
+                Ok(()) => timeout.max(GRACE),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => timeout,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => return Err(os("take")(source)),
             };
-            let holder = || holder(inode.0, inode.1);
-            let Some(left) = deadline.checked_sub(start.elapsed()).filter(|left| !left.is_zero())
-            else {
-                return Err(LockError::Busy { waited: timeout, holder: holder() });
-            };
-            interrupt.waiting_for(&format_args!("the domain's lock{}", HeldBy(holder().as_ref())));
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Err(LockError::Busy { waited: timeout, holder: holder(inode.0, inode.1) });
+            }
+            interrupt.waiting_for(&Wait(inode));
             if interrupt.sleep(pause.min(left)) {
                 return Err(LockError::Interrupted);
             }
@@ -162,8 +182,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Unlink before close: otherwise a second process could lock the file in between and have it unlinked under it.
-        // A file that is left behind, unlocked, is harmless.
+        // Unlink before close: otherwise another process could lock the file in between and lose it to the unlink. A file
+        // that is left behind unlocked is harmless.
         let path = self.path.display();
         match self.still_held() {
             Ok(true) => {
@@ -172,14 +192,14 @@ impl Drop for Lock {
                 }
             }
             Ok(false) => {
-                tracing::warn!(%path, "another program removed the lock file while the lock was held")
+                tracing::warn!(%path, "another program removed the lock file while the lock was held");
             }
             Err(error) => tracing::warn!(%path, %error, "cannot check the lock file"),
         }
     }
 }
 
-/// Whether `path` leads to the file that is open as `inode`, whose number no other file can have meanwhile.
+/// Whether `path` leads to `inode`, which is open, so that no other file can have its number.
 fn leads_to(path: &Path, inode: Inode) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == inode),
@@ -188,7 +208,17 @@ fn leads_to(path: &Path, inode: Inode) -> io::Result<bool> {
     }
 }
 
-/// Opens the lock file, creating it if need be. Neither follows a link nor waits at a FIFO.
+/// What [`Lock::take`] waits for. Looks the holder up only if it is displayed.
+struct Wait(Inode);
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holder = holder(self.0.0, self.0.1);
+        write!(f, "the domain's lock{}", HeldBy(holder.as_ref()))
+    }
+}
+
+/// Opens the lock file, creating it if it does not exist. Neither follows a link nor waits at a FIFO.
 fn open(path: &Path) -> Result<(File, Inode), LockError> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let not_a_file = || LockError::NotAFile { path: path.to_owned() };
@@ -208,3 +238,6 @@ fn open(path: &Path) -> Result<(File, Inode), LockError> {
     let there = file.metadata().map_err(os)?;
     if there.is_file() { Ok((file, (there.dev(), there.ino()))) } else { Err(not_a_file()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
 //! xenstore: reading, writing, transactions and watches.
 //!
-//! [`Nodes`], [`Store`] and [`Transaction`] keep errors typed and are made for `dyn`. [`Client`] implements them, and
-//! xenstore-rs's `Xs`, `XsTransaction` and `XsTransactionSpan` for programs that are written to those.
+//! [`Nodes`], [`Store`] and [`Transaction`] have typed errors and are made for `dyn`. [`Client`] implements them, and also
+//! xenstore-rs's [`Xs`], [`XsTransaction`] and [`XsTransactionSpan`], whose errors are [`io::Error`]s with a
+//! [`StoreError`] inside.
 
 mod client;
 mod connection;
 mod endpoint;
 mod wire;
+mod xs;
 
 use std::io;
 use std::path::PathBuf;
@@ -17,31 +19,31 @@ use crate::domain::DomId;
 pub use self::client::{Client, Span};
 pub use xenstore_rs::{Xs, XsTransaction, XsTransactionSpan};
 
-/// An errno that xenstored names in an ERROR reply (`xen/include/public/io/xs_wire.h`).
+/// An errno in a reply from xenstored (`xen/include/public/io/xs_wire.h`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// `EAGAIN`: a transaction met another change.
+    /// `EAGAIN`: a transaction conflicts with another change.
     Again,
     /// `ENOENT`: no such node, or no such transaction.
     NotFound,
     /// `EACCES` or `EPERM`.
     Denied,
-    /// `ENOSPC`: the domain has no node left.
+    /// `ENOSPC`: the domain's quota of nodes is used up.
     NoSpace,
-    /// `EQUOTA`: oxenstored's word for a quota; libxenstore does not know it and says EINVAL.
+    /// `EQUOTA`: a quota of oxenstored's is used up. libxenstore does not know the name and returns EINVAL.
     Quota,
     /// `E2BIG`: a value or a listing too long for one message.
     TooBig,
-    /// `ENOSYS`: this daemon does not know the request.
+    /// `ENOSYS`: the daemon does not know the request.
     Unknown,
-    /// Any other errno name, as the daemon wrote it.
+    /// Any other errno, by the name in the reply.
     Other(String),
 }
 
 /// Why a xenstore request failed.
 ///
-/// In xenstore-rs's traits it travels inside [`io::Error`]; [`StoreError::of`] gets it back.
+/// xenstore-rs's traits return it inside an [`io::Error`]; [`StoreError::of`] finds it there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -50,43 +52,43 @@ pub enum StoreError {
     Unreachable {
         /// The socket or device that was tried.
         path: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// xenstored answered, and its answer was no. The request had no effect.
+    /// xenstored refused. The request had no effect.
     #[error("xenstored answered {} to {request}", answer.name())]
     Answered {
-        /// What it said.
+        /// The errno.
         answer: Answer,
-        /// The request: its kind and its path.
+        /// The request's type and path.
         request: String,
     },
-    /// The connection is gone. Whether the request was carried out is not known.
+    /// xenstored closed the connection. It is not known whether the request took effect.
     #[error("xenstored closed the connection during {request}")]
     Closed {
-        /// The request: its kind and its path.
+        /// The request's type and path.
         request: String,
     },
     /// An earlier request broke the connection; this one was not sent and has no effect.
     #[error("{request} was not sent, since the connection to xenstored broke before: {earlier}")]
     Unusable {
-        /// The request: its kind and its path.
+        /// The request's type and path.
         request: String,
         /// What went wrong with the earlier request.
         earlier: String,
     },
-    /// No reply within the deadline. Whether the request was, or will be, carried out is not known.
+    /// No reply arrived within the deadline. It is not known whether the request took or will take effect.
     #[error("xenstored has not answered {request} within {seconds} s")]
     Deadline {
-        /// The request: its kind and its path.
+        /// The request's type and path.
         request: String,
-        /// How long was waited, in seconds.
+        /// The deadline in seconds, rounded up.
         seconds: u64,
     },
-    /// The reply breaks the protocol. The connection is not used again.
+    /// The reply breaks the protocol. The connection is closed.
     #[error("xenstored's reply to {request} breaks the protocol: {what}")]
     Garbled {
-        /// The request: its kind and its path.
+        /// The request's type and path.
         request: String,
         /// What is wrong with the reply.
         what: String,
@@ -94,29 +96,28 @@ pub enum StoreError {
     /// The request itself cannot be sent: too long, or a NUL in a path.
     #[error("{request} cannot be sent: {what}")]
     Unsendable {
-        /// The request: its kind and its path.
+        /// The request's type and path.
         request: String,
         /// What is wrong with it.
         what: &'static str,
     },
-    /// The operating system failed a read, write or poll on the connection. Whether the request was
-    /// carried out is not known.
+    /// A read, write or poll on the connection failed. It is not known whether the request took effect.
     #[error("talking to xenstored failed during {request}")]
     Transport {
-        /// The request: its kind and its path.
+        /// The request's type and path.
         request: String,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
 impl StoreError {
-    /// The typed error inside `error`, if a client of ours made it.
+    /// The typed error inside `error`, if a [`Client`] returned it.
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// Whether xenstored itself answered `answer`.
+    /// Whether this is xenstored's refusal with the errno `answer`.
     pub fn is(&self, answer: &Answer) -> bool {
         matches!(self, Self::Answered { answer: said, .. } if said == answer)
     }
@@ -140,7 +141,7 @@ impl From<StoreError> for io::Error {
 }
 
 impl Answer {
-    /// The answer that an ERROR reply's text stands for.
+    /// The errno called `name`.
     pub fn named(name: &str) -> Self {
         match name {
             "EAGAIN" => Self::Again,
@@ -168,7 +169,7 @@ impl Answer {
         }
     }
 
-    /// The nearest kind of the standard library, for callers that know only [`io::Error`].
+    /// The nearest kind of error in the standard library.
     const fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Again => io::ErrorKind::WouldBlock,
@@ -185,7 +186,7 @@ impl Answer {
 
 /// Reading and writing nodes: on a connection, or in a transaction.
 ///
-/// Several requests of one call are in flight together where the connection allows it, so that they cost one round trip.
+/// The requests of one call are in flight together where the connection allows it, so that they take one round trip.
 pub trait Nodes {
     /// The value of each of `paths`, as bytes; `None` for a node that does not exist.
     ///
@@ -205,6 +206,14 @@ pub trait Nodes {
     /// Any failure other than ENOENT.
     fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError>;
 
+    /// The names of the children of each of `paths`; `None` for one that does not exist.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        paths.iter().map(|path| self.list(path)).collect()
+    }
+
     /// Whether the domain `domid` may itself write any of `paths`. A node that does not exist is nobody's.
     ///
     /// # Errors
@@ -220,37 +229,37 @@ pub trait Store: Nodes + Send {
     /// Any failure.
     fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError>;
 
-    /// Asks to be told of changes at and below each of `paths` (or of one of xenstored's own words, such as
-    /// `@introduceDomain`). Every watch fires once when it is set.
+    /// Watches each of `paths` and everything below it, or a special watch such as `@introduceDomain`. Each watch fires once
+    /// when it is set.
     ///
     /// # Errors
     /// The first failure.
     fn watch(&self, paths: &[&str]) -> Result<(), StoreError>;
 
-    /// Takes back the watches on `paths`. Some events of them may still arrive.
+    /// Removes the watches on `paths`. A path without a watch is ignored. Events that are under way still arrive.
     ///
     /// # Errors
     /// The first failure other than ENOENT.
     fn unwatch(&self, paths: &[&str]) -> Result<(), StoreError>;
 
-    /// The paths whose watches have fired since the last call, oldest first. Waits for one for `wait` at most; sends
-    /// nothing to xenstored.
+    /// The paths whose watches have fired since the last call, oldest first: the newest 1024 at most. Waits for the first
+    /// for `wait` at most. Sends nothing to xenstored.
     ///
     /// # Errors
-    /// The connection is over.
+    /// The connection has ended.
     fn changes(&self, wait: Duration) -> Result<Vec<String>, StoreError>;
 
-    /// Whether there is any use in asking it for more: `false` once the connection has broken.
+    /// Whether further requests can succeed: `false` once the connection has ended.
     fn is_usable(&self) -> bool;
 }
 
 /// An open transaction. Dropping it aborts it.
 pub trait Transaction: Nodes {
-    /// Makes its writes visible, all or none.
+    /// Makes all its writes visible, or none.
     ///
     /// # Errors
-    /// [`StoreError::Answered`], [`StoreError::Unusable`] and [`StoreError::Unsendable`]: it had no effect.
-    /// Anything else: whether it has had, or will have, is not known.
+    /// After [`StoreError::Answered`], [`StoreError::Unusable`] and [`StoreError::Unsendable`], nothing was written. After any
+    /// other error, it is not known whether the writes took or will take effect.
     fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }
 

@@ -1,4 +1,4 @@
-//! Which domain: its name, and how a user writes it.
+//! A domain, and how a user names one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use xen::escape::Escaped;
 use xen::{DomId, Identity, Uuid};
 
-/// A domain's name, as xenstore has it. Shown with everything that could steer a terminal escaped.
+/// A domain's name in xenstore. Displayed with control characters escaped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(pub String);
 
@@ -16,12 +16,12 @@ impl fmt::Display for Name {
     }
 }
 
-/// A domain that was found: who it is, and what people call it.
+/// A domain on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain {
-    /// Number and UUID.
+    /// Domid and UUID.
     pub identity: Identity,
-    /// Its name; `None` when xenstore has none.
+    /// Its name; `None` if xenstore has none.
     pub name: Option<Name>,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Domain {
     }
 }
 
-/// A domain as a user wrote it.
+/// A domain as a user names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DomainRef {
     /// All digits, or `id:7`.
@@ -44,38 +44,41 @@ pub enum DomainRef {
     Uuid(Uuid),
     /// Anything else, or `name:...`.
     Name(Name),
-    /// The very one that was found before: number and UUID. Nobody types this.
+    /// Exactly this domain, found before. Nobody types this.
     Same(Identity),
 }
 
-/// Why a text names no domain.
+/// Why a text does not name a domain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DomainRefError {
-    /// Nothing was written. xl takes this for domain 0.
+    /// The text is empty. xl takes this for domain 0.
     #[error("the domain is empty")]
     Empty,
-    /// A number that no domid can have. xl cuts it to 16 or 32 bits, and can end up at domain 0.
-    #[error("domids go from 0 to 32751")]
+    /// A number that is no domid. xl truncates it to 16 or 32 bits, and can end up at domain 0.
+    #[error("domids are 0 to 32751")]
     IdOutOfRange,
-    /// `id:` with something else behind it than digits.
-    #[error("`id:` wants a number")]
+    /// `id:` followed by something other than digits.
+    #[error("`id:` needs a number")]
     NotAnId,
-    /// `uuid:` with something else behind it than a UUID.
-    #[error("`uuid:` wants 8-4-4-4-12 hexadecimal digits")]
+    /// `uuid:` followed by something other than a UUID.
+    #[error("`uuid:` needs 8-4-4-4-12 hexadecimal digits")]
     NotAUuid,
+    /// The nil UUID: dom0's by default, and more often an unset field of a database.
+    #[error("the nil UUID names no domain")]
+    NilUuid,
 }
 
 impl DomainRefError {
     /// What to write instead.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Empty => {
-                "is a variable unset in your script? a domain is a domid, a UUID or a name"
-            }
-            Self::IdOutOfRange => "a domain that is called by a number: name:7",
+            Self::Empty => "is a variable unset in your script? give a domid, a UUID or a name",
+            Self::IdOutOfRange => "if the domain's name is a number, write name:7",
             Self::NotAnId | Self::NotAUuid => {
-                "a domain is a domid (7), a UUID or a name; name:... forces a name"
+                "give a domid (7), a UUID or a name; write name:... if the name looks like one of the others"
             }
+            Self::NilUuid => "is a UUID unset in your database? dom0 is 0",
         }
     }
 }
@@ -97,15 +100,29 @@ impl FromStr for DomainRef {
             Some(("id" | "uuid" | "name", "")) => Err(DomainRefError::Empty),
             Some(("id", rest)) if all_digits(rest) => id(rest),
             Some(("id", _)) => Err(DomainRefError::NotAnId),
-            Some(("uuid", rest)) => {
-                rest.parse().map(Self::Uuid).map_err(|_| DomainRefError::NotAUuid)
-            }
+            Some(("uuid", rest)) => match hyphenated(rest) {
+                Some(uuid) => not_nil(uuid),
+                None => Err(DomainRefError::NotAUuid),
+            },
             Some(("name", rest)) => Ok(Self::Name(Name(rest.to_owned()))),
             _ if text.trim().is_empty() => Err(DomainRefError::Empty),
             _ if all_digits(text) => id(text),
-            _ => Ok(text.parse().map_or_else(|_| Self::Name(Name(text.to_owned())), Self::Uuid)),
+            _ => match hyphenated(text) {
+                Some(uuid) => not_nil(uuid),
+                None => Ok(Self::Name(Name(text.to_owned()))),
+            },
         }
     }
+}
+
+/// The UUID in `text`, if it is written as 8-4-4-4-12 digits. The `uuid` crate reads other forms too, which can be names.
+fn hyphenated(text: &str) -> Option<Uuid> {
+    let uuid = Uuid::try_parse(text).ok()?;
+    uuid.to_string().eq_ignore_ascii_case(text).then_some(uuid)
+}
+
+fn not_nil(uuid: Uuid) -> Result<DomainRef, DomainRefError> {
+    if uuid.is_nil() { Err(DomainRefError::NilUuid) } else { Ok(DomainRef::Uuid(uuid)) }
 }
 
 impl fmt::Display for DomainRef {
@@ -126,7 +143,7 @@ mod tests {
     const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
     #[test]
-    fn readings() {
+    fn a_domain_is_a_domid_a_uuid_or_a_name() {
         let id = |number| Ok(DomainRef::Id(DomId::new(number).unwrap()));
         let name = |text: &str| Ok(DomainRef::Name(Name(text.to_owned())));
         let uuid = Ok(DomainRef::Uuid(UUID.parse().unwrap()));
@@ -158,19 +175,26 @@ mod tests {
             ("id:web", Err(DomainRefError::NotAnId)),
             ("id:+7", Err(DomainRefError::NotAnId)),
             ("uuid:7", Err(DomainRefError::NotAUuid)),
+            ("uuid:0123456789abcdef0123456789abcdef", Err(DomainRefError::NotAUuid)),
+            (
+                "{01234567-89ab-cdef-0123-456789abcdef}",
+                name("{01234567-89ab-cdef-0123-456789abcdef}"),
+            ),
+            ("00000000-0000-0000-0000-000000000000", Err(DomainRefError::NilUuid)), // dom0's
+            ("uuid:00000000-0000-0000-0000-000000000000", Err(DomainRefError::NilUuid)),
         ] {
             assert_eq!(text.parse(), expected, "{text:?}");
         }
     }
 
     #[test]
-    fn uuid_is_shown_as_libxl_names_its_files() {
+    fn a_uuid_is_displayed_as_libxl_writes_it() {
         assert_eq!(Uuid::default().to_string(), "00000000-0000-0000-0000-000000000000");
         assert_eq!(UUID.parse::<Uuid>().unwrap().to_string(), UUID);
     }
 
     #[test]
-    fn names_cannot_steer_a_terminal() {
+    fn a_name_cannot_control_a_terminal() {
         let name = Name("a\u{1b}[2J\nb\u{202e}ü\u{9b}".to_owned());
         assert_eq!(name.to_string(), "a\\u{1b}[2J\\nb\\u{202e}ü\\u{9b}");
     }

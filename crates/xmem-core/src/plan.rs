@@ -3,26 +3,31 @@
 //! libxl's arithmetic (`libxl_set_memory_target` and `libxl_domain_setmaxmem`, `tools/libs/light/libxl_mem.c`) and xmem's
 //! safety rules.
 
+mod compute;
 mod note;
+mod present;
 mod refusal;
+mod safety;
 
-use xen::Kib;
-use xen::hypervisor::HostMemory;
+use xen::hypervisor::{HostMemory, Pod};
+use xen::{Dom0, Kib};
 
 pub use self::note::Note;
 pub use self::refusal::Refusal;
-use crate::memory::{Memory, Numbers};
+pub(crate) use self::safety::Questions;
+pub use crate::memory::SLACK;
+use crate::memory::{Memory, Numbers, size_of};
 use crate::size::Size;
 
-/// What libxl adds to every limit (`LIBXL_MAXMEM_CONSTANT`, `tools/libs/light/libxl_internal.h`).
-pub const SLACK: Kib = Kib::from_mib(1);
 /// How far a guest may be from what it should hold and still count as having reached it: a page-table page or a device's
 /// rings more or less.
 pub const TOLERANCE: Kib = Kib::from_mib(1);
-/// The least target of dom0 (`LIBXL_MIN_DOM0_MEM`).
+/// The least size of dom0 (`LIBXL_MIN_DOM0_MEM`).
 pub const DOM0_MINIMUM: Kib = Kib::from_mib(128);
-/// The least target to which a domU is shrunk without force.
+/// The least size to which a domU is shrunk without force.
 pub const GUEST_MINIMUM: Kib = Kib::from_mib(32);
+/// A growing domain that leaves the host less than this gets a note: dom0's backends and the IOMMU's page tables need some.
+pub const HOST_RESERVE: Kib = Kib::from_mib(128);
 
 /// What is asked of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +36,7 @@ pub enum MemoryRequest {
     Set {
         /// The new size, video memory included.
         size: Size,
-        /// Raise static-max if the target would be above it.
+        /// Raise static-max to the size if it is lower, as `max` would.
         raise_max: bool,
         /// Do what a safety rule would refuse.
         force: bool,
@@ -54,8 +59,10 @@ pub struct Surroundings {
     pub host: Option<HostMemory>,
     /// Memory of the host that must stay free.
     pub keep_free: Option<Kib>,
+    /// The domain's populate-on-demand state.
+    pub pod: Option<Pod>,
     /// The control domain's kernel.
-    pub dom0: xen::Dom0,
+    pub dom0: Dom0,
 }
 
 /// What will be written.
@@ -63,7 +70,7 @@ pub struct Surroundings {
 pub struct Plan {
     /// The numbers as they are.
     pub old: Numbers,
-    /// The numbers as they will be: target and maximum are never `None`, the limit is in whole pages.
+    /// The numbers as they will be, the limit in whole pages. Target and maximum are there, unless nothing changes.
     pub new: Numbers,
     /// Video memory in KiB; -1 from builders that mean none.
     pub video: i32,
@@ -90,6 +97,15 @@ impl Plan {
     pub const fn size(&self) -> Kib {
         self.wanted
     }
+
+    /// Turns it into a plan that changes nothing.
+    pub fn leave_alone(&mut self) {
+        self.new = self.old;
+        self.wanted = self.old.target.map_or(self.wanted, |target| size_of(target, self.video));
+        self.pod = None;
+        self.relies_on_store = false;
+        self.notes.clear();
+    }
 }
 
 /// The plan that `request` comes to for a domain with this `memory`.
@@ -101,6 +117,19 @@ pub fn plan(
     request: &MemoryRequest,
     around: &Surroundings,
 ) -> Result<Plan, Refusal> {
-    let _ = (memory, request, around);
-    todo!()
+    let (mut plan, is_forced) = match *request {
+        MemoryRequest::Set { size, raise_max, force } => {
+            (compute::set(memory, size, raise_max)?, force)
+        }
+        MemoryRequest::Max { size, force } => (compute::max(memory, size)?, force),
+        MemoryRequest::Repair => (compute::repair(memory)?, false),
+    };
+    if !plan.changes_nothing() {
+        safety::check(memory, request, around, &plan, is_forced)?;
+    }
+    note::add(memory, request, around, &mut plan);
+    Ok(plan)
 }
+
+#[cfg(test)]
+mod tests;

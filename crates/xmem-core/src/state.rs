@@ -1,8 +1,16 @@
 //! What a domain is doing: running, paused, being built, suspended, shut down, crashed or dying.
 
-use xen::hypervisor::DomainInfo;
+use std::fmt;
+use std::time::Duration;
 
+use xen::Kib;
+use xen::hypervisor::{DomainInfo, Shutdown};
+
+use crate::domain::Name;
 use crate::memory::Memory;
+
+/// What libxl appends to the name of a domain that it is receiving (`tools/xl/xl_migrate.c`).
+const INCOMING: &str = "--incoming";
 
 /// What a domain is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,13 +22,13 @@ pub enum State {
     Paused,
     /// It is being created, restored or received, and has never run.
     Building,
-    /// Its guest has suspended itself: it is being saved or migrated.
+    /// Its guest has suspended itself, to be saved, migrated or reset in place.
     Suspended,
     /// It has powered off or wants a reboot, and is kept or about to be destroyed.
     ShutDown,
     /// It crashed, or its watchdog expired, and is kept or about to be destroyed.
     Crashed,
-    /// It is dead; its memory goes when the last user of it lets go.
+    /// It is dead; its memory is freed once its last user releases it.
     Dying,
 }
 
@@ -29,7 +37,7 @@ pub enum State {
 pub enum Follows {
     /// It does, if its balloon driver works.
     Now,
-    /// Not before it runs again: it may.
+    /// Not before it runs again, which it may.
     Later,
     /// Never again.
     Never,
@@ -38,11 +46,19 @@ pub enum Follows {
 impl State {
     /// The state of a domain with this `memory`.
     pub fn of(memory: &Memory) -> Self {
-        let DomainInfo { .. } = memory.info;
-        todo!()
+        let info = &memory.info;
+        match info.shutdown {
+            _ if info.dying => Self::Dying,
+            Some(Shutdown::Crash | Shutdown::Watchdog) => Self::Crashed,
+            Some(Shutdown::Suspend | Shutdown::SoftReset) => Self::Suspended,
+            Some(_) => Self::ShutDown,
+            None if info.paused && is_unfinished(memory) => Self::Building,
+            None if info.paused => Self::Paused,
+            None => Self::Running,
+        }
     }
 
-    /// The state's name: stable, for programs and for people.
+    /// The state's name: stable, for programs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -61,6 +77,121 @@ impl State {
             Self::Running => Follows::Now,
             Self::Paused | Self::Building | Self::Suspended => Follows::Later,
             Self::ShutDown | Self::Crashed | Self::Dying => Follows::Never,
+        }
+    }
+}
+
+/// For people, after "the domain is": `being created, restored or migrated here`.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Building => "being created, restored or migrated here",
+            Self::ShutDown => "shut down",
+            other => other.word(),
+        })
+    }
+}
+
+/// Whether a paused domain has never run and something of it is still missing: a virtual processor that has its registers,
+/// a node, memory that was claimed for it, or its final name. A domain that `xl create -p` has finished lacks none of
+/// these.
+fn is_unfinished(memory: &Memory) -> bool {
+    let DomainInfo { cpu_time, online_vcpus, outstanding, .. } = memory.info;
+    let lacks_nodes = matches!(memory.target, Ok(None)) || matches!(memory.static_max, Ok(None));
+    cpu_time == Duration::ZERO
+        && (online_vcpus == 0
+            || outstanding > Kib(0)
+            || lacks_nodes
+            || memory.name.as_ref().is_none_or(is_incoming))
+}
+
+/// Whether a migration is receiving the domain of that name.
+fn is_incoming(name: &Name) -> bool {
+    name.0.ends_with(INCOMING)
+}
+
+/// The name of the domain that receives the domain `name`, if it is being migrated to the same host.
+pub(crate) fn incoming_name(name: &Name) -> Name {
+    Name(format!("{}{INCOMING}", name.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use xen::{DomId, Identity, Uuid};
+
+    use super::*;
+
+    /// A domain that `xl create -p` has finished.
+    fn created_paused() -> Memory {
+        let info = DomainInfo {
+            identity: Identity { domid: DomId::new(7).unwrap(), uuid: Uuid::nil() },
+            dying: false,
+            shutdown: None,
+            paused: true,
+            hvm: true,
+            current: Kib(4),
+            limit: Kib(4),
+            outstanding: Kib(0),
+            cpu_time: Duration::ZERO,
+            online_vcpus: 1,
+        };
+        Memory {
+            name: Some(Name("web".to_owned())),
+            target: Ok(Some(Kib(4))),
+            static_max: Ok(Some(Kib(4))),
+            ..Memory::of(info)
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Memory)) -> State {
+        let mut memory = created_paused();
+        change(&mut memory);
+        State::of(&memory)
+    }
+
+    #[test]
+    fn a_domain_is_building_until_nothing_of_it_is_missing() {
+        assert_eq!(State::of(&created_paused()), State::Paused);
+        assert_eq!(with(|memory| memory.info.online_vcpus = 0), State::Building);
+        assert_eq!(with(|memory| memory.info.outstanding = Kib(4)), State::Building);
+        assert_eq!(with(|memory| memory.target = Ok(None)), State::Building);
+        assert_eq!(with(|memory| memory.static_max = Ok(None)), State::Building);
+        assert_eq!(with(|memory| memory.name = None), State::Building);
+        let incoming = Some(Name("web--incoming".to_owned()));
+        assert_eq!(with(|memory| memory.name = incoming.clone()), State::Building);
+    }
+
+    #[test]
+    fn a_domain_that_has_run_is_not_building_whatever_it_lacks() {
+        let empty = |memory: &mut Memory| {
+            *memory = Memory::of(memory.info);
+            memory.info.cpu_time = Duration::from_nanos(1);
+        };
+        assert_eq!(with(empty), State::Paused);
+        let running = |memory: &mut Memory| {
+            memory.info.paused = false;
+            memory.target = Ok(None);
+        };
+        assert_eq!(with(running), State::Running);
+    }
+
+    #[test]
+    fn each_reason_for_a_shutdown_is_a_state() {
+        for (reason, state) in [
+            (Shutdown::PowerOff, State::ShutDown),
+            (Shutdown::Reboot, State::ShutDown),
+            (Shutdown::Suspend, State::Suspended),
+            (Shutdown::Crash, State::Crashed),
+            (Shutdown::Watchdog, State::Crashed),
+            (Shutdown::SoftReset, State::Suspended),
+            (Shutdown::Other(99), State::ShutDown),
+        ] {
+            assert_eq!(with(|memory| memory.info.shutdown = Some(reason)), state, "{reason:?}");
+            let dying = with(|memory| {
+                memory.info.shutdown = Some(reason);
+                memory.info.dying = true;
+            });
+            assert_eq!(dying, State::Dying);
         }
     }
 }

@@ -65,7 +65,7 @@ fn reach(domain: &SimDomain, goal: Option<Kib>, free: Kib) -> Kib {
 
 /// Where a balloon is after `elapsed_ms` on its way from `current` to `reach`, in whole pages, and how much of that time
 /// it used. The rest counts towards the next page, so that frequent looks do not slow a balloon down.
-fn step(current: Kib, reach: Kib, rate: Kib, elapsed_ms: u64) -> (Kib, u64) {
+pub(crate) fn step(current: Kib, reach: Kib, rate: Kib, elapsed_ms: u64) -> (Kib, u64) {
     let per_second = u128::from(rate.0.max(1));
     let way = per_second.saturating_mul(elapsed_ms.into()) / 1000;
     let way = whole_pages(Kib(u64::try_from(way).unwrap_or(u64::MAX))).0;

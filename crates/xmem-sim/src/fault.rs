@@ -1,25 +1,28 @@
-//! Faults on request (`XMEM_SIM_FAULT`), so that a script can be tried against every exit code of xmem.
+//! Faults on request, so that a script can be tried against every exit code of xmem.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
+use serde::Deserialize;
 use xen::DomId;
 use xen::xenstore::Answer;
 
-use crate::error::SimError;
+use crate::error::{SimError, words};
 use crate::observer::{Call, Failure, Observer, Verdict};
+use crate::sim::locked;
 
-/// The environment variable that asks for faults.
-pub const FAULT_VARIABLE: &str = "XMEM_SIM_FAULT";
+const VARIABLE: &str = "XMEM_SIM_FAULT";
 
-/// A fault. The [crate page](crate#faults) describes each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A fault, by its word in `XMEM_SIM_FAULT`. The [crate page](crate#faults) describes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the crate page describes each by its word")]
+#[expect(missing_docs, reason = "the crate page describes each")]
 pub enum Fault {
     LockBusy,
     NoXen,
@@ -42,38 +45,7 @@ pub enum Fault {
     HostFull,
 }
 
-/// Every fault and its word.
-const WORDS: [(&str, Fault); 19] = [
-    ("lock-busy", Fault::LockBusy),
-    ("no-xen", Fault::NoXen),
-    ("no-permission", Fault::NoPermission),
-    ("not-control", Fault::NotControl),
-    ("gone", Fault::Gone),
-    ("limit-refused", Fault::LimitRefused),
-    ("pod-refused", Fault::PodRefused),
-    ("store-down", Fault::StoreDown),
-    ("store-full", Fault::StoreFull),
-    ("conflict", Fault::Conflict),
-    ("conflict-once", Fault::ConflictOnce),
-    ("commit-lost-done", Fault::CommitLostDone),
-    ("commit-lost-undone", Fault::CommitLostUndone),
-    ("commit-unknown", Fault::CommitUnknown),
-    ("commit-unknown-done", Fault::CommitUnknownDone),
-    ("kill-before-commit", Fault::KillBeforeCommit),
-    ("kill-after-commit", Fault::KillAfterCommit),
-    ("guest-ignores", Fault::GuestIgnores),
-    ("host-full", Fault::HostFull),
-];
-
-/// The faults of a host: none by default. Reads a list of words with commas.
-///
-/// ```
-/// use xmem_sim::{Fault, Faults};
-///
-/// let faults: Faults = "conflict-once,guest-ignores".parse()?;
-/// assert!(faults.has(Fault::ConflictOnce));
-/// # Ok::<(), xmem_sim::SimError>(())
-/// ```
+/// The faults of a host: none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(BTreeSet<Fault>);
 
@@ -81,36 +53,23 @@ impl Faults {
     /// The faults that `XMEM_SIM_FAULT` asks for. Unset and empty mean none.
     ///
     /// # Errors
-    /// [`SimError::UnknownFault`].
+    /// [`SimError::Word`].
     pub fn from_env() -> Result<Self, SimError> {
-        std::env::var_os(FAULT_VARIABLE)
-            .map_or_else(|| Ok(Self::default()), |words| words.to_string_lossy().parse())
+        env::var_os(VARIABLE).unwrap_or_default().to_string_lossy().parse()
     }
 
     /// Whether `fault` was asked for.
     pub fn has(&self, fault: Fault) -> bool {
         self.0.contains(&fault)
     }
-
-    /// All words, for a message.
-    pub fn words() -> String {
-        WORDS.map(|(word, _)| word).join(", ")
-    }
 }
 
+/// Reads a list of words with commas.
 impl FromStr for Faults {
     type Err = SimError;
 
     fn from_str(text: &str) -> Result<Self, SimError> {
-        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-        words
-            .map(|word| {
-                let fault = WORDS.iter().find(|(known, _)| *known == word);
-                fault
-                    .map(|(_, fault)| *fault)
-                    .ok_or_else(|| SimError::UnknownFault { word: word.to_owned() })
-            })
-            .collect()
+        words(VARIABLE, text).map(Self)
     }
 }
 
@@ -124,7 +83,7 @@ impl FromIterator<Fault> for Faults {
 #[derive(Debug, Default)]
 pub(crate) struct FaultInjector {
     pub(crate) faults: Faults,
-    /// Faults that happen once, and have.
+    /// The faults that happen once, and have.
     spent: Mutex<BTreeSet<Fault>>,
     /// Whether xenstored is down for good.
     store_down: AtomicBool,
@@ -142,15 +101,14 @@ impl FaultInjector {
         if domid == DomId::DOM0 || !self.faults.has(Fault::Gone) {
             return false;
         }
-        let mut counts = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = locked(&self.looks);
         let count = counts.entry(domid).or_default();
         *count = count.saturating_add(looks);
         *count > 1
     }
 
     fn once(&self, fault: Fault) -> bool {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        self.faults.has(fault) && spent.insert(fault)
+        self.faults.has(fault) && locked(&self.spent).insert(fault)
     }
 
     fn commit(&self) -> Verdict {
@@ -179,21 +137,20 @@ impl FaultInjector {
 impl Observer for FaultInjector {
     fn before(&self, call: &Call<'_>) -> Verdict {
         let has = |fault| self.faults.has(fault);
-        let failure = match call {
+        Verdict::Fail(match call {
             Call::Commit => return self.commit(),
             Call::Connect if has(Fault::StoreDown) || self.store_down.load(Ordering::Relaxed) => {
                 Failure::Unreachable
             }
             Call::Write(_) if has(Fault::StoreFull) => Failure::Answer(Answer::NoSpace),
             call if !call.is_hypercall() => return Verdict::Proceed,
-            _ if has(Fault::NoXen) => Failure::NoXen,
-            _ if has(Fault::NoPermission) => Failure::NoPermission,
+            _ if has(Fault::NoXen) => Failure::Errno(Errno::NODEV),
+            _ if has(Fault::NoPermission) => Failure::Errno(Errno::ACCESS),
             _ if has(Fault::NotControl) => Failure::Errno(Errno::PERM),
             Call::SetLimit(..) if has(Fault::LimitRefused) => Failure::Errno(Errno::PERM),
             Call::SetPod(..) if has(Fault::PodRefused) => Failure::Errno(Errno::NOMEM),
             _ => return Verdict::Proceed,
-        };
-        Verdict::Fail(failure)
+        })
     }
 
     fn after(&self, call: &Call<'_>) {
@@ -205,6 +162,6 @@ impl Observer for FaultInjector {
 
 /// Ends the process as `kill -9` does. Nothing is cleaned up.
 fn kill() {
-    // Sending a signal to oneself cannot fail.
+    // A process may always send itself a signal.
     let _ = kill_process(getpid(), Signal::KILL);
 }

@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use xen::hypervisor::Hypervisor;
+use xen::hypervisor::{DomainInfo, Hypervisor};
 use xen::lock::{Lock, LockError};
 use xen::xenstore::{Store, StoreError};
-use xen::{Dom0, DomId, Host, Identity, NoInterrupt};
+use xen::{Dom0, Host, NoInterrupt};
 
-use crate::directory::{Directory, STATE};
+use crate::directory::Directory;
 use crate::error::SimError;
 use crate::fault::{Fault, FaultInjector, Faults};
-use crate::hypervisor::SimHypervisor;
 use crate::observer::Observer;
 use crate::sim::{Sim, Storage};
 use crate::start::StartWorld;
@@ -22,7 +21,7 @@ use crate::world::World;
 /// A simulated host.
 #[derive(Debug)]
 pub struct SimHost {
-    hypervisor: SimHypervisor,
+    sim: Arc<Sim>,
     state_dir: PathBuf,
     /// For `lock-busy`.
     held_locks: Vec<Lock>,
@@ -56,13 +55,16 @@ impl SimHost {
         Self::over(Directory::open(dir, start)?, faults)
     }
 
-    /// Opens the sim in `dir` only to look at it: creates nothing, and keeps no change. `None` if there is no world.
+    /// A copy of the sim in `dir`, only to look at: nothing is created or changed there. `None` if there is no world.
     ///
     /// # Errors
     /// As [`SimHost::open`].
     pub fn open_existing(dir: Option<&Path>) -> Result<Option<Self>, SimError> {
-        let directory = Directory::open_existing(dir, StartWorld::from_env()?)?;
-        directory.map(|directory| Self::over(directory, Faults::default())).transpose()
+        let (directory, world) = match Directory::open_existing(dir, StartWorld::from_env()?)? {
+            (directory, Some(world)) => (directory, Arc::new(Mutex::new(world))),
+            (_, None) => return Ok(None),
+        };
+        Ok(Some(Self::in_memory(&world, &directory.state_dir(), Faults::default())))
     }
 
     /// A host whose world is in memory, and can be shared with other hosts and with a test. `state_dir` holds the locks
@@ -76,14 +78,14 @@ impl SimHost {
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
         // Only the first is kept: a host has one observer.
-        drop(self.sim().observer.set(observer));
+        drop(self.sim.observer.set(observer));
         self
     }
 
     /// The same host with another clock: Unix time in milliseconds.
     #[must_use]
     pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        drop(self.sim().clock.set(Box::new(clock)));
+        drop(self.sim.clock.set(Box::new(clock)));
         self
     }
 
@@ -92,11 +94,11 @@ impl SimHost {
     /// # Errors
     /// The world file cannot be read or replaced.
     pub fn with_world<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
-        self.sim().with(act)
+        self.sim.with(act)
     }
 
     fn over(directory: Directory, faults: Faults) -> Result<Self, SimError> {
-        let state_dir = directory.path().join(STATE);
+        let state_dir = directory.state_dir();
         let is_busy = faults.has(Fault::LockBusy);
         let sim = Sim::new(Storage::File(Box::new(directory)), FaultInjector::new(faults));
         let mut host = Self::new(sim, state_dir);
@@ -107,36 +109,32 @@ impl SimHost {
     }
 
     fn new(sim: Sim, state_dir: PathBuf) -> Self {
-        Self { hypervisor: SimHypervisor(Arc::new(sim)), state_dir, held_locks: Vec::new() }
-    }
-
-    fn sim(&self) -> &Arc<Sim> {
-        &self.hypervisor.0
+        Self { sim: Arc::new(sim), state_dir, held_locks: Vec::new() }
     }
 
     /// Takes the lock of each domain, unless another process holds it.
     fn take_all_locks(&self) -> Result<Vec<Lock>, SimError> {
-        let identity = |(domid, uuid)| Some(Identity { domid: DomId::new(domid)?, uuid });
-        let identities: Vec<Identity> = self.sim().look(|world| {
-            let domains = world.domains.iter();
-            domains.filter_map(|(domid, it)| identity((u32::from(*domid), it.uuid))).collect()
-        })?;
-        let take =
-            |identity| match Lock::take(&self.state_dir, identity, Duration::ZERO, &NoInterrupt) {
-                Err(LockError::Busy { .. }) => None,
-                lock => Some(lock.map_err(SimError::from)),
-            };
-        identities.into_iter().filter_map(take).collect()
+        let infos = self.sim.look(World::infos)?;
+        let take = |info: DomainInfo| match Lock::take(
+            &self.state_dir,
+            info.identity,
+            Duration::ZERO,
+            &NoInterrupt,
+        ) {
+            Err(LockError::Busy { .. }) => None,
+            lock => Some(lock.map_err(SimError::from)),
+        };
+        infos.into_iter().filter_map(take).collect()
     }
 }
 
 impl Host for SimHost {
     fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
-        Ok(Box::new(SimStore::connect(self.sim())?))
+        Ok(Box::new(SimStore::connect(&self.sim)?))
     }
 
     fn hypervisor(&self) -> &dyn Hypervisor {
-        &self.hypervisor
+        &*self.sim
     }
 
     fn state_dir(&self) -> &Path {
@@ -144,6 +142,6 @@ impl Host for SimHost {
     }
 
     fn dom0(&self) -> Dom0 {
-        self.sim().look(World::dom0_facts).unwrap_or_default()
+        self.sim.look(World::dom0_facts).unwrap_or_default()
     }
 }

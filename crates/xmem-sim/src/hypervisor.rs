@@ -3,7 +3,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rustix::io::Errno;
 use xen::hypervisor::{DomainInfo, HostMemory, Hypervisor, HypervisorError, Pod};
@@ -13,39 +12,36 @@ use crate::observer::Call;
 use crate::sim::{Sim, Storage};
 use crate::world::{GuestType, SimDomain, World};
 
-#[derive(Debug)]
-pub(crate) struct SimHypervisor(pub(crate) Arc<Sim>);
-
-impl SimHypervisor {
+impl Sim {
     /// Makes the hypercall `call`, which does `act`.
-    fn call<R>(
+    fn hypercall<R>(
         &self,
         call: &Call<'_>,
         act: impl FnOnce(&mut World) -> Result<R, Errno>,
     ) -> Result<R, HypervisorError> {
-        let act = || match self.0.with(act) {
+        let act = || match self.with(act) {
             Ok(result) => result.map_err(|errno| call.refused(errno)),
             Err(error) => {
-                let path = match &self.0.storage {
+                let path = match &self.storage {
                     Storage::File(directory) => directory.world_file(),
                     Storage::Memory(_) => PathBuf::new(),
                 };
                 Err(HypervisorError::Device { path, source: io::Error::other(error) })
             }
         };
-        self.0.call(call, act, |failure| call.hypervisor_error(&failure))
+        self.call(call, act, |failure| call.hypervisor_error(&failure))
     }
 
     /// The same on a domain; ESRCH without it.
-    fn call_on<R>(
+    fn hypercall_on<R>(
         &self,
         call: &Call<'_>,
         domid: DomId,
         act: impl FnOnce(&mut SimDomain, Kib) -> Result<R, Errno>,
     ) -> Result<R, HypervisorError> {
-        let is_gone = self.0.injector.is_gone(domid, 0);
-        self.call(call, |world| {
-            let free = self.0.free(world);
+        let is_gone = self.injector.is_gone(domid, 0);
+        self.hypercall(call, |world| {
+            let free = self.free(world);
             match world.domains.get_mut(&domid.get()) {
                 Some(domain) if !is_gone => act(domain, free),
                 _ => Err(Errno::SRCH),
@@ -54,47 +50,46 @@ impl SimHypervisor {
     }
 }
 
-impl Hypervisor for SimHypervisor {
+impl Hypervisor for Sim {
     fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
-        let is_gone = self.0.injector.is_gone(domid, 1);
-        self.call(&Call::Domain(domid), |world| {
+        let is_gone = self.injector.is_gone(domid, 1);
+        self.hypercall(&Call::Domain(domid), |world| {
             let domain = world.domains.get(&domid.get()).filter(|_| !is_gone);
             Ok(domain.map(|domain| domain.info(domid)))
         })
     }
 
     fn domains(&self) -> Result<Vec<DomainInfo>, HypervisorError> {
-        self.call(&Call::Domains, |world| {
-            let all = world.domains.iter();
-            let all = all.filter_map(|(domid, it)| Some((DomId::new((*domid).into())?, it)));
-            let there = all.filter(|(domid, _)| !self.0.injector.is_gone(*domid, 1));
-            Ok(there.map(|(domid, domain)| domain.info(domid)).collect())
+        self.hypercall(&Call::Domains, |world| {
+            let mut infos = world.infos();
+            infos.retain(|info| !self.injector.is_gone(info.identity.domid, 1));
+            Ok(infos)
         })
     }
 
     fn set_limit(&self, domid: DomId, limit: Kib) -> Result<(), HypervisorError> {
-        self.call_on(&Call::SetLimit(domid, limit), domid, |domain, _| {
+        self.hypercall_on(&Call::SetLimit(domid, limit), domid, |domain, _| {
             domain.limit_kib = Kib::from_pages(limit.pages().min(u32::MAX.into()));
             Ok(())
         })
     }
 
     fn pod(&self, domid: DomId) -> Result<Pod, HypervisorError> {
-        self.call_on(&Call::Pod(domid), domid, |domain, _| match domain.guest_type {
+        self.hypercall_on(&Call::Pod(domid), domid, |domain, _| match domain.guest_type {
             GuestType::Pv => Err(Errno::INVAL),
             _ => Ok(Pod { cache: domain.pod_cache_kib, entries: domain.pod_entries_kib }),
         })
     }
 
     fn set_pod_target(&self, domid: DomId, target: Kib) -> Result<(), HypervisorError> {
-        self.call_on(&Call::SetPod(domid, target), domid, |domain, free| {
+        self.hypercall_on(&Call::SetPod(domid, target), domid, |domain, free| {
             set_pod_target(domain, Kib::from_pages(target.pages()), free)
         })
     }
 
     fn host_memory(&self) -> Result<HostMemory, HypervisorError> {
-        self.call(&Call::HostMemory, |world| {
-            let (total, free, claimed) = (world.memory_kib, self.0.free(world), world.claimed());
+        self.hypercall(&Call::HostMemory, |world| {
+            let (total, free, claimed) = (world.memory_kib, self.free(world), world.claimed());
             Ok(HostMemory { total, free, scrub: Kib(0), claimed })
         })
     }

@@ -1,7 +1,6 @@
 //! Calls to the host, as an [`Observer`] sees them.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -44,7 +43,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The hypervisor refuses with this errno; in a xenstore request, the operating system fails it.
+    /// The hypervisor refuses with this errno; ENODEV and EACCES are of the privcmd device. In a xenstore request the
+    /// operating system fails it.
     Errno(Errno),
     /// xenstored refuses.
     Answer(Answer),
@@ -56,10 +56,6 @@ pub enum Failure {
     Deadline,
     /// Nobody listens at xenstored's socket.
     Unreachable,
-    /// There is no privcmd device.
-    NoXen,
-    /// The privcmd device may not be opened.
-    NoPermission,
 }
 
 /// A call to the host: a request to xenstore, or a hypercall.
@@ -118,22 +114,18 @@ impl Call<'_> {
         }
     }
 
-    /// The nodes that it is about, with the values that are written.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &str)> {
-        let (paths, writes, list): (&[&str], &[(&str, &str)], Option<&str>) = match self {
+    /// The paths that it is about.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        let (paths, nodes): (&[&str], &[(&str, &str)]) = match self {
             Self::Read(paths)
             | Self::Permissions(_, paths)
             | Self::Watch(paths)
-            | Self::Unwatch(paths) => (paths, &[], None),
-            Self::Write(nodes) => (&[], nodes, None),
-            Self::List(path) => (&[], &[], Some(path)),
-            _ => (&[], &[], None),
+            | Self::Unwatch(paths) => (paths, &[]),
+            Self::List(path) => (std::slice::from_ref(path), &[]),
+            Self::Write(nodes) => (&[], nodes),
+            _ => (&[], &[]),
         };
-        paths
-            .iter()
-            .map(|path| (*path, ""))
-            .chain(writes.iter().copied())
-            .chain(list.map(|path| (path, "")))
+        paths.iter().copied().chain(nodes.iter().map(|(path, _)| *path))
     }
 
     pub(crate) fn store_error(&self, failure: Failure) -> StoreError {
@@ -150,17 +142,16 @@ impl Call<'_> {
                 source: Errno::CONNREFUSED.into(),
             },
             Failure::Errno(errno) => StoreError::Transport { request, source: errno.into() },
-            Failure::NoXen | Failure::NoPermission => {
-                StoreError::Transport { request, source: io::ErrorKind::PermissionDenied.into() }
-            }
         }
     }
 
     pub(crate) fn hypervisor_error(&self, failure: &Failure) -> HypervisorError {
         let path = PathBuf::from("/dev/xen/privcmd");
         match failure {
-            Failure::NoXen => HypervisorError::NoXen { path },
-            Failure::NoPermission => HypervisorError::Device { path, source: Errno::ACCESS.into() },
+            Failure::Errno(Errno::NODEV) => HypervisorError::NoXen { path },
+            Failure::Errno(Errno::ACCESS) => {
+                HypervisorError::Device { path, source: Errno::ACCESS.into() }
+            }
             Failure::Errno(errno) => self.refused(*errno),
             _ => self.refused(Errno::IO),
         }
@@ -175,6 +166,6 @@ impl Call<'_> {
 impl fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
-        self.nodes().next().map_or(Ok(()), |(path, _)| write!(f, " {path}"))
+        self.paths().next().map_or(Ok(()), |path| write!(f, " {path}"))
     }
 }

@@ -87,7 +87,7 @@ impl Sim {
     /// Runs `look` on the world as it was last changed, and changes nothing.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&World) -> R) -> Result<R, SimError> {
         match &self.storage {
-            Storage::File(directory) => directory.look(look),
+            Storage::File(directory) => Ok(look(&directory.world()?)),
             Storage::Memory(world) => Ok(look(&locked(world))),
         }
     }

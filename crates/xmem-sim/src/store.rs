@@ -15,32 +15,31 @@ use crate::sim::{Sim, locked};
 use crate::world::World;
 use crate::xenstore::{Overlay, Watches, is_path};
 
-/// The longest payload of a message (`XENSTORE_PAYLOAD_MAX`, `xs_wire.h`).
-const PAYLOAD_MAX: usize = 4096;
-
 /// How often a wait for a change looks at the world.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A connection to the sim's xenstore.
+/// A connection to the sim's xenstore, or a transaction on it.
 #[derive(Debug)]
 pub(crate) struct SimStore {
-    sim: Arc<Sim>,
-    is_broken: AtomicBool,
-    watches: Mutex<Watches>,
+    connection: Arc<Connection>,
+    /// The transaction's. Without one, each request is a transaction of its own.
+    overlay: Option<RefCell<Overlay>>,
 }
 
 #[derive(Debug)]
-struct SimTransaction<'a> {
-    store: &'a SimStore,
-    overlay: RefCell<Overlay>,
+struct Connection {
+    sim: Arc<Sim>,
+    is_broken: AtomicBool,
+    watches: Mutex<Watches>,
 }
 
 impl SimStore {
     pub(crate) fn connect(sim: &Arc<Sim>) -> Result<Self, StoreError> {
         let call = Call::Connect;
         sim.call(&call, || Ok(()), |failure| call.store_error(failure))?;
-        let (sim, watches) = (Arc::clone(sim), Mutex::default());
-        Ok(Self { sim, is_broken: AtomicBool::new(false), watches })
+        let (sim, is_broken) = (Arc::clone(sim), AtomicBool::new(false));
+        let connection = Arc::new(Connection { sim, is_broken, watches: Mutex::default() });
+        Ok(Self { connection, overlay: None })
     }
 
     /// Makes the request `call`, which does `act`.
@@ -49,88 +48,82 @@ impl SimStore {
         call: &Call<'_>,
         act: impl FnOnce(&mut World) -> Result<R, Answer>,
     ) -> Result<R, StoreError> {
+        let Connection { sim, is_broken, .. } = &*self.connection;
         if !self.is_usable() {
             return Err(call.store_error(Failure::Unusable));
         }
-        check(call)?;
-        let act = || match self.sim.with(act) {
+        if !call.paths().all(is_path) {
+            let answer = Answer::Other("EINVAL".to_owned());
+            return Err(call.store_error(Failure::Answer(answer)));
+        }
+        let act = || match sim.with(act) {
             Ok(result) => result.map_err(|answer| call.store_error(Failure::Answer(answer))),
             Err(error) => {
+                is_broken.store(true, Ordering::Relaxed);
                 let source = io::Error::other(error);
                 Err(StoreError::Transport { request: call.to_string(), source })
             }
         };
-        self.sim.call(call, act, |failure| {
-            if !matches!(failure, Failure::Answer(_)) {
-                self.is_broken.store(true, Ordering::Relaxed);
-            }
+        sim.call(call, act, |failure| {
+            is_broken.store(!matches!(failure, Failure::Answer(_)), Ordering::Relaxed);
             call.store_error(failure)
         })
     }
-}
 
-/// Whether the request can be sent, and xenstored takes its paths.
-fn check(call: &Call<'_>) -> Result<(), StoreError> {
-    let is_watch = matches!(call, Call::Watch(_) | Call::Unwatch(_));
-    for (path, value) in call.nodes() {
-        let request = call.to_string();
-        let length = path.len().saturating_add(value.len()).saturating_add(1);
-        if length > PAYLOAD_MAX {
-            let what = "path and value together are longer than 4096 bytes";
-            return Err(StoreError::Unsendable { request, what });
-        }
-        if path.contains('\0') {
-            let what = "its path has a NUL in it";
-            return Err(StoreError::Unsendable { request, what });
-        }
-        let is_special = is_watch && path.starts_with('@');
-        if !is_path(path) && !is_special {
-            let answer = Answer::Other("EINVAL".to_owned());
-            return Err(StoreError::Answered { answer, request });
-        }
+    /// The same in the transaction.
+    fn request_in<R>(
+        &self,
+        call: &Call<'_>,
+        act: impl FnOnce(&mut Overlay, &World) -> R,
+    ) -> Result<R, StoreError> {
+        self.request(call, |world| {
+            if let Some(overlay) = &self.overlay {
+                return Ok(act(&mut overlay.borrow_mut(), world));
+            }
+            let mut overlay = Overlay::default();
+            let result = act(&mut overlay, world);
+            overlay.commit(world).map(|()| result)
+        })
     }
-    Ok(())
-}
-
-fn bytes(value: impl Into<String>) -> Vec<u8> {
-    value.into().into_bytes()
 }
 
 impl Nodes for SimStore {
     fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.request(&Call::Read(paths), |world| {
-            Ok(paths.iter().map(|path| world.read(path).map(bytes)).collect())
+        self.request_in(&Call::Read(paths), |overlay, world| {
+            let values = paths.iter().map(|path| overlay.read(world, path));
+            values.map(|value| value.map(String::into_bytes)).collect()
         })
     }
 
     fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
-        self.request(&Call::Write(nodes), |world| {
+        self.request_in(&Call::Write(nodes), |overlay, world| {
             for (path, value) in nodes {
-                world.write(path, value);
+                overlay.write(world, path, value);
             }
-            Ok(())
         })
     }
 
     fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
-        self.request(&Call::List(path), |world| Ok(world.list(path)))
+        self.request_in(&Call::List(path), |overlay, world| overlay.list(world, path))
     }
 
     fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
-        let call = Call::Permissions(domid, paths);
-        self.request(&call, |world| Ok(world.may_write_any(domid, paths)))
+        self.request(&Call::Permissions(domid, paths), |world| {
+            Ok(paths.iter().any(|path| world.owner(path) == Some(domid.get())))
+        })
     }
 }
 
 impl Store for SimStore {
     fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
         self.request(&Call::Begin, |_| Ok(()))?;
-        Ok(Box::new(SimTransaction { store: self, overlay: RefCell::default() }))
+        let connection = Arc::clone(&self.connection);
+        Ok(Box::new(Self { connection, overlay: Some(RefCell::default()) }))
     }
 
     fn watch(&self, paths: &[&str]) -> Result<(), StoreError> {
         self.request(&Call::Watch(paths), |world| {
-            let mut watches = locked(&self.watches);
+            let mut watches = locked(&self.connection.watches);
             for path in paths {
                 watches.add(world, path);
             }
@@ -140,7 +133,7 @@ impl Store for SimStore {
 
     fn unwatch(&self, paths: &[&str]) -> Result<(), StoreError> {
         self.request(&Call::Unwatch(paths), |_| {
-            let mut watches = locked(&self.watches);
+            let mut watches = locked(&self.connection.watches);
             for path in paths {
                 watches.remove(path);
             }
@@ -149,16 +142,15 @@ impl Store for SimStore {
     }
 
     fn changes(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
+        let Connection { sim, watches, .. } = &*self.connection;
         let start = Instant::now();
         loop {
             if !self.is_usable() {
                 return Err(Call::Watch(&[]).store_error(Failure::Unusable));
             }
-            let mut watches = locked(&self.watches);
-            if !watches.is_empty() {
-                // A world that somebody is just writing by hand cannot be read: look again later.
-                drop(self.sim.look(|world| watches.collect(world)));
-            }
+            let mut watches = locked(watches);
+            // A world that is just being edited may be unreadable: the next look finds the change.
+            drop(sim.look(|world| watches.collect(world)));
             let events = watches.take_events();
             drop(watches);
             let left = wait.saturating_sub(start.elapsed());
@@ -170,40 +162,15 @@ impl Store for SimStore {
     }
 
     fn is_usable(&self) -> bool {
-        !self.is_broken.load(Ordering::Relaxed)
+        !self.connection.is_broken.load(Ordering::Relaxed)
     }
 }
 
-impl Nodes for SimTransaction<'_> {
-    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.store.request(&Call::Read(paths), |world| {
-            let mut overlay = self.overlay.borrow_mut();
-            Ok(paths.iter().map(|path| overlay.read(world, path).map(bytes)).collect())
-        })
-    }
-
-    fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
-        self.store.request(&Call::Write(nodes), |world| {
-            let mut overlay = self.overlay.borrow_mut();
-            for (path, value) in nodes {
-                overlay.write(world, path, value);
-            }
-            Ok(())
-        })
-    }
-
-    fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
-        self.store
-            .request(&Call::List(path), |world| Ok(self.overlay.borrow_mut().list(world, path)))
-    }
-
-    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
-        self.store.may_write_any(domid, paths)
-    }
-}
-
-impl Transaction for SimTransaction<'_> {
+impl Transaction for SimStore {
     fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        self.store.request(&Call::Commit, |world| self.overlay.borrow().commit(world))
+        let Self { overlay, .. } = &*self;
+        self.request(&Call::Commit, |world| {
+            overlay.as_ref().map_or(Ok(()), |overlay| overlay.borrow().commit(world))
+        })
     }
 }

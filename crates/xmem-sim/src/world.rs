@@ -10,14 +10,11 @@ use xen::{Dom0, DomId, Identity, Kib, Uuid};
 use crate::xenstore;
 
 /// The version of the world file.
-pub(crate) const VERSION: u64 = 1;
+const VERSION: u64 = 1;
 
-/// How fast a balloon moves if the world does not say: 256 MiB/s.
-const RATE: Kib = Kib::from_mib(256);
-
-const ABOUT: &str = "The host of `xmem --host sim`. Edit it while no xmem runs; remove it to start anew. \
-                     To destroy a domain, remove it from `domains` and its nodes from `xenstore`. \
-                     The fields are explained in the documentation of xmem-sim.";
+const ABOUT: &str = "The host of `xmem --host sim`. Edit it while no xmem runs; remove it to start anew. To destroy a \
+                     domain, remove it from `domains` and its nodes from `xenstore`. crates/xmem-sim/README.md \
+                     explains the fields.";
 
 /// A simulated host: domains and their memory, and xenstore.
 ///
@@ -34,12 +31,13 @@ const ABOUT: &str = "The host of `xmem --host sim`. Edit it while no xmem runs; 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a world")]
 pub struct World {
-    #[serde(default = "about")]
+    #[serde(default)]
     about: String,
+    #[serde(deserialize_with = "version")]
     version: u64,
     /// All memory that the hypervisor manages.
     pub memory_kib: Kib,
-    /// The control domain's kernel.
+    /// dom0's kernel.
     #[serde(default)]
     pub dom0: Dom0Kernel,
     /// The hypervisor's domains, by domid.
@@ -55,59 +53,45 @@ pub struct World {
     pub(crate) generation: u64,
 }
 
-/// A domain: its memory, its state, and how its balloon driver behaves.
+/// A domain: its memory, its state, and its balloon driver. By default a running PVH guest without a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a field that a user may edit")]
 pub struct SimDomain {
     /// The hypervisor's handle of the domain.
     pub uuid: Uuid,
     /// PV, PVH or HVM.
-    #[serde(rename = "type", alias = "kind", default)]
+    #[serde(rename = "type", alias = "kind")]
     pub guest_type: GuestType,
     /// Memory allocated to it.
     pub current_kib: Kib,
     /// The most it may be allocated.
-    #[serde(default = "unlimited")]
     pub limit_kib: Kib,
     /// Claimed for it and not yet allocated.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub outstanding_kib: Kib,
     /// Memory in its populate-on-demand cache; part of `current_kib`.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub pod_cache_kib: Kib,
     /// Guest memory that is promised and not yet populated.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub pod_entries_kib: Kib,
     /// Whether a device is passed through: its PoD target cannot be set.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub passthrough: bool,
     /// Paused by a toolstack.
-    #[serde(default)]
     pub paused: bool,
     /// Dead, and not yet released by the last user of its memory.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub dying: bool,
     /// Why it has shut down, if it has.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub shutdown: Option<ShutdownReason>,
+    pub shutdown: Option<Shutdown>,
     /// Online virtual processors: none while it is being built.
-    #[serde(default = "one")]
     pub vcpus: u32,
     /// How long its virtual processors have run: zero while it has never been unpaused.
-    #[serde(default = "one_second")]
     pub cpu_time_ms: u64,
     /// Whether the guest may write the nodes in its own directory of xenstore.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub owns_nodes: bool,
     /// Whether the guest has a balloon driver.
-    #[serde(default = "yes")]
     pub balloon: bool,
     /// How fast its balloon moves: 0 is not at all, the largest number is at once.
-    #[serde(default = "rate")]
     pub rate_kib_per_second: Kib,
     /// Since when its balloon has been moving, in milliseconds of Unix time.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) moving_since_ms: Option<u64>,
 }
 
@@ -124,46 +108,24 @@ pub enum GuestType {
     Hvm,
 }
 
-/// Why a domain has shut down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the variants of xen::hypervisor::Shutdown")]
-pub enum ShutdownReason {
-    #[serde(rename = "poweroff")]
-    PowerOff,
-    Reboot,
-    Suspend,
-    Crash,
-    Watchdog,
-    SoftReset,
-}
-
 /// The facts that `xen::Dom0` reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dom0Kernel {
     /// Its balloon driver's target, if it was set by hand in its sysfs. The next write to `memory/target` in xenstore
     /// replaces it.
-    #[serde(skip_serializing_if = "is_default")]
     pub balloon_target_kib: Option<Kib>,
     /// Major and minor version.
     pub kernel: Option<(u32, u32)>,
     /// Whether Xen maps dom0 1:1, as on Arm.
-    #[serde(skip_serializing_if = "is_default")]
     pub direct_mapped: bool,
-}
-
-impl Default for Dom0Kernel {
-    fn default() -> Self {
-        Self { balloon_target_kib: None, kernel: Some((6, 12)), direct_mapped: false }
-    }
 }
 
 impl World {
     /// A host with `memory_kib` and no domain.
     pub fn empty(memory_kib: Kib) -> Self {
         Self {
-            about: about(),
+            about: ABOUT.to_owned(),
             version: VERSION,
             memory_kib,
             dom0: Dom0Kernel::default(),
@@ -219,7 +181,8 @@ impl World {
             node(format!("/vm/{uuid}/memory"), target.mib().to_string());
             (uuid, Kib(size.0.saturating_add(SLACK)))
         };
-        let domain = SimDomain { uuid, guest_type, limit_kib, ..SimDomain::holding(size) };
+        let domain =
+            SimDomain { uuid, guest_type, current_kib: size, limit_kib, ..Default::default() };
         self.domains.remove(&domid);
         self.domains.entry(domid).or_insert(domain)
     }
@@ -233,6 +196,12 @@ impl World {
         self.remove(&format!("/libxl/{domid}"));
     }
 
+    /// The domains as the hypervisor lists them.
+    pub(crate) fn infos(&self) -> Vec<DomainInfo> {
+        let domains = self.domains.iter();
+        domains.filter_map(|(domid, it)| Some(it.info(DomId::new((*domid).into())?))).collect()
+    }
+
     /// The facts of dom0's kernel. Its balloon driver follows xenstore, unless its target was set by hand.
     pub(crate) fn dom0_facts(&self) -> Dom0 {
         let target = || self.read("/local/domain/0/memory/target")?.parse().ok().map(Kib);
@@ -241,22 +210,14 @@ impl World {
         let balloon_target = balloon_target_kib.or_else(target).filter(|_| has_driver);
         Dom0 { balloon_target, kernel, direct_mapped }
     }
-
-    /// The world file's text.
-    pub(crate) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        Ok(text)
-    }
 }
 
-impl SimDomain {
-    /// A running PVH guest that holds `current_kib`, without a limit.
-    pub fn holding(current_kib: Kib) -> Self {
+impl Default for SimDomain {
+    fn default() -> Self {
         Self {
             uuid: Uuid::nil(),
             guest_type: GuestType::Pvh,
-            current_kib,
+            current_kib: Kib(0),
             limit_kib: UNLIMITED,
             outstanding_kib: Kib(0),
             pod_cache_kib: Kib(0),
@@ -265,22 +226,24 @@ impl SimDomain {
             paused: false,
             dying: false,
             shutdown: None,
-            vcpus: one(),
-            cpu_time_ms: one_second(),
+            vcpus: 1,
+            cpu_time_ms: 1000,
             owns_nodes: false,
             balloon: true,
-            rate_kib_per_second: RATE,
+            rate_kib_per_second: Kib::from_mib(256),
             moving_since_ms: None,
         }
     }
+}
 
+impl SimDomain {
     /// The domain as the hypervisor reports it.
     pub(crate) fn info(&self, domid: DomId) -> DomainInfo {
         let pages = |kib: Kib| Kib::from_pages(kib.pages());
         DomainInfo {
             identity: Identity { domid, uuid: self.uuid },
             dying: self.dying,
-            shutdown: self.shutdown.map(Shutdown::from),
+            shutdown: self.shutdown,
             paused: self.paused,
             hvm: self.guest_type != GuestType::Pv,
             current: pages(self.current_kib),
@@ -292,21 +255,13 @@ impl SimDomain {
     }
 }
 
-impl From<ShutdownReason> for Shutdown {
-    fn from(reason: ShutdownReason) -> Self {
-        match reason {
-            ShutdownReason::PowerOff => Self::PowerOff,
-            ShutdownReason::Reboot => Self::Reboot,
-            ShutdownReason::Suspend => Self::Suspend,
-            ShutdownReason::Crash => Self::Crash,
-            ShutdownReason::Watchdog => Self::Watchdog,
-            ShutdownReason::SoftReset => Self::SoftReset,
+fn version<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
+    match u64::deserialize(input)? {
+        VERSION => Ok(VERSION),
+        found => {
+            Err(D::Error::custom(format!("version {found}; this xmem reads version {VERSION}")))
         }
     }
-}
-
-fn about() -> String {
-    ABOUT.to_owned()
 }
 
 fn domains<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<u16, SimDomain>, D::Error> {
@@ -323,28 +278,4 @@ fn nodes<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, String>
         Some(path) => Err(D::Error::custom(format!("`{path}` is not a xenstore path"))),
         None => Ok(nodes),
     }
-}
-
-const fn unlimited() -> Kib {
-    UNLIMITED
-}
-
-const fn yes() -> bool {
-    true
-}
-
-const fn rate() -> Kib {
-    RATE
-}
-
-const fn one() -> u32 {
-    1
-}
-
-const fn one_second() -> u64 {
-    1000
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }

@@ -1,9 +1,9 @@
-//! xenstore's tree in the [`World`], and transactions on it.
+//! xenstore's tree in the [`World`], transactions on it, and watches.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::iter;
 
-use xen::DomId;
 use xen::xenstore::Answer;
 
 use crate::world::World;
@@ -19,44 +19,38 @@ type Version = (Option<String>, u64);
 impl World {
     /// The value of the node at `path`. A parent without a value of its own is empty.
     pub fn read(&self, path: &str) -> Option<&str> {
-        match self.xenstore.get(path) {
-            Some(value) => Some(value),
-            None if self.below(path).next().is_some() => Some(""),
-            None => None,
-        }
+        let value = self.xenstore.get(path).map(String::as_str);
+        value.or_else(|| self.below(path).next().map(|_| ""))
     }
 
     /// Writes a node, and makes its parents exist. A write of the same value counts as a change.
     pub fn write(&mut self, path: &str, value: &str) {
         self.generation = self.generation.saturating_add(1);
-        if self.read(path).is_none() {
-            // A new child changes its parent.
-            self.touch_parents(path);
+        // A new node changes its parent.
+        for node in iter::once(path).chain(ancestors(path)) {
+            let existed = self.read(node).is_some();
+            self.generations.insert(node.to_owned(), self.generation);
+            if existed {
+                break;
+            }
         }
-        self.generations.insert(path.to_owned(), self.generation);
         self.xenstore.insert(path.to_owned(), value.to_owned());
         if path == DOM0_TARGET {
             self.dom0.balloon_target_kib = None;
         }
     }
 
-    /// Removes a node and all below it. Its parents stay.
+    /// Removes a node and all below it. Its parent stays.
     pub fn remove(&mut self, path: &str) {
-        if self.read(path).is_none() {
-            return;
-        }
         let mut removed: Vec<String> = self.below(path).map(str::to_owned).collect();
         removed.push(path.to_owned());
         for node in removed {
             self.xenstore.remove(&node);
             self.generations.remove(&node);
         }
-        self.generation = self.generation.saturating_add(1);
-        if let Some(parent) = parent(path) {
-            self.generations.insert(parent.to_owned(), self.generation);
-            if self.read(parent).is_none() {
-                self.xenstore.insert(parent.to_owned(), String::new());
-            }
+        if let Some(parent) = ancestors(path).next() {
+            let value = self.read(parent).unwrap_or_default().to_owned();
+            self.write(parent, &value);
         }
     }
 
@@ -70,25 +64,13 @@ impl World {
         Some(names)
     }
 
-    /// The domain that owns `path`, and may write it: the guest itself if it owns its nodes, else dom0.
-    pub(crate) fn owner(&self, path: &str) -> u16 {
+    /// The domain that may write the node at `path`, if it exists: the guest, if it owns its nodes, else dom0.
+    pub(crate) fn owner(&self, path: &str) -> Option<u16> {
+        self.read(path)?;
         let domid = path.strip_prefix("/local/domain/").and_then(|rest| rest.split('/').next());
         let domid = domid.and_then(|domid| domid.parse().ok()).unwrap_or_default();
-        if self.domains.get(&domid).is_some_and(|domain| domain.owns_nodes) { domid } else { 0 }
-    }
-
-    pub(crate) fn may_write_any(&self, domid: DomId, paths: &[&str]) -> bool {
-        paths.iter().any(|path| self.read(path).is_some() && self.owner(path) == domid.get())
-    }
-
-    fn touch_parents(&mut self, path: &str) {
-        for parent in ancestors(path) {
-            let existed = self.read(parent).is_some();
-            self.generations.insert(parent.to_owned(), self.generation);
-            if existed {
-                return;
-            }
-        }
+        let owns = self.domains.get(&domid).is_some_and(|domain| domain.owns_nodes);
+        Some(if owns { domid } else { 0 })
     }
 
     fn below(&self, path: &str) -> impl Iterator<Item = &str> {
@@ -103,10 +85,10 @@ impl World {
     }
 }
 
-/// A transaction: what it is to write, over a live tree, and the versions of the nodes that it has used.
+/// A transaction: its writes, and the versions of the nodes that it has used.
 ///
-/// Conflicts follow C xenstored (`xenstored_transaction.c`): reads see the live tree, and a node that the transaction
-/// has read or written, and that anybody has changed meanwhile, be it to the same value, fails the commit.
+/// Conflicts follow C xenstored (`xenstored_transaction.c`): reads see the live tree. The commit fails if anybody has
+/// changed a node since the transaction first read or wrote it, be it to the same value.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     writes: BTreeMap<String, String>,
@@ -116,35 +98,23 @@ pub(crate) struct Overlay {
 impl Overlay {
     pub(crate) fn read(&mut self, world: &World, path: &str) -> Option<String> {
         self.note(world, path);
-        let written_below = |path: &str| {
-            let prefix = format!("{path}/");
-            self.writes.keys().any(|node| node.starts_with(&prefix))
-        };
-        self.writes
-            .get(path)
-            .cloned()
-            .or_else(|| world.read(path).map(str::to_owned))
-            .or_else(|| written_below(path).then(String::new))
-    }
-
-    /// A write looks at the node, or else at each missing parent and the first one that exists.
-    pub(crate) fn write(&mut self, world: &World, path: &str, value: &str) {
-        for path in iter::once(path).chain(ancestors(path)) {
-            self.note(world, path);
-            if world.read(path).is_some() {
-                break;
-            }
-        }
-        self.writes.insert(path.to_owned(), value.to_owned());
+        self.view(world).read(path).map(str::to_owned)
     }
 
     pub(crate) fn list(&mut self, world: &World, path: &str) -> Option<Vec<String>> {
         self.note(world, path);
-        let mut view = world.clone();
-        for (path, value) in &self.writes {
-            view.write(path, value);
+        self.view(world).list(path)
+    }
+
+    /// Uses the node, or else each missing parent and the first that exists.
+    pub(crate) fn write(&mut self, world: &World, path: &str, value: &str) {
+        for node in iter::once(path).chain(ancestors(path)) {
+            self.note(world, node);
+            if world.read(node).is_some() {
+                break;
+            }
         }
-        view.list(path)
+        self.writes.insert(path.to_owned(), value.to_owned());
     }
 
     /// Carries out all writes, or none.
@@ -159,9 +129,16 @@ impl Overlay {
     }
 
     fn note(&mut self, world: &World, path: &str) {
-        if !self.used.contains_key(path) {
-            self.used.insert(path.to_owned(), world.version(path));
+        self.used.entry(path.to_owned()).or_insert_with(|| world.version(path));
+    }
+
+    /// The world as the transaction sees it.
+    fn view<'a>(&self, world: &'a World) -> Cow<'a, World> {
+        let mut view = Cow::Borrowed(world);
+        for (path, value) in &self.writes {
+            view.to_mut().write(path, value);
         }
+        view
     }
 }
 
@@ -169,7 +146,7 @@ impl Overlay {
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     paths: Vec<String>,
-    /// The world when the events were last collected.
+    /// The world when events were last collected.
     seen: Option<World>,
     events: Vec<String>,
 }
@@ -178,47 +155,29 @@ impl Watches {
     /// Adds a watch, which fires at once.
     pub(crate) fn add(&mut self, world: &World, path: &str) {
         self.collect(world);
+        self.seen = Some(world.clone());
         self.paths.push(path.to_owned());
         self.events.push(path.to_owned());
     }
 
-    /// Whether there was a watch on `path`.
-    pub(crate) fn remove(&mut self, path: &str) -> bool {
-        let before = self.paths.len();
+    /// Removes the watch on `path`.
+    pub(crate) fn remove(&mut self, path: &str) {
         self.paths.retain(|watched| watched != path);
-        self.paths.len() < before
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-    }
-
-    /// Compares the world with what it was, and notes the events.
+    /// Compares the world with what it was, and keeps the events.
     pub(crate) fn collect(&mut self, world: &World) {
-        let seen = match &self.seen {
-            Some(seen) if seen == world => return,
-            Some(seen) => seen,
-            None => return self.seen = Some(world.clone()),
-        };
-        let both = seen.xenstore.keys().chain(world.xenstore.keys());
-        let mut changed: Vec<&str> = both
-            .map(String::as_str)
-            .filter(|path| seen.version(path) != world.version(path))
-            .collect();
-        changed
-            .sort_by_key(|path| (world.generations.get(*path).copied().unwrap_or(u64::MAX), *path));
+        let Some(seen) = self.seen.take_if(|seen| seen != world) else { return };
+        let nodes = seen.xenstore.keys().chain(world.xenstore.keys()).map(String::as_str);
+        let mut changed: Vec<&str> =
+            nodes.filter(|path| seen.version(path) != world.version(path)).collect();
+        // In the order of the changes; those removed come last.
+        changed.sort_by_key(|path| (world.generations.get(*path).unwrap_or(&u64::MAX), *path));
         changed.dedup();
-        let alive = |world: &World| -> BTreeMap<_, _> {
-            let domains = world.domains.iter();
-            domains
-                .map(|(domid, it)| ((*domid, it.uuid), it.dying || it.shutdown.is_some()))
-                .collect()
-        };
-        let (before, after) = (alive(seen), alive(world));
+        let (before, after) = (stopped(&seen), stopped(world));
         if after.keys().any(|domain| !before.contains_key(domain)) {
             changed.push("@introduceDomain");
         }
-        // It fires also when a domain stops for good: libxl then looks at why.
         if before.iter().any(|(domain, stopped)| !stopped && after.get(domain) != Some(&false)) {
             changed.push("@releaseDomain");
         }
@@ -232,32 +191,31 @@ impl Watches {
     }
 }
 
+/// Each domain, and whether it has stopped for good: `@releaseDomain` fires for that, too.
+fn stopped(world: &World) -> BTreeMap<(u16, xen::Uuid), bool> {
+    let domains = world.domains.iter();
+    domains.map(|(id, it)| ((*id, it.uuid), it.dying || it.shutdown.is_some())).collect()
+}
+
 /// Whether a watch on `watched` fires for a change of `path`.
 fn covers(watched: &str, path: &str) -> bool {
     let rest = path.strip_prefix(watched);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || watched == "/")
 }
 
-/// The paths of the parents of `path`, the nearest first, the root last.
+/// The parents of `path`, the nearest first, the root last.
 fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    iter::successors(parent(path), |path| parent(path))
+    let parent = |path: &str| match path.rfind('/')? {
+        0 if path == "/" => None,
+        end => Some(end.max(1)),
+    };
+    iter::successors(Some(path), move |path| path.get(..parent(path)?)).skip(1)
 }
 
-fn parent(path: &str) -> Option<&str> {
-    match path.rsplit_once('/')? {
-        ("", "") => None,
-        ("", _) => Some("/"),
-        (parent, _) => Some(parent),
-    }
-}
-
-/// Whether xenstored accepts `path` as an absolute path.
+/// Whether xenstored accepts `path` as an absolute path, or knows it as a special one.
 pub(crate) fn is_path(path: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-/_@".contains(&byte);
-    path == "/"
-        || path.starts_with('/')
-            && !path.ends_with('/')
-            && !path.contains("//")
-            && path.len() <= PATH_MAX
-            && path.bytes().all(allowed)
+    let is_well_formed = path.starts_with('/') && !path.ends_with('/') && !path.contains("//");
+    let is_special = ["/", "@introduceDomain", "@releaseDomain"].contains(&path);
+    is_special || is_well_formed && path.len() <= PATH_MAX && path.bytes().all(allowed)
 }

@@ -1,35 +1,36 @@
-//! What goes over the wire to the hypervisor: numbers and layouts, as Xen's public headers have them.
+//! Xen's public structures, as its headers declare them, and what they mean in this crate's types.
 //!
-//! Owns offsets. Pure functions fill a request page and read a reply page; every field is checked
-//! at compile time to lie inside the page. Never makes a call.
+//! A structure has the name and the fields of its C declaration, and assertions hold its offsets. Pure functions fill a
+//! request page and parse a reply page; no function here makes a call.
 //!
-//! Sources: `xen/include/public/{xen,domctl,sysctl,memory,version}.h`, Xen 4.11 to 4.22, the same for
-//! x86-64 and arm64. Numbers are in the machine's own byte order; pages are 4 KiB on every machine.
+//! Source: `xen/include/public/{xen,domctl,sysctl,memory,version,sched}.h`, Xen 4.11 to 4.22, x86-64 and arm64.
 
+use std::mem::offset_of;
 use std::time::Duration;
 
 use uuid::Uuid;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{DomainInfo, HostMemory, Pod, Shutdown};
 use crate::domain::{DomId, Identity};
 use crate::size::Kib;
 
-/// Bytes in the page that carries a request to Xen and its reply back.
+/// Bytes in the page that carries a request to Xen and its reply back: one Xen page, whatever the kernel's page size.
 pub(super) const PAGE_BYTES: usize = 4096;
 
-/// The page that carries a request to Xen and its reply back. Larger than any structure in it.
+/// The page that carries a request to Xen and its reply back.
 pub(super) type Page = [u8; PAGE_BYTES];
 
-/// A hypercall that takes one page, and nothing else that Xen could read or write.
+/// A hypercall whose only memory argument is one page.
 ///
-/// Only this file makes them, so that whoever has one may safely pass it any page.
+/// Only this file constructs calls, so that any [`Call`] is safe to make with any page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call {
-    /// Its name in Xen's headers.
+    /// The operation's name in Xen's headers.
     pub(super) name: &'static str,
-    /// `__HYPERVISOR_*` (xen.h).
+    /// `__HYPERVISOR_*` (`xen.h`).
     pub(super) number: u64,
-    /// The argument before the page, for the calls that have one.
+    /// The sub-operation, for hypercalls that take it as their first argument.
     sub: Option<usize>,
 }
 
@@ -52,90 +53,288 @@ const XEN_VERSION: u64 = 17;
 const SYSCTL: u64 = 35;
 const DOMCTL: u64 = 36;
 
-/// The running Xen's release, as the call's result; the page is not used (version.h).
+/// The running Xen's release, as the call's result; the page is not used.
 pub(super) const VERSION: Call = Call::new("XENVER_version", XEN_VERSION, Some(0));
-/// What is known of a domain (domctl.h).
 pub(super) const GETDOMAININFO: Call = Call::new("XEN_DOMCTL_getdomaininfo", DOMCTL, None);
-/// Sets a domain's limit (domctl.h).
 pub(super) const MAX_MEM: Call = Call::new("XEN_DOMCTL_max_mem", DOMCTL, None);
-/// What the host has (sysctl.h).
 pub(super) const PHYSINFO: Call = Call::new("XEN_SYSCTL_physinfo", SYSCTL, None);
-/// What is known of many domains (sysctl.h).
 pub(super) const GETDOMAININFOLIST: Call = Call::new("XEN_SYSCTL_getdomaininfolist", SYSCTL, None);
-/// Grows the populate-on-demand cache (memory.h).
 pub(super) const SET_POD_TARGET: Call = Call::new("XENMEM_set_pod_target", MEMORY_OP, Some(16));
-/// The populate-on-demand state (memory.h).
 pub(super) const GET_POD_TARGET: Call = Call::new("XENMEM_get_pod_target", MEMORY_OP, Some(17));
 
-/// `XENVER_version`'s result, `major << 16 | minor`, as a pair.
+/// The structures. Their fields are read and written as bytes, not all of them by name.
+mod c {
+    use super::{FromBytes, Immutable, IntoBytes, offset_of};
+
+    /// `struct xen_domctl` up to its union, which holds the operation's own structure.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct Domctl {
+        pub(super) cmd: u32,
+        pub(super) interface_version: u32,
+        pub(super) domain: u16,
+        pub(super) pad: [u16; 3],
+    }
+
+    /// `struct xen_domctl_max_mem`.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct MaxMem {
+        pub(super) max_memkb: u64,
+    }
+
+    /// `struct xen_domctl_getdomaininfo` up to `cpupool`. These fields have not moved since Xen 4.6; what follows them
+    /// differs between releases and between architectures.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct GetDomainInfo {
+        pub(super) domain: u16,
+        pub(super) pad1: u16,
+        pub(super) flags: u32,
+        pub(super) tot_pages: u64,
+        pub(super) max_pages: u64,
+        pub(super) outstanding_pages: u64,
+        pub(super) shr_pages: u64,
+        pub(super) paged_pages: u64,
+        pub(super) shared_info_frame: u64,
+        /// In ns.
+        pub(super) cpu_time: u64,
+        pub(super) nr_online_vcpus: u32,
+        pub(super) max_vcpu_id: u32,
+        pub(super) ssidref: u32,
+        pub(super) handle: [u8; 16],
+        pub(super) cpupool: u32,
+    }
+
+    /// `struct xen_sysctl` up to its union.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct Sysctl {
+        pub(super) cmd: u32,
+        pub(super) interface_version: u32,
+    }
+
+    /// The bytes of `struct xen_sysctl` that Xen copies in and out.
+    pub(super) const SYSCTL_BYTES: usize = 136;
+
+    /// `struct xen_sysctl_getdomaininfolist`.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct GetDomainInfoList {
+        pub(super) first_domain: u16,
+        pub(super) pad: u16,
+        pub(super) max_domains: u32,
+        pub(super) buffer: u64,
+        pub(super) num_domains: u32,
+        pub(super) end: u32,
+    }
+
+    /// `struct xen_sysctl_physinfo` up to `capabilities`.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct PhysinfoHead {
+        pub(super) threads_per_core: u32,
+        pub(super) cores_per_socket: u32,
+        pub(super) nr_cpus: u32,
+        pub(super) max_cpu_id: u32,
+        pub(super) nr_nodes: u32,
+        pub(super) max_node_id: u32,
+        pub(super) cpu_khz: u32,
+        pub(super) capabilities: u32,
+    }
+
+    /// `struct xen_sysctl_physinfo` of Xen 4.11 to 4.16, up to `outstanding_pages`.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct Physinfo411 {
+        pub(super) head: PhysinfoHead,
+        pub(super) pages: PhysinfoPages,
+    }
+
+    /// The same of Xen 4.17 and later.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct Physinfo417 {
+        pub(super) head: PhysinfoHead,
+        pub(super) arch_capabilities: u32,
+        pub(super) pad: u32,
+        pub(super) pages: PhysinfoPages,
+    }
+
+    /// The page counts of `struct xen_sysctl_physinfo`.
+    #[expect(clippy::struct_field_names, reason = "the header's names")]
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct PhysinfoPages {
+        pub(super) total_pages: u64,
+        pub(super) free_pages: u64,
+        pub(super) scrub_pages: u64,
+        pub(super) outstanding_pages: u64,
+    }
+
+    /// `struct xen_pod_target`.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    pub(super) struct PodTarget {
+        pub(super) target_pages: u64,
+        pub(super) tot_pages: u64,
+        pub(super) pod_cache_pages: u64,
+        pub(super) pod_entries: u64,
+        pub(super) domid: u16,
+        pub(super) pad: [u16; 3],
+    }
+
+    // The offsets that the hypervisor's own compiler gives them.
+    const _: () = {
+        assert!(size_of::<Domctl>() == 16 && offset_of!(Domctl, domain) == 8);
+        assert!(size_of::<GetDomainInfo>() == 96);
+        assert!(offset_of!(GetDomainInfo, tot_pages) == 8);
+        assert!(offset_of!(GetDomainInfo, outstanding_pages) == 24);
+        assert!(offset_of!(GetDomainInfo, cpu_time) == 56);
+        assert!(offset_of!(GetDomainInfo, nr_online_vcpus) == 64);
+        assert!(offset_of!(GetDomainInfo, handle) == 76);
+        assert!(size_of::<Sysctl>() == 8);
+        assert!(size_of::<GetDomainInfoList>() == 24);
+        assert!(offset_of!(GetDomainInfoList, buffer) == 8);
+        assert!(offset_of!(GetDomainInfoList, num_domains) == 16);
+        assert!(offset_of!(Physinfo411, pages) == 32);
+        assert!(offset_of!(Physinfo417, pages) == 40);
+        assert!(size_of::<PodTarget>() == 40 && offset_of!(PodTarget, domid) == 32);
+    };
+}
+
+/// `XEN_DOMINF_*`: bits of [`c::GetDomainInfo::flags`]. The shutdown code is in bits 16 to 23.
+mod dominf {
+    pub(super) const DYING: u32 = 1 << 0;
+    pub(super) const HVM_GUEST: u32 = 1 << 1;
+    pub(super) const SHUTDOWN: u32 = 1 << 2;
+    pub(super) const PAUSED: u32 = 1 << 3;
+}
+
+/// The first domctl and sysctl interface version (Xen 4.16) with `gpaddr_bits` in `struct xen_domctl_getdomaininfo`.
+const GPADDR_BITS_SINCE: u32 = 0x14;
+
+/// The first sysctl interface version (Xen 4.17) with `arch_capabilities` in `struct xen_sysctl_physinfo`.
+const ARCH_CAPABILITIES_SINCE: u32 = 0x15;
+
+/// Where in the page Xen writes the list of domains: behind `struct xen_sysctl`.
+const LIST: usize = 256;
+
+const _: () = assert!(LIST >= c::SYSCTL_BYTES);
+
+/// The size of `struct xen_domctl_getdomaininfo` in a sysctl of this interface version. Arm's `arch_config` has eight
+/// bytes more than x86's.
+const fn stride(version: u32) -> usize {
+    match (version >= GPADDR_BITS_SINCE, cfg!(target_arch = "aarch64")) {
+        (false, false) => 104,
+        (true, false) | (false, true) => 112,
+        (true, true) => 120,
+    }
+}
+
+/// The number of domains that fit into the page behind the request.
+fn capacity(version: u32) -> u32 {
+    let room = PAGE_BYTES.saturating_sub(LIST).checked_div(stride(version));
+    room.and_then(|room| u32::try_from(room).ok()).unwrap_or_default()
+}
+
+/// Writes `header` and, in its union, `body` to an otherwise empty page.
+fn put<H: IntoBytes + Immutable, B: IntoBytes + Immutable>(page: &mut Page, header: &H, body: &B) {
+    const { assert!(size_of::<H>() + size_of::<B>() <= PAGE_BYTES) };
+    page.fill(0);
+    let bytes = header.as_bytes().iter().chain(body.as_bytes());
+    page.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+}
+
+/// The structure in the union behind the header `H`.
+fn body<H, B: FromBytes>(page: &Page) -> B {
+    const { assert!(size_of::<H>() + size_of::<B>() <= PAGE_BYTES) };
+    let bytes = page.get(size_of::<H>()..).unwrap_or_default();
+    // The assertion rules the failure out.
+    B::read_from_prefix(bytes).map_or_else(|_| B::new_zeroed(), |(body, _)| body)
+}
+
+const fn domctl(cmd: u32, version: u32, domid: DomId) -> c::Domctl {
+    c::Domctl { cmd, interface_version: version, domain: domid.get(), pad: [0; 3] }
+}
+
+const fn sysctl(cmd: u32, version: u32) -> c::Sysctl {
+    c::Sysctl { cmd, interface_version: version }
+}
+
+/// The release in `XENVER_version`'s result, `major << 16 | minor`.
 pub(super) fn release(result: i32) -> Option<(u32, u32)> {
     let number = u32::try_from(result).ok()?;
     Some((number >> 16, number & 0xFFFF))
 }
 
-/// Asks for what is known of `domid`, in a domctl of this interface version.
+/// Fills a request for the state of `domid`.
 pub(super) fn getdomaininfo(page: &mut Page, version: u32, domid: DomId) {
-    domctl::header(page, 5, version, domid);
+    put(page, &domctl(5, version, domid), &());
 }
 
-/// What `XEN_DOMCTL_getdomaininfo` answered about `domid`; `None` when it speaks of another domain:
-/// up to Xen 4.17 a domid that does not exist is answered with the next higher domain.
+/// The reply about `domid`; `None` if it is about another domain. Up to Xen 4.17, the answer for a domid that does not
+/// exist is the next higher domain.
 pub(super) fn domain_info(page: &Page, domid: DomId) -> Option<DomainInfo> {
-    info_at(page, domctl::INFO).filter(|info| info.identity.domid == domid)
+    info(&body::<c::Domctl, _>(page)).filter(|info| info.identity.domid == domid)
 }
 
-/// Asks for what is known of the domains from `first` on, in a sysctl of this interface version, into
-/// what is left of the page.
+/// Fills a request for the state of the domains from `first` on, as many as the page has room for.
 pub(super) fn getdomaininfolist(page: &mut Page, version: u32, first: DomId) {
-    let address = page.as_mut_ptr().expose_provenance().saturating_add(sysctl::LIST);
-    page.fill(0);
-    sysctl::CMD.put(page, 6_u32.to_ne_bytes());
-    sysctl::INTERFACE_VERSION.put(page, version.to_ne_bytes());
-    sysctl::FIRST_DOMAIN.put(page, first.get().to_ne_bytes());
-    sysctl::MAX_DOMAINS.put(page, sysctl::room(version).to_ne_bytes());
-    sysctl::BUFFER.put(page, (address as u64).to_ne_bytes());
+    let address = page.as_mut_ptr().expose_provenance().saturating_add(LIST);
+    let list = c::GetDomainInfoList {
+        first_domain: first.get(),
+        pad: 0,
+        max_domains: capacity(version),
+        buffer: address as u64,
+        num_domains: 0,
+        end: 0,
+    };
+    put(page, &sysctl(6, version), &list);
 }
 
-/// What `XEN_SYSCTL_getdomaininfolist` of this interface version answered, and whether there may be
-/// more domains than the page had room for.
+/// The domains in the reply, and whether there may be more than the page had room for.
 pub(super) fn domain_infos(page: &Page, version: u32) -> (Vec<DomainInfo>, bool) {
-    let room = sysctl::room(version);
-    let told = u32::from_ne_bytes(sysctl::NUM_DOMAINS.get(page)).min(room);
-    let starts = (sysctl::LIST..).step_by(sysctl::stride(version));
-    let infos = starts.zip(0..told).filter_map(|(start, _)| info_at(page, start)).collect();
-    (infos, told == room)
+    let capacity = capacity(version);
+    let count = body::<c::Sysctl, c::GetDomainInfoList>(page).num_domains.min(capacity);
+    let entries = page.get(LIST..).unwrap_or_default().chunks_exact(stride(version));
+    let infos = entries
+        .zip(0..count)
+        .filter_map(|(entry, _)| c::GetDomainInfo::read_from_prefix(entry).ok())
+        .filter_map(|(entry, _)| info(&entry))
+        .collect();
+    (infos, count == capacity)
 }
 
-/// Whether `infos` can be what Xen lists from domid `first` on: it keeps its domains in order (`domain_list`,
-/// xen/common/domain.c). Entries that are longer or shorter than was thought would hardly be so.
+/// Whether `infos` is in the order in which Xen lists domains from `first` on (`domain_list`, `xen/common/domain.c`).
+/// Entries of another size than [`stride`] would hardly be.
 pub(super) fn are_in_order(first: DomId, infos: &[DomainInfo]) -> bool {
     let domid = |info: &DomainInfo| info.identity.domid;
     infos.first().is_none_or(|info| domid(info) >= first)
         && infos.is_sorted_by(|one, next| domid(one) < domid(next))
 }
 
-/// The `struct xen_domctl_getdomaininfo` that begins at `start`; `None` when it does not lie inside the
-/// page, or is about a domain of Xen's own.
-fn info_at(page: &Page, start: usize) -> Option<DomainInfo> {
-    let bytes = page.get(start..start.checked_add(info::BYTES)?)?;
-    let flags = u32::from_ne_bytes(info::FLAGS.get(bytes));
-    let set = |flag: u32| flags & flag != 0;
-    let domid = DomId::new(u16::from_ne_bytes(info::DOMAIN.get(bytes)).into())?;
+/// `None` for a domain of Xen's own, such as `DOMID_XEN`.
+fn info(info: &c::GetDomainInfo) -> Option<DomainInfo> {
+    let set = |flag: u32| info.flags & flag != 0;
     Some(DomainInfo {
-        identity: Identity { domid, uuid: Uuid::from_bytes(info::HANDLE.get(bytes)) },
-        dying: set(info::DYING),
-        paused: set(info::PAUSED),
-        hvm: set(info::HVM_GUEST),
-        current: pages(&info::TOT_PAGES, bytes),
-        limit: pages(&info::MAX_PAGES, bytes),
-        outstanding: pages(&info::OUTSTANDING_PAGES, bytes),
-        shutdown: set(info::SHUTDOWN).then(|| shutdown(flags)),
-        cpu_time: Duration::from_nanos(u64::from_ne_bytes(info::CPU_TIME.get(bytes))),
-        online_vcpus: u32::from_ne_bytes(info::NR_ONLINE_VCPUS.get(bytes)),
+        identity: Identity {
+            domid: DomId::new(info.domain.into())?,
+            uuid: Uuid::from_bytes(info.handle),
+        },
+        dying: set(dominf::DYING),
+        shutdown: set(dominf::SHUTDOWN).then(|| shutdown(info.flags)),
+        paused: set(dominf::PAUSED),
+        hvm: set(dominf::HVM_GUEST),
+        current: Kib::from_pages(info.tot_pages),
+        limit: Kib::from_pages(info.max_pages),
+        outstanding: Kib::from_pages(info.outstanding_pages),
+        cpu_time: Duration::from_nanos(info.cpu_time),
+        online_vcpus: info.nr_online_vcpus,
     })
 }
 
-/// The reason in the flags of a domain that has shut down (`SHUTDOWN_*`, sched.h).
+/// The shutdown code in `flags` (`SHUTDOWN_*`, `sched.h`).
 const fn shutdown(flags: u32) -> Shutdown {
     let [_, _, code, _] = flags.to_le_bytes();
     match code {
@@ -149,190 +348,51 @@ const fn shutdown(flags: u32) -> Shutdown {
     }
 }
 
-/// Asks to set the limit of `domid`, in a domctl of this interface version. Xen counts it in KiB
-/// here, and rounds down to pages.
+/// Fills a request to set the limit of `domid`. Xen rounds it down to pages.
 pub(super) fn max_mem(page: &mut Page, version: u32, domid: DomId, limit: Kib) {
-    domctl::header(page, 11, version, domid);
-    domctl::MAX_MEMKB.put(page, limit.0.to_ne_bytes());
+    put(page, &domctl(11, version, domid), &c::MaxMem { max_memkb: limit.0 });
 }
 
-/// Asks to set, or only to tell, the populate-on-demand target of `domid`. Telling ignores `target`.
+/// Fills a request to set or to read the populate-on-demand target of `domid`. Reading ignores `target`.
 pub(super) fn pod_target(page: &mut Page, domid: DomId, target: Kib) {
-    page.fill(0);
-    memory::POD_TARGET_PAGES.put(page, target.pages().to_ne_bytes());
-    memory::POD_DOMID.put(page, domid.get().to_ne_bytes());
+    let target = c::PodTarget {
+        target_pages: target.pages(),
+        tot_pages: 0,
+        pod_cache_pages: 0,
+        pod_entries: 0,
+        domid: domid.get(),
+        pad: [0; 3],
+    };
+    put(page, &(), &target);
 }
 
-/// What a populate-on-demand call answered.
+/// The reply to a populate-on-demand call.
 pub(super) fn pod(page: &Page) -> Pod {
-    Pod { cache: pages(&memory::POD_CACHE_PAGES, page), entries: pages(&memory::POD_ENTRIES, page) }
+    let target = body::<(), c::PodTarget>(page);
+    Pod {
+        cache: Kib::from_pages(target.pod_cache_pages),
+        entries: Kib::from_pages(target.pod_entries),
+    }
 }
 
-/// Asks for what the host has, in a sysctl of this interface version.
+/// Fills a request for the host's memory.
 pub(super) fn physinfo(page: &mut Page, version: u32) {
-    page.fill(0);
-    sysctl::CMD.put(page, 3_u32.to_ne_bytes());
-    sysctl::INTERFACE_VERSION.put(page, version.to_ne_bytes());
+    put(page, &sysctl(3, version), &());
 }
 
-/// What `XEN_SYSCTL_physinfo` of this interface version answered.
+/// The host's memory in the reply.
 pub(super) fn host_memory(page: &Page, version: u32) -> HostMemory {
-    let layout = if version >= sysctl::ARCH_CAPABILITIES_SINCE {
-        &sysctl::PHYSINFO_4_17
+    let pages = if version >= ARCH_CAPABILITIES_SINCE {
+        body::<c::Sysctl, c::Physinfo417>(page).pages
     } else {
-        &sysctl::PHYSINFO_4_11
+        body::<c::Sysctl, c::Physinfo411>(page).pages
     };
     HostMemory {
-        total: pages(&layout.total, page),
-        free: pages(&layout.free, page),
-        scrub: pages(&layout.scrub, page),
-        claimed: pages(&layout.outstanding, page),
+        total: Kib::from_pages(pages.total_pages),
+        free: Kib::from_pages(pages.free_pages),
+        scrub: Kib::from_pages(pages.scrub_pages),
+        claimed: Kib::from_pages(pages.outstanding_pages),
     }
-}
-
-fn pages(field: &Field<8>, page: &[u8]) -> Kib {
-    Kib::from_pages(u64::from_ne_bytes(field.get(page)))
-}
-
-/// `N` bytes at a fixed place in a page, or in a structure inside one.
-struct Field<const N: usize>(usize);
-
-impl<const N: usize> Field<N> {
-    /// All fields are constants, so that one outside of the page does not compile.
-    const fn at(offset: usize) -> Self {
-        assert!(offset.saturating_add(N) <= PAGE_BYTES, "a field must lie inside the page");
-        Self(offset)
-    }
-
-    fn get(&self, page: &[u8]) -> [u8; N] {
-        // They are there: `at` has seen to it for a page, `info::BYTES` for what is in one.
-        page.get(self.0..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
-    }
-
-    fn put(&self, page: &mut Page, bytes: [u8; N]) {
-        if let Some(place) = page.get_mut(self.0..).and_then(<[u8]>::first_chunk_mut) {
-            *place = bytes;
-        }
-    }
-}
-
-/// `struct xen_domctl`: the union starts at 16.
-mod domctl {
-    use super::{DomId, Field, Page};
-
-    const CMD: Field<4> = Field::at(0);
-    const INTERFACE_VERSION: Field<4> = Field::at(4);
-    const DOMAIN: Field<2> = Field::at(8);
-
-    /// `struct xen_domctl_max_mem`.
-    pub(super) const MAX_MEMKB: Field<8> = Field::at(16);
-
-    /// An otherwise empty request.
-    pub(super) fn header(page: &mut Page, cmd: u32, version: u32, domid: DomId) {
-        page.fill(0);
-        CMD.put(page, cmd.to_ne_bytes());
-        INTERFACE_VERSION.put(page, version.to_ne_bytes());
-        DOMAIN.put(page, domid.get().to_ne_bytes());
-    }
-
-    /// Where `struct xen_domctl_getdomaininfo` begins.
-    pub(super) const INFO: usize = 16;
-}
-
-/// `struct xen_domctl_getdomaininfo`. These have not moved from Xen 4.6 on; what comes after `cpupool` has,
-/// and is not read.
-mod info {
-    use super::Field;
-
-    pub(super) const DOMAIN: Field<2> = Field::at(0);
-    pub(super) const FLAGS: Field<4> = Field::at(4);
-    pub(super) const TOT_PAGES: Field<8> = Field::at(8);
-    pub(super) const MAX_PAGES: Field<8> = Field::at(16);
-    pub(super) const OUTSTANDING_PAGES: Field<8> = Field::at(24);
-    pub(super) const CPU_TIME: Field<8> = Field::at(56);
-    pub(super) const NR_ONLINE_VCPUS: Field<4> = Field::at(64);
-    pub(super) const HANDLE: Field<16> = Field::at(76);
-    /// All of the above.
-    pub(super) const BYTES: usize = 92;
-
-    /// `XEN_DOMINF_dying`: dead, not only on its way there.
-    pub(super) const DYING: u32 = 1 << 0;
-    /// `XEN_DOMINF_hvm_guest`: HVM or PVH.
-    pub(super) const HVM_GUEST: u32 = 1 << 1;
-    /// `XEN_DOMINF_shutdown`: the reason is in bits 16 to 23.
-    pub(super) const SHUTDOWN: u32 = 1 << 2;
-    /// `XEN_DOMINF_paused`: by a toolstack.
-    pub(super) const PAUSED: u32 = 1 << 3;
-}
-
-/// `struct xen_pod_target`.
-mod memory {
-    use super::Field;
-
-    pub(super) const POD_TARGET_PAGES: Field<8> = Field::at(0);
-    pub(super) const POD_CACHE_PAGES: Field<8> = Field::at(16);
-    pub(super) const POD_ENTRIES: Field<8> = Field::at(24);
-    pub(super) const POD_DOMID: Field<2> = Field::at(32);
-}
-
-/// `struct xen_sysctl`: the union starts at 8.
-mod sysctl {
-    use super::{Field, PAGE_BYTES};
-
-    pub(super) const CMD: Field<4> = Field::at(0);
-    pub(super) const INTERFACE_VERSION: Field<4> = Field::at(4);
-
-    /// `struct xen_sysctl_getdomaininfolist`.
-    pub(super) const FIRST_DOMAIN: Field<2> = Field::at(8);
-    pub(super) const MAX_DOMAINS: Field<4> = Field::at(12);
-    pub(super) const BUFFER: Field<8> = Field::at(16);
-    pub(super) const NUM_DOMAINS: Field<4> = Field::at(24);
-
-    /// Where xmem has the list put: behind `struct xen_sysctl`, whose 136 bytes Xen copies in and out.
-    pub(super) const LIST: usize = 256;
-
-    /// The first interface version (Xen 4.16) with `gpaddr_bits` in `struct xen_domctl_getdomaininfo`.
-    const GPADDR_BITS_SINCE: u32 = 0x14;
-
-    /// From one `struct xen_domctl_getdomaininfo` in the list to the next. Arm's `arch_config` has eight
-    /// bytes more.
-    pub(super) const fn stride(version: u32) -> usize {
-        let base = if version >= GPADDR_BITS_SINCE { 112_usize } else { 104 };
-        if cfg!(target_arch = "aarch64") { base.saturating_add(8) } else { base }
-    }
-
-    /// How many of them lie whole inside the page.
-    pub(super) fn room(version: u32) -> u32 {
-        let room = PAGE_BYTES.saturating_sub(LIST).checked_div(stride(version));
-        room.and_then(|room| u32::try_from(room).ok()).unwrap_or_default()
-    }
-
-    /// The first interface version (Xen 4.17) with `arch_capabilities` before the page counts.
-    pub(super) const ARCH_CAPABILITIES_SINCE: u32 = 0x15;
-
-    /// The page counts of `struct xen_sysctl_physinfo`: `total_pages` and so on.
-    pub(super) struct Physinfo {
-        pub(super) total: Field<8>,
-        pub(super) free: Field<8>,
-        pub(super) scrub: Field<8>,
-        pub(super) outstanding: Field<8>,
-    }
-
-    /// Xen 4.11 to 4.16.
-    pub(super) const PHYSINFO_4_11: Physinfo = Physinfo {
-        total: Field::at(40),
-        free: Field::at(48),
-        scrub: Field::at(56),
-        outstanding: Field::at(64),
-    };
-
-    /// Xen 4.17 and later.
-    pub(super) const PHYSINFO_4_17: Physinfo = Physinfo {
-        total: Field::at(48),
-        free: Field::at(56),
-        scrub: Field::at(64),
-        outstanding: Field::at(72),
-    };
 }
 
 #[cfg(test)]
@@ -340,7 +400,7 @@ mod tests {
     use super::*;
     use crate::hypervisor::UNLIMITED;
 
-    /// A page with leftovers of an earlier call everywhere.
+    /// A page full of an earlier call's bytes.
     const DIRTY: Page = [0xAA; PAGE_BYTES];
 
     /// A zeroed page with these bytes at these offsets, written by hand from the headers.
@@ -357,52 +417,51 @@ mod tests {
     }
 
     #[test]
-    fn arguments_of_a_call() {
+    fn a_call_passes_its_sub_operation_before_the_page() {
         assert_eq!(GETDOMAININFO.arguments(0x7000), [0x7000, 0, 0, 0, 0]);
         assert_eq!(SET_POD_TARGET.arguments(0x7000), [16, 0x7000, 0, 0, 0]);
         assert_eq!(GET_POD_TARGET.arguments(0x7000), [17, 0x7000, 0, 0, 0]);
-        assert_eq!((GETDOMAININFO.number, MAX_MEM.number, PHYSINFO.number), (36, 36, 35));
+        assert_eq!((GETDOMAININFO.number, MAX_MEM.number), (36, 36));
+        assert_eq!((PHYSINFO.number, GETDOMAININFOLIST.number), (35, 35));
         assert_eq!((SET_POD_TARGET.number, VERSION.number), (12, 17));
     }
 
     #[test]
-    fn release_of_a_version() {
+    fn the_release_is_major_and_minor() {
         assert_eq!(release(0x0004_0011), Some((4, 17)));
         assert_eq!(release(-1), None);
     }
 
     #[test]
-    fn requests_hold_nothing_but_what_is_asked() {
-        let mut asked = DIRTY;
-        getdomaininfo(&mut asked, 0x15, guest());
-        assert_eq!(asked, page(&[(0, &[5]), (4, &[0x15]), (8, &[2, 1])]));
+    fn requests_overwrite_the_whole_page() {
+        let mut request = DIRTY;
+        getdomaininfo(&mut request, 0x15, guest());
+        assert_eq!(request, page(&[(0, &[5]), (4, &[0x15]), (8, &[2, 1])]));
 
-        let mut asked = DIRTY;
-        max_mem(&mut asked, 0x12, guest(), Kib(525_312));
-        assert_eq!(
-            asked,
-            page(&[(0, &[11]), (4, &[0x12]), (8, &[2, 1]), (16, &[0x00, 0x04, 0x08])])
-        );
+        let mut request = DIRTY;
+        max_mem(&mut request, 0x12, guest(), Kib(525_312));
+        let limit = [0x00, 0x04, 0x08];
+        assert_eq!(request, page(&[(0, &[11]), (4, &[0x12]), (8, &[2, 1]), (16, &limit)]));
 
-        let mut asked = DIRTY;
-        pod_target(&mut asked, guest(), Kib(525_313)); // 131328 pages: rounded down
-        assert_eq!(asked, page(&[(0, &[0x00, 0x01, 0x02]), (32, &[2, 1])]));
+        let mut request = DIRTY;
+        pod_target(&mut request, guest(), Kib(525_313)); // 131328 pages: rounded down
+        assert_eq!(request, page(&[(0, &[0x00, 0x01, 0x02]), (32, &[2, 1])]));
 
-        let mut asked = DIRTY;
-        physinfo(&mut asked, 0x16);
-        assert_eq!(asked, page(&[(0, &[3]), (4, &[0x16])]));
+        let mut request = DIRTY;
+        physinfo(&mut request, 0x16);
+        assert_eq!(request, page(&[(0, &[3]), (4, &[0x16])]));
     }
 
     #[test]
-    fn limits_of_more_than_32_bits_arrive_whole() {
-        let mut asked = DIRTY;
-        max_mem(&mut asked, 0x18, DomId::DOM0, UNLIMITED);
+    fn a_limit_above_32_bits_is_passed_whole() {
+        let mut request = DIRTY;
+        max_mem(&mut request, 0x18, DomId::DOM0, UNLIMITED);
         // 2^32 - 1 pages in KiB
-        assert_eq!(asked[16..24], [0xFC, 0xFF, 0xFF, 0xFF, 0x03, 0, 0, 0]);
+        assert_eq!(request[16..24], [0xFC, 0xFF, 0xFF, 0xFF, 0x03, 0, 0, 0]);
     }
 
     #[test]
-    fn domain_info_is_read_from_the_prefix_alone() {
+    fn domain_info_uses_only_the_fields_that_never_moved() {
         let handle: [u8; 16] = *b"0123456789abcdef";
         let mut reply = page(&[
             (8, &[2, 1]),
@@ -411,34 +470,52 @@ mod tests {
             (24, &[0x00, 0x02]),           // 512 pages
             (32, &[0xFF, 0xFF, 0xFF, 0xFF]),
             (40, &[0x03]),
-            (48, &[0xEE; 44]), // shared, paged, frame, time, VCPUs, label: not for us
+            (48, &[0xEE; 24]),   // shared, paged, frame
+            (72, &[0x00, 0x01]), // 256 ns
+            (80, &[0x04, 0x00]), // VCPUs online
+            (84, &[0xEE; 8]),    // highest VCPU, label
             (92, &handle),
         ]);
-        reply[112..].fill(0xEE); // moves between releases
+        reply[108..].fill(0xEE); // cpupool, and what moves between releases
         assert_eq!(
             domain_info(&reply, guest()),
             Some(DomainInfo {
-                identity: Identity { domid: guest(), uuid: Uuid(handle) },
+                identity: Identity { domid: guest(), uuid: Uuid::from_bytes(handle) },
                 dying: false,
+                shutdown: None,
                 paused: false,
                 hvm: true,
                 current: Kib(2048),
                 limit: UNLIMITED,
                 outstanding: Kib(12),
+                cpu_time: Duration::from_nanos(256),
+                online_vcpus: 4,
             })
         );
     }
 
-    /// Interface versions, and how far apart a list's entries are in each.
-    const LISTS: [(u32, usize); 2] = [(0x13, 104), (0x14, 112)];
+    #[test]
+    fn cpu_time_and_vcpus_use_their_whole_width() {
+        let time = 0x0807_0605_0403_0201_u64;
+        let vcpus = 0x0403_0201_u32;
+        let reply = page(&[(72, &time.to_ne_bytes()), (80, &vcpus.to_ne_bytes())]);
+        let info = domain_info(&reply, DomId::DOM0).unwrap();
+        assert_eq!((info.cpu_time, info.online_vcpus), (Duration::from_nanos(time), vcpus));
+    }
+
+    /// Interface versions before and after `gpaddr_bits`, the size of a list entry and how many fit, by the headers.
+    const LISTS: [(u32, usize, u8); 2] = if cfg!(target_arch = "aarch64") {
+        [(0x13, 112, 34), (0x14, 120, 32)]
+    } else {
+        [(0x13, 104, 36), (0x14, 112, 34)]
+    };
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
-    fn a_list_is_asked_for_behind_its_request() {
-        for (version, room) in [(0x13, 36), (0x14, 34)] {
-            let mut asked = Box::new(DIRTY);
-            getdomaininfolist(&mut asked, version, guest());
-            let address = asked.as_ptr().addr() + 256;
+    fn the_list_goes_behind_its_request() {
+        for (version, entry, room) in LISTS {
+            let mut request = Box::new(DIRTY);
+            getdomaininfolist(&mut request, version, guest());
+            let address = request.as_ptr().addr() + 256;
             let expected = page(&[
                 (0, &[6]),
                 (4, &version.to_ne_bytes()),
@@ -446,57 +523,77 @@ mod tests {
                 (12, &[room]),
                 (16, &address.to_ne_bytes()),
             ]);
-            assert_eq!(*asked, expected, "{version:#x}");
-            // The last entry ends inside the page.
-            assert!(256 + usize::from(room) * sysctl::stride(version) <= PAGE_BYTES);
+            assert_eq!(*request, expected, "{version:#x}");
+            assert!(256 + usize::from(room) * entry <= PAGE_BYTES);
         }
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
-    fn domains_of_a_list() {
-        for (version, stride) in LISTS {
+    fn a_list_is_read_entry_by_entry_without_xens_own_domains() {
+        for (version, entry, _) in LISTS {
             let mut reply = page(&[(24, &[3])]);
-            // The second is one of Xen's own (DOMID_XEN), which no list should have.
-            for (place, domid, held) in [(0, 0_u16, 5), (1, 0x7FF2, 9), (2, 0x0102, 7)] {
-                let at = 256 + place * stride;
-                reply[at..][..stride].fill(0xEE);
+            // The second is DOMID_XEN, which no list should have.
+            for (place, domid, pages) in [(0, 0_u16, 5), (1, 0x7FF2, 9), (2, 0x0102, 7)] {
+                let at = 256 + place * entry;
+                reply[at..][..entry].fill(0xEE);
                 reply[at..][..2].copy_from_slice(&domid.to_ne_bytes());
                 reply[at + 4..][..40].fill(0);
-                reply[at + 8] = held;
+                reply[at + 8] = pages;
             }
             let (infos, more) = domain_infos(&reply, version);
             assert!(are_in_order(DomId::DOM0, &infos));
             assert!(!are_in_order(DomId::new(1).unwrap(), &infos));
-            let told: Vec<_> =
+            let held: Vec<_> =
                 infos.iter().map(|info| (info.identity.domid.get(), info.current)).collect();
-            assert_eq!((told, more), (vec![(0, Kib(20)), (0x0102, Kib(28))], false));
-            assert_eq!(infos[1].identity.uuid, Uuid([0xEE; 16]));
+            assert_eq!((held, more), (vec![(0, Kib(20)), (0x0102, Kib(28))], false));
+            assert_eq!(infos[1].identity.uuid, Uuid::from_bytes([0xEE; 16]));
         }
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
-    fn a_full_list_is_not_the_end_and_none_is_longer_than_the_page() {
-        for told in [34_u32, 35, u32::MAX] {
-            let reply = page(&[(24, &told.to_ne_bytes())]);
-            let (infos, more) = domain_infos(&reply, 0x15);
-            assert_eq!((infos.len(), more), (34, true));
+    fn a_full_list_is_not_the_end_and_never_longer_than_the_page() {
+        let (version, _, room) = LISTS[1];
+        for count in [u32::from(room), u32::from(room) + 1, u32::MAX] {
+            let reply = page(&[(24, &count.to_ne_bytes())]);
+            let (infos, more) = domain_infos(&reply, version);
+            assert_eq!((infos.len(), more), (usize::from(room), true));
             // All of them dom0.
             assert!(!are_in_order(DomId::DOM0, &infos));
         }
     }
 
     #[test]
-    fn flags_one_by_one() {
+    fn each_flag_is_its_own_bit() {
         let flags = |bits: u8| {
             let info = domain_info(&page(&[(20, &[bits])]), DomId::DOM0).unwrap();
-            (info.dying, info.paused, info.hvm)
+            (info.dying, info.hvm, info.shutdown.is_some(), info.paused)
         };
-        assert_eq!(flags(0b0000_0001), (true, false, false));
-        assert_eq!(flags(0b0000_0010), (false, false, true));
-        assert_eq!(flags(0b0000_1000), (false, true, false));
-        assert_eq!(flags(0b1111_0100), (false, false, false));
+        assert_eq!(flags(0b0000_0001), (true, false, false, false));
+        assert_eq!(flags(0b0000_0010), (false, true, false, false));
+        assert_eq!(flags(0b0000_0100), (false, false, true, false));
+        assert_eq!(flags(0b0000_1000), (false, false, false, true));
+        assert_eq!(flags(0b1111_0000), (false, false, false, false));
+    }
+
+    #[test]
+    fn a_shutdown_has_its_code_and_other_bits_do_not_matter() {
+        let shutdown =
+            |flags: [u8; 4]| domain_info(&page(&[(20, &flags)]), DomId::DOM0).unwrap().shutdown;
+        for (code, expected) in [
+            (0, Shutdown::PowerOff),
+            (1, Shutdown::Reboot),
+            (2, Shutdown::Suspend),
+            (3, Shutdown::Crash),
+            (4, Shutdown::Watchdog),
+            (5, Shutdown::SoftReset),
+            (6, Shutdown::Other(6)),
+            (0xFF, Shutdown::Other(0xFF)),
+        ] {
+            assert_eq!(shutdown([0b0000_0100, 0, code, 0]), Some(expected), "{code}");
+            assert_eq!(shutdown([0b1111_1111, 0xFF, code, 0xFF]), Some(expected), "{code}");
+            // A running domain has a code of zeros or of ones, which means nothing.
+            assert_eq!(shutdown([0b0010_0000, 0, code, 0]), None, "{code}");
+        }
     }
 
     #[test]
@@ -506,13 +603,13 @@ mod tests {
     }
 
     #[test]
-    fn pod_state() {
+    fn pod_state_is_cache_and_entries() {
         let reply = page(&[(0, &[1]), (8, &[2]), (16, &[3]), (24, &[4]), (32, &[2, 1])]);
         assert_eq!(pod(&reply), Pod { cache: Kib(12), entries: Kib(16) });
     }
 
     #[test]
-    fn host_memory_in_both_layouts() {
+    fn host_memory_moved_in_4_17() {
         let reply = page(&[(40, &[9]), (48, &[8]), (56, &[7]), (64, &[6]), (72, &[5])]);
         let memory = |total, free, scrub, claimed| HostMemory {
             total: Kib(total),

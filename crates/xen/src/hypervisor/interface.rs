@@ -1,12 +1,9 @@
-//! Which version of Xen's unstable interfaces the running hypervisor speaks.
+//! The interface versions of domctl and sysctl: which one the running Xen accepts.
 //!
-//! Owns the table of releases and the search. Never makes a call: it is handed one to try.
-//!
-//! domctl and sysctl carry a version word, and a Xen that wants another one answers EACCES without
-//! saying which. So the wanted call itself is tried with each version in turn, the one of the running
-//! release first. Builds between releases and vendors' builds need not follow the table, which is why
-//! it only orders the search. Versions newer than the table are never tried: nobody knows yet what
-//! their structures look like, and a limit written at a wrong offset would be worse than no answer.
+//! Each domctl and sysctl carries a version, and Xen answers EACCES to any but its own without naming it. So the search
+//! repeats the caller's own call with each known version, that of the running release first. Builds between releases and
+//! vendors' builds need not follow the table, so the table only orders the search. Versions newer than the table are
+//! never tried: their structures are not known, and a limit written at a wrong offset would be worse than no answer.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,7 +25,7 @@ const fn release(minor: u32, domctl: u32, sysctl: u32) -> Release {
     Release { xen: (4, minor), domctl, sysctl }
 }
 
-/// Constant within a release line.
+/// The known releases. The versions are constant within a release line.
 const RELEASES: [Release; 12] = [
     release(11, 0x10, 0x11),
     release(12, 0x11, 0x12),
@@ -44,10 +41,10 @@ const RELEASES: [Release; 12] = [
     release(22, 0x18, 0x16),
 ];
 
-/// No interface has this version.
+/// A version that no interface has.
 const UNKNOWN: u32 = 0;
 
-/// One of the two, and its version once it is known.
+/// One of the two interfaces, and its version once a call has succeeded.
 #[derive(Debug)]
 pub(super) struct Interface {
     name: &'static str,
@@ -66,21 +63,22 @@ impl Interface {
         Self { name: "sysctl", of: |release| release.sysctl, known: AtomicU32::new(UNKNOWN) }
     }
 
-    /// Whether a call has gone through already.
+    /// Whether a call has succeeded with a version.
     pub(super) fn is_known(&self) -> bool {
         self.version().is_some()
     }
 
-    fn version(&self) -> Option<u32> {
+    /// The version with which a call has succeeded.
+    pub(super) fn version(&self) -> Option<u32> {
         Some(self.known.load(Ordering::Relaxed)).filter(|version| *version != UNKNOWN)
     }
 
-    /// Makes a call with the right version: the known one, or the first that is not refused for it.
-    /// `running` is the hypervisor's release, where it can be had; it is asked for only when needed.
+    /// Makes the call `attempt` with the right version. `running` returns the hypervisor's release; it is called only
+    /// for a search.
     ///
     /// # Errors
-    /// The call's own, or `UnknownInterface` when every version was answered with EACCES. Once the
-    /// version is known, EACCES is the call's own.
+    /// The call's own, or [`HypervisorError::UnknownInterface`] if Xen answers EACCES to every version. Once the version
+    /// is known, EACCES is the call's own.
     pub(super) fn call<T>(
         &self,
         running: impl FnOnce() -> Option<(u32, u32)>,
@@ -97,7 +95,7 @@ impl Interface {
                     self.known.store(version, Ordering::Relaxed);
                     return Ok(reply);
                 }
-                // Not kept as known: EFAULT, say, comes before Xen has looked at the version.
+                // Proves nothing: Xen answers EFAULT, for one, before it checks the version.
                 Err(error) => return Err(error),
             }
         }
@@ -105,7 +103,7 @@ impl Interface {
         Err(HypervisorError::UnknownInterface { interface: self.name, from, to })
     }
 
-    /// All versions: the running release's first, then from the newest to the oldest.
+    /// Every version once: the running release's first, the others from the newest to the oldest.
     fn candidates(&self, running: Option<(u32, u32)>) -> impl Iterator<Item = u32> + use<> {
         let (oldest, newest) = self.range();
         let first = RELEASES
@@ -123,7 +121,7 @@ impl Interface {
     }
 }
 
-/// Whether Xen itself said EACCES; a device that may not be opened says so, too.
+/// Whether Xen answered EACCES. The kernel's EACCES for a device is another error.
 fn is_another_version(error: &HypervisorError) -> bool {
     matches!(error, HypervisorError::Refused { source, .. }
         if Errno::from_io_error(source) == Some(Errno::ACCESS))
@@ -139,7 +137,7 @@ mod tests {
         HypervisorError::Refused { call: "XEN_DOMCTL_getdomaininfo", source: errno.into() }
     }
 
-    /// A hypervisor that speaks `version`, and what it was asked with.
+    /// A hypervisor that accepts `version`, and the versions tried.
     fn xen(
         version: u32,
         asked: &Cell<Vec<u32>>,
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_release_is_right_at_once() {
+    fn the_running_releases_version_is_tried_first() {
         for release in &RELEASES {
             for (interface, version) in
                 [(Interface::domctl(), release.domctl), (Interface::sysctl(), release.sysctl)]
@@ -166,18 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn another_build_is_found_from_newest_to_oldest() {
+    fn another_builds_version_is_found_from_newest_to_oldest() {
         let asked = Cell::default();
         let interface = Interface::domctl();
         let found = interface.call(|| Some((4, 17)), xen(0x16, &asked));
         assert_eq!((found.unwrap(), asked.take()), (0x16, vec![0x15, 0x18, 0x17, 0x16]));
-        // From now on without a search, and without asking for the release.
+        // No search and no question for the release from now on.
         let found = interface.call(|| unreachable!(), xen(0x16, &asked));
         assert_eq!((found.unwrap(), asked.take()), (0x16, vec![0x16]));
     }
 
     #[test]
-    fn an_unknown_release_starts_at_the_newest() {
+    fn the_search_on_an_unknown_release_starts_at_the_newest() {
         for running in [None, Some((4, 23)), Some((5, 0))] {
             let asked = Cell::default();
             let found = Interface::sysctl().call(|| running, xen(0x14, &asked));
@@ -186,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn no_version_outside_of_the_table_is_tried() {
+    fn no_version_outside_the_table_is_tried() {
         let asked = Cell::default();
         let interface = Interface::domctl();
         let error = interface.call(|| Some((4, 23)), xen(0x19, &asked)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the hypervisor takes none of the domctl interface versions 0x10 to 0x18"
+            "Xen accepts none of the known domctl interface versions 0x10 to 0x18"
         );
         assert_eq!(asked.take(), (0x10..=0x18).rev().collect::<Vec<u32>>());
         assert!(!interface.is_known());
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn another_error_ends_the_search_and_proves_nothing() {
+    fn another_error_ends_the_search_and_proves_no_version() {
         let interface = Interface::domctl();
         let error = interface.call::<()>(|| None, |_| Err(refused(Errno::PERM))).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::PERM));
@@ -210,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_may_not_be_opened_is_no_other_version() {
+    fn a_device_that_cannot_be_opened_is_not_another_version() {
         let device = || HypervisorError::Device {
             path: "/dev/xen/hypercall".into(),
             source: Errno::ACCESS.into(),
@@ -220,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_eacces_is_a_refusal() {
+    fn eacces_after_a_success_is_the_calls_own() {
         let interface = Interface::domctl();
         interface.call(|| None, |_| Ok(())).unwrap();
         let error = interface.call::<()>(|| None, |_| Err(refused(Errno::ACCESS))).unwrap_err();

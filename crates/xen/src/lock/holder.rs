@@ -1,6 +1,4 @@
-//! Which process holds a lock, as far as the kernel tells.
-//!
-//! Owns the reading of /proc/locks. Never touches a lock.
+//! The process that holds a lock, from /proc/locks.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -8,9 +6,9 @@ use std::io::{self, Read as _};
 
 use crate::escape::Escaped;
 
-/// How often a list is read that was changed while it was read, before a lock counts as free.
+/// The number of times that /proc/locks is read, if it may have changed meanwhile, before a lock counts as free.
 const TRIES: u32 = 8;
-/// More than the kernel gives at once: a page.
+/// More bytes than the kernel returns at once, which is a page.
 const AT_ONCE: usize = 1 << 16;
 
 /// The process that holds a lock.
@@ -18,7 +16,7 @@ const AT_ONCE: usize = 1 << 16;
 pub struct Holder {
     /// Its process id.
     pub pid: u32,
-    /// Its command line, or empty when it cannot be read.
+    /// Its command line, 80 characters at most; empty if it cannot be read.
     pub command: String,
 }
 
@@ -29,7 +27,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The half sentence about a holder, empty when none is known.
+/// `: process 4711 (xl mem-set web 512) holds it`, or nothing if the holder is not known.
 pub(super) struct HeldBy<'a>(pub(super) Option<&'a Holder>);
 
 impl fmt::Display for HeldBy<'_> {
@@ -38,22 +36,22 @@ impl fmt::Display for HeldBy<'_> {
     }
 }
 
-/// Who holds the flock on inode `ino` of device `dev`, as /proc/locks tells.
+/// The holder of the flock on inode `ino` of device `dev`.
 pub(super) fn holder(dev: u64, ino: u64) -> Option<Holder> {
     let pid = find(|locks| flock_holder(locks, dev, ino))?;
     let command = String::from_utf8_lossy(&command(pid).unwrap_or_default()).replace('\0', " ");
     Some(Holder { pid, command: command.trim_end().chars().take(80).collect() })
 }
 
-/// How the command line of process `pid` begins. A process makes its own as long as it likes.
+/// The first 4 KiB of the command line of process `pid`, which a process can make as long as it likes.
 fn command(pid: u32) -> io::Result<Vec<u8>> {
     let mut command = Vec::new();
     File::open(format!("/proc/{pid}/cmdline"))?.take(4096).read_to_end(&mut command)?;
     Ok(command)
 }
 
-/// What `find` finds in /proc/locks. What is not in a list that came in several pieces may have slipped
-/// through between two of them, when others took or released locks: such a list is read again.
+/// What `find` finds in /proc/locks. A list that came in several pieces may lack a line that moved between two of them,
+/// when other locks were taken or released. So it is read again.
 fn find(find: impl Fn(&str) -> Option<u32>) -> Option<u32> {
     for _ in 0..TRIES {
         let (list, pieces) = list().ok()?;
@@ -65,8 +63,8 @@ fn find(find: impl Fn(&str) -> Option<u32>) -> Option<u32> {
     None
 }
 
-/// /proc/locks, and in how many pieces it came. The kernel makes a piece at each read(2), as large as
-/// what is asked for but a page at most; `fs::read` begins by asking for 32 bytes.
+/// The text of /proc/locks and the number of pieces it came in. Each read(2) returns a piece of a page at most;
+/// `fs::read` would begin with one of 32 bytes.
 fn list() -> io::Result<(String, u32)> {
     let mut file = File::open("/proc/locks")?;
     let (mut list, mut piece, mut pieces) = (Vec::new(), vec![0; AT_ONCE], 0_u32);
@@ -83,9 +81,10 @@ fn list() -> io::Result<(String, u32)> {
     }
 }
 
-/// The pid in the line of `locks` that holds (and does not wait for) a flock on the inode. The device
-/// must match too, unless it is one that stat alone gives, as btrfs and overlayfs do: files of other file systems
-/// have the same inode numbers, and whose lock is taken for held is not judged by `check`.
+/// The pid of the line in `locks` that holds, and does not wait for, a flock on the inode.
+///
+/// The device must match too, since other file systems have the same inode numbers. The exception is a device that only
+/// stat(2) shows, as with btrfs and overlayfs: the kernel lists the lock with another one.
 fn flock_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
     let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
     let held: Vec<(u32, &str)> = locks
@@ -105,7 +104,7 @@ fn flock_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
     exact.or_else(|| held.first().filter(|_| !is_mounted(dev))).map(|(pid, _)| *pid)
 }
 
-/// Whether a file system is mounted here that the kernel itself calls `dev`: its locks are listed so.
+/// Whether a mounted file system has the device `dev` in the kernel, and so in /proc/locks.
 fn is_mounted(dev: u64) -> bool {
     let device = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
     fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| {
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holders_are_read_from_proc_locks() {
+    fn the_holder_is_the_line_with_the_inode_and_the_device() {
         let locks = "1: FLOCK  ADVISORY  WRITE 10 08:01:77 0 EOF\n\
                      1: -> FLOCK  ADVISORY  WRITE 11 08:02:77 0 EOF\n\
                      2: POSIX  ADVISORY  WRITE 12 08:02:77 0 EOF\n\
@@ -135,9 +134,8 @@ mod tests {
         assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 78), None);
     }
 
-    /// Somebody else's lock on a file with the same number, on another file system.
     #[test]
-    fn a_mounted_device_is_not_mistaken() {
+    fn a_lock_on_the_same_inode_number_of_another_file_system_is_not_mistaken() {
         let proc = fs::metadata("/proc").unwrap().dev();
         let (major, minor) = (rustix::fs::major(proc), rustix::fs::minor(proc));
         let locks = |major: u32, minor: u32| {
@@ -147,11 +145,10 @@ mod tests {
         assert_eq!(flock_holder(&locks(major, minor.wrapping_add(1)), proc, 77), None);
     }
 
-    /// While others take and release locks all the time, which moves the lines of the list.
     #[test]
-    fn a_holder_is_not_overlooked() {
+    fn a_holder_is_found_while_other_locks_come_and_go() {
         let dir = tempfile::tempdir().unwrap();
-        // The list has one part for each processor, the first first: there has to be a lock on the last.
+        // The list has one part for each processor. Many threads put locks into the last parts too.
         let take = &|name: usize| {
             let held = File::create(dir.path().join(name.to_string())).unwrap();
             held.lock_exclusive().unwrap();

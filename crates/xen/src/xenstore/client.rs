@@ -1,114 +1,148 @@
-//! xenstore-rs's traits, over a connection to xenstored.
+//! [`Client`] and [`Span`]: what each request of the traits is on a connection to xenstored.
 //!
-//! Owns what each request means. A transaction ends exactly once: a commit is sent once and never
-//! followed by an abort, and one that is dropped open is aborted.
+//! A transaction ends exactly once: a commit is sent once and never followed by an abort, and a transaction that is
+//! dropped open is aborted.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Deadlines, Reply, seconds};
-use super::endpoint::{Medium, Place, bound};
+use super::endpoint::{self, Transport};
 use super::wire::{self, Malformed, Part, Request};
-use super::{Answer, Nodes, Store, StoreError, Transaction, Xs, XsTransaction, XsTransactionSpan};
+use super::{Answer, Nodes, Store, StoreError, Transaction};
 use crate::domain::DomId;
 
-/// How often a listing in parts may begin again because it changed.
+/// The number of times that a listing in parts may start over because it changed.
 const RESTARTS: usize = 16;
 
-/// A connection to xenstored. A clone is another handle to the same one.
+/// A connection to xenstored. A clone is another handle to the same connection.
 ///
-/// Every request has a deadline: 10 s, a commit 30 s, on the monotonic clock, from its first byte
-/// written to the last byte of its reply; where that comes in pieces, the last one has another 10 s. Once a
-/// request has failed with anything but [`StoreError::Answered`], [`StoreError::NotText`] or
-/// [`StoreError::Unsendable`], the connection is closed, and each later one fails at once with
+/// Every request has a deadline on the monotonic clock, from its first byte written to the last byte of its reply: 10 s,
+/// and 30 s for a commit. Once a request has failed with anything but [`StoreError::Answered`] or
+/// [`StoreError::Unsendable`], the connection is closed, and every later request fails at once with
 /// [`StoreError::Unusable`].
 ///
-/// Before Linux 4.11 a write to /dev/xen/xenbus waits in the kernel for the reply, and there the
-/// deadline has no force.
+/// Threads may share a connection; they take turns, also with a call of [`Store::changes`] that waits. Before Linux 4.11,
+/// a write to /dev/xen/xenbus blocks in the kernel until the reply arrives, and the deadline has no effect there.
+///
+/// ```no_run
+/// use xen::xenstore::{Client, Nodes, Store};
+///
+/// let client = Client::connect()?;
+/// let transaction = client.begin()?;
+/// let values = transaction.read_each(&["/local/domain/7/memory/target"])?;
+/// println!("{values:?}");
+/// transaction.write_each(&[("/local/domain/7/memory/target", "524288")])?;
+/// transaction.commit()?;
+/// # Ok::<(), xen::xenstore::StoreError>(())
+/// ```
 #[derive(Clone, Debug)]
-pub struct Client(Session);
+pub struct Client {
+    session: Session,
+}
 
-/// An open transaction. Dropping it aborts it.
+/// An open transaction of a [`Client`], which it keeps connected. Dropping it aborts it.
 #[derive(Debug)]
 pub struct Span {
     session: Session,
-    open: bool,
+    is_open: bool,
 }
 
-/// A connection, and the transaction that requests on it belong to; 0 is none.
+/// A connection, and the transaction that its requests belong to; 0 is none.
 #[derive(Clone, Debug)]
-struct Session {
+pub(super) struct Session {
     connection: Arc<Mutex<Connection>>,
     tx: u32,
 }
 
 impl Client {
-    /// Connects to this host's xenstored, by libxenstore's order: `$XENSTORED_PATH`; else `socket` in
-    /// `$XENSTORED_RUNDIR`; else /var/run/xenstored/socket; and where that socket is not there, the
-    /// device /dev/xen/xenbus or /proc/xen/xenbus. An empty variable counts as none.
+    /// Connects to this host's xenstored, in libxenstore's order: `$XENSTORED_PATH`; else `socket` in
+    /// `$XENSTORED_RUNDIR`; else /var/run/xenstored/socket; and if that socket does not exist, the device /dev/xen/xenbus
+    /// or /proc/xen/xenbus. An empty variable counts as unset.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`], which names the path. A socket that is there but refuses is not
-    /// passed over for the device, since a request to a dead daemon's device is never answered.
+    /// [`StoreError::Unreachable`] with the path. If a socket exists but refuses, the device is not tried: a request to a
+    /// dead daemon's device would never be answered.
     pub fn connect() -> Result<Self, StoreError> {
-        let (fd, medium) = Place::reach(Deadlines::USUAL.request)?;
-        Ok(Self::over(fd, medium, Deadlines::USUAL))
+        let (fd, transport) = endpoint::connect(Deadlines::USUAL.request)?;
+        Ok(Self::over(fd, transport, Deadlines::USUAL))
     }
 
-    /// Speaks to a xenstored at the other end of `socket`, each request within `deadline`.
+    /// A client of the xenstored at the other end of `socket`, with this deadline for each request.
     ///
-    /// # Errors
-    /// [`StoreError::Unreachable`] if the socket cannot be given a time limit.
-    pub fn from_socket(socket: UnixStream, deadline: Duration) -> Result<Self, StoreError> {
-        bound(&socket, deadline)
-            .map_err(|source| StoreError::Unreachable { path: "an open socket".into(), source })?;
-        Ok(Self::over(socket.into(), Medium::Socket, deadline.into()))
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use std::time::Duration;
+    /// use xen::xenstore::{Client, Nodes};
+    ///
+    /// let (ours, mut xenstored) = UnixStream::pair()?;
+    /// let daemon = std::thread::spawn(move || -> std::io::Result<[u8; 19]> {
+    ///     let mut request = [0; 19];
+    ///     xenstored.read_exact(&mut request)?;
+    ///     // READ, request 1, no transaction, six bytes.
+    ///     xenstored.write_all(&[2_u32, 1, 0, 6].map(u32::to_ne_bytes).concat())?;
+    ///     xenstored.write_all(b"524288")?;
+    ///     Ok(request)
+    /// });
+    /// let client = Client::from_socket(ours, Duration::from_secs(10));
+    /// assert_eq!(client.read_each(&["/a"])?, [Some(b"524288".to_vec())]);
+    /// assert_eq!(daemon.join().unwrap()?[16..], *b"/a\0");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_socket(socket: UnixStream, deadline: Duration) -> Self {
+        Self::over(socket.into(), Transport::Socket, deadline.into())
     }
 
-    /// A client over `fd`: a socket whose calls have a time limit, or the device, non-blocking.
-    pub(super) fn over(fd: OwnedFd, medium: Medium, deadlines: Deadlines) -> Self {
-        let connection = Arc::new(Mutex::new(Connection::new(fd, medium, deadlines)));
-        Self(Session { connection, tx: 0 })
+    /// A client over `fd`: a socket, or the non-blocking device.
+    pub(super) fn over(fd: OwnedFd, transport: Transport, deadlines: Deadlines) -> Self {
+        let connection = Arc::new(Mutex::new(Connection::new(fd, transport, deadlines)));
+        Self { session: Session { connection, tx: 0 } }
     }
-}
 
-impl Client {
-    fn span(&self) -> Result<Span, StoreError> {
+    pub(super) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(super) fn span(&self) -> Result<Span, StoreError> {
         let request = Request::start();
-        let payload = self.0.ask(&request)?;
-        let tx = self.0.parsed(&request, wire::transaction_id(&payload))?;
-        let connection = Arc::clone(&self.0.connection);
-        Ok(Span { session: Session { connection, tx }, open: true })
+        let payload = self.session.ask(&request)?;
+        let tx = self.session.parsed(&request, wire::transaction_id(&payload))?;
+        let connection = Arc::clone(&self.session.connection);
+        Ok(Span { session: Session { connection, tx }, is_open: true })
     }
 }
 
 impl Span {
-    fn end(&mut self) -> Result<(), StoreError> {
-        // Whatever becomes of the request, the transaction is no longer ours to abort.
-        self.open = false;
+    pub(super) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(super) fn end(&mut self) -> Result<(), StoreError> {
+        // Whatever happens to the request, an abort must not follow it.
+        self.is_open = false;
         self.session.ask(&Request::commit()).map(drop)
     }
 }
 
 impl Drop for Span {
     fn drop(&mut self) {
-        // A connection that broke took its transactions with it.
-        if self.open
+        // The end of a connection aborts its transactions.
+        if self.is_open
             && self.session.is_usable()
             && let Err(error) = self.session.ask(&Request::abort())
         {
             let error: &dyn std::error::Error = &error;
-            tracing::debug!(error, tx = self.session.tx, "could not abort a transaction");
+            tracing::debug!(error, tx = self.session.tx, "cannot abort a transaction");
         }
     }
 }
 
 impl Session {
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        // A panic in the middle of an exchange leaves the connection broken, not wrong: its replies no longer match.
+        // After a panic in the middle of an exchange, the next reply's id does not match, which ends the connection.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,11 +151,11 @@ impl Session {
     }
 
     /// Sends one request and returns the payload of its reply.
-    fn ask(&self, request: &Request<'_>) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn ask(&self, request: &Request<'_>) -> Result<Vec<u8>, StoreError> {
         self.ask_since(None, request)
     }
 
-    /// The same as a part of something that has `begun` before, and whose deadline it shares.
+    /// The same, with a deadline that counts from `begun`.
     fn ask_since(
         &self,
         begun: Option<Instant>,
@@ -133,8 +167,8 @@ impl Session {
         reply.map_err(|answer| request.answered(answer))
     }
 
-    /// Sends all `requests`, a window of them at a time, and hands each reply in order to `take`.
-    /// After its first error the replies under way are still read, but no more requests are sent.
+    /// Sends `requests`, a window at a time, and passes each reply in order to `take`. After the first error of `take`, the
+    /// replies in flight are still read, but no more requests are sent.
     fn ask_each<'a>(
         &self,
         mut requests: &[Request<'a>],
@@ -151,8 +185,7 @@ impl Session {
         Ok(())
     }
 
-    /// What was read from the reply to `request`; if it could not be, the error, and the end of a
-    /// connection whose peer breaks the protocol.
+    /// The parsed reply to `request`. Ends the connection if the reply breaks the protocol.
     fn parsed<T>(
         &self,
         request: &Request<'_>,
@@ -166,7 +199,7 @@ impl Session {
         })
     }
 
-    fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
+    pub(super) fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
         let request = Request::directory(path)?;
         let begun = Instant::now();
         match self.ask_since(Some(begun), &request) {
@@ -177,8 +210,32 @@ impl Session {
         }
     }
 
-    /// The listing that `whole` asks for and that is too long for one message, in parts, all of them
-    /// within the deadline of one request. A listing that changes on the way is begun again.
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        let requests = each(paths, Request::directory)?;
+        let mut all = Vec::with_capacity(paths.len());
+        let mut too_long = Vec::new();
+        self.ask_each(&requests, |request, reply| {
+            all.push(match reply {
+                Ok(payload) => Some(self.parsed(request, wire::listing(&payload))?),
+                Err(Answer::NotFound) => None,
+                Err(Answer::TooBig) => {
+                    too_long.push(all.len());
+                    None
+                }
+                Err(answer) => return Err(request.answered(answer)),
+            });
+            Ok(())
+        })?;
+        for place in too_long {
+            if let (Some(path), Some(names)) = (paths.get(place), all.get_mut(place)) {
+                *names = self.list(path)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The listing that `whole` asks for, in parts, for one that is too long for a message. The parts share the deadline of
+    /// one request. If the listing changes between two parts, it starts over.
     fn in_parts(&self, whole: &Request<'_>, begun: Instant) -> Result<Vec<String>, StoreError> {
         let limit = self.connection().deadlines().of(whole);
         'listing: for _ in 0..=RESTARTS {
@@ -187,7 +244,7 @@ impl Session {
             loop {
                 let request = Request::directory_part(whole.path(), names.len())?;
                 let payload = match self.ask_since(Some(begun), &request) {
-                    // This daemon does not know the request: what it said first is all there is.
+                    // The daemon does not know the request, so its first answer stands.
                     Err(StoreError::Answered { answer: Answer::Unknown, .. }) => {
                         return Err(whole.answered(Answer::TooBig));
                     }
@@ -210,7 +267,7 @@ impl Session {
                 }
             }
         }
-        let request = format!("{whole}, which kept changing while it was read in parts");
+        let request = format!("{whole}, which changed again and again while it was read in parts");
         Err(StoreError::Answered { answer: Answer::TooBig, request })
     }
 
@@ -234,7 +291,7 @@ impl Session {
         self.ask_each(&requests, |request, reply| {
             match reply {
                 Ok(payload) => {
-                    any |= self.parsed(request, wire::may_write(&payload, domid.get()))?
+                    any |= self.parsed(request, wire::may_write(&payload, domid.get()))?;
                 }
                 Err(Answer::NotFound) => {}
                 Err(answer) => return Err(request.answered(answer)),
@@ -244,24 +301,24 @@ impl Session {
         Ok(any)
     }
 
-    /// Sends all of `requests`; a refusal of one that `forgives` is none.
-    fn do_each(
+    /// Sends `requests`. A refusal with the errno `ignored` counts as success.
+    pub(super) fn do_each(
         &self,
         requests: &[Request<'_>],
-        forgives: Option<&Answer>,
+        ignored: Option<&Answer>,
     ) -> Result<(), StoreError> {
         self.ask_each(requests, |request, reply| match reply {
-            Err(answer) if Some(&answer) != forgives => Err(request.answered(answer)),
+            Err(answer) if Some(&answer) != ignored => Err(request.answered(answer)),
             _ => Ok(()),
         })
     }
 
-    fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
+    pub(super) fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
         self.do_each(&each(nodes, |(path, value)| Request::write(path, value))?, None)
     }
 }
 
-/// A request for each of `items`, none of which is sent unless all can be.
+/// A request for each of `items`, or the error of the first that cannot be sent.
 fn each<'a, T: Copy + 'a, R>(
     items: &'a [T],
     request: impl Fn(T) -> Result<R, StoreError>,
@@ -269,51 +326,49 @@ fn each<'a, T: Copy + 'a, R>(
     items.iter().map(|item| request(*item)).collect()
 }
 
-/// [`Nodes`], and xenstore-rs's [`Xs`], for what holds a [`Session`].
-macro_rules! over_session {
-    ($($holder:ident . $session:tt),+) => {$(
-        impl Nodes for $holder {
-            fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-                self.$session.read_each(paths)
-            }
+impl Nodes for Client {
+    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.session.read_each(paths)
+    }
 
-            fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
-                self.$session.write_each(nodes)
-            }
+    fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
+        self.session.write_each(nodes)
+    }
 
-            fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
-                self.$session.list(path)
-            }
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
+        self.session.list(path)
+    }
 
-            fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
-                self.$session.may_write_any(domid, paths)
-            }
-        }
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        self.session.list_each(paths)
+    }
 
-        impl Xs for $holder {
-            fn directory(&self, path: &str) -> io::Result<Vec<Box<str>>> {
-                let names = self.$session.list(path)?.ok_or(io::ErrorKind::NotFound)?;
-                Ok(names.into_iter().map(String::into_boxed_str).collect())
-            }
-
-            fn read(&self, path: &str) -> io::Result<Box<str>> {
-                let value = self.$session.ask(&Request::read(path)?)?;
-                let text = String::from_utf8(value).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                Ok(text.into_boxed_str())
-            }
-
-            fn write(&self, path: &str, data: &str) -> io::Result<()> {
-                Ok(self.$session.write_each(&[(path, data)])?)
-            }
-
-            fn rm(&self, path: &str) -> io::Result<()> {
-                Ok(self.$session.do_each(&[Request::rm(path)?], None)?)
-            }
-        }
-    )+};
+    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
+        self.session.may_write_any(domid, paths)
+    }
 }
 
-over_session!(Client.0, Span.session);
+impl Nodes for Span {
+    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.session.read_each(paths)
+    }
+
+    fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
+        self.session.write_each(nodes)
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
+        self.session.list(path)
+    }
+
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        self.session.list_each(paths)
+    }
+
+    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
+        self.session.may_write_any(domid, paths)
+    }
+}
 
 impl Store for Client {
     fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
@@ -321,40 +376,26 @@ impl Store for Client {
     }
 
     fn watch(&self, paths: &[&str]) -> Result<(), StoreError> {
-        self.0.do_each(&each(paths, Request::watch)?, None)
+        self.session.do_each(&each(paths, Request::watch)?, None)
     }
 
     fn unwatch(&self, paths: &[&str]) -> Result<(), StoreError> {
-        self.0.do_each(&each(paths, Request::unwatch)?, Some(&Answer::NotFound))
+        self.session.do_each(&each(paths, Request::unwatch)?, Some(&Answer::NotFound))
     }
 
     fn changes(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.0.connection();
+        let mut connection = self.session.connection();
         connection.listen(wait)?;
         Ok(connection.take_events())
     }
 
     fn is_usable(&self) -> bool {
-        self.0.is_usable()
+        self.session.is_usable()
     }
 }
 
 impl Transaction for Span {
     fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         self.end()
-    }
-}
-
-impl XsTransaction for Client {
-    type Span = Span;
-
-    fn transaction(&self) -> io::Result<Span> {
-        Ok(self.span()?)
-    }
-}
-
-impl XsTransactionSpan for Span {
-    fn commit(mut self) -> io::Result<()> {
-        Ok(self.end()?)
     }
 }

@@ -1,12 +1,10 @@
-//! One connection to xenstored: requests out, replies in, each within its deadline.
+//! One connection to xenstored: sends requests and receives their replies, in order, each within a deadline.
 //!
-//! Owns the file descriptor and the order of messages on it. A connection on which anything but an
-//! orderly reply has happened is closed there and then, and never speaks again: what would come next
-//! on it can no longer be told apart. Never knows what a payload means.
+//! A connection on which anything but an orderly reply has arrived is closed at once and never used again, since later
+//! bytes could not be attributed to a request. The file does not interpret payloads.
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -14,28 +12,25 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::endpoint::Medium;
-use super::wire::{self, Header, Malformed, Request, Role};
+use super::endpoint::Transport;
+use super::wire::{self, Header, Malformed, Meaning, Request};
 use super::{Answer, StoreError};
 use crate::escape::Escaped;
 
-/// How many requests may be in flight on a socket at once.
+/// The most requests in flight on a socket.
 const WINDOW: usize = 64;
 
-/// How many bytes of them. Linux gives a socket a send buffer of 208 KiB, so that a whole window can
-/// be written even while the daemon reads nothing.
+/// The most bytes in flight on a socket. Linux gives it a send buffer of 208 KiB, so that a whole window can be written
+/// even while the daemon reads nothing.
 const WINDOW_BYTES: usize = 64 << 10;
 
-/// How many watch events are kept for whoever asks for them.
+/// The most watch events kept until [`Connection::take_events`].
 const EVENTS_MAX: usize = 1024;
 
-/// From how many replies on it pays to wait for more than the first.
-const MANY: usize = 8;
-
-/// How many bytes are taken from the kernel at a time.
+/// The most bytes read at once.
 const CHUNK: usize = 16 << 10;
 
-/// How long to wait, counted from before the first byte is written to after the last one is read.
+/// The time from before the first byte of a request is written to after the last byte of its reply is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
     pub(super) request: Duration,
@@ -43,16 +38,11 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// A request takes xenstored well under a millisecond; ten seconds of silence mean that it hangs,
-    /// also on a host under heavy load. Ending it leaves everything as it was, since nothing outside
-    /// a transaction is at stake. After a commit sent the outcome is unknown, which is far worse than
-    /// waiting, so it gets three times as long.
+    /// xenstored answers a request in well under a millisecond, so that 10 s of silence mean that it hangs, also on a
+    /// busy host. Giving a request up changes nothing outside a transaction. Giving a commit up leaves its outcome
+    /// unknown, which is worse than waiting, so it gets three times as long.
     pub(super) const USUAL: Self =
         Self { request: Duration::from_secs(10), commit: Duration::from_secs(30) };
-
-    const fn all(limit: Duration) -> Self {
-        Self { request: limit, commit: limit }
-    }
 
     pub(super) fn of(&self, request: &Request<'_>) -> Duration {
         if request.is_commit() { self.commit } else { self.request }
@@ -61,26 +51,26 @@ impl Deadlines {
 
 impl From<Duration> for Deadlines {
     fn from(limit: Duration) -> Self {
-        Self::all(limit)
+        Self { request: limit, commit: limit }
     }
 }
 
-/// What xenstored said to a request: the reply's payload, or no.
+/// xenstored's reply to a request: its payload, or the errno of a refusal.
 pub(super) type Reply = Result<Vec<u8>, Answer>;
 
-/// See the module's text.
+/// A connection, or the failure that ended it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// What broke it stands in place of the link.
+    /// The error is the text of the failure.
     link: Result<Link, String>,
     deadlines: Deadlines,
     next_id: u32,
 }
 
 impl Connection {
-    /// A connection over `fd`: a socket whose calls have a time limit, or the device, non-blocking.
-    pub(super) const fn new(fd: OwnedFd, medium: Medium, deadlines: Deadlines) -> Self {
-        let link = Link { fd, medium, inbox: Vec::new(), events: VecDeque::new() };
+    /// A connection over `fd`: a socket, or the non-blocking device.
+    pub(super) const fn new(fd: OwnedFd, transport: Transport, deadlines: Deadlines) -> Self {
+        let link = Link { fd, transport, inbox: Vec::new(), events: VecDeque::new() };
         Self { link: Ok(link), deadlines, next_id: 1 }
     }
 
@@ -88,17 +78,16 @@ impl Connection {
         self.deadlines
     }
 
-    /// Whether it can still be spoken on.
+    /// Whether further requests can be sent.
     pub(super) const fn is_usable(&self) -> bool {
         self.link.is_ok()
     }
 
-    /// Sends the first of `requests`, on a socket as many as may be in flight together, and returns
-    /// xenstored's replies to them in order: at least one, unless there are no requests. Their deadline
-    /// counts from now, or from when that began which they are a part of.
+    /// Sends the first of `requests`, on a socket as many as may be in flight together, and returns the replies to them
+    /// in order: at least one, unless there are no requests. Their deadline counts from `begun`, or from now.
     ///
     /// # Errors
-    /// Anything but [`StoreError::Answered`]. All but [`StoreError::Unsendable`] end the connection.
+    /// Any but [`StoreError::Answered`]. All but [`StoreError::Unsendable`] end the connection.
     pub(super) fn exchange(
         &mut self,
         tx: u32,
@@ -106,26 +95,19 @@ impl Connection {
         begun: Option<Instant>,
     ) -> Result<Vec<Reply>, StoreError> {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
-        let link = match &mut self.link {
-            Ok(link) => link,
-            Err(earlier) => {
-                return Err(StoreError::Unusable {
-                    request: first.to_string(),
-                    earlier: earlier.clone(),
-                });
-            }
-        };
+        let link = usable(&mut self.link, || first.to_string())?;
         let window = link.window(requests)?;
-        let mut bytes = Vec::new();
+        let mut unsent = Vec::new();
         let mut awaited = VecDeque::with_capacity(window.len());
         for request in window {
-            request.encode(self.next_id, tx, &mut bytes);
+            request.encode(self.next_id, tx, &mut unsent);
             awaited.push_back((self.next_id, request));
             self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         }
         let limit = self.deadlines.of(first);
+        let begun = begun.unwrap_or_else(Instant::now);
         let mut replies = Vec::with_capacity(window.len());
-        let Err(failure) = link.converse(&bytes, &mut awaited, &mut replies, (begun, limit)) else {
+        let Err(failure) = link.converse(&unsent, &mut awaited, &mut replies, begun, limit) else {
             return Ok(replies);
         };
         let request = awaited.front().map_or(first, |(_, request)| *request);
@@ -134,8 +116,8 @@ impl Connection {
         Err(error)
     }
 
-    /// Ends the connection: its file is closed, which also aborts its transactions, and keeps a
-    /// request that nobody has taken up yet from taking effect later, as far as can be done.
+    /// Closes the connection, which also aborts its transactions and, as far as possible, keeps an unanswered request
+    /// from taking effect later.
     pub(super) fn give_up(&mut self, why: &StoreError) {
         if self.link.is_ok() {
             tracing::debug!(error = why as &dyn std::error::Error, "giving up the connection");
@@ -143,47 +125,50 @@ impl Connection {
         }
     }
 
-    /// Waits until a watch event is there or `limit` is over.
+    /// Waits until a watch event has arrived, for `limit` at most. Sends nothing.
     ///
     /// # Errors
-    /// As [`exchange`](Self::exchange): the connection is over, or was before.
+    /// As for [`exchange`](Self::exchange): the connection has ended, now or before.
     pub(super) fn listen(&mut self, limit: Duration) -> Result<(), StoreError> {
         let request = || "the wait for a watch event".to_owned();
-        let link = match &mut self.link {
-            Ok(link) => link,
-            Err(earlier) => {
-                let earlier = earlier.clone();
-                return Err(StoreError::Unusable { request: request(), earlier });
-            }
-        };
-        let Err(failure) = link.listen(limit) else { return Ok(()) };
+        let Err(failure) = usable(&mut self.link, request)?.listen(limit) else { return Ok(()) };
         let error = failure.during(request(), limit);
         self.give_up(&error);
         Err(error)
     }
 
-    /// The watch events that have come so far, oldest first.
+    /// The paths of the watch events so far, oldest first.
     pub(super) fn take_events(&mut self) -> Vec<String> {
         self.link.as_mut().map_or_else(|_| Vec::new(), |link| link.events.drain(..).collect())
     }
+}
+
+fn usable(
+    link: &mut Result<Link, String>,
+    request: impl FnOnce() -> String,
+) -> Result<&mut Link, StoreError> {
+    link.as_mut().map_err(|earlier| {
+        let earlier = earlier.clone();
+        StoreError::Unusable { request: request(), earlier }
+    })
 }
 
 /// An open file, and what has been read from it.
 #[derive(Debug)]
 struct Link {
     fd: OwnedFd,
-    medium: Medium,
-    /// What has arrived of the next message, and maybe of some after it.
+    transport: Transport,
+    /// The bytes received and not yet taken: the start of the next message, and perhaps more.
     inbox: Vec<u8>,
     events: VecDeque<String>,
 }
 
 impl Link {
-    /// The first of `requests` that may be in flight together: on the device one, since the kernel
-    /// has one buffer a file and a second request overwrites the first.
+    /// The first of `requests` that may be in flight together. On the device that is one, since the kernel has one
+    /// buffer per open file and a second request would overwrite the first.
     fn window<'a, 'b>(&self, requests: &'a [Request<'b>]) -> Result<&'a [Request<'b>], StoreError> {
-        let count = match self.medium {
-            Medium::Device => {
+        let count = match self.transport {
+            Transport::Device => {
                 if let Some(first) = requests.first()
                     && first.frame_len() > wire::DEVICE_FRAME_MAX
                 {
@@ -191,7 +176,7 @@ impl Link {
                 }
                 1
             }
-            Medium::Socket => {
+            Transport::Socket => {
                 let mut room = WINDOW_BYTES;
                 let fits = |request: &&Request<'_>| {
                     let left = room.checked_sub(request.frame_len());
@@ -204,28 +189,24 @@ impl Link {
         Ok(requests.get(..count).unwrap_or(requests))
     }
 
-    /// Writes `unsent` and reads the replies to `awaited`, both as far as they go, until the last
-    /// reply is there.
+    /// Writes `unsent` and moves the replies from `awaited` to `replies`, until none is awaited or `limit` has passed
+    /// since `begun`.
     ///
-    /// When the time is over it looks once more: a reply that is there counts, also when this process
-    /// was stopped for an hour.
+    /// After the deadline it reads once more: a reply that has arrived counts, also if this process was stopped for an
+    /// hour.
     fn converse(
         &mut self,
         mut unsent: &[u8],
         awaited: &mut VecDeque<(u32, &Request<'_>)>,
         replies: &mut Vec<Reply>,
-        (begun, limit): (Option<Instant>, Duration),
+        begun: Instant,
+        limit: Duration,
     ) -> Result<(), Failure> {
-        // The usual way: recv itself waits for the replies, bounded by the socket's own time limit, again and again
-        // as long as they come. Once none comes, or the time is over, what is missing is waited for by the clock.
-        let mut in_recv = self.medium == Medium::Socket && begun.is_none();
-        let mut waited = begun.is_some();
-        let begun = begun.unwrap_or_else(Instant::now);
-        let mut over = false;
+        let mut is_over = false;
         loop {
-            self.push(&mut unsent)?;
+            self.write(&mut unsent)?;
             while let Some((id, request)) = awaited.front() {
-                let Some(reply) = self.settle(*id, request)? else { break };
+                let Some(reply) = self.take_reply(*id, request)? else { break };
                 awaited.pop_front();
                 replies.push(reply);
             }
@@ -233,32 +214,27 @@ impl Link {
                 let early = "it came before the request was sent";
                 return if unsent.is_empty() { Ok(()) } else { Err(Failure::garbled(early)) };
             }
-            if over {
+            if is_over {
                 return Err(Failure::Deadline);
             }
-            let first = !mem::replace(&mut waited, true);
-            let left = if first { limit } else { limit.saturating_sub(begun.elapsed()) };
-            if in_recv && unsent.is_empty() && !left.is_zero() {
-                in_recv = self.pull_most(awaited.len())? > 0;
-                continue;
-            }
-            over = left.is_zero();
-            self.wait(!unsent.is_empty(), left)?;
-            self.pull(CHUNK, RecvFlags::DONTWAIT)?;
+            let left = limit.saturating_sub(begun.elapsed());
+            is_over = left.is_zero();
+            self.poll(!unsent.is_empty(), left)?;
+            self.read()?;
         }
     }
 
-    /// Writes what the kernel will take of `unsent` now.
-    fn push(&self, unsent: &mut &[u8]) -> Result<(), Failure> {
+    /// Writes what the kernel takes of `unsent` without blocking.
+    fn write(&self, unsent: &mut &[u8]) -> Result<(), Failure> {
         if unsent.is_empty() {
             return Ok(());
         }
-        let wrote = retry_on_intr(|| match self.medium {
-            // A SIGPIPE in the midst of a change would leave it half done.
-            Medium::Socket => {
+        let wrote = retry_on_intr(|| match self.transport {
+            // SIGPIPE would kill the process in the middle of a change.
+            Transport::Socket => {
                 rustix::net::send(&self.fd, unsent, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
             }
-            Medium::Device => rustix::io::write(&self.fd, unsent),
+            Transport::Device => rustix::io::write(&self.fd, unsent),
         });
         match wrote {
             Ok(count) => *unsent = unsent.get(count..).unwrap_or_default(),
@@ -269,73 +245,56 @@ impl Link {
         Ok(())
     }
 
-    /// Waits for the replies to `awaited` requests and reads what has arrived: of a few whatever has come first, of
-    /// many as much as they cannot be shorter than, so that not each of them is a wake-up of its own.
-    fn pull_most(&mut self, awaited: usize) -> Result<usize, Failure> {
-        let least = awaited.saturating_mul(wire::HEADER).saturating_sub(self.inbox.len());
-        if awaited >= MANY && (1..=CHUNK).contains(&least) {
-            self.pull(least, RecvFlags::WAITALL)
-        } else {
-            self.pull(CHUNK, RecvFlags::empty())
-        }
-    }
-
-    /// Reads what has arrived, at most `most` bytes and a chunk, and says how much that was. The device, and a
-    /// socket with `DONTWAIT`, never wait.
-    fn pull(&mut self, most: usize, flags: RecvFlags) -> Result<usize, Failure> {
+    /// Reads what has arrived, without blocking.
+    fn read(&mut self) -> Result<(), Failure> {
         let mut chunk = [0; CHUNK];
-        let room = chunk.get_mut(..most).unwrap_or_default();
-        let read = match self.medium {
-            Medium::Socket => rustix::net::recv(&self.fd, room, flags).map(|(count, _)| count),
-            Medium::Device => rustix::io::read(&self.fd, room),
+        let read = match self.transport {
+            Transport::Socket => {
+                rustix::net::recv(&self.fd, &mut chunk, RecvFlags::DONTWAIT).map(|(count, _)| count)
+            }
+            Transport::Device => rustix::io::read(&self.fd, &mut chunk),
         };
         match read {
             Ok(0) | Err(Errno::CONNRESET) => Err(Failure::Closed),
             Ok(count) => {
                 self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                Ok(count)
+                Ok(())
             }
-            // A process that was stopped comes out of a recv that has a time limit with INTR.
-            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
             Err(error) => Err(Failure::Os(error)),
         }
     }
 
-    /// Waits until there is something to read or, if `writing`, room to write; or `left` is over.
-    /// The device never says that there is room, and always has some.
-    fn wait(&self, writing: bool, left: Duration) -> Result<(), Failure> {
+    /// Waits until there is something to read or, if `writing`, room to write, for `left` at most. The device never
+    /// reports room, and always has some.
+    fn poll(&self, writing: bool, left: Duration) -> Result<(), Failure> {
         let out = if writing { PollFlags::OUT } else { PollFlags::empty() };
         let timeout = Timespec::try_from(left).ok();
-        match rustix::event::poll(
-            &mut [PollFd::new(&self.fd, PollFlags::IN | out)],
-            timeout.as_ref(),
-        ) {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN | out)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Failure::Os(error)),
         }
     }
 
-    /// The reply to `request`, if all of it has arrived. Sets aside the events before it.
-    fn settle(&mut self, id: u32, request: &Request<'_>) -> Result<Option<Reply>, Failure> {
+    /// The reply to `request`, if it has arrived completely. Moves the events before it to `events`.
+    fn take_reply(&mut self, id: u32, request: &Request<'_>) -> Result<Option<Reply>, Failure> {
         loop {
-            let Some((header, rest)) = Header::of(&self.inbox) else { return Ok(None) };
-            let role = header.role(request.kind(), id).map_err(Failure::Garbled)?;
-            let len = header.payload_len();
-            let Some(payload) = rest.get(..len).map(<[u8]>::to_vec) else { return Ok(None) };
-            self.inbox.drain(..wire::HEADER.saturating_add(len));
-            let reply = match role {
-                Role::Event => {
+            let Some(header) = Header::of(&self.inbox) else { return Ok(None) };
+            let meaning = header.classify(Some((request.operation(), id)));
+            let meaning = meaning.map_err(Failure::Garbled)?;
+            let Some(payload) = self.take_payload(&header) else { return Ok(None) };
+            let reply = match meaning {
+                Meaning::Event => {
                     self.keep(wire::event(&payload)?);
                     continue;
                 }
-                Role::Refusal => Err(wire::answer(&payload)?),
-                Role::Done => Ok(payload),
+                Meaning::Refusal => Err(wire::answer(&payload)?),
+                Meaning::Success => Ok(payload),
             };
             match &reply {
-                Ok(payload) => tracing::trace!(%request, bytes = payload.len(), "xenstored did"),
-                Err(answer) => {
-                    tracing::trace!(%request, errno = answer.name(), "xenstored refused");
-                }
+                Ok(payload) => tracing::trace!(%request, bytes = payload.len(), "reply"),
+                Err(answer) => tracing::trace!(%request, errno = answer.name(), "refusal"),
             }
             return Ok(Some(reply));
         }
@@ -343,25 +302,32 @@ impl Link {
 
     /// See [`Connection::listen`].
     fn listen(&mut self, limit: Duration) -> Result<(), Failure> {
-        // One that came right behind a reply has been read already.
-        self.sort()?;
+        // An event right behind a reply has been read already.
+        self.take_all_events()?;
         if self.events.is_empty() {
-            self.wait(false, limit)?;
-            self.pull(CHUNK, RecvFlags::DONTWAIT)?;
-            self.sort()?;
+            self.poll(false, limit)?;
+            self.read()?;
+            self.take_all_events()?;
         }
         Ok(())
     }
 
-    /// Sets aside the events that have arrived while nothing else was to come.
-    fn sort(&mut self) -> Result<(), Failure> {
-        while let Some((header, rest)) = Header::of(&self.inbox) {
-            let len = header.event_len().map_err(Failure::Garbled)?;
-            let Some(payload) = rest.get(..len).map(<[u8]>::to_vec) else { break };
-            self.inbox.drain(..wire::HEADER.saturating_add(len));
+    /// Moves the events that have arrived to `events`. Anything else is a reply without a request.
+    fn take_all_events(&mut self) -> Result<(), Failure> {
+        while let Some(header) = Header::of(&self.inbox) {
+            header.classify(None).map_err(Failure::Garbled)?;
+            let Some(payload) = self.take_payload(&header) else { break };
             self.keep(wire::event(&payload)?);
         }
         Ok(())
+    }
+
+    /// Takes the first message from the inbox, if all of it has arrived, and returns its payload.
+    fn take_payload(&mut self, header: &Header) -> Option<Vec<u8>> {
+        let end = wire::HEADER.saturating_add(header.payload_len());
+        let payload = self.inbox.get(wire::HEADER..end)?.to_vec();
+        self.inbox.drain(..end);
+        Some(payload)
     }
 
     fn keep(&mut self, event: String) {
@@ -374,7 +340,7 @@ impl Link {
     }
 }
 
-/// Why a conversation broke off.
+/// Why a conversation ended early.
 #[derive(Debug)]
 enum Failure {
     Closed,
@@ -420,7 +386,7 @@ mod tests {
     fn request_ids_wrap_past_zero() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut connection = Connection::new(ours.into(), Medium::Socket, Deadlines::USUAL);
+        let mut connection = Connection::new(ours.into(), Transport::Socket, Deadlines::USUAL);
         connection.next_id = u32::MAX;
         for id in [u32::MAX, 1] {
             theirs.write_all(&[2, id, 0, 1].map(u32::to_ne_bytes).concat()).unwrap();
@@ -446,26 +412,26 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_second_counts_as_one() {
+    fn deadlines_are_shown_in_whole_seconds_rounded_up() {
         assert_eq!(seconds(Duration::from_millis(150)), 1);
         assert_eq!(seconds(Duration::from_secs(10)), 10);
         assert_eq!(seconds(Duration::MAX), u64::MAX);
     }
 
     #[test]
-    fn a_window_is_bounded_on_a_socket_and_one_on_the_device() {
-        let link = |medium| {
+    fn a_window_is_bounded_on_a_socket_and_one_request_on_the_device() {
+        let link = |transport| {
             let (ours, _) = UnixStream::pair().unwrap();
-            Link { fd: ours.into(), medium, inbox: Vec::new(), events: VecDeque::new() }
+            Link { fd: ours.into(), transport, inbox: Vec::new(), events: VecDeque::new() }
         };
         let long = "v".repeat(4000);
         for (request, count) in
             [(Request::read("/a").unwrap(), 64), (Request::write("/a", &long).unwrap(), 16)]
         {
             let many = vec![request; 100];
-            assert_eq!(link(Medium::Socket).window(&many).unwrap().len(), count);
-            assert_eq!(link(Medium::Socket).window(&many[..3]).unwrap().len(), 3);
-            assert_eq!(link(Medium::Device).window(&many).unwrap().len(), 1);
+            assert_eq!(link(Transport::Socket).window(&many).unwrap().len(), count);
+            assert_eq!(link(Transport::Socket).window(&many[..3]).unwrap().len(), 3);
+            assert_eq!(link(Transport::Device).window(&many).unwrap().len(), 1);
         }
     }
 }

@@ -1,44 +1,43 @@
-//! xenstore's wire format (`xen/include/public/io/xs_wire.h`): numbers and bytes.
+//! xenstore's wire format (`xen/include/public/io/xs_wire.h`): requests as bytes, and what replies mean.
 //!
-//! Owns what a request looks like and what a reply may look like. Never does I/O, and trusts no
-//! length that a peer claims.
+//! No I/O. Every length that a peer claims is checked before it is used.
 
 use std::fmt;
 
 use super::{Answer, StoreError};
 
-/// Bytes of a message's header: type, request id, transaction id, length; each a host-endian u32.
+/// Bytes of a message's header: type, request id, transaction id and payload length, each a host-endian u32.
 pub(super) const HEADER: usize = 16;
 
-/// The most that a payload may hold; xenstored drops a client that sends more.
+/// The longest payload, in bytes. xenstored drops a client that sends a longer one.
 pub(super) const PAYLOAD_MAX: usize = 4096;
 
-/// The most that /dev/xen/xenbus takes for header and payload together (its buffer in the kernel).
+/// The longest header and payload together that /dev/xen/xenbus takes, in bytes: the size of its buffer in Linux.
 pub(super) const DEVICE_FRAME_MAX: usize = 4096;
 
-/// The longest absolute path.
+/// The longest absolute path, in bytes.
 const PATH_MAX: usize = 3072;
 
-/// The longest listing that is believed. oxenstored sends one of any length on a socket. The longest
-/// that xmem asks for, `/local/domain` with all 32752 domids, is 185402 bytes; this is five of it.
+/// The longest listing accepted, in bytes. oxenstored sends one of any length on a socket. `/local/domain` with all 32752
+/// domids takes 185402; this is five times as much.
 pub(super) const LISTING_MAX: usize = 1 << 20;
 
-/// The longest errno name that is believed; the longest known one has nine letters.
+/// The longest errno name accepted; the longest known one has nine letters.
 const ERRNO_MAX: usize = 32;
 
-/// The token of every watch: events are told apart by their paths.
-const TOKEN: &[u8] = b"xmem";
+/// The token of every watch. Events are told apart by their paths.
+const TOKEN: &[u8] = b"xen";
 
-/// A message that no request asked for.
+/// The type of a watch event, which is a reply to no request.
 const WATCH_EVENT: u32 = 15;
 
-/// The reply to a request that failed.
+/// The type of the reply to a request that failed.
 const ERROR: u32 = 16;
 
-/// What a request asks for. The reply to one that succeeds carries the same number.
+/// A request's type. The reply to a request that succeeds has the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Kind {
+pub(super) enum Operation {
     Directory = 1,
     Read = 2,
     GetPerms = 3,
@@ -51,7 +50,7 @@ pub(super) enum Kind {
     DirectoryPart = 22,
 }
 
-impl Kind {
+impl Operation {
     const fn number(self) -> u32 {
         self as u32
     }
@@ -72,66 +71,67 @@ impl Kind {
     }
 }
 
-/// A request that can be sent: its parts have been checked. Displays as its kind and its path.
+/// A request that can be sent: its path and length have been checked. Displays as its type and its path.
 #[derive(Clone, Debug)]
 pub(super) struct Request<'a> {
-    kind: Kind,
+    operation: Operation,
+    /// The path; for the end of a transaction, `T` or `F`; else empty.
     about: &'a str,
     payload: Vec<u8>,
 }
 
 impl<'a> Request<'a> {
     pub(super) fn directory(path: &'a str) -> Result<Self, StoreError> {
-        Self::on_path(Kind::Directory, path, &[&[0]])
+        Self::on_path(Operation::Directory, path, &[&[0]])
     }
 
-    /// The names of `path` from byte `offset` of its listing on.
+    /// Lists the names below `path` from byte `offset` of the listing on.
     pub(super) fn directory_part(path: &'a str, offset: usize) -> Result<Self, StoreError> {
-        Self::on_path(Kind::DirectoryPart, path, &[&[0], offset.to_string().as_bytes(), &[0]])
+        Self::on_path(Operation::DirectoryPart, path, &[&[0], offset.to_string().as_bytes(), &[0]])
     }
 
     pub(super) fn read(path: &'a str) -> Result<Self, StoreError> {
-        Self::on_path(Kind::Read, path, &[&[0]])
+        Self::on_path(Operation::Read, path, &[&[0]])
     }
 
-    /// Who may read and write `path`.
+    /// Reads the permissions of `path`.
     pub(super) fn permissions(path: &'a str) -> Result<Self, StoreError> {
-        Self::on_path(Kind::GetPerms, path, &[&[0]])
+        Self::on_path(Operation::GetPerms, path, &[&[0]])
     }
 
     pub(super) fn write(path: &'a str, value: &str) -> Result<Self, StoreError> {
-        Self::on_path(Kind::Write, path, &[&[0], value.as_bytes()])
+        Self::on_path(Operation::Write, path, &[&[0], value.as_bytes()])
     }
 
     pub(super) fn rm(path: &'a str) -> Result<Self, StoreError> {
-        Self::on_path(Kind::Rm, path, &[&[0]])
+        Self::on_path(Operation::Rm, path, &[&[0]])
     }
 
-    /// To be told of changes at and below `path`, which may be one of xenstored's own `@` words.
+    /// Watches `path` and everything below it, or a special watch such as `@introduceDomain`.
     pub(super) fn watch(path: &'a str) -> Result<Self, StoreError> {
-        Self::on_path(Kind::Watch, path, &[&[0], TOKEN, &[0]])
+        Self::on_path(Operation::Watch, path, &[&[0], TOKEN, &[0]])
     }
 
-    /// To be told no more.
+    /// Removes the watch on `path`.
     pub(super) fn unwatch(path: &'a str) -> Result<Self, StoreError> {
-        Self::on_path(Kind::Unwatch, path, &[&[0], TOKEN, &[0]])
+        Self::on_path(Operation::Unwatch, path, &[&[0], TOKEN, &[0]])
     }
 
     pub(super) fn start() -> Self {
-        Self { kind: Kind::TransactionStart, about: "", payload: vec![0] }
+        Self { operation: Operation::TransactionStart, about: "", payload: vec![0] }
     }
 
     pub(super) fn commit() -> Self {
-        Self { kind: Kind::TransactionEnd, about: "T", payload: b"T\0".to_vec() }
+        Self { operation: Operation::TransactionEnd, about: "T", payload: b"T\0".to_vec() }
     }
 
     pub(super) fn abort() -> Self {
-        Self { kind: Kind::TransactionEnd, about: "F", payload: b"F\0".to_vec() }
+        Self { operation: Operation::TransactionEnd, about: "F", payload: b"F\0".to_vec() }
     }
 
-    fn on_path(kind: Kind, path: &'a str, rest: &[&[u8]]) -> Result<Self, StoreError> {
+    fn on_path(operation: Operation, path: &'a str, rest: &[&[u8]]) -> Result<Self, StoreError> {
         let request = Self {
-            kind,
+            operation,
             about: path,
             payload: [path.as_bytes()].iter().chain(rest).copied().flatten().copied().collect(),
         };
@@ -147,20 +147,20 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    pub(super) const fn kind(&self) -> Kind {
-        self.kind
+    pub(super) const fn operation(&self) -> Operation {
+        self.operation
     }
 
     pub(super) fn is_commit(&self) -> bool {
-        self.kind == Kind::TransactionEnd && self.about == "T"
+        self.operation == Operation::TransactionEnd && self.about == "T"
     }
 
-    /// The path that it is about.
+    /// Its path.
     pub(super) const fn path(&self) -> &'a str {
         self.about
     }
 
-    /// Header and payload together, in bytes.
+    /// The length of header and payload together, in bytes.
     pub(super) const fn frame_len(&self) -> usize {
         self.payload.len().saturating_add(HEADER)
     }
@@ -169,13 +169,13 @@ impl<'a> Request<'a> {
     pub(super) fn encode(&self, id: u32, tx: u32, out: &mut Vec<u8>) {
         #[expect(clippy::cast_possible_truncation, reason = "at most PAYLOAD_MAX, see on_path")]
         let len = self.payload.len() as u32;
-        for word in [self.kind.number(), id, tx, len] {
+        for word in [self.operation.number(), id, tx, len] {
             out.extend_from_slice(&word.to_ne_bytes());
         }
         out.extend_from_slice(&self.payload);
     }
 
-    /// The error for a request that cannot go out.
+    /// The error for a request that cannot be sent.
     pub(super) fn unsendable(&self, what: &'static str) -> StoreError {
         StoreError::Unsendable { request: self.to_string(), what }
     }
@@ -188,7 +188,7 @@ impl<'a> Request<'a> {
 
 impl fmt::Display for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.name())?;
+        f.write_str(self.operation.name())?;
         if !self.about.is_empty() {
             write!(f, " {}", self.about)?;
         }
@@ -196,84 +196,81 @@ impl fmt::Display for Request<'_> {
     }
 }
 
-/// The head of a message from xenstored.
+/// The header of a message from xenstored.
 ///
-/// Its transaction id is not kept: a request id is never used twice on a connection, so it says
-/// nothing more, and the kernel leaves it unset in messages that it makes up for the device.
+/// It omits the transaction id: request ids are unique on a connection, and the kernel leaves the transaction id unset in
+/// messages that it makes for the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    kind: u32,
+    operation: u32,
     id: u32,
     len: usize,
 }
 
-/// What a message is, to one who waits for the reply to a certain request.
+/// What a message means to the sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// It did what was asked.
-    Done,
-    /// It says why it did not.
+pub(super) enum Meaning {
+    /// The request succeeded; the payload is its reply.
+    Success,
+    /// The request failed; the payload is an errno's name.
     Refusal,
-    /// A watch fired. Its request id means nothing: the device leaves it unset.
+    /// A watch fired. The request id means nothing: the device leaves it unset.
     Event,
 }
 
 impl Header {
-    /// The header that `bytes` begin with, and what comes after it, if all of it has arrived.
-    pub(super) fn of(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (head, rest) = bytes.split_first_chunk::<HEADER>()?;
-        let [kind, id, _tx, len] = head.as_chunks::<4>().0 else { return None };
+    /// The header at the start of `bytes`, if all of it has arrived.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let head = bytes.first_chunk::<HEADER>()?;
+        let [operation, id, _tx, len] = head.as_chunks::<4>().0 else { return None };
         let len = usize::try_from(u32::from_ne_bytes(*len)).unwrap_or(usize::MAX);
-        Some((Self { kind: u32::from_ne_bytes(*kind), id: u32::from_ne_bytes(*id), len }, rest))
+        let (operation, id) = (u32::from_ne_bytes(*operation), u32::from_ne_bytes(*id));
+        Some(Self { operation, id, len })
     }
 
-    /// How long the payload is said to be. Bounded only once [`Header::role`] was content.
+    /// The claimed length of the payload, in bytes. Checked by [`Header::classify`].
     pub(super) const fn payload_len(&self) -> usize {
         self.len
     }
 
-    /// The length of this message, which nobody has asked for and so has to be an event.
-    pub(super) fn event_len(&self) -> Result<usize, String> {
-        if self.kind != WATCH_EVENT {
-            return Err(format!("it is of type {}, and nothing was asked", self.kind));
-        }
-        if self.len > PAYLOAD_MAX {
-            return Err(format!("it claims {} bytes, where {PAYLOAD_MAX} are the most", self.len));
-        }
-        Ok(self.len)
-    }
-
-    /// What this message is to the request `id` of `kind`; judged before its payload is awaited.
-    pub(super) fn role(&self, kind: Kind, id: u32) -> Result<Role, String> {
-        let bound = match self.kind {
-            listing if listing == Kind::Directory.number() => LISTING_MAX,
+    /// The message's meaning to the sender of the request with this type and id, or to one who has sent none. Decided
+    /// before the payload is awaited.
+    ///
+    /// # Errors
+    /// How the header breaks the protocol.
+    pub(super) fn classify(&self, request: Option<(Operation, u32)>) -> Result<Meaning, String> {
+        let longest = match self.operation {
+            listing if listing == Operation::Directory.number() => LISTING_MAX,
             _ => PAYLOAD_MAX,
         };
-        if self.len > bound {
-            return Err(format!("it claims {} bytes, where {bound} are the most", self.len));
+        if self.len > longest {
+            return Err(format!("it claims {} bytes, but the most are {longest}", self.len));
         }
-        if self.kind == WATCH_EVENT {
-            return Ok(Role::Event);
+        if self.operation == WATCH_EVENT {
+            return Ok(Meaning::Event);
         }
+        let Some((operation, id)) = request else {
+            return Err(format!("it is of type {}, without a request", self.operation));
+        };
         if self.id != id {
             return Err(format!("it is for request {}, not for {id}", self.id));
         }
-        if self.kind == ERROR {
-            return Ok(Role::Refusal);
+        if self.operation == ERROR {
+            return Ok(Meaning::Refusal);
         }
-        if self.kind != kind.number() {
-            return Err(format!("it is of type {}, not {}", self.kind, kind.number()));
+        if self.operation != operation.number() {
+            return Err(format!("it is of type {}, not {}", self.operation, operation.number()));
         }
-        Ok(Role::Done)
+        Ok(Meaning::Success)
     }
 }
 
-/// How a payload breaks the protocol.
+/// The way in which a payload breaks the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
-/// The errno in an ERROR's payload. Only what looks like an errno's name is taken, since it ends up
-/// on terminals.
+/// The errno in an ERROR's payload. Only text that looks like an errno's name is accepted, since it is printed to
+/// terminals.
 pub(super) fn answer(payload: &[u8]) -> Result<Answer, Malformed> {
     let name = terminated(payload)?;
     let plausible = name.len() <= ERRNO_MAX
@@ -285,7 +282,7 @@ pub(super) fn answer(payload: &[u8]) -> Result<Answer, Malformed> {
     }
 }
 
-/// The names in a listing, each ended by a NUL.
+/// The names in a listing, each terminated by a NUL.
 pub(super) fn listing(payload: &[u8]) -> Result<Vec<String>, Malformed> {
     if payload.is_empty() {
         return Ok(Vec::new());
@@ -302,23 +299,22 @@ pub(super) fn listing(payload: &[u8]) -> Result<Vec<String>, Malformed> {
         .collect()
 }
 
-/// One piece of a listing.
+/// Part of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part<'a> {
-    /// Changes with the listing.
+    /// The listing's generation: another one if the listing has changed.
     pub(super) generation: &'a [u8],
-    /// Names, each ended by a NUL.
+    /// Names, each terminated by a NUL.
     pub(super) names: &'a [u8],
-    /// Nothing comes after it.
+    /// Whether it is the last part.
     pub(super) last: bool,
 }
 
 impl<'a> Part<'a> {
-    /// The piece in a `DIRECTORY_PART`'s payload: the generation, then names, then an empty name if it
-    /// is the last.
+    /// The part in a `DIRECTORY_PART`'s payload: the generation, then names, then an empty name if it is the last.
     pub(super) fn of(payload: &'a [u8]) -> Result<Self, Malformed> {
-        let mut halves = payload.splitn(2, |byte| *byte == 0);
-        let (Some(generation), Some(rest)) = (halves.next(), halves.next()) else {
+        let mut fields = payload.splitn(2, |byte| *byte == 0);
+        let (Some(generation), Some(rest)) = (fields.next(), fields.next()) else {
             return Err(Malformed("its part of a listing has no generation"));
         };
         if generation.is_empty() || !generation.iter().all(u8::is_ascii_digit) {
@@ -333,8 +329,8 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Whether domain `domid` may write a node with these permissions: a letter and a domid for each entry. The
-/// first entry is the owner, who may do everything, with what all may who are not named after it.
+/// Whether domain `domid` may write a node with these permissions, each a letter and a domid. The first names the owner,
+/// which may do everything; its letter applies to every domain that no later one names.
 pub(super) fn may_write(payload: &[u8], domid: u16) -> Result<bool, Malformed> {
     let entry = |text: &[u8]| -> Option<(bool, u32)> {
         let (letter, digits) = text.split_first()?;
@@ -346,7 +342,7 @@ pub(super) fn may_write(payload: &[u8], domid: u16) -> Result<bool, Malformed> {
         };
         Some((writes, id.parse().ok()?))
     };
-    let bad = Malformed("its permissions are none");
+    let bad = Malformed("its permissions are malformed");
     let mut entries = Vec::new();
     for text in terminated(payload)?.split(|byte| *byte == 0) {
         entries.push(entry(text).ok_or(bad)?);
@@ -365,11 +361,11 @@ pub(super) fn transaction_id(payload: &[u8]) -> Result<u32, Malformed> {
         .filter(|_| digits.iter().all(u8::is_ascii_digit))
         .and_then(|digits| digits.parse().ok())
         .filter(|id| *id != 0)
-        .ok_or(Malformed("its transaction id is not one"))
+        .ok_or(Malformed("its transaction id is not a number above 0"))
 }
 
-/// The path in a `WATCH_EVENT`'s payload: of the node that changed, or that was removed with everything below it.
-/// Fields after path and token, which later protocols may add, are ignored.
+/// The path in a `WATCH_EVENT`'s payload: a node that changed, or that was removed with everything below it. Fields after
+/// path and token are ignored, since later protocols may add some.
 pub(super) fn event(payload: &[u8]) -> Result<String, Malformed> {
     let mut fields = payload.split(|byte| *byte == 0);
     match (fields.next(), fields.next(), fields.next()) {
@@ -380,7 +376,7 @@ pub(super) fn event(payload: &[u8]) -> Result<String, Malformed> {
     }
 }
 
-/// What stands before the one NUL that ends `payload`.
+/// `payload` without the NUL that ends it.
 fn terminated(payload: &[u8]) -> Result<&[u8], Malformed> {
     payload.strip_suffix(&[0]).ok_or(Malformed("its text does not end with a NUL"))
 }

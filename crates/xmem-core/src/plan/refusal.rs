@@ -1,22 +1,25 @@
-//! Why a change is not made, and what can be done about it.
+//! Why a change is not made.
+
+use xen::hypervisor::UNLIMITED;
+use xen::{DomId, Kib, Mib};
 
 use super::{DOM0_MINIMUM, GUEST_MINIMUM};
-use xen::Kib;
-use xen::hypervisor::UNLIMITED;
+use crate::memory::BadNode;
 
-/// Why a change is not made: a limit, or a safety rule. Sizes are what it would have come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a change is not made: a limit, a safety rule, or a node that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The target would be above static-max.
     #[error(
         "a target of {target} is above the domain's maximum of {static_max} (memory/static-max)"
     )]
     AboveMax {
-        /// The target it would come to.
+        /// The target.
         target: Kib,
         /// `memory/static-max`.
         static_max: Kib,
-        /// The size that may be asked for at most.
+        /// The largest size that may be asked for.
         most: Kib,
     },
     /// The maximum would be below the target.
@@ -36,18 +39,18 @@ pub enum Refusal {
         video: Kib,
     },
     /// dom0 would get less than [`DOM0_MINIMUM`].
-    #[error("{target} is less than dom0 can live with: {DOM0_MINIMUM}")]
-    Dom0Floor {
-        /// The target it would come to.
-        target: Kib,
+    #[error("{size} is below the {DOM0_MINIMUM} minimum for dom0")]
+    Dom0Minimum {
+        /// The size.
+        size: Kib,
     },
     /// A domU would be shrunk below [`GUEST_MINIMUM`].
-    #[error("{target} is less than nearly every guest can live with: {GUEST_MINIMUM}")]
-    Floor {
-        /// The target it would come to.
-        target: Kib,
+    #[error("{size} is below the {GUEST_MINIMUM} minimum for a guest")]
+    GuestMinimum {
+        /// The size.
+        size: Kib,
     },
-    /// A relative size takes away all there is.
+    /// A relative size takes away everything.
     #[error("taking {less} from {from} leaves nothing")]
     BelowZero {
         /// The step down.
@@ -55,46 +58,111 @@ pub enum Refusal {
         /// What it is taken from.
         from: Kib,
     },
-    /// The hypervisor cannot count so far: 2^32 - 1 pages is its word for `no limit`.
-    #[error("a limit beyond {} GiB cannot be told to the hypervisor", UNLIMITED.mib() / 1024)]
+    /// The hypervisor cannot count so far: 2^32 - 1 pages means no limit.
+    #[error("the hypervisor cannot take a limit above {} GiB", UNLIMITED.mib() / 1024)]
     BeyondXen,
-    /// The limit would rise by more than was asked for, on the word of the guest itself.
+    /// The limit would rise by more than was asked for, because of nodes that the guest itself may write.
     #[error(
-        "the limit would become {limit}, by numbers in xenstore that the guest itself may write (memory/*)"
+        "the limit would become {limit} because of xenstore nodes that the guest itself may write (memory/*)"
     )]
-    GuestsWord {
-        /// The limit it would come to.
+    GuestWritable {
+        /// The limit.
         limit: Kib,
     },
-    /// A domU without memory keys: not made by a toolstack that publishes them, or not yet.
-    #[error("xenstore has no {key} for it, so there is nothing to keep in step")]
+    /// A domU without memory nodes.
+    #[error("xenstore has no {key} for the domain")]
     NoKey {
         /// `memory/target` or `memory/static-max`.
         key: &'static str,
     },
+    /// The size is above all of the host's memory.
+    #[error("{size} is more than all of the host's memory ({} MiB)", Mib(*total))]
+    AboveHost {
+        /// The size or maximum asked for.
+        size: Kib,
+        /// The host's memory.
+        total: Kib,
+    },
+    /// Growing would take memory that must stay free.
+    #[error(
+        "growing by {} MiB would leave the host less than the {} MiB to keep free: it has {} MiB free",
+        Mib(*needs), Mib(*keep_free), Mib(*available)
+    )]
+    KeepFree {
+        /// What the domain would take.
+        needs: Kib,
+        /// What the host has.
+        available: Kib,
+        /// What must stay free.
+        keep_free: Kib,
+    },
+    /// A stub domain would be shrunk.
+    #[error(
+        "the domain runs the device model of domain {of} and has no memory to spare; if it dies, that guest dies"
+    )]
+    DeviceModel {
+        /// Whose device model it runs.
+        of: DomId,
+    },
+    /// A guest would be shrunk while it is still giving back its boot memory.
+    #[error(
+        "the guest has not yet given back its boot memory (populate on demand: {} MiB outstanding); shrinking it now can crash it",
+        Mib(*outstanding)
+    )]
+    Populating {
+        /// What the guest may still touch and is not there.
+        outstanding: Kib,
+    },
+    /// A direct-mapped dom0 would be shrunk.
+    #[error("dom0 is mapped 1:1 and cannot give memory back to the host")]
+    DirectMapped,
+    /// A PVH dom0 would get its first target under a kernel that misreads it.
+    #[error(
+        "dom0 is PVH with Linux {}.{}: before 6.15, the first target in xenstore makes it give away far too much memory",
+        kernel.0, kernel.1
+    )]
+    Dom0Kernel {
+        /// dom0's kernel, major and minor.
+        kernel: (u32, u32),
+    },
+    /// A node with a value that makes no sense.
+    #[error(transparent)]
+    BadNode(#[from] BadNode),
 }
 
 impl Refusal {
-    /// What can be done about it.
-    pub fn hint(&self) -> String {
+    /// One word for programs: stable, unlike the sentences.
+    pub const fn kind(&self) -> &'static str {
         match self {
-            Self::AboveMax { most, .. } => format!(
-                "ask for at most {most}, or raise the maximum with the target: set --raise-max"
-            ),
-            Self::BelowTarget { target, .. } => {
-                format!("lower the target first, or ask for at least {target}")
-            }
-            Self::BelowVideo { .. } => "ask for more than that".to_owned(),
-            Self::Dom0Floor { .. } => "dom0 is never set below that, --force or not".to_owned(),
-            Self::Floor { .. } => "--force does it all the same".to_owned(),
-            Self::BelowZero { .. } => "without a sign, the size is what it becomes".to_owned(),
-            Self::BeyondXen => "is the unit right? a bare number is MiB".to_owned(),
-            Self::GuestsWord { .. } => {
-                "set a whole size, not a step; and see who let the guest write there: xenstore-ls -p".to_owned()
-            }
-            Self::NoKey { .. } => {
-                "if the domain is being built, try again when it is; if not, its toolstack does not support ballooning".to_owned()
-            }
+            Self::AboveMax { .. } => "above-maximum",
+            Self::BelowTarget { .. } => "below-target",
+            Self::BelowVideo { .. } => "below-video-memory",
+            Self::Dom0Minimum { .. } => "dom0-minimum",
+            Self::GuestMinimum { .. } => "guest-minimum",
+            Self::BelowZero { .. } => "below-zero",
+            Self::BeyondXen => "beyond-xen",
+            Self::GuestWritable { .. } => "guest-writable",
+            Self::NoKey { .. } => "no-keys",
+            Self::AboveHost { .. } => "above-host-memory",
+            Self::KeepFree { .. } => "keep-free",
+            Self::DeviceModel { .. } => "device-model",
+            Self::Populating { .. } => "populating",
+            Self::DirectMapped => "direct-mapped",
+            Self::Dom0Kernel { .. } => "dom0-kernel",
+            Self::BadNode(_) => "bad-node",
         }
+    }
+
+    /// Whether `force` lifts it.
+    pub const fn can_be_forced(&self) -> bool {
+        matches!(
+            self,
+            Self::GuestMinimum { .. }
+                | Self::AboveHost { .. }
+                | Self::DeviceModel { .. }
+                | Self::Populating { .. }
+                | Self::DirectMapped
+                | Self::Dom0Kernel { .. }
+        )
     }
 }

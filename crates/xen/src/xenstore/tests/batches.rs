@@ -1,7 +1,7 @@
 //! Several requests in flight on a socket.
 
 use super::peer::{AMPLE, END, ERROR, EVENT, Peer, READ, START, WRITE, play};
-use super::{Answer, Batch as _, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _};
+use super::{Answer, Nodes as _, Store as _, Xs as _};
 
 #[test]
 fn a_batch_is_written_whole_before_its_first_reply() {
@@ -21,7 +21,7 @@ fn a_batch_is_written_whole_before_its_first_reply() {
         peer.expect_end();
     };
     play(AMPLE, script, |client| {
-        let span = client.transaction().unwrap();
+        let span = client.begin().unwrap();
         let values = span.read_each(&["/a", "/b", "/c"]).unwrap();
         assert_eq!(values, [Some("1".into()), None, Some("3".into())]);
         span.write_each(&[("/a", "1"), ("/b", "2")]).unwrap();
@@ -32,7 +32,7 @@ fn a_batch_is_written_whole_before_its_first_reply() {
 }
 
 #[test]
-fn an_error_within_a_batch_leaves_the_connection_in_step() {
+fn an_error_within_a_batch_leaves_the_connection_usable() {
     let script = |peer: &mut Peer| {
         let ids = [b"/a\0", b"/b\0", b"/c\0", b"/d\0"].map(|path| peer.expect(READ, 0, path));
         peer.send(ERROR, ids[0], 0, b"ENOENT\0");
@@ -41,7 +41,7 @@ fn an_error_within_a_batch_leaves_the_connection_in_step() {
         peer.send(READ, ids[3], 0, b"4");
         let ids = [b"/a\x001", b"/b\x002", b"/c\x003"].map(|node| peer.expect(WRITE, 0, node));
         peer.send(WRITE, ids[0], 0, b"OK\0");
-        // For a write it is an error as any other.
+        // For a write, ENOENT is an error like any other.
         peer.send(ERROR, ids[1], 0, b"ENOENT\0");
         peer.send(ERROR, ids[2], 0, b"EQUOTA\0");
         peer.serve(READ, 0, b"/e\0", b"5");
@@ -49,7 +49,7 @@ fn an_error_within_a_batch_leaves_the_connection_in_step() {
     };
     play(AMPLE, script, |client| {
         let error = client.read_each(&["/a", "/b", "/c", "/d"]).unwrap_err();
-        assert!(StoreError::is(&error, &Answer::Denied));
+        assert!(error.is(&Answer::Denied));
         assert_eq!(error.to_string(), "xenstored answered EACCES to READ /b");
         let error = client.write_each(&[("/a", "1"), ("/b", "2"), ("/c", "3")]).unwrap_err();
         assert_eq!(error.to_string(), "xenstored answered ENOENT to WRITE /b");
@@ -59,7 +59,7 @@ fn an_error_within_a_batch_leaves_the_connection_in_step() {
 }
 
 #[test]
-fn a_long_batch_goes_in_windows() {
+fn a_long_batch_is_sent_in_windows() {
     let script = |peer: &mut Peer| {
         for window in [64, 64, 22] {
             let ids: Vec<u32> = (0..window).map(|_| peer.next().unwrap().id).collect();
@@ -73,7 +73,9 @@ fn a_long_batch_goes_in_windows() {
     };
     play(AMPLE, script, |client| {
         let values = client.read_each(&["/a"; 150]).unwrap();
-        let ids = values.iter().map(|value| value.as_deref().unwrap().parse::<u32>().unwrap());
+        let ids = values.iter().map(|value| {
+            String::from_utf8(value.clone().unwrap()).unwrap().parse::<u32>().unwrap()
+        });
         assert!(ids.eq(1..=150));
     });
 }

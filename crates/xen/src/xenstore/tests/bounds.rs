@@ -1,33 +1,35 @@
-//! A xenstored that sends and never ends: what is kept of it is bounded.
+//! A xenstored that sends without end: the client's memory stays bounded.
 
 use std::fs;
+use std::time::Duration;
 
+use super::peer::Typed as _;
 use super::peer::{AMPLE, DIRECTORY, ERROR, EVENT, Message, PART, Peer, READ, play};
-use super::{StoreError, Watching as _, Xs as _};
+use super::{Store as _, StoreError, Xs as _};
 
-/// So often comes what [`flood`] makes, which is 128 KiB: far more than a client may keep, and than what
-/// other tests take meanwhile.
+/// The number of times that a [`flood`] of 128 KiB is sent: far more than a client may keep, and than other tests use
+/// meanwhile.
 const TIMES: usize = 1024;
-/// Far less than that.
+/// The most that memory may grow, in bytes: far less than what is sent.
 const BOUND: usize = 48 << 20;
 
-/// How much memory this process has had in use at most since [`forget`].
+/// The peak memory of this process since [`reset`], in bytes.
 fn most() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
 }
 
-/// Lets the kernel begin anew.
-fn forget() -> usize {
+/// Resets the peak and returns it.
+fn reset() -> usize {
     fs::write("/proc/self/clear_refs", "5").unwrap();
     most()
 }
 
-/// One after the other, since it is the whole process that is measured.
+/// One after the other, since the whole process is measured.
 #[test]
 fn a_flood_is_not_kept() {
-    let before = forget();
+    let before = reset();
     events_before_a_reply();
     events_while_listening();
     a_listing_in_parts();
@@ -52,11 +54,11 @@ fn events_before_a_reply() {
     };
     play(AMPLE, script, |client| {
         assert_eq!(&*client.read("/a").unwrap(), "1");
-        assert_eq!(client.take_events().len(), 1024);
+        assert_eq!(client.changes(Duration::ZERO).unwrap().len(), 1024);
     });
 }
 
-/// Whoever watches takes what there is, and keeps nothing.
+/// A watcher takes the events as they arrive.
 fn events_while_listening() {
     let script = |peer: &mut Peer| {
         let flood = flood();
@@ -65,16 +67,16 @@ fn events_while_listening() {
         }
     };
     play(AMPLE, script, |client| {
-        let mut looks = 0_usize;
-        while let Ok(paths) = client.wait(AMPLE) {
+        let mut calls = 0_usize;
+        while let Ok(paths) = client.changes(AMPLE) {
             assert!(paths.len() <= 1024);
-            looks = looks.saturating_add(1);
+            calls = calls.saturating_add(1);
         }
-        assert!(looks > 100, "{looks}");
+        assert!(calls > 100, "{calls}");
     });
 }
 
-/// Parts without end, each as long as it may be; those that begin anew are not added up.
+/// Parts without end, each as long as allowed; a listing that starts over is not added up.
 fn a_listing_in_parts() {
     let script = |peer: &mut Peer| {
         let mut sent = 0_usize;
@@ -83,7 +85,7 @@ fn a_listing_in_parts() {
                 peer.send(ERROR, request.id, 0, b"E2BIG\0");
                 continue;
             }
-            // Another listing after each MiB but a bit.
+            // Another generation after each MB.
             let part =
                 [format!("{}\0", sent / 1_000_000).as_bytes(), &[b'n'; 4000], b"\0"].concat();
             peer.send(PART, request.id, 0, &part);
@@ -93,11 +95,11 @@ fn a_listing_in_parts() {
     };
     play(AMPLE, script, |client| {
         let error = client.directory("/a").unwrap_err();
-        assert!(matches!(StoreError::of(&error), Some(StoreError::Answered { .. })), "{error}");
+        assert!(matches!(error.typed(), StoreError::Answered { .. }), "{error}");
     });
 }
 
-/// The longest listing that is believed, of the shortest names.
+/// The longest listing accepted, of the shortest names.
 fn a_listing_of_many_names() {
     let script = |peer: &mut Peer| {
         peer.serve(DIRECTORY, 0, b"/a\0", &b"n\0".repeat(1 << 19));

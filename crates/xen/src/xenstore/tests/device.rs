@@ -1,12 +1,10 @@
-//! What is different on the xenbus device.
+//! The differences of the xenbus device.
 
 use rustix::fs::{Mode, OFlags};
 
-use super::lookup::Medium;
+use super::endpoint::Transport;
 use super::peer::{AMPLE, DIRECTORY, END, ERROR, PART, Peer, READ, START, WRITE, play_device};
-use super::{
-    Answer, Batch as _, Client, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _,
-};
+use super::{Answer, Client, Store as _, StoreError, Xs as _};
 
 #[test]
 fn a_batch_has_one_request_in_flight_at_a_time() {
@@ -28,18 +26,18 @@ fn a_batch_has_one_request_in_flight_at_a_time() {
         peer.expect_end();
     };
     play_device(script, |client| {
-        let span = client.transaction().unwrap();
+        let span = client.begin().unwrap();
         let values = span.read_each(&["/a", "/b", "/c"]).unwrap();
         assert_eq!(values, [Some("1".into()), None, Some("3".into())]);
         span.write_each(&[("/a", "1"), ("/b", "2")]).unwrap();
         let error = span.write_each(&[("/a", "1"), ("/b", "2")]).unwrap_err();
-        assert!(StoreError::is(&error, &Answer::NoSpace));
+        assert!(error.is(&Answer::NoSpace));
         span.commit().unwrap();
     });
 }
 
 #[test]
-fn a_request_must_fit_into_the_kernels_buffer() {
+fn a_request_that_exceeds_the_kernels_buffer_is_not_sent() {
     let script = |peer: &mut Peer| {
         let id = peer.next().unwrap().id;
         peer.send(WRITE, id, 0, b"OK\0");
@@ -53,7 +51,7 @@ fn a_request_must_fit_into_the_kernels_buffer() {
 }
 
 #[test]
-fn a_listing_comes_in_parts_here_too() {
+fn a_long_listing_comes_in_parts_on_the_device_too() {
     let script = |peer: &mut Peer| {
         peer.refuse(DIRECTORY, 0, b"/d\0", "E2BIG");
         peer.serve(PART, 0, b"/d\x000\0", b"1\x00a\0");
@@ -66,11 +64,11 @@ fn a_listing_comes_in_parts_here_too() {
 }
 
 #[test]
-fn the_operating_systems_errors_are_passed_on() {
-    // The one cannot be written to, the other not read from.
+fn an_error_of_the_operating_system_ends_the_connection() {
+    // One cannot be written to, the other cannot be read from.
     for flags in [OFlags::RDONLY, OFlags::WRONLY] {
         let fd = rustix::fs::open("/dev/null", flags, Mode::empty()).unwrap();
-        let client = Client::over(fd, Medium::Device, AMPLE.into());
+        let client = Client::over(fd, Transport::Device, AMPLE.into());
         let error = client.read("/a").unwrap_err();
         let Some(StoreError::Transport { request, source }) = StoreError::of(&error) else {
             panic!("{error:?}");

@@ -1,6 +1,5 @@
-//! Peers that break off, break the protocol, or say nothing.
+//! Daemons that close, break the protocol, or stay silent.
 
-use std::io;
 use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -9,29 +8,31 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 
 use super::peer::{
-    AMPLE, DIRECTORY, END, ERROR, EVENT, Message, PART, Peer, READ, START, WRITE, play,
+    AMPLE, DIRECTORY, END, ERROR, EVENT, Message, PART, Peer, READ, START, Typed, WRITE, play,
 };
-use super::{Batch as _, Client, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _};
+use super::{
+    Client, Nodes as _, Store as _, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _,
+};
 
 const SHORT: Duration = Duration::from_millis(150);
 
-/// When it has surely ended, on however slow a machine; far less than [`AMPLE`].
+/// A deadline of [`SHORT`] has passed by then, on any machine. Far less than [`AMPLE`].
 const SOON: Duration = Duration::from_secs(5);
 
-fn is_closed(error: &io::Error) -> bool {
-    matches!(StoreError::of(error), Some(StoreError::Closed { .. }))
+fn is_closed(error: &impl Typed) -> bool {
+    matches!(error.typed(), StoreError::Closed { .. })
 }
 
-fn is_garbled(error: &io::Error) -> bool {
-    matches!(StoreError::of(error), Some(StoreError::Garbled { .. }))
+fn is_garbled(error: &impl Typed) -> bool {
+    matches!(error.typed(), StoreError::Garbled { .. })
 }
 
-fn is_deadline(error: &io::Error) -> bool {
-    matches!(StoreError::of(error), Some(StoreError::Deadline { .. }))
+fn is_deadline(error: &impl Typed) -> bool {
+    matches!(error.typed(), StoreError::Deadline { .. })
 }
 
-fn is_unusable(error: &io::Error) -> bool {
-    matches!(StoreError::of(error), Some(StoreError::Unusable { .. }))
+fn is_unusable(error: &impl Typed) -> bool {
+    matches!(error.typed(), StoreError::Unusable { .. })
 }
 
 /// Every further request on a broken connection fails at once.
@@ -45,12 +46,12 @@ fn assert_spent(client: &Client) {
     assert!(is_unusable(&client.transaction().unwrap_err()));
     assert!(is_unusable(&client.read_each(&["/z", "/y"]).unwrap_err()));
     assert!(is_unusable(&client.write_each(&[("/z", "1")]).unwrap_err()));
-    assert!(client.take_events().is_empty());
+    assert!(is_unusable(&client.changes(AMPLE).unwrap_err()));
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
 #[test]
-fn a_close_at_each_byte_of_a_reply_is_told() {
+fn a_close_at_each_byte_of_a_reply_is_an_error() {
     let reply = Message::new(READ, 1, 0, b"value").bytes();
     for cut in 0..reply.len() {
         let script = |peer: &mut Peer| {
@@ -96,7 +97,7 @@ fn a_close_before_the_commit_was_read_leaves_it_unknown() {
 }
 
 #[test]
-fn a_close_within_a_batch_fails_it_as_a_whole() {
+fn a_close_within_a_batch_fails_the_whole_batch() {
     let script = |peer: &mut Peer| {
         let id = peer.expect(READ, 0, b"/a\0");
         peer.expect(READ, 0, b"/b\0");
@@ -113,7 +114,7 @@ fn a_close_within_a_batch_fails_it_as_a_whole() {
 fn a_reply_that_breaks_the_protocol_ends_the_connection() {
     let header =
         |kind, id, len: u32| -> Vec<u8> { [kind, id, 0, len].map(u32::to_ne_bytes).concat() };
-    // Most of these have no payload at all: they must be seen through by their header.
+    // Most of these have no payload: they must be rejected by their header.
     let replies = [
         header(READ, 1, 4097),
         header(READ, 1, u32::MAX),
@@ -151,7 +152,7 @@ fn a_reply_that_breaks_the_protocol_ends_the_connection() {
 }
 
 #[test]
-fn a_listing_without_bounds_is_not_believed() {
+fn a_listing_that_claims_too_many_bytes_is_rejected() {
     let script = |peer: &mut Peer| {
         let id = peer.expect(DIRECTORY, 0, b"/a\0");
         let words = [DIRECTORY, id, 0, (1 << 20) | 1];
@@ -213,7 +214,7 @@ fn a_listing_in_endless_parts_is_given_up() {
     play(SHORT, script, |client| assert!(is_deadline(&client.directory("/a").unwrap_err())));
 }
 
-/// Each answer comes in time, and never the end: all of them together have the time of one.
+/// Each part comes in time but never the last: all parts share one deadline.
 #[test]
 fn a_listing_in_slow_parts_does_not_stretch_the_deadline() {
     let limit = Duration::from_secs(2);
@@ -288,7 +289,7 @@ fn a_commit_on_a_broken_connection_is_known_to_be_unsent() {
 }
 
 #[test]
-fn a_reply_that_nobody_asked_for_is_found_out() {
+fn a_reply_without_a_request_ends_the_connection() {
     let script = |peer: &mut Peer| {
         peer.serve(READ, 0, b"/a\0", b"1");
         peer.send(READ, 1, 0, b"1");
@@ -302,7 +303,7 @@ fn a_reply_that_nobody_asked_for_is_found_out() {
 }
 
 #[test]
-fn silence_ends_at_the_deadline() {
+fn a_silent_daemon_meets_the_deadline() {
     let script = |peer: &mut Peer| {
         peer.expect(READ, 0, b"/a\0");
         peer.expect_end();
@@ -334,7 +335,7 @@ fn silence_after_a_commit_closes_the_connection_without_an_abort() {
 }
 
 #[test]
-fn a_reply_in_drops_does_not_stretch_the_deadline() {
+fn a_reply_byte_by_byte_does_not_stretch_the_deadline() {
     let script = |peer: &mut Peer| {
         let id = peer.expect(READ, 0, b"/a\0");
         for byte in Message::new(READ, id, 0, &[b'v'; 4096]).bytes() {
@@ -370,7 +371,7 @@ fn a_flood_of_events_does_not_stretch_the_deadline() {
 fn a_peer_that_stops_reading_meets_the_deadline() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     sockopt::set_socket_send_buffer_size(&ours, 4096).unwrap();
-    let client = Client::from_socket(ours, SHORT).unwrap();
+    let client = Client::from_socket(ours, SHORT);
     let value = "v".repeat(4000);
     let begun = Instant::now();
     let error = client.write_each(&[("/a", value.as_str()); 16]).unwrap_err();
@@ -402,37 +403,37 @@ fn a_peer_that_reads_slowly_gets_everything() {
                 }
             }
         });
-        let client = Client::from_socket(ours, AMPLE).unwrap();
+        let client = Client::from_socket(ours, AMPLE);
         client.write_each(&[("/a", value.as_str()); 32]).unwrap();
     });
 }
 
 #[test]
-fn a_reply_that_is_there_counts_after_the_time_is_over() {
+fn a_reply_that_has_arrived_counts_after_the_deadline() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    // The id is known beforehand, so the reply can lie ready.
+    // The id is known beforehand, so the reply can be sent before the request.
     Peer(theirs.try_clone().unwrap()).send(READ, 1, 0, b"late");
-    let client = Client::from_socket(ours, Duration::ZERO).unwrap();
+    let client = Client::from_socket(ours, Duration::ZERO);
     assert_eq!(&*client.read("/a").unwrap(), "late");
     assert!(is_deadline(&client.read("/a").unwrap_err()));
     drop(theirs);
 }
 
 #[test]
-fn a_reply_before_its_request_is_sent_is_found_out() {
+fn a_reply_before_its_request_ends_the_connection() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     sockopt::set_socket_send_buffer_size(&ours, 4096).unwrap();
     let mut peer = Peer(theirs);
     for id in 1..=16 {
         peer.send(WRITE, id, 0, b"OK\0");
     }
-    let client = Client::from_socket(ours, AMPLE).unwrap();
+    let client = Client::from_socket(ours, AMPLE);
     let value = "v".repeat(4000);
     let error = client.write_each(&[("/a", value.as_str()); 16]).unwrap_err();
     assert!(is_garbled(&error), "{error:?}");
 }
 
-/// Whether the other end has closed.
+/// Whether the client has closed.
 fn is_gone(stream: &UnixStream) -> bool {
     let mut fds = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::empty())];
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,10 +1,11 @@
 //! Listings that are longer than a message.
 
+use super::peer::Typed as _;
 use super::peer::{AMPLE, DIRECTORY, END, PART, Peer, READ, START, play};
-use super::{Answer, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _};
+use super::{Answer, Xs as _, XsTransaction as _, XsTransactionSpan as _};
 
 #[test]
-fn a_long_listing_of_oxenstored_is_taken_whole() {
+fn a_long_listing_of_oxenstored_is_accepted_whole() {
     let names: Vec<String> = (0..32752).map(|id| id.to_string()).collect();
     let payload = names.iter().flat_map(|name| name.bytes().chain([0])).collect::<Vec<u8>>();
     assert_eq!(payload.len(), 185_402);
@@ -25,7 +26,7 @@ fn a_listing_too_long_for_one_message_comes_in_parts() {
         peer.refuse(DIRECTORY, 3, b"/d\0", "E2BIG");
         peer.serve(PART, 3, b"/d\x000\0", b"41\x00a\0bb\0");
         peer.serve(PART, 3, b"/d\x005\0", b"41\x00ccc\0");
-        // It has changed: all over again.
+        // It has changed, so it starts over.
         peer.serve(PART, 3, b"/d\x009\0", b"42\x00d\0\0");
         peer.serve(PART, 3, b"/d\x000\0", b"43\x00x\0");
         peer.serve(PART, 3, b"/d\x002\0", b"43\x00y\0\0");
@@ -48,7 +49,7 @@ fn a_listing_too_long_for_one_message_comes_in_parts() {
 }
 
 #[test]
-fn a_daemon_without_parts_leaves_e2big() {
+fn a_daemon_without_directory_part_leaves_e2big() {
     let script = |peer: &mut Peer| {
         peer.refuse(DIRECTORY, 0, b"/d\0", "E2BIG");
         peer.refuse(PART, 0, b"/d\x000\0", "ENOSYS");
@@ -58,15 +59,15 @@ fn a_daemon_without_parts_leaves_e2big() {
     };
     play(AMPLE, script, |client| {
         let error = client.directory("/d").unwrap_err();
-        assert!(StoreError::is(&error, &Answer::TooBig));
+        assert!(error.typed().is(&Answer::TooBig));
         assert_eq!(error.to_string(), "xenstored answered E2BIG to DIRECTORY /d");
         let error = client.directory("/d").unwrap_err();
-        assert!(StoreError::is(&error, &Answer::NotFound));
+        assert!(error.typed().is(&Answer::NotFound));
     });
 }
 
 #[test]
-fn a_listing_that_never_stands_still_is_given_up() {
+fn a_listing_that_keeps_changing_is_given_up() {
     let script = |peer: &mut Peer| {
         peer.refuse(DIRECTORY, 0, b"/d\0", "E2BIG");
         for n in 0..17 {
@@ -78,7 +79,7 @@ fn a_listing_that_never_stands_still_is_given_up() {
     };
     play(AMPLE, script, |client| {
         let error = client.directory("/d").unwrap_err();
-        assert!(StoreError::is(&error, &Answer::TooBig));
+        assert!(error.typed().is(&Answer::TooBig));
         client.read("/a").unwrap();
     });
 }

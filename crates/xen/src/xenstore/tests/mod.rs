@@ -6,6 +6,8 @@ mod device;
 mod failures;
 mod listings;
 mod peer;
+mod properties;
 mod requests;
+mod watches;
 
 use super::*;

@@ -1,16 +1,18 @@
-//! A xenstored that does what a test tells it to. Its numbers are the protocol's own, not wire.rs's.
+//! A scripted xenstored. Its numbers are the protocol's, not taken from `wire`.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use crate::xenstore::Client;
-use crate::xenstore::lookup::Medium;
+use crate::xenstore::endpoint::Transport;
+use crate::xenstore::{Client, StoreError};
 
 pub(super) const DIRECTORY: u32 = 1;
 pub(super) const READ: u32 = 2;
 pub(super) const GET_PERMS: u32 = 3;
+pub(super) const WATCH: u32 = 4;
+pub(super) const UNWATCH: u32 = 5;
 pub(super) const START: u32 = 6;
 pub(super) const END: u32 = 7;
 pub(super) const WRITE: u32 = 11;
@@ -18,6 +20,23 @@ pub(super) const RM: u32 = 13;
 pub(super) const EVENT: u32 = 15;
 pub(super) const ERROR: u32 = 16;
 pub(super) const PART: u32 = 22;
+
+/// The typed error, by whichever traits it was returned.
+pub(super) trait Typed {
+    fn typed(&self) -> &StoreError;
+}
+
+impl Typed for StoreError {
+    fn typed(&self) -> &StoreError {
+        self
+    }
+}
+
+impl Typed for io::Error {
+    fn typed(&self) -> &StoreError {
+        StoreError::of(self).expect("an error of this crate")
+    }
+}
 
 /// A deadline that no test reaches unless something hangs.
 pub(super) const AMPLE: Duration = Duration::from_secs(20);
@@ -47,7 +66,7 @@ impl Message {
 }
 
 impl Peer {
-    /// The next request, or nothing if the client has gone.
+    /// The next request, or `None` if the client has closed.
     pub(super) fn next(&mut self) -> Option<Message> {
         let mut head = Vec::new();
         match (&self.0).take(16).read_to_end(&mut head) {
@@ -63,7 +82,7 @@ impl Peer {
         Some(Message { kind: words[0], id: words[1], tx: words[2], payload })
     }
 
-    /// Expects a request and says which id it has.
+    /// Expects a request and returns its id.
     pub(super) fn expect(&mut self, kind: u32, tx: u32, payload: &[u8]) -> u32 {
         let got = self.next().expect("a request");
         assert_eq!(got, Message::new(kind, got.id, tx, payload));
@@ -86,7 +105,7 @@ impl Peer {
         self.raw(&Message::new(kind, id, tx, payload).bytes());
     }
 
-    /// Sends bytes; a client that has gone is none of its business.
+    /// Sends bytes, whether or not the client still reads.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         drop(self.0.write_all(bytes));
     }
@@ -99,7 +118,7 @@ impl Peer {
         self.0.set_nonblocking(false).unwrap();
     }
 
-    /// Expects that nothing more comes before the client goes.
+    /// Expects that the client closes without another request.
     pub(super) fn expect_end(&mut self) {
         assert_eq!(self.next(), None);
     }
@@ -111,17 +130,17 @@ pub(super) fn play<R>(
     script: impl FnOnce(&mut Peer) + Send,
     body: impl FnOnce(Client) -> R,
 ) -> R {
-    stage(script, |socket| body(Client::from_socket(socket, deadline).unwrap()))
+    stage(script, |socket| body(Client::from_socket(socket, deadline)))
 }
 
-/// Runs `body` with a client that takes its end of the line for the xenbus device.
+/// Runs `body` with a client that takes its socket for the xenbus device.
 pub(super) fn play_device<R>(
     script: impl FnOnce(&mut Peer) + Send,
     body: impl FnOnce(Client) -> R,
 ) -> R {
     stage(script, |socket| {
         socket.set_nonblocking(true).unwrap();
-        body(Client::over(socket.into(), Medium::Device, AMPLE.into()))
+        body(Client::over(socket.into(), Transport::Device, AMPLE.into()))
     })
 }
 

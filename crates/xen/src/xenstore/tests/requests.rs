@@ -1,19 +1,19 @@
-//! Each request byte for byte, and each orderly answer to it.
+//! Each request byte for byte, and each orderly reply to it.
 
+use super::peer::Typed as _;
 use super::peer::{
     AMPLE, DIRECTORY, END, ERROR, EVENT, GET_PERMS, Message, Peer, READ, RM, START, WRITE, play,
 };
 use super::{
-    Answer, Batch as _, StoreError, Watching as _, Xs as _, XsTransaction as _,
-    XsTransactionSpan as _,
+    Answer, Nodes as _, Store as _, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _,
 };
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::time::{Duration, Instant};
 
 use crate::domain::DomId;
 
 #[test]
-fn a_read_is_these_bytes() {
+fn a_read_has_these_bytes() {
     let script = |peer: &mut Peer| {
         let mut bytes = [0; 19];
         peer.0.read_exact(&mut bytes).unwrap();
@@ -26,7 +26,7 @@ fn a_read_is_these_bytes() {
 }
 
 #[test]
-fn every_request_outside_a_transaction() {
+fn every_request_outside_a_transaction_has_these_bytes() {
     let script = |peer: &mut Peer| {
         peer.serve(DIRECTORY, 0, b"/local/domain\0", b"0\x0017\0");
         peer.serve(DIRECTORY, 0, b"/empty\0", b"");
@@ -94,14 +94,14 @@ fn a_commit_that_is_refused_is_not_followed_by_an_abort() {
         };
         play(AMPLE, script, |client| {
             let error = client.transaction().unwrap().commit().unwrap_err();
-            assert!(StoreError::is(&error, &Answer::named(errno)));
+            assert!(error.typed().is(&Answer::named(errno)));
             client.read("/a").unwrap();
         });
     }
 }
 
 #[test]
-fn a_dropped_transaction_is_aborted_and_the_connection_stays_in_step() {
+fn a_dropped_transaction_is_aborted_and_the_connection_stays_usable() {
     let script = |peer: &mut Peer| {
         peer.serve(START, 0, b"\0", b"7\0");
         peer.serve(END, 7, b"F\0", b"OK\0");
@@ -132,7 +132,7 @@ fn a_transaction_outlives_the_client_it_came_from() {
 }
 
 #[test]
-fn errors_are_told_apart_and_leave_the_connection_usable() {
+fn refusals_are_typed_and_leave_the_connection_usable() {
     let table = [
         ("EAGAIN", Answer::Again),
         ("ENOENT", Answer::NotFound),
@@ -154,8 +154,7 @@ fn errors_are_told_apart_and_leave_the_connection_usable() {
     play(AMPLE, script, |client| {
         for (_, answer) in &table {
             let error = client.write("/a", "v").unwrap_err();
-            let Some(StoreError::Answered { answer: said, request }) = StoreError::of(&error)
-            else {
+            let StoreError::Answered { answer: said, request } = error.typed() else {
                 panic!("{error:?}");
             };
             assert_eq!((said, request.as_str()), (answer, "WRITE /a"));
@@ -163,11 +162,11 @@ fn errors_are_told_apart_and_leave_the_connection_usable() {
     });
 }
 
-/// The owner may do everything, the others what is said of them, or else of all others.
+/// The owner may do everything; another domain what its own entry says, or else the owner's entry.
 #[test]
-fn who_may_write() {
+fn permissions_decide_who_may_write() {
     let table: [(&[u8], bool); 12] = [
-        // As libxl makes them: dom0's, and the guest may read.
+        // As libxl sets them: dom0 owns the node, the guest may read it.
         (b"n0\0r7\0", false),
         (b"r0\0", false),
         (b"n7\0", true),
@@ -177,7 +176,7 @@ fn who_may_write() {
         (b"n0\0n7\0", false),
         (b"n0\0b77\0", false),
         (b"n0\0r9\0b8\0b7\0", true),
-        // All others may.
+        // Every domain may.
         (b"w0\0", true),
         (b"b0\0", true),
         (b"b0\0n7\0", false),
@@ -187,7 +186,7 @@ fn who_may_write() {
         for (permissions, _) in &table {
             peer.serve(GET_PERMS, 9, b"/a\0", permissions);
         }
-        // One of several is enough, and one that is not there is nobody's.
+        // One node of several is enough; nobody may write a node that does not exist.
         let ids = [b"/a\0", b"/b\0", b"/c\0"].map(|path| peer.expect(GET_PERMS, 9, path));
         peer.send(ERROR, ids[0], 9, b"ENOENT\0");
         peer.send(GET_PERMS, ids[1], 9, b"n7\0");
@@ -211,9 +210,9 @@ fn who_may_write() {
     });
 }
 
-/// What cannot be understood is not taken for a no.
+/// They are never taken for "may not write".
 #[test]
-fn permissions_that_are_none() {
+fn malformed_permissions_are_an_error() {
     for bad in [
         &b""[..],
         b"\0",
@@ -233,33 +232,31 @@ fn permissions_that_are_none() {
         };
         play(AMPLE, script, |client| {
             let error = client.may_write_any(DomId::new(7).unwrap(), &["/a"]).unwrap_err();
-            let is_told = matches!(StoreError::of(&error), Some(StoreError::Garbled { .. }));
-            assert!(is_told, "{bad:?}: {error}");
+            assert!(matches!(error, StoreError::Garbled { .. }), "{bad:?}: {error}");
         });
     }
 }
 
 #[test]
-fn a_value_is_kept_as_it_is() {
+fn a_value_is_returned_unchanged() {
     let script = |peer: &mut Peer| {
         peer.serve(READ, 0, b"/a\0", b"1\0\0");
         peer.serve(READ, 0, b"/a\0", b"\xff");
-        peer.serve(DIRECTORY, 0, b"/a\0", b"\xff\0");
+        peer.serve(READ, 0, b"/a\0", b"\xff");
         peer.serve(READ, 0, b"/a\0", &[b'x'; 4096]);
         peer.expect_end();
     };
     play(AMPLE, script, |client| {
         assert_eq!(&*client.read("/a").unwrap(), "1\0\0");
-        for error in [client.read("/a").unwrap_err(), client.directory("/a").unwrap_err()] {
-            let error = StoreError::of(&error);
-            assert!(matches!(error, Some(StoreError::NotText { path }) if path == "/a"));
-        }
+        assert_eq!(client.read_each(&["/a"]).unwrap(), [Some(b"\xff".to_vec())]);
+        // xenstore-rs has text only.
+        assert_eq!(client.read("/a").unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(client.read("/a").unwrap().len(), 4096);
     });
 }
 
 #[test]
-fn what_cannot_be_sent_is_not_sent() {
+fn an_unsendable_request_is_an_error_and_not_sent() {
     let script = |peer: &mut Peer| {
         let longest = format!("/{}\0", "p".repeat(3071));
         peer.serve(READ, 0, longest.as_bytes(), b"1");
@@ -269,18 +266,18 @@ fn what_cannot_be_sent_is_not_sent() {
     };
     play(AMPLE, script, |client| {
         let long = format!("/{}", "p".repeat(3072));
-        let unsendable = [
+        let unsendable: [io::Error; 8] = [
             client.read("/a\0b").unwrap_err(),
             client.write("\0", "").unwrap_err(),
             client.read(&long).unwrap_err(),
             client.rm(&long).unwrap_err(),
             client.directory(&long).unwrap_err(),
             client.write("/a", &"v".repeat(4094)).unwrap_err(),
-            client.read_each(&["/a", &long]).unwrap_err(),
-            client.write_each(&[("/a", "1"), ("/b\0", "1")]).unwrap_err(),
+            client.read_each(&["/a", &long]).unwrap_err().into(),
+            client.write_each(&[("/a", "1"), ("/b\0", "1")]).unwrap_err().into(),
         ];
         for error in unsendable {
-            assert!(matches!(StoreError::of(&error), Some(StoreError::Unsendable { .. })));
+            assert!(matches!(error.typed(), StoreError::Unsendable { .. }));
         }
         client.read(&long[..3072]).unwrap();
         client.write("/a", &"v".repeat(4093)).unwrap();
@@ -303,15 +300,13 @@ fn a_reply_may_come_byte_by_byte_with_watch_events_before_it() {
     };
     play(AMPLE, script, |client| {
         assert_eq!(&*client.read("/a").unwrap(), "value");
-        let events = client.take_events();
-        let events: Vec<_> = events.iter().map(|event| (&*event.path, &*event.token)).collect();
-        assert_eq!(events, [("@releaseDomain", "tok"), ("/w", "t2")]);
-        assert!(client.take_events().is_empty());
+        assert_eq!(client.changes(Duration::ZERO).unwrap(), ["@releaseDomain", "/w"]);
+        assert!(client.changes(Duration::ZERO).unwrap().is_empty());
     });
 }
 
 #[test]
-fn of_too_many_watch_events_the_oldest_go() {
+fn the_oldest_of_too_many_watch_events_are_dropped() {
     let script = |peer: &mut Peer| {
         let id = peer.expect(READ, 0, b"/a\0");
         for n in 0..1030 {
@@ -321,13 +316,12 @@ fn of_too_many_watch_events_the_oldest_go() {
     };
     play(AMPLE, script, |client| {
         client.read("/a").unwrap();
-        let events = client.take_events();
-        assert_eq!((events.len(), &*events[0].path), (1024, "/6"));
-        assert_eq!(&*events[1023].path, "/1029");
+        let events = client.changes(Duration::ZERO).unwrap();
+        assert_eq!((events.len(), &*events[0], &*events[1023]), (1024, "/6", "/1029"));
     });
 }
 
-/// It has been read from the kernel together with the reply: nothing more comes that would wake one up.
+/// It was read together with the reply, so no further byte would wake the waiter up.
 #[test]
 fn an_event_right_behind_a_reply_is_not_waited_for() {
     let script = |peer: &mut Peer| {
@@ -340,7 +334,7 @@ fn an_event_right_behind_a_reply_is_not_waited_for() {
     play(AMPLE, script, |client| {
         client.read("/a").unwrap();
         let begun = Instant::now();
-        assert_eq!(client.wait(AMPLE).unwrap(), ["/w".into()]);
+        assert_eq!(client.changes(AMPLE).unwrap(), ["/w"]);
         assert!(begun.elapsed() < AMPLE / 2);
     });
 }

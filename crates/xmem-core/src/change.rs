@@ -22,6 +22,7 @@ use xen::{DomId, Host, Interrupt, Kib};
 
 use self::locked::{Failed, LockedDomain};
 use self::pending::Commit;
+pub(crate) use self::planned::plan_among;
 pub use self::planned::plan_on;
 pub use self::wake::{Away, wake_away, wake_back};
 use crate::domain::{Domain, DomainRef, Name};
@@ -236,7 +237,9 @@ impl Change<'_> {
         let mut planned = open.plan(&self.request.memory, self.request.keep_free)?;
         let plan = &mut planned.plan;
         subject.absolute = match self.request.memory {
-            MemoryRequest::Set { .. } => Some(plan.size()),
+            MemoryRequest::Set { .. }
+            | MemoryRequest::Shrink { .. }
+            | MemoryRequest::Restore { .. } => Some(plan.size()),
             MemoryRequest::Max { .. } => plan.new.static_max,
             MemoryRequest::Repair => None,
         };

@@ -48,6 +48,19 @@ pub enum MemoryRequest {
         /// Do what a safety rule would refuse.
         force: bool,
     },
+    /// Lower the target, and the limit with it. Changes nothing if the domain is as small already: nobody's memory is
+    /// taken twice, and no domain is grown.
+    Shrink {
+        /// The new size, video memory included.
+        size: Kib,
+    },
+    /// Set the target, and the limit with it, if nobody has set the target since. Changes nothing otherwise.
+    Restore {
+        /// The size to restore, video memory included.
+        size: Kib,
+        /// The target that the domain must still have.
+        from: Kib,
+    },
     /// Fix what is out of step and has only one possible fix.
     Repair,
 }
@@ -93,6 +106,11 @@ impl Plan {
         self.old == self.new
     }
 
+    /// The size before, video memory included. Zero without a target.
+    pub fn old_size(&self) -> Kib {
+        self.old.target.map_or(Kib(0), |target| size_of(target, self.video))
+    }
+
     /// The size that this plan sets, video memory included: what `set` takes.
     pub const fn size(&self) -> Kib {
         self.wanted
@@ -122,6 +140,8 @@ pub fn plan(
             (compute::set(memory, size, raise_max)?, force)
         }
         MemoryRequest::Max { size, force } => (compute::max(memory, size)?, force),
+        MemoryRequest::Shrink { size } => (compute::shrink(memory, size)?, false),
+        MemoryRequest::Restore { size, from } => (compute::restore(memory, size, from)?, false),
         MemoryRequest::Repair => (compute::repair(memory)?, false),
     };
     if !plan.changes_nothing() {

@@ -5,12 +5,14 @@
 //! * the size that the user gives (`--floor`);
 //! * what the guest itself reports as used, and a margin ([`margin`]);
 //! * half of its size, if it reports nothing and the user gives no floor;
-//! * [`GUEST_MINIMUM`].
+//! * [`GUEST_MINIMUM`](crate::plan::GUEST_MINIMUM).
 //!
 //! Only domUs that run, that no daemon manages and that are not a device model give anything. Every size is absolute and
 //! a guest is never grown, so two runs at once that need the same memory take it once.
 
 mod donor;
+mod planning;
+mod run;
 mod shares;
 
 use std::time::Duration;
@@ -22,10 +24,8 @@ pub use self::shares::Priority;
 use crate::change::Outcome;
 use crate::domain::DomainRef;
 use crate::failure::{Cause, Failure};
-#[expect(unused_imports, reason = "the documentation names it")]
-use crate::plan::GUEST_MINIMUM;
 use crate::size::Size;
-use crate::wait::{WaitEnd, WaitEvent};
+use crate::wait::WaitEvent;
 
 /// How much memory is needed, and from which guests it may be taken.
 #[derive(Clone, Debug)]
@@ -124,20 +124,25 @@ pub struct ReclaimReport {
 }
 
 /// What became of a donor.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DonorReport {
     /// As it was before.
     pub donor: Donor,
-    /// What it was to hold at last; its size before if it was not asked.
-    pub asked: Kib,
-    /// What it holds, as last seen.
+    /// What it was to hold at last; `None` if it was not asked.
+    pub asked: Option<Kib>,
+    /// What it holds, as last seen; nothing if it went away.
     pub held: Kib,
-    /// Its change failed.
-    pub failure: Option<Failure>,
-    /// How the last wait for it ended.
-    pub wait: Option<WaitEnd>,
+    /// Why it gave no more.
+    pub exclusion: Option<Exclusion>,
     /// Its old target was set again.
     pub restored: bool,
+}
+
+impl DonorReport {
+    /// What it gave.
+    pub fn gave(&self) -> Kib {
+        self.donor.held.minus(self.held).unwrap_or_default()
+    }
 }
 
 /// Why there is no plan.
@@ -156,12 +161,19 @@ pub enum ReclaimError {
 }
 
 impl ReclaimPlan {
+    /// The plan for a host that has `available` memory.
+    fn new(goal: Kib, available: Kib, donors: Vec<Donor>, priority: Priority) -> Self {
+        let coming = donors.iter().fold(0_u64, |sum, it| sum.saturating_add(it.coming().0));
+        let expected = Kib(available.0.saturating_add(coming));
+        let spares: Vec<Kib> = donors.iter().map(Donor::spare).collect();
+        let shares = shares::shares(goal.minus(expected).unwrap_or_default(), &spares, priority);
+        Self { goal, available, coming: Kib(coming), donors, shares }
+    }
+
     /// What the host would have available at most.
     pub fn possible(&self) -> Kib {
-        let spare = self.donors.iter().map(Donor::spare);
-        spare.fold(Kib(self.available.0.saturating_add(self.coming.0)), |sum, spare| {
-            Kib(sum.0.saturating_add(spare.0))
-        })
+        let expected = self.available.0.saturating_add(self.coming.0);
+        Kib(self.donors.iter().fold(expected, |sum, it| sum.saturating_add(it.spare().0)))
     }
 
     /// Whether that is enough.
@@ -178,8 +190,7 @@ pub fn plan_reclaim(
     host: &dyn Host,
     request: &ReclaimRequest,
 ) -> Result<ReclaimPlan, ReclaimError> {
-    let _ = (host, request);
-    todo!()
+    planning::plan(host, request)
 }
 
 /// Carries out `plan`: shrinks the guests, waits for them, and plans again until the host has enough or no guest can give
@@ -191,6 +202,5 @@ pub fn reclaim(
     interrupt: &dyn Interrupt,
     on_event: &mut dyn FnMut(ReclaimEvent),
 ) -> ReclaimReport {
-    let _ = (host, plan, request, interrupt, on_event);
-    todo!()
+    run::run(host, plan, request, interrupt, on_event)
 }

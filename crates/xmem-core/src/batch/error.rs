@@ -1,7 +1,7 @@
 //! Lines of a batch that make no sense, and what to write instead.
 
-use xen::Kib;
 use xen::escape::{Escaped, beginning};
+use xen::{DomId, Kib};
 
 use crate::domain::DomainRefError;
 use crate::size::SizeError;
@@ -114,6 +114,40 @@ pub enum LineProblem {
         /// Its message, shortened.
         message: String,
     },
+    /// Members that name two domains.
+    #[error("{said}, but {found}")]
+    OtherDomain {
+        /// A member and its value.
+        said: String,
+        /// The domain that the line's other members name.
+        found: String,
+    },
+    /// A target and a size that differ by something else than the video memory.
+    #[error("`target_kib` ({target}) and `size_kib` ({size}) contradict each other")]
+    Contradiction {
+        /// The target.
+        target: Kib,
+        /// The size.
+        size: Kib,
+    },
+    /// A maximum that the domain does not have.
+    #[error("`static_max_kib` is {said}, but the domain's maximum is {present}")]
+    NotItsMaximum {
+        /// The member.
+        said: Kib,
+        /// The domain's maximum.
+        present: Kib,
+        /// The domain.
+        domid: DomId,
+    },
+    /// Video memory that the domain does not have.
+    #[error("`videoram_kib` is {said}, but the domain has {present} of video memory")]
+    NotItsVideo {
+        /// The member.
+        said: Kib,
+        /// The domain's video memory.
+        present: Kib,
+    },
     /// There is no line at all.
     #[error("no domains in the batch")]
     Empty,
@@ -126,11 +160,20 @@ impl LineProblem {
     /// What to write instead.
     pub fn hint(&self) -> String {
         let hint = match self {
-            Self::Domain { why, .. } => why.hint(),
-            Self::Size { why, .. } => why.hint(),
-            Self::Words => {
-                "write `web 512M`, or `\"SQL 227\" 1G` if the name contains blanks and a `#`"
+            Self::Domain { why, .. } => return why.hint().to_owned(),
+            Self::Size { why, .. } => return why.hint(),
+            Self::NotItsMaximum { said, domid, .. } => {
+                return format!(
+                    "apply sets targets: set the maximum first (xmem max {domid} {}k), or remove `static_max_kib`",
+                    said.0
+                );
             }
+            Self::Contradiction { .. } => {
+                "keep the one that you mean: jq -c 'del(.size_kib)' or jq -c 'del(.target_kib)'"
+            }
+            Self::OtherDomain { .. } => "remove the member that is wrong",
+            Self::NotItsVideo { .. } => "video memory cannot be changed: remove `videoram_kib`",
+            Self::Words => "write `web 512M`, or `\"SQL #2\" 1G` if the name contains ` #`",
             Self::Unclosed { .. } => {
                 "close the quote, or write the name without quotes: the size is the last word"
             }

@@ -298,7 +298,7 @@ proptest::proptest! {
     #[test]
     fn a_quoted_name_is_read_back(name in "[^\\p{C}\\s]([^\\p{C}]{0,20}[^\\p{C}\\s])?", kib in 1_u64..1_000_000) {
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-        let batch = parse(&format!("\"name:{quoted}\" {}k", kib * 4));
+        let batch = parse(&format!("\"name:{quoted}\" {}k", kib.saturating_mul(4)));
         proptest::prop_assert_eq!(&batch.errors, &[]);
         proptest::prop_assert_eq!(&batch.lines[0].domain, &DomainRef::Name(Name(name)));
     }

@@ -43,6 +43,24 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
     Ok(plan)
 }
 
+/// A lower target, and the limit with it. Nothing if the size is not below the present one.
+pub(super) fn shrink(memory: &Memory, size: Kib) -> Result<Plan, Refusal> {
+    let present = Present::of(memory)?;
+    if size >= present.size() {
+        return Ok(present.unchanged());
+    }
+    set(memory, Size::exact(Amount::To(size)), false)
+}
+
+/// An earlier size, and the limit with it. Nothing if the target is not `from` any more.
+pub(super) fn restore(memory: &Memory, size: Kib, from: Kib) -> Result<Plan, Refusal> {
+    let present = Present::of(memory)?;
+    if present.target != from {
+        return Ok(present.unchanged());
+    }
+    set(memory, Size::exact(Amount::To(size)), false)
+}
+
 /// A new maximum, and the limit with it.
 pub(super) fn max(memory: &Memory, size: Size) -> Result<Plan, Refusal> {
     let present = Present::of(memory)?;

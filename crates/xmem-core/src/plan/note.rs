@@ -10,7 +10,7 @@ use xen::{DomId, Kib, Mib};
 use super::safety::growth;
 use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings};
 use crate::memory::{GuestType, Manager, Memory};
-use crate::size::Amount;
+use crate::size::{Amount, Size};
 use crate::state::State;
 
 /// Something that a user might not expect of a plan or a change. The sentences hold before the change and after it.
@@ -83,6 +83,20 @@ pub enum Note {
         /// What the guest may still touch and is not there.
         outstanding: Kib,
     },
+    /// The host does not have enough for the size that was asked for.
+    Partial {
+        /// The size asked for.
+        asked: Kib,
+        /// The size that it gets.
+        got: Kib,
+    },
+    /// A limit in a batch is neither the present one nor the one that goes with the target.
+    LimitIgnored {
+        /// The limit in the batch.
+        said: Kib,
+        /// The limit that the domain gets or keeps.
+        limit: Kib,
+    },
     /// The change was made, and its intent record could not be removed.
     RecordLeft {
         /// The record.
@@ -110,6 +124,8 @@ impl Note {
             Self::Migrating { .. } => "migrating",
             Self::Managed(_) => "managed",
             Self::Populating { .. } => "populating",
+            Self::Partial { .. } => "partial",
+            Self::LimitIgnored { .. } => "limit-ignored",
             Self::RecordLeft { .. } => "record-left",
         }
     }
@@ -170,6 +186,12 @@ impl fmt::Display for Note {
                 "the guest has not yet given back its boot memory (populate on demand: {} MiB outstanding)",
                 Mib(*outstanding)
             ),
+            Self::Partial { asked, got } => {
+                write!(f, "the host does not have enough for {asked}: the size is {got}")
+            }
+            Self::LimitIgnored { said, limit } => {
+                write!(f, "limit_kib ({said}) is not set: the limit follows the target and is {limit}")
+            }
             Self::RecordLeft { path, why } => {
                 write!(f, "the intent record {} could not be removed: {why}", escaped_path(path))
             }
@@ -184,10 +206,14 @@ pub(super) fn add(
     around: &Surroundings,
     plan: &mut Plan,
 ) {
-    let (MemoryRequest::Set { size, .. } | MemoryRequest::Max { size, .. }) = request else {
-        return;
+    let size = match request {
+        MemoryRequest::Set { size, .. } | MemoryRequest::Max { size, .. } => *size,
+        MemoryRequest::Shrink { size } | MemoryRequest::Restore { size, .. } => {
+            Size::exact(Amount::To(*size))
+        }
+        MemoryRequest::Repair => return,
     };
-    let is_set = matches!(request, MemoryRequest::Set { .. });
+    let is_set = !matches!(request, MemoryRequest::Max { .. });
     let changes = !plan.changes_nothing();
     let limit = plan.new.limit;
     let mut notes = std::mem::take(&mut plan.notes);

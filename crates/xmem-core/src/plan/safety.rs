@@ -71,7 +71,9 @@ fn above_host(request: &MemoryRequest, around: &Surroundings, plan: &Plan) -> Op
     let (old, new) = match request {
         MemoryRequest::Set { .. } => (plan.old.target, plan.new.target),
         MemoryRequest::Max { .. } => (plan.old.static_max, plan.new.static_max),
-        MemoryRequest::Repair => return None,
+        MemoryRequest::Shrink { .. } | MemoryRequest::Restore { .. } | MemoryRequest::Repair => {
+            return None;
+        }
     };
     let total = around.host?.total;
     let size = if matches!(request, MemoryRequest::Set { .. }) { plan.wanted } else { new? };

@@ -3,7 +3,8 @@
 use xen::{DomId, Kib};
 
 use crate::domain::Domain;
-use crate::plan::GUEST_MINIMUM;
+use crate::memory::Manager;
+use crate::plan::{GUEST_MINIMUM, TOLERANCE};
 use crate::state::State;
 
 /// A domain that memory may be taken from.
@@ -60,14 +61,20 @@ pub enum Exclusion {
     #[error("it is the device model of domain {0}")]
     DeviceModel(DomId),
     /// A daemon sets its memory.
-    #[error("another program manages its memory")]
-    Managed,
+    #[error("its memory is managed by {0}")]
+    Managed(Manager),
     /// xenstore has no target for it, or one that makes no sense.
     #[error("it has no memory target")]
     NoTarget,
-    /// It did not follow, or its change failed.
+    /// Its target could not be lowered.
+    #[error("its target could not be lowered")]
+    NotChanged,
+    /// It did not reach its target.
     #[error("it gave less than planned")]
     GaveLess,
+    /// It went away.
+    #[error("it went away")]
+    Gone,
 }
 
 impl Floor {
@@ -95,12 +102,16 @@ pub fn margin(used: Kib) -> Kib {
 }
 
 impl Donor {
-    /// What it can give: what it holds at its present size, above its floor.
+    /// What it can give, in whole MiB: what it holds at its present target, above its floor.
     pub fn spare(&self) -> Kib {
-        match self.exclusion {
-            None => self.settled().minus(self.floor.size).unwrap_or_default(),
-            Some(_) => Kib(0),
-        }
+        let spare = self.settled().minus(self.floor.size).unwrap_or_default();
+        if self.exclusion.is_none() { Kib::from_mib(spare.mib()) } else { Kib(0) }
+    }
+
+    /// What it is giving back already, since its target is below what it holds.
+    pub fn coming(&self) -> Kib {
+        let above = self.held.minus(self.size).filter(|above| *above > TOLERANCE);
+        above.filter(|_| self.exclusion.is_none()).unwrap_or_default()
     }
 
     /// What it holds once it has reached its present target.

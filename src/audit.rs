@@ -18,8 +18,6 @@ use xmem_core::domain::Domain;
 use xmem_core::failure::{Aftermath, Failure};
 use xmem_core::memory::Numbers;
 
-use crate::report;
-
 /// Where syslog(3) sends to.
 const SOCKET: &str = "/dev/log";
 /// `daemon.notice` and `daemon.err` as RFC 3164 numbers them.
@@ -38,7 +36,7 @@ pub(crate) fn record(result: Result<&Outcome, &Failure>) {
                 Aftermath::OutOfStep { .. } | Aftermath::OnePageOff { .. }
             ) =>
         {
-            (ERROR, Escaped(&report::failure_text(failure)).to_string())
+            (ERROR, Escaped(&failure.to_string()).to_string())
         }
         _ => return,
     };

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use xen::{Host, XenHost};
 use xmem_core::change::Outcome;
-use xmem_core::failure::{Aftermath, Cause, Failure};
+use xmem_core::failure::Failure;
 use xmem_sim::{SimError, SimHost};
 
 use crate::cli::{Cli, Command, Global};
@@ -103,10 +103,12 @@ fn on_host(host: &HostRef, task: &Task, report: &Report) -> Exit {
         HostRef::Xen => match XenHost::open() {
             Ok(host) => task.run(&host, report),
             Err(error) => {
-                let cause = Cause::Hypervisor(error);
-                let aftermath =
-                    if task.changes() { Aftermath::Unchanged } else { Aftermath::ReadOnly };
-                return report.failure(&Failure { domain: None, cause, aftermath }, None);
+                let failure = if task.changes() {
+                    Failure::unchanged(None, error)
+                } else {
+                    Failure::read_only(None, error)
+                };
+                return report.failure(&failure, None);
             }
         },
         HostRef::Sim(dir) => match SimHost::open(dir.as_deref()) {

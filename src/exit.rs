@@ -119,9 +119,7 @@ fn is_access(cause: &Cause) -> bool {
             | HypervisorError::Device { .. }
             | HypervisorError::NoPage { .. }
             | HypervisorError::UnknownInterface { .. } => true,
-            HypervisorError::Refused { .. } => {
-                matches!(error.errno(), Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS))
-            }
+            _ => matches!(error.errno(), Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS)),
         },
         Cause::Lock(LockError::Os { source, .. }) | Cause::StateDir { source, .. } => {
             is_forbidden(source)

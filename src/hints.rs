@@ -11,6 +11,7 @@ use xen::{DomId, Kib};
 use xmem_core::change::Outcome;
 use xmem_core::domain::DomainRef;
 use xmem_core::failure::{Aftermath, Cause, Failure};
+use xmem_core::plan::Refusal;
 use xmem_core::resolve::ResolveError;
 use xmem_core::state::State;
 use xmem_core::wait::{WaitEnd, WaitReason, WaitReport};
@@ -77,7 +78,7 @@ pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<String> {
 fn cause(cause: &Cause, program: &Program) -> Option<String> {
     let hint = match cause {
         Cause::Resolve(error) => return resolve(error, program),
-        Cause::Refused(refusal) => return Some(program.in_sentence(&refusal.hint())),
+        Cause::Refused(refusal) => return Some(refused(refusal)),
         Cause::State(State::Building) => "try again when the domain has been created or received",
         Cause::Lock(LockError::Busy { .. }) => {
             "wait longer with --lock-timeout, or see what that process is doing"
@@ -110,6 +111,37 @@ fn cause(cause: &Cause, program: &Program) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+fn refused(refusal: &Refusal) -> String {
+    let hint = match refusal {
+        Refusal::AboveMax { most, .. } => {
+            return format!("ask for at most {}, or add --raise-max to raise the maximum too", size(*most));
+        }
+        Refusal::BelowTarget { target, .. } => {
+            return format!("lower the target first, or ask for at least {target}");
+        }
+        Refusal::BelowVideo { .. } => "ask for more than that",
+        Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
+        Refusal::BelowZero { .. } => "omit the sign to set an absolute size",
+        Refusal::BeyondXen => "is the unit right? a bare number is MiB",
+        Refusal::GuestWritable { .. } => {
+            "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write"
+        }
+        Refusal::NoKey { .. } => {
+            "its toolstack does not support ballooning, or has not finished creating it"
+        }
+        Refusal::AboveHost { .. } => {
+            "is the unit right? a bare number is MiB; use --force to do it anyway"
+        }
+        Refusal::KeepFree { .. } => "ask for less, shrink another domain, or keep less free",
+        Refusal::Populating { .. } => {
+            "wait until the guest has started, or use --force to do it anyway"
+        }
+        refusal if refusal.can_be_forced() => "use --force to do it anyway",
+        _ => "see `xmem check`",
+    };
+    hint.to_owned()
 }
 
 fn resolve(error: &ResolveError, program: &Program) -> Option<String> {

@@ -11,7 +11,7 @@ mod text;
 
 use xmem_core::change::Outcome;
 use xmem_core::domain::{Domain, DomainRef};
-use xmem_core::failure::{Aftermath, Cause, Failure};
+use xmem_core::failure::{Cause, Failure, chain};
 use xmem_core::resolve::ResolveError;
 use xmem_core::survey::Survey;
 use xmem_core::wait::{WaitEnd, WaitReport};
@@ -22,7 +22,6 @@ pub(crate) use self::live::Screen;
 use self::output::Output;
 pub(crate) use self::progress::ProgressView;
 pub(crate) use self::table::{Layout, sort};
-pub(crate) use self::text::failure as failure_text;
 use crate::exit::Exit;
 use crate::hints::{self, Program};
 use crate::usage::Usage;
@@ -102,13 +101,13 @@ impl Report {
             self.json(|json| json.failure(failure, line, hint.clone()));
         }
         let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-        self.error(&format!("{line}{}{}", text::failure(failure), self.mark()), hint.as_deref());
+        self.error(&format!("{line}{}{}", failure, self.mark()), hint.as_deref());
         Exit::from(failure)
     }
 
     /// The failure of a command that changes nothing.
     pub(crate) fn unanswered(&self, cause: Cause) -> Exit {
-        self.failure(&Failure { domain: None, cause, aftermath: Aftermath::ReadOnly }, None)
+        self.failure(&Failure::read_only(None, cause), None)
     }
 
     /// A domain that was asked for and does not exist.
@@ -134,7 +133,7 @@ impl Report {
 
     /// The same with what to do about it.
     pub(crate) fn os_error_with(&self, error: &anyhow::Error, hint: Option<&str>) -> Exit {
-        let text = format!("{error:#}");
+        let text = text::shortened(&format!("{error:#}"));
         if self.style.json {
             self.json(|json| json.os_error(&text, hint.map(str::to_owned)));
         }
@@ -154,7 +153,7 @@ impl Report {
     /// It could not be nudged, and all is as it was.
     pub(crate) fn not_woken(&self, domain: &Domain, failure: &Failure) {
         if !self.style.quiet && !self.style.json {
-            let why = text::chain(&failure.cause);
+            let why = chain(&failure.cause);
             self.note(&format!("{domain}: its balloon driver could not be nudged: {why}"));
         }
     }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use xen::Host;
 use xmem_core::check::{CheckReport, Finding, RepairOutcome, RepairReport, check, preview, repair};
-use xmem_core::diagnosis::Severity;
 use xmem_core::domain::{Domain, DomainRef};
-use xmem_core::failure::{Aftermath, Cause, Failure};
+use xmem_core::failure::{Cause, Failure};
 
 use super::{record, with_missing};
 use crate::cli::{Check, Global};
@@ -56,11 +55,11 @@ impl Task {
             Repair::No => {
                 let as_found = |finding: &Finding| (finding.clone(), RepairOutcome::NotRepaired);
                 let findings: Vec<_> = found.findings.iter().map(as_found).collect();
-                finish(&found, &findings, &found.missing, Vec::new(), report)
+                finish(&found, &findings, &found.missing, &[], report)
             }
             Repair::DryRun => {
                 let findings = preview(host, &found);
-                finish(&found, &findings, &found.missing, Vec::new(), report)
+                finish(&found, &findings, &found.missing, &[], report)
             }
             Repair::Within(timeout) => {
                 let RepairReport { after, findings, changes, failures } =
@@ -71,14 +70,12 @@ impl Task {
                 for result in &changes {
                     record(report, result.as_ref());
                 }
-                let failures = failures.into_iter().map(|(identity, cause)| Failure {
-                    domain: Some(Domain { identity, name: None }),
-                    cause,
-                    aftermath: Aftermath::Unchanged,
+                let failures = failures.into_iter().map(|(identity, cause)| {
+                    Failure::unchanged(Some(Domain { identity, name: None }), cause)
                 });
                 let failures: Vec<Failure> =
                     changes.into_iter().filter_map(Result::err).chain(failures).collect();
-                finish(&after, &findings, &found.missing, failures, report)
+                finish(&after, &findings, &found.missing, &failures, report)
             }
         })
     }
@@ -90,7 +87,7 @@ fn finish(
     judged: &CheckReport,
     findings: &[(Finding, RepairOutcome)],
     missing: &[DomainRef],
-    failures: Vec<Failure>,
+    failures: &[Failure],
     report: &Report,
 ) -> Exit {
     let checked = Checked { report: judged, findings };
@@ -98,12 +95,14 @@ fn finish(
     // One that went away needs no repair.
     let failures = failures.iter().filter(|failure| !matches!(failure.cause, Cause::Gone));
     let exits: Vec<Exit> = failures.map(|failure| report.failure(failure, None)).collect();
-    missing.iter().for_each(|wanted| report.missing(wanted));
+    for wanted in missing {
+        report.missing(wanted);
+    }
     if missing.is_empty() || !judged.rows.is_empty() || report.style.json {
         report.summary(&checked);
     }
     let is_out_of_step = findings.iter().any(|(finding, outcome)| {
-        is_open(outcome) && finding.diagnosis.severity == Severity::OutOfStep
+        is_open(outcome) && finding.diagnosis.is_out_of_step()
     });
     if is_out_of_step {
         return Exit::OutOfStep;

@@ -3,7 +3,7 @@
 use xen::Host;
 use xmem_core::domain::DomainRef;
 use xmem_core::failure::Cause;
-use xmem_core::survey::{Survey, survey};
+use xmem_core::survey::{Survey, UsedMemory, survey};
 
 use super::with_missing;
 use crate::cli::{Column, Format, List};
@@ -34,7 +34,7 @@ impl Task {
 
     /// Looks and reports. A domain that does not exist does not keep the others from being listed.
     pub(super) fn run(&self, host: &dyn Host, report: &Report) -> Exit {
-        let mut seen = match self.survey(host) {
+        let mut seen = match self.survey(host, report) {
             Ok(seen) => seen,
             Err(cause) => return report.unanswered(cause),
         };
@@ -45,11 +45,18 @@ impl Task {
                 Format::Openmetrics => report.metrics(&seen),
             }
         }
-        seen.missing.iter().for_each(|wanted| report.missing(wanted));
+        for wanted in &seen.missing {
+            report.missing(wanted);
+        }
         with_missing(seen.missing.len(), seen.rows.len(), Exit::Done)
     }
 
-    fn survey(&self, host: &dyn Host) -> Result<Survey, Cause> {
-        survey(host, &*host.connect()?, &self.wanted)
+    fn survey(&self, host: &dyn Host, report: &Report) -> Result<Survey, Cause> {
+        let shows_used = report.style.json
+            || self.format == Format::Openmetrics
+            || self.layout.columns.contains(&Column::Used)
+            || self.sort == Column::Used;
+        let used = if shows_used { UsedMemory::Read } else { UsedMemory::Skip };
+        survey(host, &*host.connect()?, &self.wanted, used)
     }
 }

@@ -57,7 +57,9 @@ pub(super) fn run(
         let Some((line, outcome)) = changes.get(index) else { return };
         match event {
             WaitEvent::Woken(changes) => {
-                changes.iter().for_each(|change| record(report, Ok(change)));
+                for change in &changes {
+                    record(report, Ok(change));
+                }
                 report.woken(&outcome.domain);
             }
             WaitEvent::NotWoken(failure) => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use xen::Host;
 use xmem_core::domain::DomainRef;
 use xmem_core::failure::Cause;
-use xmem_core::survey::survey;
+use xmem_core::survey::{Monitor, UsedMemory};
 
 use super::with_missing;
 use crate::cli::{Column, Watch};
@@ -61,13 +61,14 @@ impl Task {
         continued: &Continued,
         report: &Report,
     ) -> Result<Exit, Cause> {
-        let store = host.connect()?;
+        let used = if report.style.json { UsedMemory::Read } else { UsedMemory::Skip };
+        let mut monitor = Monitor::new(host, &self.wanted, used)?;
         let mut screen = Screen::default();
         let mut refreshes = 0_u64;
         let mut exit = Exit::Done;
         loop {
             let begun = Instant::now();
-            let mut seen = survey(host, &*store, &self.wanted)?;
+            let mut seen = monitor.look()?;
             sort(&mut seen.rows, self.sort);
             let (missing, found) = (std::mem::take(&mut seen.missing), seen.rows.len());
             if continued.take().0 {
@@ -75,7 +76,9 @@ impl Task {
             }
             if refreshes == 0 {
                 exit = with_missing(missing.len(), found, Exit::Done);
-                missing.iter().for_each(|wanted| report.missing(wanted));
+                for wanted in &missing {
+                    report.missing(wanted);
+                }
                 if exit == Exit::NoDomain {
                     return Ok(exit);
                 }
@@ -89,7 +92,7 @@ impl Task {
             }
             loop {
                 let left = self.interval.saturating_sub(begun.elapsed());
-                let is_changed = !store.changes(left.min(SLICE))?.is_empty();
+                let is_changed = monitor.wait(left.min(SLICE))?;
                 if report.is_unread() {
                     return Ok(exit);
                 }

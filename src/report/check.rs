@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 use xmem_core::check::{CheckReport, Finding, RepairAction, RepairOutcome};
-use xmem_core::diagnosis::Severity;
 use xmem_core::recovery::Recovery;
 
-use super::json::{Json, diagnosis_kind};
+use super::json::{DomainKeys, Json};
 use super::{Report, text};
 
 /// What a check found, and what became of each finding.
@@ -54,12 +53,12 @@ impl Summary {
         let count = |is: &dyn Fn(&Finding, &RepairOutcome) -> bool| {
             checked.findings.iter().filter(|(finding, outcome)| is(finding, outcome)).count()
         };
-        let is_grave = |finding: &Finding| finding.diagnosis.severity == Severity::OutOfStep;
+        let is_grave = |finding: &Finding| finding.diagnosis.is_out_of_step();
         let CheckReport { rows, locked, building, .. } = checked.report;
         let domains = rows.len();
         Self {
             domains,
-            checked: domains.saturating_sub(*locked).saturating_sub(*building),
+            checked: checked.report.checked(),
             locked: *locked,
             building: *building,
             out_of_step: count(&|finding, outcome| is_open(outcome) && is_grave(finding)),
@@ -127,12 +126,13 @@ impl Report {
 /// Three lines: what, its meaning, its fix.
 fn sentences(report: &Report, (finding, outcome): &(Finding, RepairOutcome)) -> Vec<String> {
     let diagnosis = &finding.diagnosis;
-    let domain = match &finding.domain {
-        Some(domain) => domain.to_string(),
-        None => "host".to_owned(),
+    let domain = match (&finding.domain, finding.domid) {
+        (Some(domain), _) => domain.to_string(),
+        (None, Some(domid)) => format!("domain {domid}"),
+        (None, None) => "host".to_owned(),
     };
     let mut lines = vec![
-        format!("{domain}: {}", diagnosis.message),
+        format!("{domain}: {}", text::finding(diagnosis)),
         format!("    meaning: {}", diagnosis.meaning),
     ];
     lines.extend(match outcome {
@@ -155,11 +155,12 @@ fn finding(
     (finding, outcome): &(Finding, RepairOutcome),
 ) -> serde_json::Result<String> {
     let diagnosis = &finding.diagnosis;
+    let domain = finding.domain.as_ref().map(DomainKeys::from);
     json.object(
-        finding.domain.as_ref(),
+        domain.or(finding.domid.map(DomainKeys::from)),
         FindingKeys {
-            kind: diagnosis_kind(&diagnosis.kind),
-            out_of_step: diagnosis.severity == Severity::OutOfStep,
+            kind: diagnosis.kind.word(),
+            out_of_step: diagnosis.is_out_of_step(),
             message: &diagnosis.message,
             meaning: diagnosis.meaning,
             fix: diagnosis.fix.as_ref().map(|fix| report.program.in_sentence(fix)),
@@ -181,7 +182,7 @@ fn repair(action: &RepairAction, done: bool) -> String {
     };
     let mut parts = text::changed_numbers(*old, *new);
     parts.extend(recovery.as_ref().map(|recovery| match recovery {
-        recovery if done => text::recovery(recovery),
+        recovery if done => recovery.to_string(),
         Recovery::SetAside { .. } => "its record is moved out of the way".to_owned(),
         _ => "its record is removed".to_owned(),
     }));

@@ -1,8 +1,6 @@
 //! Results for programs: schema 2, described by docs/json-schema.json. Sizes are KiB with the unit in the key; keys are
 //! only ever added; a number that does not exist is null.
 
-mod words;
-
 use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -11,15 +9,14 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use xen::escape::Escaped;
 use xen::hypervisor::{HostMemory, UNLIMITED};
-use xen::{Identity, Kib};
+use xen::{DomId, Identity, Kib};
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::domain::Domain;
 use xmem_core::failure::{Aftermath, Failure};
 use xmem_core::memory::Numbers;
 use xmem_core::survey::{Row, Survey};
-use xmem_core::wait::{Progress, WaitEnd, WaitReport};
+use xmem_core::wait::{Progress, WaitEnd, WaitReason, WaitReport};
 
-pub(super) use self::words::{diagnosis_kind, note_kind};
 use super::{Report, text};
 use crate::exit::Exit;
 use crate::usage::Usage;
@@ -49,10 +46,17 @@ struct Envelope<B> {
 }
 
 #[derive(Serialize)]
-struct DomainKeys {
+pub(super) struct DomainKeys {
     domid: u16,
     name: Option<String>,
-    uuid: String,
+    uuid: Option<String>,
+}
+
+impl From<DomId> for DomainKeys {
+    /// Those of a domain of which nothing else is known.
+    fn from(domid: DomId) -> Self {
+        Self { domid: domid.get(), name: None, uuid: None }
+    }
 }
 
 impl From<&Domain> for DomainKeys {
@@ -60,7 +64,7 @@ impl From<&Domain> for DomainKeys {
         Self {
             domid: domain.identity.domid.get(),
             name: domain.name.as_ref().map(|name| name.0.clone()),
-            uuid: domain.identity.uuid.to_string(),
+            uuid: Some(domain.identity.uuid.to_string()),
         }
     }
 }
@@ -190,26 +194,25 @@ impl Json<'_> {
     /// One object.
     pub(super) fn object(
         &self,
-        domain: Option<&Domain>,
+        domain: Option<DomainKeys>,
         body: impl Serialize,
     ) -> serde_json::Result<String> {
         self.envelope(domain, None, body)
     }
 
     /// The same with the time.
-    fn dated(&self, domain: Option<&Domain>, body: impl Serialize) -> serde_json::Result<String> {
+    fn dated(&self, domain: Option<DomainKeys>, body: impl Serialize) -> serde_json::Result<String> {
         let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         self.envelope(domain, Some(now), body)
     }
 
     fn envelope(
         &self,
-        domain: Option<&Domain>,
+        domain: Option<DomainKeys>,
         time: Option<String>,
         body: impl Serialize,
     ) -> serde_json::Result<String> {
         let Report { command, simulated, .. } = *self.report;
-        let domain = domain.map(DomainKeys::from);
         line(&Envelope { schema: SCHEMA, command, simulated, time, domain, body })
     }
 
@@ -220,7 +223,7 @@ impl Json<'_> {
 
     /// A change that was made, planned, or not needed.
     pub(super) fn outcome(&self, outcome: &Outcome, line: Option<usize>) -> Lines {
-        Ok(vec![self.object(Some(&outcome.domain), change(outcome, line, false))?])
+        Ok(vec![self.object(Some((&outcome.domain).into()), change(outcome, line, false))?])
     }
 
     /// The same, with how the wait ended that followed it.
@@ -233,28 +236,26 @@ impl Json<'_> {
     ) -> Lines {
         let mut body = change(outcome, line, true);
         body.wait = Some(Wait {
-            end: words::wait_end(&wait.end),
+            end: wait.end.word(),
             took_ms: millis(wait.took),
             current_kib: wait.info.current,
             wanted_kib: wait.wanted,
             moved: wait.moved,
             nudged: wait.woken,
-            reasons: wait.reasons.iter().map(words::wait_reason).collect(),
+            reasons: wait.reasons.iter().map(WaitReason::word).collect(),
         });
         body.error = (!matches!(wait.end, WaitEnd::Reached)).then(|| ErrorKeys {
-            kind: words::wait_end(&wait.end),
+            kind: wait.end.word(),
             exit_code: Exit::from(wait).code(),
-            message: text::waited(outcome, wait),
+            message: text::shortened(&text::waited(outcome, wait)),
             hint,
-            state: Some(match &wait.end {
-                WaitEnd::Failed(failure) if !words::is_untouched(&failure.aftermath) => {
-                    words::aftermath(&failure.aftermath)
-                }
-                _ if outcome.status == ChangeStatus::Changed => "changed",
-                _ => "unchanged",
-            }),
+            state: match &wait.end {
+                WaitEnd::Failed(failure) => failure.aftermath.word(),
+                _ if outcome.status == ChangeStatus::Changed => Some("changed"),
+                _ => Some("unchanged"),
+            },
         });
-        Ok(vec![self.object(Some(&outcome.domain), body)?])
+        Ok(vec![self.object(Some((&outcome.domain).into()), body)?])
     }
 
     /// One look at a guest on its way.
@@ -266,7 +267,7 @@ impl Json<'_> {
             current_kib: progress.current,
             wanted_kib: progress.wanted,
         };
-        Ok(vec![self.dated(Some(domain), body)?])
+        Ok(vec![self.dated(Some(domain.into()), body)?])
     }
 
     /// A failure.
@@ -276,20 +277,19 @@ impl Json<'_> {
         line: Option<usize>,
         hint: Option<String>,
     ) -> Lines {
-        let says_state = !matches!(failure.aftermath, Aftermath::ReadOnly);
+        let state = failure.aftermath.word();
         let body = Failed {
             line,
-            changed: says_state
-                .then_some(matches!(failure.aftermath, Aftermath::OnePageOff { .. })),
+            changed: state.map(|_| matches!(failure.aftermath, Aftermath::OnePageOff { .. })),
             error: ErrorKeys {
-                kind: words::cause(&failure.cause),
+                kind: failure.cause.kind(),
                 exit_code: Exit::from(failure).code(),
-                message: text::failure(failure),
+                message: text::shortened(&failure.to_string()),
                 hint,
-                state: says_state.then(|| words::aftermath(&failure.aftermath)),
+                state,
             },
         };
-        Ok(vec![self.object(failure.domain.as_ref(), body)?])
+        Ok(vec![self.object(failure.domain.as_ref().map(DomainKeys::from), body)?])
     }
 
     /// Wrong usage.
@@ -318,7 +318,7 @@ impl Json<'_> {
 
     /// A line for each domain, and one for the host if it is known.
     pub(super) fn survey(&self, survey: &Survey) -> Lines {
-        let rows = survey.rows.iter().map(|row| self.object(Some(&row.domain), listed(row)));
+        let rows = survey.rows.iter().map(|row| self.object(Some((&row.domain).into()), listed(row)));
         let host = survey.host.as_ref().ok().map(|memory| self.object(None, host(memory)));
         rows.chain(host).collect()
     }
@@ -334,13 +334,13 @@ impl Json<'_> {
         let gone = old_rows
             .iter()
             .filter(is_gone)
-            .map(|old| self.dated(Some(&old.domain), Gone { gone: true }));
+            .map(|old| self.dated(Some((&old.domain).into()), Gone { gone: true }));
         let old = |row: &Row| old_rows.get(*old_ones.get(&row.domain.identity)?);
         let new = now
             .rows
             .iter()
             .filter(|row| old(row) != Some(*row))
-            .map(|row| self.dated(Some(&row.domain), listed(row)));
+            .map(|row| self.dated(Some((&row.domain).into()), listed(row)));
         let memory = |survey: &Survey| survey.host.as_ref().ok().copied();
         let host = memory(now)
             .filter(|memory_now| before.and_then(memory) != Some(*memory_now))
@@ -375,11 +375,11 @@ fn listed(row: &Row) -> Listed {
     Listed {
         r#type: super::table::guest_type(row),
         state: row.state.word(),
-        device_model_of: row.device_model_of.map(xen::DomId::get),
+        device_model_of: memory.device_model_of.map(xen::DomId::get),
         current_kib: memory.info.current,
         outstanding_kib: memory.info.outstanding,
         target_kib: target,
-        size_kib: super::table::size(row),
+        size_kib: memory.size(),
         limit_kib: limited(Some(memory.info.limit)),
         static_max_kib: limited(memory.static_max.clone().ok().flatten()),
         videoram_kib: video,
@@ -387,7 +387,7 @@ fn listed(row: &Row) -> Listed {
         notes: row
             .findings
             .iter()
-            .map(|it| Note { kind: diagnosis_kind(&it.kind), text: it.message.clone() })
+            .map(|it| Note { kind: it.kind.word(), text: it.message.clone() })
             .collect(),
     }
 }

@@ -5,10 +5,7 @@ use std::fmt::Write as _;
 use xen::Kib;
 use xen::escape::Escaped;
 use xen::hypervisor::UNLIMITED;
-use xmem_core::diagnosis::Severity;
 use xmem_core::survey::{Row, Survey};
-
-use super::table;
 
 /// A metric of a domain: its name, what it means, and its value; `None` if there is no number.
 type Metric = (&'static str, &'static str, fn(&Row) -> Option<u64>);
@@ -21,7 +18,7 @@ const METRICS: [Metric; 8] = [
         bytes(row.memory.target.clone().ok().flatten())
     }),
     ("xmem_domain_size_bytes", "Balloon target and video memory of the domain.", |row| {
-        bytes(table::size(row))
+        bytes(row.memory.size())
     }),
     (
         "xmem_domain_limit_bytes",
@@ -44,7 +41,7 @@ const METRICS: [Metric; 8] = [
         |row| bytes(row.used),
     ),
     ("xmem_domain_out_of_step", "1 if target, limit and maximum are inconsistent.", |row| {
-        Some(row.findings.iter().any(|it| it.severity == Severity::OutOfStep).into())
+        Some(row.is_out_of_step().into())
     }),
 ];
 

@@ -6,7 +6,8 @@ use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
 use xen::hypervisor::UNLIMITED;
 use xen::{Kib, Mib};
-use xmem_core::diagnosis::{DiagnosisKind, Severity};
+use xmem_core::diagnosis::DiagnosisKind;
+use xmem_core::failure::chain;
 use xmem_core::state::State;
 use xmem_core::survey::{GuestType, Row, Survey};
 
@@ -134,7 +135,7 @@ pub(super) fn cell(row: &Row, column: Column, exact: bool) -> String {
         Column::Type => guest_type(row).to_owned(),
         Column::State => row.state.word().to_owned(),
         Column::Note => {
-            row.findings.iter().map(|finding| &*finding.message).collect::<Vec<_>>().join("; ")
+            row.findings.iter().map(text::finding).collect::<Vec<_>>().join("; ")
         }
         // As `set` takes it back: MiB without a unit, KiB with one.
         Column::Size if !exact => number(row, column).map_or_else(
@@ -154,7 +155,7 @@ pub(super) fn cell(row: &Row, column: Column, exact: bool) -> String {
 fn number(row: &Row, column: Column) -> Option<Kib> {
     let memory = &row.memory;
     match column {
-        Column::Size => size(row),
+        Column::Size => memory.size(),
         Column::Target => memory.target.clone().ok().flatten(),
         Column::Current => Some(memory.info.current),
         Column::Limit => Some(memory.info.limit),
@@ -168,14 +169,8 @@ fn number(row: &Row, column: Column) -> Option<Kib> {
     }
 }
 
-/// The size that is set: what `set` takes.
-pub(super) fn size(row: &Row) -> Option<Kib> {
-    let video = row.memory.video_kib().ok()?;
-    row.memory.target.clone().ok().flatten()?.offset(video.into())
-}
-
 pub(super) const fn guest_type(row: &Row) -> &'static str {
-    match row.guest_type {
+    match row.memory.guest_type {
         GuestType::Pv => "PV",
         GuestType::Pvh => "PVH",
         GuestType::Hvm => "HVM",
@@ -194,14 +189,16 @@ pub(super) fn host(survey: &Survey, exact: bool, simulated: bool) -> String {
             shown(memory.available()),
             shown(memory.claimed)
         ),
-        Err(error) => format!("{host}: {}; all sizes in {unit}", text::chain(error)),
+        Err(error) => {
+            format!("{host}: {}; all sizes in {unit}", text::shortened(&chain(error)))
+        }
     }
 }
 
 /// Red for what deserves attention now.
 pub(super) fn style(row: &Row) -> Style {
     let is_grave = row.findings.iter().any(|finding| {
-        finding.severity == Severity::OutOfStep || matches!(finding.kind, DiagnosisKind::OverLimit)
+        finding.is_out_of_step() || finding.kind == DiagnosisKind::OverLimit
     });
     if is_grave { AnsiColor::Red.on_default() } else { Style::new() }
 }

@@ -39,7 +39,7 @@ pub(super) fn plan_all(
     match plan_lines(host, &batch.lines, options, &mut steps) {
         Ok(refused) => failures.extend(refused),
         Err(cause) => {
-            failures.push(whole(LineFailureReason::Change(Failure::unchanged(None, cause))))
+            failures.push(whole(LineFailureReason::Change(Failure::unchanged(None, cause))));
         }
     }
     if !failures.is_empty() {

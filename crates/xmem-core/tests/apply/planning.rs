@@ -1,7 +1,7 @@
 //! What is planned, and what a dry run says.
 
 use xen::lock::Lock;
-use xen::{DomId, Identity, Kib, NoInterrupt};
+use xen::{DomId, Identity, NoInterrupt};
 use xmem_core::apply::ApplyOptions;
 use xmem_core::change::ChangeStatus;
 use xmem_core::plan::Note;
@@ -74,7 +74,7 @@ fn a_file_of_another_kind_gives_a_bounded_number_of_refusals() {
 /// A host with 100 MiB free.
 fn tight() -> Bed {
     let mut world = World::start();
-    world.memory_kib = Kib(mib(7 * 1024).0 + mib(100).0);
+    world.memory_kib = mib(7 * 1024 + 100);
     Bed::new(world)
 }
 

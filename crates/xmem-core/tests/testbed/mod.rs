@@ -1,6 +1,5 @@
 //! A world in memory, and a clock that only sleeps move.
 
-#![expect(clippy::allow_attributes, reason = "not every test program leaves something unused")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 

@@ -375,7 +375,7 @@ fn listed(row: &Row) -> Listed {
     Listed {
         r#type: super::table::guest_type(row),
         state: row.state.word(),
-        device_model_of: memory.device_model_of.map(xen::DomId::get),
+        device_model_of: memory.device_model_of.map(DomId::get),
         current_kib: memory.info.current,
         outstanding_kib: memory.info.outstanding,
         target_kib: target,

@@ -18,7 +18,7 @@ pub mod failure;
 pub mod intent;
 pub mod memory;
 pub mod plan;
-//pub mod reclaim;
+pub mod reclaim;
 pub mod recovery;
 pub mod resolve;
 pub mod size;

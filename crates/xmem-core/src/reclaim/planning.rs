@@ -88,7 +88,7 @@ fn check_floors(request: &ReclaimRequest, domains: &[Domain]) -> Result<(), Recl
     if sizes.into_iter().any(|size| size.amount.is_step()) {
         return Err(ReclaimError::RelativeFloor);
     }
-    let stray = request.floors.iter().find(|(name, _)| !domains.iter().any(|it| it.is(name)));
+    let stray = request.floors.iter().find(|(name, _)| !domains.iter().any(|it| is(it, name)));
     stray.map_or(Ok(()), |(name, _)| Err(ReclaimError::StrayFloor(name.clone())))
 }
 
@@ -102,7 +102,7 @@ fn donor(row: &Row, request: &ReclaimRequest) -> Donor {
 
 /// `--floor` of this domain. A share of a maximum that is not known is no floor.
 fn asked_floor(domain: &Domain, memory: &Memory, request: &ReclaimRequest) -> Option<Kib> {
-    let own = request.floors.iter().rev().find(|(name, _)| domain.is(name)).map(|(_, size)| *size);
+    let own = request.floors.iter().rev().find(|(name, _)| is(domain, name)).map(|(_, size)| *size);
     let Size { amount, .. } = own.or(request.floor)?;
     let static_max = memory.static_max.clone().ok().flatten();
     match amount {
@@ -131,4 +131,14 @@ pub(super) fn exclusion(row: &Row) -> Option<Exclusion> {
 
 fn failed(domain: Option<Domain>, cause: Cause) -> ReclaimError {
     ReclaimError::Failures(vec![Failure::unchanged(domain, cause)])
+}
+
+/// Whether `domain` is the one that `wanted` names.
+fn is(domain: &crate::domain::Domain, wanted: &DomainRef) -> bool {
+    match wanted {
+        DomainRef::Id(domid) => domain.identity.domid == *domid,
+        DomainRef::Uuid(uuid) => domain.identity.uuid == *uuid,
+        DomainRef::Name(name) => domain.name.as_ref() == Some(name),
+        DomainRef::Same(identity) => domain.identity == *identity,
+    }
 }

@@ -159,6 +159,7 @@ pub(crate) struct Wait {
 
 /// `xmem apply`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Apply {
     /// File with a `DOMAIN SIZE` per line, or JSON from `xmem list`; - is standard input
     pub(crate) file: PathBuf,

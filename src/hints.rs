@@ -75,7 +75,8 @@ pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<String> {
     cause(&failure.cause, program)
 }
 
-fn cause(cause: &Cause, program: &Program) -> Option<String> {
+/// What to do about `cause`.
+pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
     let hint = match cause {
         Cause::Resolve(error) => return resolve(error, program),
         Cause::Refused(refusal) => return Some(refused(refusal)),
@@ -116,7 +117,10 @@ fn cause(cause: &Cause, program: &Program) -> Option<String> {
 fn refused(refusal: &Refusal) -> String {
     let hint = match refusal {
         Refusal::AboveMax { most, .. } => {
-            return format!("ask for at most {}, or add --raise-max to raise the maximum too", size(*most));
+            return format!(
+                "ask for at most {}, or add --raise-max to raise the maximum too",
+                size(*most)
+            );
         }
         Refusal::BelowTarget { target, .. } => {
             return format!("lower the target first, or ask for at least {target}");

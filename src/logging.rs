@@ -1,11 +1,18 @@
 //! Log lines on standard error: warnings by default, more with `-v`, `XMEM_LOG` and `--log-format`.
 
+use std::fmt::{self, Write as _};
 use std::io;
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use xen::escape::Escaped;
 
 use crate::cli::{Global, LogFormat};
 use crate::usage::Usage;
@@ -32,9 +39,66 @@ pub(crate) fn start(global: &Global, filter: Option<&str>) -> Result<(), Usage> 
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     let lines = match global.log_format.unwrap_or(LogFormat::Text) {
-        LogFormat::Text => lines.without_time().with_target(false).boxed(),
+        LogFormat::Text => lines.event_format(Plain).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     Ok(())
+}
+
+/// `debug: limit set: domain web (7), from 1025 MiB, to 513 MiB`: without Rust's quotes.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        };
+        let mut words = Words::default();
+        event.record(&mut words);
+        writeln!(writer, "{level}: {}{}", Escaped(&words.message), Escaped(&words.fields))
+    }
+}
+
+/// The message of an event, and its fields.
+#[derive(Default)]
+struct Words {
+    message: String,
+    fields: String,
+}
+
+impl Words {
+    fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ok = if field.name() == "message" {
+            self.message.write_fmt(value)
+        } else {
+            let before = if self.fields.is_empty() { ": " } else { ", " };
+            let name = field.name().replace('_', " ");
+            write!(self.fields, "{before}{name} {value}")
+        };
+    }
+}
+
+impl Visit for Words {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, format_args!("{value:?}"));
+    }
 }

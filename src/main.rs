@@ -20,5 +20,5 @@ mod values;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    commands::run(std::env::args_os()).into()
+    commands::run(std::env::args_os())
 }

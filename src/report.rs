@@ -6,6 +6,7 @@ mod live;
 mod metrics;
 mod output;
 mod progress;
+mod reclaim;
 mod table;
 mod text;
 

@@ -58,13 +58,11 @@ impl Interrupt for Signals<'_> {
     }
 
     fn sleep(&self, time: Duration) -> bool {
-        match &self.hold {
-            Some(hold) => hold.sleep(time),
-            None => {
-                thread::sleep(time);
-                false
-            }
+        if let Some(hold) = &self.hold {
+            return hold.sleep(time);
         }
+        thread::sleep(time);
+        false
     }
 
     fn waiting_for(&self, what: &dyn fmt::Display) {
@@ -119,11 +117,14 @@ impl Hold {
         let stopping: SigSet =
             STOPPING.into_iter().filter(|signal| !before.contains(*signal)).collect();
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let hold = Self { before, ending: SignalFd::with_flags(&ending, flags)?, stopping };
-        let mut held = ending;
-        held.extend(stopping.iter().chain([Signal::SIGXFSZ]));
-        held.thread_block()?;
-        Ok(hold)
+        let fd = SignalFd::with_flags(&ending, flags)?;
+        ending
+            .iter()
+            .chain(&stopping)
+            .chain([Signal::SIGXFSZ])
+            .collect::<SigSet>()
+            .thread_block()?;
+        Ok(Self { before, ending: fd, stopping })
     }
 
     /// Sleeps for `time` or until a signal is pending, and returns whether one is. Ctrl-Z works meanwhile.
@@ -168,8 +169,9 @@ fn ignored() -> SigSet {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let hex = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
     let mask = u64::from_str_radix(hex.trim(), 16).unwrap_or(0);
-    let bit =
-        |signal: Signal| u32::try_from(signal as i32 - 1).ok().and_then(|at| 1_u64.checked_shl(at));
+    let bit = |signal: Signal| {
+        u32::try_from(signal as i32).ok().and_then(|at| 1_u64.checked_shl(at.checked_sub(1)?))
+    };
     ENDING.into_iter().filter(|signal| bit(*signal).is_some_and(|bit| mask & bit != 0)).collect()
 }
 

@@ -13,7 +13,7 @@ use xmem_core::size::{Amount, Size};
 use crate::usage::Usage;
 
 /// Longer than anybody waits; keeps a clock from overflowing.
-const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const LONGEST_TIME: Duration = Duration::from_hours(365 * 24);
 
 /// A host as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub(crate) fn host(typed: Option<&str>) -> Result<HostRef, Usage> {
 /// How long to wait for a domain's lock.
 pub(crate) fn lock_timeout(typed: Option<&str>) -> Result<Duration, Usage> {
     match given("--lock-timeout", typed, "XMEM_LOCK_TIMEOUT") {
-        None => Ok(Duration::from_secs(60)),
+        None => Ok(Duration::from_mins(1)),
         Some((what, text)) => time(&text).map_err(|why| not_a_time(&what, &text, why)),
     }
 }
@@ -175,7 +175,7 @@ pub(crate) fn size(what: &str, text: &str) -> Result<Size, Usage> {
         what: what.to_owned(),
         text: text.clone(),
         why: why.to_string(),
-        hint: Some(why.hint().to_string()),
+        hint: Some(why.hint()),
     })
 }
 

@@ -73,8 +73,9 @@ impl Task {
                     LineFailureReason::Change(change) => report.failure(change, failure.line),
                 });
                 let exits: Vec<Exit> = exits.collect();
-                // Nothing was changed for any of them.
-                return Ok(exits.first().copied().unwrap_or(Exit::Failed));
+                // A file with an error in it is wrong usage, whatever else is wrong.
+                let is_usage = exits.contains(&Exit::Usage);
+                return Ok(if is_usage { Exit::Usage } else { Exit::of_all(&exits) });
             }
         };
         if self.dry_run {

@@ -101,9 +101,9 @@ fn finish(
     if missing.is_empty() || !judged.rows.is_empty() || report.style.json {
         report.summary(&checked);
     }
-    let is_out_of_step = findings.iter().any(|(finding, outcome)| {
-        is_open(outcome) && finding.diagnosis.is_out_of_step()
-    });
+    let is_out_of_step = findings
+        .iter()
+        .any(|(finding, outcome)| is_open(outcome) && finding.diagnosis.is_out_of_step());
     if is_out_of_step {
         return Exit::OutOfStep;
     }

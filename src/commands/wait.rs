@@ -52,7 +52,10 @@ pub(super) fn run(
 ) -> Vec<Exit> {
     let mut exits = vec![Exit::Done; changes.len()];
     let outcomes: Vec<&Outcome> = changes.iter().map(|(_, outcome)| outcome).collect();
-    let mut view = ProgressView::new(report, &outcomes);
+    let mut view = ProgressView::new(report);
+    for (index, outcome) in outcomes.iter().enumerate() {
+        view.add(index, outcome);
+    }
     wait(host, &outcomes, waiting.0, signals, &mut |index, event| {
         let Some((line, outcome)) = changes.get(index) else { return };
         match event {

@@ -157,7 +157,7 @@ fn finding(
     let diagnosis = &finding.diagnosis;
     let domain = finding.domain.as_ref().map(DomainKeys::from);
     json.object(
-        domain.or(finding.domid.map(DomainKeys::from)),
+        domain.or_else(|| finding.domid.map(DomainKeys::from)),
         FindingKeys {
             kind: diagnosis.kind.word(),
             out_of_step: diagnosis.is_out_of_step(),

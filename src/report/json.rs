@@ -1,22 +1,24 @@
 //! Results for programs: schema 2, described by docs/json-schema.json. Sizes are KiB with the unit in the key; keys are
 //! only ever added; a number that does not exist is null.
 
+mod keys;
+
 use std::collections::HashMap;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
+use xen::Identity;
 use xen::escape::Escaped;
-use xen::hypervisor::{HostMemory, UNLIMITED};
-use xen::{DomId, Identity, Kib};
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::domain::Domain;
 use xmem_core::failure::{Aftermath, Failure};
-use xmem_core::memory::Numbers;
 use xmem_core::survey::{Row, Survey};
-use xmem_core::wait::{Progress, WaitEnd, WaitReason, WaitReport};
+use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
+pub(super) use self::keys::{DomainKeys, ErrorKeys, WaitKeys};
+use self::keys::{Envelope, Failed, Gone, ProgressKeys, change, host, listed, millis};
 use super::{Report, text};
 use crate::exit::Exit;
 use crate::usage::Usage;
@@ -31,165 +33,6 @@ pub(super) struct Json<'r> {
 /// Lines of JSON, or why there are none.
 type Lines = serde_json::Result<Vec<String>>;
 
-/// An object: the head that all of them have, and a body.
-#[derive(Serialize)]
-struct Envelope<B> {
-    schema: u32,
-    command: &'static str,
-    simulated: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time: Option<String>,
-    #[serde(flatten)]
-    domain: Option<DomainKeys>,
-    #[serde(flatten)]
-    body: B,
-}
-
-#[derive(Serialize)]
-pub(super) struct DomainKeys {
-    domid: u16,
-    name: Option<String>,
-    uuid: Option<String>,
-}
-
-impl From<DomId> for DomainKeys {
-    /// Those of a domain of which nothing else is known.
-    fn from(domid: DomId) -> Self {
-        Self { domid: domid.get(), name: None, uuid: None }
-    }
-}
-
-impl From<&Domain> for DomainKeys {
-    fn from(domain: &Domain) -> Self {
-        Self {
-            domid: domain.identity.domid.get(),
-            name: domain.name.as_ref().map(|name| name.0.clone()),
-            uuid: Some(domain.identity.uuid.to_string()),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Change {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    changed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    would_change: Option<bool>,
-    dry_run: bool,
-    state: &'static str,
-    old: Sizes,
-    new: Sizes,
-    current_kib: Kib,
-    notes: Vec<Note>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    wait: Option<Wait>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorKeys>,
-}
-
-#[derive(Serialize)]
-struct Sizes {
-    target_kib: Option<Kib>,
-    size_kib: Option<Kib>,
-    static_max_kib: Option<Kib>,
-    limit_kib: Option<Kib>,
-}
-
-impl Sizes {
-    fn new(numbers: Numbers, video: i32) -> Self {
-        Self {
-            target_kib: numbers.target,
-            size_kib: numbers.target.and_then(|target| target.offset(video.into())),
-            static_max_kib: limited(numbers.static_max),
-            limit_kib: limited(Some(numbers.limit)),
-        }
-    }
-}
-
-/// `kib`, unless it means that there is no limit.
-fn limited(kib: Option<Kib>) -> Option<Kib> {
-    kib.filter(|kib| *kib != UNLIMITED)
-}
-
-#[derive(Serialize)]
-pub(super) struct Note {
-    pub(super) kind: &'static str,
-    pub(super) text: String,
-}
-
-#[derive(Serialize)]
-struct Wait {
-    end: &'static str,
-    took_ms: u64,
-    current_kib: Kib,
-    wanted_kib: Kib,
-    moved: bool,
-    nudged: bool,
-    reasons: Vec<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Failed {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changed: Option<bool>,
-    error: ErrorKeys,
-}
-
-#[derive(Serialize)]
-struct ErrorKeys {
-    kind: &'static str,
-    exit_code: u8,
-    message: String,
-    hint: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct ProgressKeys {
-    event: &'static str,
-    at_ms: u64,
-    from_kib: Kib,
-    current_kib: Kib,
-    wanted_kib: Kib,
-}
-
-#[derive(Serialize)]
-struct Listed {
-    r#type: &'static str,
-    state: &'static str,
-    device_model_of: Option<u16>,
-    current_kib: Kib,
-    outstanding_kib: Kib,
-    target_kib: Option<Kib>,
-    size_kib: Option<Kib>,
-    limit_kib: Option<Kib>,
-    static_max_kib: Option<Kib>,
-    videoram_kib: Option<i32>,
-    used_kib: Option<Kib>,
-    notes: Vec<Note>,
-}
-
-#[derive(Serialize)]
-struct Gone {
-    gone: bool,
-}
-
-#[derive(Serialize)]
-struct Host {
-    host: HostKeys,
-}
-
-#[derive(Serialize)]
-struct HostKeys {
-    total_kib: Kib,
-    free_kib: Kib,
-    claimed_kib: Kib,
-}
-
 impl Json<'_> {
     /// One object.
     pub(super) fn object(
@@ -201,7 +44,11 @@ impl Json<'_> {
     }
 
     /// The same with the time.
-    fn dated(&self, domain: Option<DomainKeys>, body: impl Serialize) -> serde_json::Result<String> {
+    pub(super) fn dated(
+        &self,
+        domain: Option<DomainKeys>,
+        body: impl Serialize,
+    ) -> serde_json::Result<String> {
         let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         self.envelope(domain, Some(now), body)
     }
@@ -235,15 +82,7 @@ impl Json<'_> {
         hint: Option<String>,
     ) -> Lines {
         let mut body = change(outcome, line, true);
-        body.wait = Some(Wait {
-            end: wait.end.word(),
-            took_ms: millis(wait.took),
-            current_kib: wait.info.current,
-            wanted_kib: wait.wanted,
-            moved: wait.moved,
-            nudged: wait.woken,
-            reasons: wait.reasons.iter().map(WaitReason::word).collect(),
-        });
+        body.wait = Some(WaitKeys::from(wait));
         body.error = (!matches!(wait.end, WaitEnd::Reached)).then(|| ErrorKeys {
             kind: wait.end.word(),
             exit_code: Exit::from(wait).code(),
@@ -318,7 +157,8 @@ impl Json<'_> {
 
     /// A line for each domain, and one for the host if it is known.
     pub(super) fn survey(&self, survey: &Survey) -> Lines {
-        let rows = survey.rows.iter().map(|row| self.object(Some((&row.domain).into()), listed(row)));
+        let rows =
+            survey.rows.iter().map(|row| self.object(Some((&row.domain).into()), listed(row)));
         let host = survey.host.as_ref().ok().map(|memory| self.object(None, host(memory)));
         rows.chain(host).collect()
     }
@@ -347,63 +187,6 @@ impl Json<'_> {
             .map(|memory| self.dated(None, host(&memory)));
         gone.chain(new).chain(host).collect()
     }
-}
-
-fn change(outcome: &Outcome, line: Option<usize>, waits: bool) -> Change {
-    let plan = &outcome.plan;
-    let dry_run = outcome.status == ChangeStatus::DryRun;
-    let notes = text::notes(outcome, waits);
-    Change {
-        line,
-        changed: outcome.status == ChangeStatus::Changed,
-        would_change: dry_run.then(|| !plan.changes_nothing()),
-        dry_run,
-        state: outcome.state.word(),
-        old: Sizes::new(plan.old, plan.video),
-        new: Sizes::new(plan.new, plan.video),
-        current_kib: outcome.info.current,
-        notes: notes.into_iter().map(|it| Note { kind: it.kind, text: it.text }).collect(),
-        wait: None,
-        error: None,
-    }
-}
-
-fn listed(row: &Row) -> Listed {
-    let memory = &row.memory;
-    let target = memory.target.clone().ok().flatten();
-    let video = memory.video.clone().ok().flatten();
-    Listed {
-        r#type: super::table::guest_type(row),
-        state: row.state.word(),
-        device_model_of: memory.device_model_of.map(DomId::get),
-        current_kib: memory.info.current,
-        outstanding_kib: memory.info.outstanding,
-        target_kib: target,
-        size_kib: memory.size(),
-        limit_kib: limited(Some(memory.info.limit)),
-        static_max_kib: limited(memory.static_max.clone().ok().flatten()),
-        videoram_kib: video,
-        used_kib: row.used,
-        notes: row
-            .findings
-            .iter()
-            .map(|it| Note { kind: it.kind.word(), text: it.message.clone() })
-            .collect(),
-    }
-}
-
-const fn host(memory: &HostMemory) -> Host {
-    Host {
-        host: HostKeys {
-            total_kib: memory.total,
-            free_kib: memory.available(),
-            claimed_kib: memory.claimed,
-        },
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One line of JSON.

@@ -104,7 +104,7 @@ impl Report {
             // Lines that the terminal has wrapped anew cannot be counted.
             text.push_str("\x1b[2J\x1b[H");
         } else if screen.lines > 0 {
-            text.push_str(&format!("\x1b[{}A\r", screen.lines));
+            text.extend(["\x1b[", &screen.lines.to_string(), "A\r"]);
         }
         for line in &lines {
             text.push_str(line);

@@ -50,11 +50,13 @@ pub(super) fn metrics(survey: &Survey, escapes: bool) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     for (name, help, value) in METRICS {
-        let _ok = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for row in &survey.rows {
-            if let Some(value) = value(row) {
-                let _ok = writeln!(text, "{name}{{{}}} {value}", labels(row, escapes));
-            }
+        let samples: String = survey
+            .rows
+            .iter()
+            .filter_map(|row| Some(format!("{name}{{{}}} {}\n", labels(row, escapes), value(row)?)))
+            .collect();
+        if !samples.is_empty() {
+            let _ok = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{samples}");
         }
     }
     let name = "xmem_domain_state";

@@ -1,5 +1,6 @@
 //! Guests on their way to their targets: a bar on a terminal, a line now and then elsewhere, events in JSON.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,14 +18,15 @@ const EVENTS: Duration = Duration::from_secs(1);
 /// Shows how far the guests are.
 pub(crate) struct ProgressView<'a> {
     report: &'a Report,
-    guests: Vec<Guest<'a>>,
+    guests: BTreeMap<usize, Guest>,
     style: Style,
 }
 
-struct Guest<'a> {
-    domain: &'a Domain,
-    /// The last look; none before the first.
+struct Guest {
+    domain: Domain,
+    /// The last poll; none before the first.
     progress: Option<Progress>,
+    /// How far it has to go altogether.
     whole: Kib,
     ended: bool,
     next_event: Duration,
@@ -38,7 +40,7 @@ enum Style {
 }
 
 impl<'a> ProgressView<'a> {
-    pub(crate) fn new(report: &'a Report, outcomes: &[&'a Outcome]) -> Self {
+    pub(crate) fn new(report: &'a Report) -> Self {
         let style = match report.style {
             super::Style { quiet: true, .. } => Style::Silent,
             super::Style { json: true, .. } => Style::Events,
@@ -52,34 +54,42 @@ impl<'a> ProgressView<'a> {
         if let Style::Bar(bar) = &style {
             report.output.set_bar(Some(bar.clone()));
         }
-        let guest = |outcome: &&'a Outcome| Guest {
-            domain: &outcome.domain,
+        Self { report, guests: BTreeMap::new(), style }
+    }
+
+    /// The guest of `outcome` is waited for as number `index`.
+    pub(crate) fn add(&mut self, index: usize, outcome: &Outcome) {
+        let guest = Guest {
+            domain: outcome.domain.clone(),
             progress: None,
             whole: Kib(outcome.info.current.0.abs_diff(outcome.plan.wanted.0)),
             ended: false,
             next_event: Duration::ZERO,
         };
-        Self { report, guests: outcomes.iter().map(guest).collect(), style }
+        self.guests.insert(index, guest);
     }
 
-    /// Shows a look at the guest `index`.
+    /// Guest `index`.
+    pub(crate) fn domain(&self, index: usize) -> Option<&Domain> {
+        self.guests.get(&index).map(|guest| &guest.domain)
+    }
+
+    /// Shows a poll of guest `index`.
     pub(crate) fn update(&mut self, index: usize, progress: &Progress) {
-        let Some(guest) = self.guests.get_mut(index) else { return };
+        let Some(guest) = self.guests.get_mut(&index) else { return };
         guest.progress = Some(*progress);
         let at = progress.at;
         match &mut self.style {
-            Style::Silent => {}
             Style::Events if guest.next_event <= at => {
                 guest.next_event = at.saturating_add(EVENTS);
-                let domain = guest.domain;
+                let domain = &guest.domain;
                 self.report.json(|json| json.progress(domain, progress));
             }
-            Style::Events => {}
             Style::Lines { next } if *next <= at => {
                 *next = at.saturating_add(LINES);
                 self.report.output.complain(&format!("{}: {}", self.who(), self.way()));
             }
-            Style::Lines { .. } => {}
+            Style::Silent | Style::Events | Style::Lines { .. } => {}
             Style::Bar(bar) => {
                 let bar = bar.clone();
                 bar.set_prefix(self.who());
@@ -93,12 +103,12 @@ impl<'a> ProgressView<'a> {
         }
     }
 
-    /// The wait for the guest `index` is over.
+    /// The wait for guest `index` is over.
     pub(crate) fn end(&mut self, index: usize) {
-        if let Some(guest) = self.guests.get_mut(index) {
+        if let Some(guest) = self.guests.get_mut(&index) {
             guest.ended = true;
         }
-        if self.guests.iter().all(|guest| guest.ended) {
+        if self.guests.values().all(|guest| guest.ended) {
             self.clear();
         }
     }
@@ -110,26 +120,29 @@ impl<'a> ProgressView<'a> {
         }
     }
 
+    /// The only guest, if there is only one.
+    fn only(&self) -> Option<&Guest> {
+        self.guests.values().next().filter(|_| self.guests.len() == 1)
+    }
+
     fn who(&self) -> String {
-        match &*self.guests {
-            [guest] => guest.domain.to_string(),
-            guests => {
-                let waiting = guests.iter().filter(|guest| !guest.ended).count();
-                format!("{waiting} of {} guests on their way", guests.len())
-            }
-        }
+        self.only().map_or_else(
+            || {
+                let waiting = self.guests.values().filter(|guest| !guest.ended).count();
+                format!("{waiting} of {} guests on their way", self.guests.len())
+            },
+            |guest| guest.domain.to_string(),
+        )
     }
 
     fn way(&self) -> String {
-        match &*self.guests {
-            [Guest { progress: Some(progress), .. }] => text::way(progress),
-            _ => text::to_go(self.distance().1),
-        }
+        let only = self.only().and_then(|guest| guest.progress);
+        only.map_or_else(|| text::to_go(self.distance().1), |progress| text::way(&progress))
     }
 
     /// How far all guests have to go altogether, and how much of it is left.
     fn distance(&self) -> (Kib, Kib) {
-        self.guests.iter().fold((Kib(0), Kib(0)), |(whole, left), guest| {
+        self.guests.values().fold((Kib(0), Kib(0)), |(whole, left), guest| {
             let to_go = match guest.progress {
                 _ if guest.ended => 0,
                 Some(progress) => progress.current.0.abs_diff(progress.wanted.0),

@@ -134,9 +134,7 @@ pub(super) fn cell(row: &Row, column: Column, exact: bool) -> String {
         Column::Uuid => row.domain.identity.uuid.to_string(),
         Column::Type => guest_type(row).to_owned(),
         Column::State => row.state.word().to_owned(),
-        Column::Note => {
-            row.findings.iter().map(text::finding).collect::<Vec<_>>().join("; ")
-        }
+        Column::Note => row.findings.iter().map(text::finding).collect::<Vec<_>>().join("; "),
         // As `set` takes it back: MiB without a unit, KiB with one.
         Column::Size if !exact => number(row, column).map_or_else(
             || "-".to_owned(),
@@ -197,8 +195,9 @@ pub(super) fn host(survey: &Survey, exact: bool, simulated: bool) -> String {
 
 /// Red for what deserves attention now.
 pub(super) fn style(row: &Row) -> Style {
-    let is_grave = row.findings.iter().any(|finding| {
-        finding.is_out_of_step() || finding.kind == DiagnosisKind::OverLimit
-    });
+    let is_grave = row
+        .findings
+        .iter()
+        .any(|finding| finding.is_out_of_step() || finding.kind == DiagnosisKind::OverLimit);
     if is_grave { AnsiColor::Red.on_default() } else { Style::new() }
 }

@@ -71,7 +71,10 @@ impl Interrupt for Signals<'_> {
         let same = wait.as_ref().is_some_and(|wait| now.duration_since(wait.last) < SAME_WAIT);
         let current = match &mut *wait {
             Some(current) if same => current,
-            other => other.insert(Wait { begun: now, last: now, shown: None }),
+            other => {
+                tracing::debug!("waiting for {what}");
+                other.insert(Wait { begun: now, last: now, shown: None })
+            }
         };
         current.last = now;
         if now.duration_since(current.begun) < SILENT {

@@ -25,28 +25,50 @@ fn fits(value: &Value, schema: &Value) -> Result<(), String> {
                 fits(value, &SCHEMA["$defs"][name])
             }
             "anyOf" => {
-                let tries: Vec<_> =
-                    says.as_array().unwrap().iter().map(|schema| (schema, fits(value, schema))).collect();
-                let whys = || tries.iter().filter_map(|(schema, why)| Some(format!("{schema}: {}", why.as_ref().err()?)));
-                tries.iter().any(|(_, why)| why.is_ok()).then_some(()).ok_or_else(|| whys().collect::<Vec<_>>().join("; "))
+                let tries: Vec<_> = says
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|schema| (schema, fits(value, schema)))
+                    .collect();
+                let whys = || {
+                    tries.iter().filter_map(|(schema, why)| {
+                        Some(format!("{schema}: {}", why.as_ref().err()?))
+                    })
+                };
+                tries
+                    .iter()
+                    .any(|(_, why)| why.is_ok())
+                    .then_some(())
+                    .ok_or_else(|| whys().collect::<Vec<_>>().join("; "))
             }
             "const" => expect(value == says, || format!("{value} is not {says}")),
-            "enum" => expect(says.as_array().unwrap().contains(value), || format!("{value} is not one of {says}")),
+            "enum" => expect(says.as_array().unwrap().contains(value), || {
+                format!("{value} is not one of {says}")
+            }),
             "type" => {
-                let types = says.as_array().map_or_else(|| vec![says], |types| types.iter().collect());
+                let types =
+                    says.as_array().map_or_else(|| vec![says], |types| types.iter().collect());
                 expect(types.iter().any(|it| is(value, it)), || format!("{value} is no {says}"))
             }
-            "minimum" => expect(value.is_null() || value.as_i64() >= says.as_i64(), || format!("{value} is below {says}")),
-            "maximum" => expect(value.as_i64() <= says.as_i64(), || format!("{value} is above {says}")),
+            "minimum" => expect(value.is_null() || value.as_i64() >= says.as_i64(), || {
+                format!("{value} is below {says}")
+            }),
+            "maximum" => {
+                expect(value.as_i64() <= says.as_i64(), || format!("{value} is above {says}"))
+            }
             "items" => value.as_array().unwrap().iter().try_for_each(|item| fits(item, says)),
             "required" => says.as_array().unwrap().iter().try_for_each(|key| {
                 expect(value.get(key.as_str().unwrap()).is_some(), || format!("{key} is missing"))
             }),
             "properties" => {
                 let members = value.as_object().unwrap();
-                members.iter().filter_map(|(key, member)| Some((key, member, says.get(key)?))).try_for_each(
-                    |(key, member, schema)| fits(member, schema).map_err(|why| format!("{key}: {why}")),
-                )
+                members
+                    .iter()
+                    .filter_map(|(key, member)| Some((key, member, says.get(key)?)))
+                    .try_for_each(|(key, member, schema)| {
+                        fits(member, schema).map_err(|why| format!("{key}: {why}"))
+                    })
             }
             "additionalProperties" if *says == false => {
                 let known = &schema["properties"];
@@ -90,7 +112,10 @@ fn the_check_finds_what_does_not_fit() {
         ("/host/free_kib", serde_json::json!(-1)),
         ("/host/free_kib", serde_json::json!("1")),
         ("/host", serde_json::json!({ "total_kib": 1, "free_kib": 1 })),
-        ("/host", serde_json::json!({ "total_kib": 1, "free_kib": 1, "claimed_kib": 0, "more": 0 })),
+        (
+            "/host",
+            serde_json::json!({ "total_kib": 1, "free_kib": 1, "claimed_kib": 0, "more": 0 }),
+        ),
     ] {
         let mut object = good.clone();
         *object.pointer_mut(pointer).unwrap() = bad;

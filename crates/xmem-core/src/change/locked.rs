@@ -120,7 +120,7 @@ impl<'h> LockedDomain<'h> {
         let restored = self.restore_limit(Some(self.store), &memory, restoration)?;
         self.info.limit = restored.limit;
         let recovery = report(restored.limit);
-        warn!(domain = %self.domain, "{recovery}");
+        debug!(domain = %self.domain, "{recovery}");
         self.intent.remove().map_err(|error| Failed {
             aftermath: if restored.was_set {
                 Aftermath::Recovered(recovery.clone())

@@ -239,7 +239,8 @@ fn write(
     let nodes: Vec<(String, String)> = nodes.into_iter().flatten().collect();
     let nodes: Vec<(&str, &str)> = nodes.iter().map(|(path, value)| (&**path, &**value)).collect();
     transaction.write_each(&nodes)?;
-    debug!(domain = %locked.domain, ?nodes, "written in the transaction");
+    let shown: Vec<String> = nodes.iter().map(|(path, value)| format!("{path}={value}")).collect();
+    debug!(domain = %locked.domain, nodes = shown.join(" "), "written in the transaction");
     Ok(())
 }
 

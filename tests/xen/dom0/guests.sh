@@ -10,7 +10,7 @@ guest_config() { # NAME pv|pvh MEMORY MAXMEM
     fi
     echo "kernel = '/guest/vmlinux'"
     echo "ramdisk = '/guest/initrd.gz'"
-    echo "extra = 'console=hvc0 quiet'"
+    echo "extra = 'console=hvc0 quiet sysrq_always_enabled'"
     echo "memory = $3"
     echo "maxmem = $4"
     echo "vcpus = 1"

@@ -3,7 +3,7 @@
 # A guest with another user land: what an initramfs has twice, the kernel takes from the later one.
 start_racer() { # NAME
     mkdir -p /tmp/race
-    cp /check/race /tmp/race/init
+    cp /check/writer /tmp/race/init
     (zcat /guest/initrd.gz && cd /tmp/race && echo init | cpio -o -H newc 2>/dev/null) | gzip -1 >/tmp/racer.gz
     guest_config "$1" pv 192 256 | sed 's|/guest/initrd.gz|/tmp/racer.gz|' >"/tmp/$1.cfg"
     xl create -q -p "/tmp/$1.cfg"

@@ -5,7 +5,7 @@
 
 # What everybody says about each domain but dom0. Lines of the hypervisor, then of xenstore, then files.
 look() {
-    domaininfo | grep -v '^domid 0 '
+    domctl | grep -v '^domid 0 '
     for lo_id in $(xenstore-list /local/domain); do
         [ "$lo_id" != 0 ] || continue
         echo "  /local/domain/$lo_id: $(xenstore-ls -f "/local/domain/$lo_id" 2>/dev/null |
@@ -167,15 +167,17 @@ scene "crashed, kept" && {
     clean
 }
 scene "zombie" && {
+    set -x
     start_guest g1 pv 128 160 -p
     kill -STOP "$(pidof xenconsoled)"
     step_through 0.05 xl destroy g1
     show "zombie"
     xl list -v
     kill -CONT "$(pidof xenconsoled)"
-    eventually 30 sh -c '! domaininfo | grep -q -v "^domid 0 "'
+    eventually 30 sh -c '! domctl | grep -q -v "^domid 0 "'
     show "gone"
 }
+set +x
 scene "destroyed while running" && {
     up g1 pv
     step_through 0.02 xl destroy g1
@@ -185,11 +187,11 @@ scene "claims" && {
     id=$(xl domid g1)
     xl mem-max g1 256
     free=$(xl info | grep free_mem)
-    domaininfo --claim "$id" 65536
+    domctl claim "$id" 65536
     show "64 MiB claimed; before: $free"
     xl info | grep -E 'free_mem|outstanding'
-    domaininfo --claim "$id" 0
-    domaininfo "$id"
+    domctl claim "$id" 0
+    domctl "$id"
     clean
 }
 scene "renamed, and stub domain by nodes" && {
@@ -201,7 +203,7 @@ scene "renamed, and stub domain by nodes" && {
     clean
 }
 scene "dom0" && {
-    domaininfo 0
+    domctl 0
     xenstore-ls -f /local/domain/0 | head -n 20
     xl list -v
 }

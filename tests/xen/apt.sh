@@ -45,6 +45,16 @@ END
     quietly apt "$1" "$2" apt-get update
 }
 
+# The suite whose keyring package verifies all the others. It is itself verified with this machine's keyring.
+main_suite=bookworm
+keyring=$cache/apt/keyring.gpg
+
+make_keyring() { # ARCH DIRECTORY: unpacks the package there
+    apt_setup "$main_suite" "$1" "${XMEM_XEN_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}"
+    unpack "$main_suite" "$1" "$2" debian-archive-keyring
+    cp "$2/usr/share/keyrings/debian-archive-keyring.gpg" "$keyring"
+}
+
 # Runs an apt program on one suite only.
 apt() { # SUITE ARCH COMMAND...
     local dir

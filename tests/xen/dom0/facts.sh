@@ -100,7 +100,7 @@ scene "running, paused, saved, restored, PV" && {
     show "paused while running"
     xl unpause g1
     step_through 0.05 xl save g1 /tmp/saved
-    step_through 0.05 xl restore /tmp/saved
+    step_through 0.02 xl restore /tmp/saved
     clean
     xl restore -p /tmp/saved
     show "restored, paused"
@@ -147,10 +147,11 @@ scene "shut down, kept" && {
     show "shut down"
     xl list -v
     clean
-    up g2 pvh 'on_poweroff="preserve"'
-    xl sysrq g2 o
+    # Without ACPI, a PVH guest cannot power off: its kernel halts.
+    up g2 pvh 'on_reboot="preserve"'
+    xl sysrq g2 b
     eventually 60 sh -c 'xl list | grep -q -e "--s"'
-    show "shut down, PVH"
+    show "rebooting, kept, PVH"
     clean
 }
 scene "crashed, kept" && {
@@ -167,7 +168,6 @@ scene "crashed, kept" && {
     clean
 }
 scene "zombie" && {
-    set -x
     start_guest g1 pv 128 160 -p
     kill -STOP "$(pidof xenconsoled)"
     step_through 0.05 xl destroy g1
@@ -177,7 +177,6 @@ scene "zombie" && {
     eventually 30 sh -c '! domctl | grep -q -v "^domid 0 "'
     show "gone"
 }
-set +x
 scene "destroyed while running" && {
     up g1 pv
     step_through 0.02 xl destroy g1
@@ -194,9 +193,9 @@ scene "claims" && {
     domctl "$id"
     clean
 }
-scene "renamed, and stub domain by nodes" && {
-    start_guest g1 pv 64 64 -p
-    start_guest g1-dm pv 64 64 -p
+scene "device model domain by nodes" && {
+    start_guest g1 pv 96 96 -p
+    start_guest g1-dm pv 96 96 -p
     id=$(xl domid g1) dm=$(xl domid g1-dm)
     xenstore-write "/local/domain/$dm/target" "$id" "/local/domain/$id/image/device-model-domid" "$dm"
     show "device model of $id by nodes"

@@ -10,8 +10,8 @@ check_arm64_xl_dies() { # every boot
     before=$(numbers g1)
     for command in mem-set mem-max; do
         code=0
-        command xl $command g1 200 >/tmp/out 2>&1 || code=$?
-        echo "xl $command g1 200: exit code $code: $(cat /tmp/out)"
+        command xl $command g1 256 >/tmp/out 2>&1 || code=$?
+        echo "xl $command g1 256: exit code $code: $(cat /tmp/out)"
         is "exit code of xl $command" $code 134
         contains "xl $command" "$(cat /tmp/out)" "libxl_defbool_val: Assertion"
         [ -e "$(lock_file g1)" ] || fail "it has left no lock file"

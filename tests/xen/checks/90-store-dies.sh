@@ -1,4 +1,4 @@
-# xenstored stops, hangs and dies. Called check_dead_*, because after the last ones there is no store any more:
+# xenstored stops, hangs and dies. Called check_store_dies_*, because after the last ones there is no store any more:
 # they have to be the last of a boot, in this order.
 
 stop_store() { kill -STOP "$(store_pid)"; }
@@ -21,7 +21,7 @@ words_are_told() {
 }
 
 # Nobody who presses TAB waits for a store that does not answer.
-check_dead_0_completions() {
+check_store_dies_0_completions() { # every boot
     needs_xmem
     eventually 60 words_are_told || fail "it said: $(xmem __words)"
     trap go_on_store EXIT
@@ -33,10 +33,10 @@ check_dead_0_completions() {
     eventually 60 store_answers || fail "the store does not answer any more"
 }
 
-check_dead_1_stopped_before() {
+check_store_dies_1_stopped_before() { # every boot
     needs_xmem
-    start_over g1
-    before=$(state g1)
+    reset_guests g1
+    before=$(numbers g1)
     trap go_on_store EXIT
     stop_store
     in_good_time set g1 128M
@@ -44,12 +44,12 @@ check_dead_1_stopped_before() {
     [ $code != 0 ] || fail "it left with 0"
     eventually 60 store_answers || fail "the store does not answer any more"
     judge "xenstored stopped" $code g1 "(never: the store was stopped)" "$before"
-    next_run_mends "after xenstored was stopped" g1 160M
+    next_run_recovers "after xenstored was stopped" g1 160M
 }
 
-check_dead_2_stopped_at_the_commit() {
+check_store_dies_2_stopped_at_the_commit() { # every boot
     needs_xmem
-    start_over g1
+    reset_guests g1
     hold_before_commit g1 128
     trap go_on_store EXIT
     stop_store
@@ -64,13 +64,13 @@ check_dead_2_stopped_at_the_commit() {
     # Under the larger limit the guest can live with either target.
     is "limit" "$left" 197632
     eventually 60 store_answers || fail "the store does not answer any more"
-    next_run_mends "after xenstored was stopped at the commit" g1 160M
+    next_run_recovers "after xenstored was stopped at the commit" g1 160M
 }
 
 # C xenstored dies before it gets the commit, oxenstored after it has made it and before xmem has read so.
-check_dead_3_killed_at_the_commit() {
+check_store_dies_3_killed_at_the_commit() { # every boot
     needs_xmem
-    start_over g1
+    reset_guests g1
     case $STORE in
     c) hold_before_commit g1 128 ;;
     *) hold_after_commit g1 128 ;;
@@ -93,7 +93,7 @@ check_dead_3_killed_at_the_commit() {
     esac
 }
 
-check_dead_4_no_daemon() {
+check_store_dies_4_no_daemon() { # every boot
     needs_xmem
     [ ! -e "/proc/$(store_pid)" ] || kill -KILL "$(store_pid)"
     before=$(limit_by_hypervisor g1)

@@ -5,7 +5,7 @@ row() { # DOM
     echo "$out" | grep "^$1 " | tr -s ' '
 }
 
-check_list_says_what_xl_says() {
+check_list_says_what_xl_says() { # every boot
     needs_xmem
     expect 0 xmem list
     xl list | tail -n +2 | while read -r name id held _; do
@@ -32,7 +32,7 @@ check_list_says_what_xl_says() {
 }
 
 # More than fit into one message of xenstore's, so that its DIRECTORY is answered by E2BIG or piece by piece.
-check_list_among_a_thousand_domains() {
+check_list_among_a_thousand_domains() { # every boot
     needs_xmem
     nodes=
     id=20000
@@ -67,11 +67,11 @@ check_growing_beyond_the_free_memory_is_warned_of() {
     contains "stderr" "$err" "the host has only $free"
 }
 
-check_check_finds_and_mends_a_limit() {
+check_check_repairs_a_limit() {
     needs_xmem
     expect 0 xmem check g1 g2
     # A writer that knows no limits.
-    put g1 target 229376
+    write_key g1 target 229376
     expect 9 xmem check g1
     contains "stdout" "$out" "out of step: limit 193 MiB is below the 225 MiB"
     contains "stdout" "$out" "mend: xmem check --repair $(domid_of g1)"
@@ -84,9 +84,9 @@ check_check_finds_and_mends_a_limit() {
     is_tidy
 }
 
-check_check_finds_and_removes_what_the_dead_left() {
+check_check_removes_stale_files() {
     needs_xmem
-    stale=$state_folder/userdata-l.999.01234567-89ab-cdef-0123-456789abcdef.domain-userdata-lock
+    stale=$state_dir/userdata-l.999.01234567-89ab-cdef-0123-456789abcdef.domain-userdata-lock
     : >"$stale"
     trap 'rm -f "$stale"' EXIT
     ex=0

@@ -14,7 +14,7 @@ refused() { # CODE COMMAND...
     contains "stderr" "$err" "xmem: "
 }
 
-check_words_bad_sizes() {
+check_usage_bad_sizes() {
     needs_xmem
     before=$(everybody)
     for size in "" " " k m 0 0k 00 -5 +0 1.5g 0x200 512KB 512MB 512GB 5q 12m3 "1 2" é 99999999999999999999 \
@@ -33,7 +33,7 @@ check_words_bad_sizes() {
     is_tidy
 }
 
-check_words_bad_sizes_are_wrong_usage() {
+check_usage_bad_sizes_are_wrong_usage() {
     needs_xmem
     for size in "" " " k m 0 0k 1.5g 0x200 512KB 512MB 5q 99999999999999999999; do
         refused 2 xmem set g1 "$size"
@@ -45,17 +45,17 @@ check_words_bad_sizes_are_wrong_usage() {
     is "target" "$(target g1)" "$before"
 }
 
-check_words_negative_maximum_never_unlimits() {
+check_usage_negative_maximum_never_unlimits() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     expect 4 xmem max g1 -100M
     expect 4 xmem max g1 -1000M
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
 }
 
-check_words_overflow_never_wraps() {
+check_usage_overflow_never_wraps() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     for size in 16777216g 4194304g 17592186044415m 16383t; do
         for command in "set" "set --raise-max" "max"; do
             ex_got=0
@@ -65,10 +65,10 @@ check_words_overflow_never_wraps() {
             [ $ex_got = 2 ] || [ $ex_got = 4 ] || fail "$command $size left with $ex_got"
         done
     done
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
 }
 
-check_words_bad_domains() {
+check_usage_bad_domains() {
     needs_xmem
     before=$(everybody)
     for dom in "" 4294967296 65543 65536 32752 99 nosuch g G1 "g1 " Domain- domain-0 Domain-00 007x id: id:x id:99 name: name:nosuch uuid:x \
@@ -85,7 +85,7 @@ check_words_bad_domains() {
     is_tidy
 }
 
-check_words_no_such_domain_is_3() {
+check_usage_no_such_domain_is_3() {
     needs_xmem
     for dom in nosuch 99 id:99 name:nosuch 00000000-0000-0000-0000-00000000abcd; do
         refused 3 xmem set "$dom" 512M
@@ -93,7 +93,7 @@ check_words_no_such_domain_is_3() {
     refused 2 xmem set "" 512M
 }
 
-check_words_wrong_usage() {
+check_usage_wrong_usage() {
     needs_xmem
     before=$(everybody)
     expect 2 xmem
@@ -107,14 +107,14 @@ check_words_wrong_usage() {
     is "everybody" "$(everybody)" "$before"
 }
 
-check_words_mem_set_is_an_alias() {
+check_usage_mem_set_is_an_alias() {
     needs_xmem
     expect 0 xmem mem-set "$(domid_of g1)" 144
     is "target" "$(target g1)" 147456
 }
 
 # A name that is all digits cannot be meant by xl; a name given twice must not be guessed at.
-check_words_odd_names() {
+check_usage_odd_names() {
     needs_xmem
     id=$(domid_of g1)
     name_of() { xenstore-read "/local/domain/$id/name"; }

@@ -1,7 +1,7 @@
-# Reading what a domain has, without xmem: from xenstore, from the hypervisor, from libxl's folder. Sourced.
+# Reading what a domain has, without xmem: from xenstore, from the hypervisor, from libxl's directory. Sourced.
 # DOM is a domain's name. Sizes are KiB.
 
-state_folder=/var/lib/xen
+state_dir=/var/lib/xen
 slack=1024
 
 xen_release() {
@@ -10,24 +10,24 @@ xen_release() {
 
 # Sets $domid and $uuid. Like all that is called in nearly every check it starts no process: even a subshell takes long
 # on an emulated machine.
-know() { # DOM
+load_ids() { # DOM
     kn_name=$1
     [ "$1" != Domain-0 ] || kn_name=dom0
     eval "domid=\$domid_$kn_name uuid=\$uuid_$kn_name"
 }
 
 domid_of() { # DOM
-    know "$1"
+    load_ids "$1"
     echo "$domid"
 }
 
 uuid_of() { # DOM
-    know "$1"
+    load_ids "$1"
     echo "$uuid"
 }
 
 # Keeps a started guest's domid and UUID, which cost a slow xl to find, for every later check too.
-remember() { # DOM
+store_ids() { # DOM
     re_id=$(xl domid "$1")
     re_uuid=$(xenstore-read "/local/domain/$re_id/vm")
     echo "domid_$1=$re_id uuid_$1=${re_uuid##*/}" >>/tmp/domains
@@ -37,23 +37,23 @@ domid_dom0=0
 uuid_dom0=00000000-0000-0000-0000-000000000000
 [ ! -e /tmp/domains ] || . /tmp/domains
 
-# A value below the domain's memory folder in xenstore; "absent" if it is not there.
-memory_key() { # DOM KEY
-    know "$1"
+# A value below the domain's memory directory in xenstore; "absent" if it is not there.
+read_key() { # DOM KEY
+    load_ids "$1"
     xenstore-read "/local/domain/$domid/memory/$2" 2>/dev/null || echo absent
 }
 
-target() { memory_key "$1" target; }
-static_max() { memory_key "$1" static-max; }
-videoram() { memory_key "$1" videoram; }
+target() { read_key "$1" target; }
+static_max() { read_key "$1" static-max; }
+videoram() { read_key "$1" videoram; }
 vm_memory() { # DOM
-    know "$1"
+    load_ids "$1"
     xenstore-read "/vm/$uuid/memory" 2>/dev/null || echo absent
 }
 
 # Writes one of those values, which may begin with a minus; "absent" removes it.
-put() { # DOM KEY VALUE
-    know "$1"
+write_key() { # DOM KEY VALUE
+    load_ids "$1"
     if [ "$3" = absent ]; then
         xenstore-rm "/local/domain/$domid/memory/$2" 2>/dev/null || true
     else
@@ -73,13 +73,13 @@ read_xentop() { # DOM
     done </tmp/xentop
 }
 
-held() { read_xentop "$1" && echo "$h"; }
+current() { read_xentop "$1" && echo "$h"; }
 limit() { read_xentop "$1" && echo "$l"; }
 
 # Reads all there is about a domain's memory: $t target, $s static-max, $v video, $m memory below /vm, $h held,
 # $l limit. In as few processes as can be, since nearly every check does it.
 read_all() { # DOM
-    know "$1"
+    load_ids "$1"
     ra_place=/local/domain/$domid/memory
     if xenstore-read "$ra_place/target" "$ra_place/static-max" "$ra_place/videoram" "/vm/$uuid/memory" \
         >/tmp/read 2>/dev/null; then
@@ -91,14 +91,44 @@ read_all() { # DOM
 }
 
 # Everything at once, in one line, for comparing and for messages.
-state() { # DOM
+numbers() { # DOM
     read_all "$1"
     echo "target $t static-max $s limit $l /vm/memory $m"
 }
 
-# Where every check starts: target 192 MiB, static-max 256 MiB, limit in step. By xl and xenstore-write alone,
+# What `xl mem-set DOM MIB` and `xl mem-max DOM MIB` leave, without xl. A size may end with k.
+set_without_xl() { # DOM SIZE
+    load_ids "$(name_of "$1")"
+    sw_video=$(xenstore-read "/local/domain/$domid/memory/videoram" 2>/dev/null || echo 0)
+    sw_target=$(($(in_kib "$2") - sw_video))
+    xenstore-write "/local/domain/$domid/memory/target" $sw_target
+    [ "$domid" = 0 ] || xenstore-write "/vm/$uuid/memory" $((sw_target / 1024))
+    domctl limit "$domid" $((sw_target + sw_video + slack))
+}
+
+max_without_xl() { # DOM SIZE
+    load_ids "$(name_of "$1")"
+    xenstore-write "/local/domain/$domid/memory/static-max" "$(in_kib "$2")"
+    domctl limit "$domid" $(($(in_kib "$2") + slack))
+}
+
+in_kib() { # SIZE, as for xl
+    case $1 in
+    *k) echo "${1%k}" ;;
+    *) echo $(($1 * 1024)) ;;
+    esac
+}
+
+name_of() { # NAME-OR-DOMID
+    case $1 in
+    *[!0-9]*) echo "$1" ;;
+    *) xenstore-read "/local/domain/$1/name" ;;
+    esac
+}
+
+# Where every check starts: target 192 MiB, static-max 256 MiB, limit in step. Without xmem,
 # and only if something is different.
-start_over() { # DOM...
+reset_guests() { # DOM...
     for so_dom in "$@"; do
         read_all "$so_dom"
         if [ -z "$h" ]; then
@@ -107,8 +137,8 @@ start_over() { # DOM...
             return 1
         fi
         [ "$t $s $v $m $l" != "196608 262144 0 192 $((196608 + slack))" ] || continue
-        put "$so_dom" static-max 262144
-        put "$so_dom" videoram 0
+        write_key "$so_dom" static-max 262144
+        write_key "$so_dom" videoram 0
         xl mem-set "$so_dom" 192
     done
 }
@@ -148,16 +178,16 @@ in_step() { # DOM
 }
 
 lock_file() { # DOM
-    echo "$state_folder/userdata-l.$(domid_of "$1").$(uuid_of "$1").domain-userdata-lock"
+    echo "$state_dir/userdata-l.$(domid_of "$1").$(uuid_of "$1").domain-userdata-lock"
 }
 
 intent_file() { # DOM
-    echo "$state_folder/userdata-d.$(domid_of "$1").$(uuid_of "$1").xmem-intent"
+    echo "$state_dir/userdata-d.$(domid_of "$1").$(uuid_of "$1").xmem-intent"
 }
 
 # Locks and records that somebody left behind, of whatever domain.
-left_over() {
-    for lo_file in $state_folder/*domain-userdata-lock $state_folder/*xmem-intent; do
+leftovers() {
+    for lo_file in $state_dir/*domain-userdata-lock $state_dir/*xmem-intent; do
         [ ! -e "$lo_file" ] || echo "$lo_file"
     done
 }

@@ -3,25 +3,25 @@
 # A guest with another user land: what an initramfs has twice, the kernel takes from the later one.
 start_racer() { # NAME
     mkdir -p /tmp/race
-    cp /check/race /tmp/race/init
+    cp /check/writer /tmp/race/init
     (zcat /guest/initrd.gz && cd /tmp/race && echo init | cpio -o -H newc 2>/dev/null) | gzip -1 >/tmp/racer.gz
     guest_config "$1" pv 192 256 | sed 's|/guest/initrd.gz|/tmp/racer.gz|' >"/tmp/$1.cfg"
     xl create -q -p "/tmp/$1.cfg"
-    remember "$1"
-    know "$1"
+    store_ids "$1"
+    load_ids "$1"
     # All below it, and the right to make it anew.
     xenstore-chmod -r "/local/domain/$domid/memory" n0 "b$domid"
 }
 
 # Who may do what to its memory nodes; their values are left out.
 rights() { # DOM
-    know "$1"
+    load_ids "$1"
     xenstore-ls -p "/local/domain/$domid/memory" | sed 's/ = ".*"//' | tr -s ' ' | sort | tr '\n' ';'
 }
 
 # Whether all that it has sent has been taken.
 is_quiet() { # DOM
-    know "$1"
+    load_ids "$1"
     iq_before=$(xenstore-ls "/local/domain/$domid/memory")
     sleep 1
     [ "$(xenstore-ls "/local/domain/$domid/memory")" = "$iq_before" ]
@@ -29,7 +29,7 @@ is_quiet() { # DOM
 
 # Whatever it writes meanwhile, xmem changes it, refuses, or gives up, and says so; and never does its limit rise above
 # what was asked for.
-check_its_word_raises_no_limit() {
+check_guest_writes_never_raise_the_limit() { # every boot
     needs_xmem
     trap 'xl destroy g6 2>/dev/null || true' EXIT
     expect 0 start_racer g6
@@ -65,9 +65,9 @@ check_its_word_raises_no_limit() {
     grep -q '^guest: [0-9]* rounds' "$(console_of g6)" || fail "it wrote nothing"
     xl pause g6
     eventually 60 is_quiet g6 || fail "it writes though it is paused"
-    put g6 videoram 0
-    put g6 static-max 262144
-    put g6 target 196608
+    write_key g6 videoram 0
+    write_key g6 static-max 262144
+    write_key g6 target 196608
     before=$(rights g6)
     contains "its rights" "$before" "$domid"
     expect 0 xmem set g6 160M
@@ -78,7 +78,7 @@ check_its_word_raises_no_limit() {
     is_tidy
     is "who may write" "$(rights g6)" "$before"
     # Its word, when nothing else is going on.
-    for node in target static-max; do put g6 $node 1048576; done
+    for node in target static-max; do write_key g6 $node 1048576; done
     expect 4 xmem set g6 -4M
     contains "stderr" "$err" "the guest itself may write"
     # Out of step it is, and stays so.
@@ -89,7 +89,7 @@ check_its_word_raises_no_limit() {
     is "limit" "$(limit g6)" $((160 * 1024 + slack))
     # The same from one who may: dom0's word counts.
     xenstore-chmod -r "/local/domain/$domid/memory" n0 "r$domid"
-    put g6 target 204800
+    write_key g6 target 204800
     expect 0 xmem check --repair "$domid"
     is "limit" "$(limit g6)" $((204800 + slack))
     is_in_step g6

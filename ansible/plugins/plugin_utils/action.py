@@ -95,6 +95,7 @@ class XmemAction(HostAction):
             return result | {"failed": True, "msg": str(error)}
         if objects:
             result |= self.result(objects)
+            result["changed"] = result["changed"] or result.get("pushed", False)
             # check exits with 9 for findings, which the result judges.
             if run["rc"] in (0, 9) or result.get("failed"):
                 return result

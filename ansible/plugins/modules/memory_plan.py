@@ -94,7 +94,7 @@ EXAMPLES = r"""
 RETURN = r"""
 domains:
   description:
-    - One result for each domain, as M(xmem.xen.memory) returns it, in the order in which they were changed.
+    - One result for each domain, as M(xmem.xen.memory) returns it, in the order in which xmem reported them.
     - A domain that failed has a key C(error).
   returned: xmem ran
   type: list

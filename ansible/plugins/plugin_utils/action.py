@@ -47,7 +47,11 @@ class HostAction(ActionBase):
         """Runs the action."""
         result = super().run(tmp, task_vars)
         try:
-            result.update(self.perform())
+            # Ansible takes an exit code other than 0 for a failure unless it is told.
+            result.update({"failed": False} | self.perform())
+        except AnsibleActionFail as error:
+            # Returned rather than raised, so that failed_when applies.
+            result.update(failed=True, msg=error.message)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result

@@ -94,7 +94,7 @@ unpacked_debs() { # PACKAGE...
     done
 }
 
-# Sets `venv` to a virtual environment with these Python packages.
+# Sets `venv` to a virtual environment of $python (python3) with these Python packages.
 virtualenv() { # NAME PACKAGE...
     local name=$1
     shift
@@ -103,12 +103,35 @@ virtualenv() { # NAME PACKAGE...
     [[ $install == yes ]] || skip_all "needs a virtual environment with $*"
     echo "installing $* into target/tools/venv-$name"
     rm -rf "$venv"
-    { timeout 120 python3 -m venv "$venv" && timeout 600 "$venv/bin/pip" install --quiet "$@"; } \
+    { timeout 120 "${python:-python3}" -m venv "$venv" && timeout 600 "$venv/bin/pip" install --quiet "$@"; } \
         >"$dir/pip" 2>&1 || {
         tail -n 5 "$dir/pip"
         skip_all "cannot install $*"
     }
     echo "$*" >"$venv/done"
+}
+
+# Makes a cargo command available, under target/tools if it is installed nowhere.
+cargo_tool() { # NAME
+    export PATH=$PWD/target/tools/bin:$PATH
+    ! command -v "$1" >/dev/null || return 0
+    [[ $install == yes ]] || return 1
+    echo "installing $1 into target/tools"
+    # It only packs what is built already: without optimisation it is built in half the time.
+    timeout 1800 cargo install --quiet --locked --debug --no-default-features --root target/tools "$1"
+}
+
+# Runs `make KIND`; `package KIND` prints the path of what it made.
+make_package() { # KIND [VARIABLE=VALUE...]
+    make --silent "$@" CARGO="cargo --quiet" >"$dir/made" 2>&1 || {
+        cat "$dir/made"
+        return 1
+    }
+    realpath "$(grep -oE '[^ ]+\.(deb|rpm|tar\.gz)$' "$dir/made" | tail -n 1)" >"$dir/package-$1"
+}
+
+package() { # KIND
+    cat "$dir/package-$1"
 }
 
 # Runs a command or function in a subshell and a process group of its own, for `deadline` seconds at most.

@@ -35,6 +35,10 @@ TARBALL = xmem-$(VERSION)-$(ARCH)
 ALIAS_x86_64 = static
 ALIAS_aarch64 = static-arm64
 
+ifneq ($(shell uname -m),aarch64)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER ?= aarch64-linux-gnu-gcc
+endif
+
 .PHONY: all check-static collection deb install rpm tarball uninstall
 
 all:
@@ -69,7 +73,9 @@ deb: all
 	$(CARGO) deb --no-build --no-strip --target $(TRIPLE)
 
 rpm: all
-	$(CARGO) generate-rpm --target $(TRIPLE)
+	install -d "$(DIST)"
+	$(CARGO) generate-rpm --target $(TRIPLE) --output "$(DIST)/xmem-$(VERSION)-1.$(ARCH).rpm"
+	@echo "$(DIST)/xmem-$(VERSION)-1.$(ARCH).rpm"
 
 # Unpacks over /usr/local: tar -xzf xmem-VERSION-ARCH.tar.gz -C /usr/local --strip-components=1
 tarball: all

@@ -13,7 +13,7 @@ passed=0 failed=0 skipped=0
 deadline=120
 install=yes quick=no
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+trap 'rm -rf --one-file-system "$dir"' EXIT
 
 # Reads --no-install and --quick.
 options() {

@@ -49,7 +49,7 @@ pub(crate) fn size(text: &str) {
 /// The sign and the bytes that `text` asks for, by the letter of the grammar, one character after the other; the sign of a
 /// share is `%`, of the maximum `m`. Whole KiB must fit into 64 bits, and an absolute size must have a page.
 pub(crate) fn slow_size(text: &str) -> Option<(char, u128)> {
-    if text.to_ascii_lowercase() == "max" {
+    if text.eq_ignore_ascii_case("max") {
         return Some(('m', 0));
     }
     let mut rest: Vec<char> = text.chars().collect();

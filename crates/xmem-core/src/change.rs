@@ -1,6 +1,6 @@
 //! The change: how target and limit are kept in step, from top to bottom.
 //!
-//! The types keep the order: only a [locked domain](locked) gives out a transaction, only its plan a pending change, and a
+//! The types keep the order: only a locked domain gives out a transaction, only its plan a pending change, and a
 //! pending change that is dropped is rolled back.
 //!
 //! libxl holds the userdata lock over its transaction and the setmaxmem call as well (commit 5f33fa2bca of 2015), but

@@ -206,6 +206,14 @@ pub trait Nodes {
     /// Any failure other than ENOENT.
     fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError>;
 
+    /// The names of the children of each of `paths`; `None` for one that does not exist.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        paths.iter().map(|path| self.list(path)).collect()
+    }
+
     /// Whether the domain `domid` may itself write any of `paths`. A node that does not exist is nobody's.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use xen::{DomId, Host, Interrupt, Kib};
 
 use self::locked::{Failed, LockedDomain};
 use self::pending::Commit;
+pub(crate) use self::planned::plan_among;
 pub use self::planned::plan_on;
 pub use self::wake::{Away, wake_away, wake_back};
 use crate::domain::{Domain, DomainRef, Name};

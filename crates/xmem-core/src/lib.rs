@@ -31,7 +31,7 @@
 //! 2. [`memory`], [`state`], [`resolve`]: what a domain is, has and does;
 //! 3. [`plan`], [`intent`], [`recovery`]: what is to be written, what is recorded, what a killed run left;
 //! 4. [`failure`], [`change`]: the protocol;
-//! 5. [`wait`], [`diagnosis`], [`survey`], [`check`], [`batch`], [`apply`], [`reclaim`]: what is built on it.
+//! 5. [`wait`], [`diagnosis`], [`used`], [`survey`], [`check`], [`batch`], [`apply`], [`reclaim`]: what is built on it.
 
 pub mod apply;
 pub mod batch;
@@ -49,4 +49,5 @@ pub mod resolve;
 pub mod size;
 pub mod state;
 pub mod survey;
+pub mod used;
 pub mod wait;

@@ -1,10 +1,24 @@
-//! Waiting for guests to reach their targets, and saying why one has not.
+//! Waiting for guests to reach their targets, and why one has not.
+//!
+//! A wait polls the hypervisor alone: a watch tells if somebody changes a target. How long to go on is decided by
+//! [`ProgressTracker`], which is pure.
 
-use std::time::Duration;
+mod guest;
+mod report;
+mod targets;
+mod tracker;
+mod waking;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use xen::hypervisor::DomainInfo;
 use xen::{DomId, Host, Interrupt, Kib};
 
+use self::guest::{Guest, Step};
+use self::targets::Targets;
+pub use self::tracker::{Poll, ProgressTracker, Verdict};
 use crate::change::Outcome;
 use crate::failure::{Cause, Failure};
 use crate::state::State;
@@ -14,9 +28,9 @@ use crate::state::State;
 pub struct WaitPolicy {
     /// Give up on a guest after this long without progress.
     pub patience: Duration,
-    /// Give up on all guests after this long, whatever they do.
+    /// Give up on all guests after this long, whatever they do. It counts from the beginning, before any waking.
     pub at_most: Option<Duration>,
-    /// How far from what it should hold a guest counts as having reached it.
+    /// How far from what it should have a guest counts as having reached it.
     pub within: Kib,
     /// How long to wait for a domain's lock when its driver has to be woken.
     pub lock_timeout: Duration,
@@ -30,24 +44,24 @@ pub enum WaitEvent {
     Woken(Vec<Outcome>),
     /// Its driver could not be woken; target and limit are as they were.
     NotWoken(Failure),
-    /// It is on its way, or stopped for a while.
+    /// It makes progress, or is expected to; or its domain does not run for now.
     Progress(Progress),
     /// Its wait is over.
     Ended(WaitReport),
 }
 
-/// One look at a guest.
+/// One poll of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// When, since the wait began.
     pub at: Duration,
     /// What the domain is doing.
     pub state: State,
-    /// What it held before the change.
+    /// What it had before the change.
     pub from: Kib,
-    /// What it holds.
+    /// What it has.
     pub current: Kib,
-    /// What it should hold.
+    /// What it should have.
     pub wanted: Kib,
 }
 
@@ -78,7 +92,7 @@ pub enum WaitEnd {
     /// Waking its driver failed and left something behind.
     Failed(Failure),
     /// xenstore or the hypervisor do not answer any more.
-    Unreachable(Cause),
+    Unreachable(Arc<Cause>),
 }
 
 /// Why a guest has not reached its target.
@@ -87,7 +101,7 @@ pub enum WaitEnd {
 pub enum WaitReason {
     /// It is paused, being built or suspended.
     State(State),
-    /// Its limit is below what it should hold.
+    /// Its limit is below what it should have.
     Limit(Kib),
     /// The host has less free than it needs.
     HostShort {
@@ -98,9 +112,9 @@ pub enum WaitReason {
     },
     /// It never moved: no balloon driver appears to be running.
     NoDriver,
-    /// It gave back some, and seems to need the rest.
+    /// It gave back some, and seems unable to free more.
     GuestNeedsMemory,
-    /// It grew some, and seems to have no room for more.
+    /// It grew some, and seems unable to grow further.
     NoHotplug,
     /// dom0's own target was set by hand in its sysfs.
     Dom0Sysfs(Kib),
@@ -113,11 +127,11 @@ pub enum WaitReason {
 pub struct WaitReport {
     /// How.
     pub end: WaitEnd,
-    /// The last look.
+    /// The last poll.
     pub info: DomainInfo,
     /// The target that was waited for.
     pub target: Kib,
-    /// What the guest should hold: target and video memory.
+    /// What the guest should have: target and video memory.
     pub wanted: Kib,
     /// Whether it came nearer at all.
     pub moved: bool,
@@ -131,6 +145,31 @@ pub struct WaitReport {
     pub reasons: Vec<WaitReason>,
 }
 
+/// The clock of a wait.
+pub trait Clock {
+    /// The time since the wait began.
+    fn now(&self) -> Duration;
+
+    /// Sleeps for `time`, or until the caller interrupts; returns whether it did.
+    fn sleep(&self, time: Duration) -> bool;
+}
+
+/// The system's clock.
+struct SystemClock<'a> {
+    start: Instant,
+    interrupt: &'a dyn Interrupt,
+}
+
+impl Clock for SystemClock<'_> {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) -> bool {
+        self.interrupt.sleep(time)
+    }
+}
+
 /// Waits for the guest of each of `outcomes`, all at once. Each has its own patience; `on_event` gets the index into
 /// `outcomes`, and one [`WaitEvent::Ended`] for each.
 pub fn wait(
@@ -140,6 +179,80 @@ pub fn wait(
     interrupt: &dyn Interrupt,
     on_event: &mut dyn FnMut(usize, WaitEvent),
 ) {
-    let _ = (host, outcomes, policy, interrupt, on_event);
-    todo!()
+    let clock = SystemClock { start: Instant::now(), interrupt };
+    wait_by(&clock, host, outcomes, policy, interrupt, on_event);
+}
+
+/// As [`wait`], by another clock: for tests.
+pub fn wait_by(
+    clock: &dyn Clock,
+    host: &dyn Host,
+    outcomes: &[&Outcome],
+    policy: WaitPolicy,
+    interrupt: &dyn Interrupt,
+    on_event: &mut dyn FnMut(usize, WaitEvent),
+) {
+    let mut targets = Targets::default();
+    let mut waiting: Vec<Guest<'_>> = outcomes
+        .iter()
+        .enumerate()
+        .map(|(index, outcome)| Guest::new(index, outcome, policy))
+        .collect();
+    let mut is_first = true;
+    while !waiting.is_empty() {
+        let polled = observe(host, &mut targets, &mut waiting, is_first);
+        is_first = false;
+        let at = clock.now();
+        let mut rest = Duration::MAX;
+        waiting = waiting
+            .into_iter()
+            .filter_map(|mut guest| {
+                let step = match &polled {
+                    Ok(infos) => guest.step(at, infos),
+                    Err(cause) => Step::Over(WaitEnd::Unreachable(Arc::clone(cause))),
+                };
+                let step = match step {
+                    Step::On { .. } if guest.is_gone() => {
+                        guest.look_for_successor(host, &mut targets, step)
+                    }
+                    step => step,
+                };
+                match step {
+                    Step::On { progress, rest: at_most } => {
+                        rest = rest.min(at_most).min(guest.wakes_in(at));
+                        if let Some(progress) = progress {
+                            on_event(guest.index, WaitEvent::Progress(progress));
+                        }
+                        Some(guest)
+                    }
+                    Step::Over(end) => {
+                        on_event(guest.index, WaitEvent::Ended(guest.report(host, end, at)));
+                        None
+                    }
+                }
+            })
+            .collect();
+        waking::wake(clock, host, &mut waiting, interrupt, on_event);
+        if !waiting.is_empty() && clock.sleep(rest) {
+            for guest in waiting.drain(..) {
+                let report = guest.report(host, WaitEnd::Interrupted, clock.now());
+                on_event(guest.index, WaitEvent::Ended(report));
+            }
+        }
+    }
+}
+
+/// Asks the hypervisor about all domains that are waited for, and looks whether any target has changed. A guest that has
+/// reached its target at the first poll costs xenstored nothing.
+fn observe(
+    host: &dyn Host,
+    targets: &mut Targets,
+    waiting: &mut [Guest<'_>],
+    is_first: bool,
+) -> Result<BTreeMap<DomId, DomainInfo>, Arc<Cause>> {
+    let infos = guest::poll(host, waiting).map_err(|error| Arc::new(error.into()))?;
+    if !is_first || !waiting.iter().all(|guest| guest.has_reached(&infos)) {
+        targets.update(host, waiting).map_err(Arc::new)?;
+    }
+    Ok(infos)
 }

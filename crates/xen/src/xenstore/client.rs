@@ -210,6 +210,30 @@ impl Session {
         }
     }
 
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        let requests = each(paths, Request::directory)?;
+        let mut all = Vec::with_capacity(paths.len());
+        let mut too_long = Vec::new();
+        self.ask_each(&requests, |request, reply| {
+            all.push(match reply {
+                Ok(payload) => Some(self.parsed(request, wire::listing(&payload))?),
+                Err(Answer::NotFound) => None,
+                Err(Answer::TooBig) => {
+                    too_long.push(all.len());
+                    None
+                }
+                Err(answer) => return Err(request.answered(answer)),
+            });
+            Ok(())
+        })?;
+        for place in too_long {
+            if let (Some(path), Some(names)) = (paths.get(place), all.get_mut(place)) {
+                *names = self.list(path)?;
+            }
+        }
+        Ok(all)
+    }
+
     /// The listing that `whole` asks for, in parts, for one that is too long for a message. The parts share the deadline of
     /// one request. If the listing changes between two parts, it starts over.
     fn in_parts(&self, whole: &Request<'_>, begun: Instant) -> Result<Vec<String>, StoreError> {
@@ -315,6 +339,10 @@ impl Nodes for Client {
         self.session.list(path)
     }
 
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        self.session.list_each(paths)
+    }
+
     fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
         self.session.may_write_any(domid, paths)
     }
@@ -331,6 +359,10 @@ impl Nodes for Span {
 
     fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
         self.session.list(path)
+    }
+
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        self.session.list_each(paths)
     }
 
     fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {

@@ -38,8 +38,17 @@ pub(super) fn paths(info: &DomainInfo) -> Vec<String> {
 }
 
 impl Memory {
+    /// Takes the name of a node below `memory` whose value says nothing more.
+    pub(crate) fn take_name(&mut self, name: &str) {
+        match name {
+            "dynamic-max" => self.manager = Some(Manager::Squeezed),
+            "hotplug-max" => self.manager = Some(Manager::Qmemman),
+            _ => {}
+        }
+    }
+
     /// Takes the value of the node at `path`, one of [`paths`].
-    pub(super) fn take(&mut self, path: &str, value: &[u8]) {
+    pub(crate) fn take(&mut self, path: &str, value: &[u8]) {
         let text = std::str::from_utf8(value);
         let mut parts = path.rsplit('/');
         match (parts.next(), parts.next()) {
@@ -49,8 +58,7 @@ impl Memory {
             }
             (Some("static-max"), _) => self.static_max = number(path, value).map(|n| n.map(Kib)),
             (Some("videoram"), _) => self.video = number(path, value),
-            (Some("dynamic-max"), _) => self.manager = Some(Manager::Squeezed),
-            (Some("hotplug-max"), _) => self.manager = Some(Manager::Qmemman),
+            (Some(name @ ("dynamic-max" | "hotplug-max")), _) => self.take_name(name),
             (Some("type"), _) => match text {
                 Ok("pvh") => self.guest_type = GuestType::Pvh,
                 Ok("hvm") => self.guest_type = GuestType::Hvm,

@@ -86,6 +86,8 @@ pub(super) fn max(memory: &Memory, size: Size) -> Result<Plan, Refusal> {
 /// dom0's missing nodes, and a limit that the target can live with. Never a lower limit, nor one for a target above the
 /// maximum: either of the two can be wrong.
 pub(super) fn repair(memory: &Memory) -> Result<Plan, Refusal> {
+    // Video memory that makes no sense only adds to what the target needs at least.
+    let memory = &Memory { video: Ok(memory.video.clone().unwrap_or_default()), ..memory.clone() };
     let present = Present::of(memory)?;
     let (target, static_max) = (present.target, present.static_max);
     let (filled_in, in_order) = (present.filled_in(), !present.exceeds_maximum());

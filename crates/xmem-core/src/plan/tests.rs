@@ -205,12 +205,19 @@ fn a_node_that_makes_no_sense_is_refused_and_never_filled_in() {
     for memory in [
         Memory { target: Err(bad.clone()), ..domain(0, GuestType::Pv, 0, GIB, GIB) },
         Memory { static_max: Err(bad.clone()), ..pv() },
-        Memory { video: Err(bad.clone()), ..pv() },
     ] {
         for request in [set("512M"), max("2G"), MemoryRequest::Repair] {
             assert_eq!(planned(&memory, request), Err(Refusal::BadNode(bad.clone())));
         }
     }
+    let mut video = Memory { video: Err(bad.clone()), ..pv() };
+    for request in [set("512M"), max("2G")] {
+        assert_eq!(planned(&video, request), Err(Refusal::BadNode(bad.clone())));
+    }
+    // What the target needs without video memory, it needs in any case.
+    video.info.limit = Kib(4);
+    let repaired = planned(&video, MemoryRequest::Repair).unwrap();
+    assert_eq!(repaired.new.limit, Kib(GIB / 2 + MIB));
 }
 
 /// The size counts, as it was typed, and not the target.

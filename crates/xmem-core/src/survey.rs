@@ -150,7 +150,7 @@ fn rows(host: &dyn Host, seen: Vec<Seen>) -> Vec<Row> {
 /// The row of a domain.
 fn row(host: &dyn Host, files: &StateFiles, seen: Seen) -> Row {
     let Seen { memory, used } = seen;
-    let state = files.state(&memory);
+    let state = State::on(host, &memory);
     let findings = findings(host, files, &memory, state, false);
     let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
     Row { domain, state, memory, used, findings }

@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use xen::Identity;
 use xen::lock::LockState;
@@ -13,11 +12,6 @@ use xen::userdata::{FileName, Letter};
 
 use crate::diagnosis::KilledChange;
 use crate::intent::{self, IntentFile, Record};
-use crate::memory::Memory;
-use crate::state::State;
-
-/// The kind of the file with a domain's configuration (`libxl__set_domain_configuration`).
-const CONFIGURATION: &str = "libxl-json";
 
 /// The files in the state directory that xmem knows, by domain.
 #[derive(Debug)]
@@ -61,21 +55,6 @@ impl StateFiles {
         Ok(names)
     }
 
-    /// The state of the domain with this `memory`. libxl writes its configuration last when it builds a domain: one that is
-    /// paused, has never run and has none is still being built.
-    pub(crate) fn state(&self, memory: &Memory) -> State {
-        let is_unfinished = || {
-            let names = self.names.as_ref().and_then(|names| names.get(&memory.info.identity));
-            memory.info.cpu_time == Duration::ZERO
-                && self.names.is_some()
-                && !names.is_some_and(|names| names.iter().any(|name| name.kind == CONFIGURATION))
-        };
-        match State::of(memory) {
-            State::Paused if is_unfinished() => State::Building,
-            state => state,
-        }
-    }
-
     /// The lock of `identity`, and its record if no lock protects it: that of an interrupted change.
     pub(crate) fn of_domain(&self, identity: Identity) -> (LockState, Option<KilledChange>) {
         if self.names.as_ref().is_some_and(|names| !names.contains_key(&identity)) {
@@ -103,7 +82,7 @@ impl StateFiles {
 fn is_known(name: &FileName) -> bool {
     let kinds: &[&str] = match name.letter {
         Letter::Lock => &[xen::userdata::LOCK],
-        Letter::Data => &[intent::RECORD, intent::SET_ASIDE, CONFIGURATION],
+        Letter::Data => &[intent::RECORD, intent::SET_ASIDE],
         Letter::New => &[intent::RECORD],
     };
     kinds.contains(&name.kind.as_str())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use xen::Kib;
 use xmem_core::wait::WaitEnd;
-use xmem_sim::{Call, Failure, Faults, Observer, SimHost, Verdict};
+use xmem_sim::{Call, Failure, Observer, Verdict};
 
 use crate::scene::{POLICY, Scene};
 
@@ -145,8 +145,7 @@ fn the_sim_tells_of_changes_as_xenstored_does() {
     let scene = Scene::new();
     scene.edit(7, |web| web.balloon = false);
     let outcome = scene.set(7, "512M");
-    let host: SimHost = scene.host();
-    drop(Faults::default());
+    let host = scene.host();
     let waited = scene.wait_for_all(&host, &[&outcome], POLICY, |now| {
         if now == Duration::from_millis(100) {
             scene.world().write("/local/domain/7/memory/target", "716800");

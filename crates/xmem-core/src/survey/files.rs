@@ -60,20 +60,28 @@ impl StateFiles {
         if self.names.as_ref().is_some_and(|names| !names.contains_key(&identity)) {
             return (LockState::Unlocked, None);
         }
-        let file = IntentFile::new(&self.dir, identity);
-        loop {
-            let before = stamp(file.path());
-            let killed = killed(&file);
-            // What cannot be looked at is not known to be held, and that is not worth a line.
-            let lock = LockState::of(&self.dir, identity).unwrap_or(LockState::Unlocked);
-            if killed.is_none() || matches!(lock, LockState::Held(_)) {
-                return (lock, None);
-            }
-            // A change removes its record before it releases its lock. The same file before and after a look at a free
-            // lock is therefore nobody's; another one, or none, belongs to a change that was made meanwhile.
-            if before.is_some() && stamp(file.path()) == before {
-                return (lock, killed);
-            }
+        // What cannot be looked at is not known to be held, and that is not worth a line.
+        let lock = || LockState::of(&self.dir, identity).unwrap_or(LockState::Unlocked);
+        unprotected(&IntentFile::new(&self.dir, identity), lock)
+    }
+}
+
+/// A domain's lock, and the change that `file` records if no lock protects it.
+fn unprotected(
+    file: &IntentFile,
+    mut lock: impl FnMut() -> LockState,
+) -> (LockState, Option<KilledChange>) {
+    loop {
+        let before = stamp(file.path());
+        let killed = killed(file);
+        let lock = lock();
+        if killed.is_none() || matches!(lock, LockState::Held(_)) {
+            return (lock, None);
+        }
+        // A change removes its record before it releases its lock. The same file before and after a look at a free lock
+        // is therefore nobody's; another one, or none, belongs to a change that was made meanwhile.
+        if before.is_some() && stamp(file.path()) == before {
+            return (lock, killed);
         }
     }
 }
@@ -108,4 +116,71 @@ fn killed(file: &IntentFile) -> Option<KilledChange> {
 fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
     let file = fs::symlink_metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use xen::lock::Holder;
+    use xen::{DomId, Kib, Uuid};
+
+    use super::*;
+    use crate::memory::Numbers;
+
+    fn record(dir: &Path) -> IntentFile {
+        IntentFile::new(dir, Identity { domid: DomId::DOM0, uuid: Uuid::nil() })
+    }
+
+    fn write(record: &IntentFile) {
+        let numbers = Numbers { target: None, static_max: None, limit: Kib(4) };
+        record.write(numbers, numbers).unwrap();
+    }
+
+    #[test]
+    fn a_record_that_nobody_removes_is_a_killed_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = record(dir.path());
+        write(&record);
+        let (lock, killed) = unprotected(&record, || LockState::Stale);
+        assert_eq!((lock, killed.unwrap().pid), (LockState::Stale, Ok(std::process::id())));
+    }
+
+    /// The change ends between the look at its record and the look at its lock.
+    #[test]
+    fn the_record_of_a_change_that_has_just_ended_is_not_a_killed_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = record(dir.path());
+        write(&record);
+        let ends = || {
+            record.remove().unwrap();
+            LockState::Unlocked
+        };
+        assert_eq!(unprotected(&record, ends), (LockState::Unlocked, None));
+        // The same, and the next change has begun.
+        write(&record);
+        let mut looks = 0;
+        let next_begins = || {
+            looks += 1;
+            let holder = Holder { pid: 4711, command: String::new() };
+            if looks > 1 {
+                return LockState::Held(holder);
+            }
+            record.remove().unwrap();
+            write(&record);
+            LockState::Unlocked
+        };
+        let (lock, killed) = unprotected(&record, next_begins);
+        assert!(matches!(lock, LockState::Held(_)) && killed.is_none());
+    }
+
+    /// A directory that cannot be listed may have files of any domain.
+    #[test]
+    fn a_record_is_looked_for_in_a_directory_that_cannot_be_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let identity = Identity { domid: DomId::DOM0, uuid: Uuid::nil() };
+        assert!(StateFiles::of(&file).names.is_none());
+        assert_eq!(StateFiles::of(&file).of_domain(identity), (LockState::Unlocked, None));
+        assert!(StateFiles::list(&dir.path().join("missing")).unwrap().is_empty());
+    }
 }

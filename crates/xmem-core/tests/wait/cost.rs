@@ -19,8 +19,7 @@ fn calls_for(scene: &Scene, sizes: &[(u16, &str)], expected: &[&str]) -> Vec<Str
     let waited = scene.wait_for_all(&host, &outcomes, POLICY, |_| false);
     let ends: Vec<_> = waited.iter().map(|it| it.report.end.word()).collect();
     assert_eq!(ends, expected);
-    let calls = calls.lock().unwrap().clone();
-    calls
+    std::mem::take(&mut calls.lock().unwrap())
 }
 
 #[test]

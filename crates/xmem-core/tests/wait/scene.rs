@@ -154,7 +154,7 @@ struct TestClock<'a> {
 
 impl Clock for TestClock<'_> {
     fn now(&self) -> Duration {
-        Duration::from_millis(self.now_ms.load(Ordering::Relaxed)) - self.begin
+        Duration::from_millis(self.now_ms.load(Ordering::Relaxed)).saturating_sub(self.begin)
     }
 
     fn sleep(&self, time: Duration) -> bool {

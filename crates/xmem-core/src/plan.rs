@@ -138,6 +138,11 @@ impl Plan {
         self.old == self.new
     }
 
+    /// The size before, video memory included. Zero without a target.
+    pub fn old_size(&self) -> Kib {
+        self.old.target.map_or(Kib(0), |target| size_of(target, self.video))
+    }
+
     /// The size that this plan sets, video memory included: what `set` takes.
     pub const fn size(&self) -> Kib {
         self.wanted

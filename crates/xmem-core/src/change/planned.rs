@@ -22,19 +22,40 @@ pub fn plan_on(
     keep_free: Option<Kib>,
 ) -> Result<Plan, Cause> {
     check_state(host, memory)?;
-    let blind = plan(memory, request, &Surroundings::default());
-    let questions = match &blind {
-        Ok(plan) => Questions::of(memory, request, plan),
-        // dom0's kernel may be the better reason.
-        Err(_) => Questions { host: false, pod: false, dom0: memory.is_dom0() },
-    };
+    let blind = plan(memory, request, &Surroundings::default())?;
+    let questions = Questions::of(memory, request, &blind);
     let plan = if questions == Questions::default() {
-        blind?
+        blind
     } else {
         plan(memory, request, &surroundings(host, memory, keep_free, questions)?)?
     };
+    refuse_guests_word(nodes, memory, plan)
+}
+
+/// The plan that `request` comes to in surroundings that are known, for one of many domains. Asks only for the domain's
+/// populate-on-demand state, if it shrinks and can have one.
+///
+/// # Errors
+/// As [`plan_on`].
+pub(crate) fn plan_among(
+    host: &dyn Host,
+    nodes: &dyn Nodes,
+    memory: &Memory,
+    request: &MemoryRequest,
+    around: &Surroundings,
+) -> Result<Plan, Cause> {
+    check_state(host, memory)?;
+    let mut planned = plan(memory, request, around)?;
+    if Questions::of(memory, request, &planned).pod {
+        let pod = host.hypervisor().pod(memory.info.identity.domid).ok();
+        planned = plan(memory, request, &Surroundings { pod, ..*around })?;
+    }
+    refuse_guests_word(nodes, memory, planned)
+}
+
+/// A guest's own word never raises its limit.
+fn refuse_guests_word(nodes: &dyn Nodes, memory: &Memory, plan: Plan) -> Result<Plan, Cause> {
     let identity = memory.info.identity;
-    // A guest's own word never raises its limit.
     if plan.relies_on_store && Paths::of(identity).guest_may_write(nodes, identity.domid)? {
         return Err(Refusal::GuestWritable { limit: plan.new.limit }.into());
     }

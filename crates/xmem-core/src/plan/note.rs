@@ -82,6 +82,20 @@ pub enum Note {
         /// What the guest may still touch and is not there.
         outstanding: Kib,
     },
+    /// The host does not have enough for the size that was asked for.
+    Partial {
+        /// The size asked for.
+        asked: Kib,
+        /// The size that it gets.
+        got: Kib,
+    },
+    /// A limit in a batch is neither the present one nor the one that goes with the target.
+    LimitIgnored {
+        /// The limit in the batch.
+        said: Kib,
+        /// The limit that the domain gets or keeps.
+        limit: Kib,
+    },
     /// The change was made, and its intent record could not be removed.
     RecordLeft {
         /// The record.
@@ -109,6 +123,8 @@ impl Note {
             Self::Migrating { .. } => "migrating",
             Self::Managed(_) => "managed",
             Self::Populating { .. } => "populating",
+            Self::Partial { .. } => "partial",
+            Self::LimitIgnored { .. } => "limit-ignored",
             Self::RecordLeft { .. } => "record-left",
         }
     }
@@ -169,6 +185,12 @@ impl fmt::Display for Note {
                 "the guest has not yet given back its boot memory (populate on demand: {} MiB outstanding)",
                 Mib(*outstanding)
             ),
+            Self::Partial { asked, got } => {
+                write!(f, "the host does not have enough for {asked}: the size is {got}")
+            }
+            Self::LimitIgnored { said, limit } => {
+                write!(f, "limit_kib ({said}) is not set: the limit follows the target and is {limit}")
+            }
             Self::RecordLeft { path, why } => {
                 write!(f, "the intent record {} could not be removed: {why}", escaped_path(path))
             }

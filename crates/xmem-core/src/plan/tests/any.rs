@@ -39,7 +39,7 @@ fn what_relies_on_xenstore_is_told_apart() {
     ] {
         match planned(&memory, request) {
             Ok(plan) => {
-                assert_eq!(plan.relies_on_store, relies, "{memory:?}, {request:?}: {plan:?}")
+                assert_eq!(plan.relies_on_store, relies, "{memory:?}, {request:?}: {plan:?}");
             }
             Err(refusal) => {
                 let beyond = matches!(refusal, Refusal::BelowVideo { .. } | Refusal::BeyondXen);

@@ -1,0 +1,101 @@
+//! Words and files: sizes, domains, intent records.
+
+use proptest::prelude::*;
+use serde_json::json;
+use xen::Kib;
+use xmem_core::intent::{self, Record};
+use xmem_core::memory::Numbers;
+
+use crate::targets;
+
+/// Nearly a size: each part is right more often than not.
+fn size() -> impl Strategy<Value = String> {
+    let sign = prop_oneof![4 => Just(""), 1 => Just("+"), 1 => Just("-"), 1 => Just("--")];
+    let digits = prop_oneof![
+        4 => any::<u64>().prop_map(|number| number.to_string()),
+        4 => (0..64_u32, -3..3_i128).prop_map(|(bit, by)| ((1_i128 << bit) + by).to_string()),
+        2 => any::<u128>().prop_map(|number| number.to_string()),
+        1 => "0{0,30}[0-9]{0,5}",
+        1 => "[0-9٠-٩.,_ ]{0,9}",
+    ];
+    let unit = prop_oneof![
+        4 => prop::sample::select(
+            &["", "b", "k", "m", "g", "t", "KiB", "mIb", "GiB", "TIB", "Mi", "gi", "%"][..]
+        )
+        .prop_map(str::to_owned),
+        1 => "[bkmgtKMGT\u{212a}]?[iI]?[bB]?",
+        1 => ".{0,3}",
+    ];
+    let all = (sign, digits, unit).prop_map(|(sign, digits, unit)| format!("{sign}{digits}{unit}"));
+    prop_oneof![9 => all, 1 => "[mM][aA]?[xX]?"]
+}
+
+/// Nearly a domain.
+fn domain() -> impl Strategy<Value = String> {
+    let rest = prop_oneof![
+        "[0-9]{0,12}",
+        (0..=33_000_u32).prop_map(|number| number.to_string()),
+        "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+        "0{8}(-0{4}){3}-0{11}[01]",
+        "[0-9a-g]{7,9}(-[0-9a-f+]{3,5}){3}-[0-9a-f]{11,13}",
+        "\\{?[0-9a-f]{32}\\}?",
+        "[ :\\-+.\u{0}-\u{20}\u{9b}\u{202e}a-z]{0,8}",
+        ".{0,20}",
+    ];
+    let prefix = prop::sample::select(&["", "", "id:", "uuid:", "name:", ":", "a:", "ID:"][..]);
+    (prefix, rest).prop_map(|(prefix, rest)| format!("{prefix}{rest}"))
+}
+
+fn numbers() -> impl Strategy<Value = Numbers> {
+    let kib = || any::<u64>().prop_map(Kib);
+    let node = || prop::option::of(kib());
+    (node(), node(), kib()).prop_map(|(target, static_max, limit)| Numbers {
+        target,
+        static_max,
+        limit,
+    })
+}
+
+fn intent() -> impl Strategy<Value = (u32, Numbers, Numbers)> {
+    (any::<u32>(), numbers(), numbers())
+}
+
+fn written((pid, old, new): (u32, Numbers, Numbers)) -> Vec<u8> {
+    json!({ "version": 1, "pid": pid, "old": old, "new": new }).to_string().into_bytes()
+}
+
+proptest! {
+    #[test]
+    fn sizes_are_parsed_as_the_grammar_says(text in size()) {
+        targets::size(&text);
+    }
+
+    #[test]
+    fn domains_are_parsed_as_the_contract_says(text in domain()) {
+        targets::domain(&text);
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written(it in intent()) {
+        let Record::Intent(found) = intent::parse(&written(it)) else { panic!("{it:?}") };
+        prop_assert_eq!((found.pid, found.old, found.new), it);
+    }
+
+    /// A byte that is another, or one that is missing.
+    #[test]
+    fn a_damaged_record_is_understood_or_refused(
+        it in intent(), at in any::<prop::sample::Index>(), byte in any::<Option<u8>>(),
+    ) {
+        let mut bytes = written(it);
+        let at = at.index(bytes.len());
+        match byte {
+            Some(byte) => bytes[at] = byte,
+            None => drop(bytes.remove(at)),
+        }
+        targets::intent(&bytes);
+        // One that was not written completely is never believed.
+        let cut = intent::parse(&bytes[..at]);
+        let is_foreign = matches!(cut, Record::Foreign { .. });
+        prop_assert!(is_foreign, "{:?}", cut);
+    }
+}

@@ -34,7 +34,7 @@ impl StateFiles {
         Self { dir: dir.to_owned(), names }
     }
 
-    /// The same, for whoever must not take a directory that cannot be listed for an empty one.
+    /// The names in `dir`. Fails for a directory that cannot be listed, which may not be taken for an empty one.
     ///
     /// # Errors
     /// The operating system's.

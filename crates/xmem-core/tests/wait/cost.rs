@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use xen::Kib;
 use xmem_core::wait::WaitEnd;
 use xmem_sim::{Call, Failure, Observer, Verdict};
@@ -88,9 +89,12 @@ fn without_watches_the_target_is_read_at_each_poll() {
 
 #[test]
 fn a_host_that_does_not_answer_ends_the_wait_and_says_so() {
-    for (at, failure) in
-        [("CONNECT", Failure::Unreachable), ("WATCH", Failure::Closed), ("READ", Failure::Deadline)]
-    {
+    for (at, failure) in [
+        ("CONNECT", Failure::Unreachable),
+        ("WATCH", Failure::Closed),
+        ("READ", Failure::Deadline),
+        ("XEN_DOMCTL_getdomaininfo", Failure::Errno(Errno::PERM)),
+    ] {
         let scene = Scene::new();
         let outcome = scene.set(7, "512M");
         let observer = move |call: &Call<'_>| {

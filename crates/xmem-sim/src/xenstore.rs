@@ -152,10 +152,9 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Adds a watch, which fires at once.
+    /// Adds a watch, which fires at once. It may fire once more for a change that was made before.
     pub(crate) fn add(&mut self, world: &World, path: &str) {
-        self.collect(world);
-        self.seen = Some(world.clone());
+        self.seen.get_or_insert_with(|| world.clone());
         self.paths.push(path.to_owned());
         self.events.push(path.to_owned());
     }

@@ -62,16 +62,16 @@ impl<'h> Monitor<'h> {
         Ok(monitor)
     }
 
-    /// Waits until something has changed in xenstore, for `at_most`. What domains have changes without notice. Sends
-    /// nothing to xenstored.
+    /// Waits until something has changed in xenstore, for `at_most`, and returns whether it has. What domains have changes
+    /// without notice. Sends nothing to xenstored.
     ///
     /// # Errors
     /// The connection to xenstored is over.
-    pub fn wait(&mut self, at_most: Duration) -> Result<(), Cause> {
+    pub fn wait(&mut self, at_most: Duration) -> Result<bool, Cause> {
         if self.pending.is_empty() {
             self.pending = self.watches.changes(&*self.store, at_most)?;
         }
-        Ok(())
+        Ok(!self.pending.is_empty())
     }
 
     /// The domains as they are now.

@@ -146,3 +146,24 @@ fn a_panic_keeps_a_limit_set_by_another_program() {
     assert!(panicked.is_err());
     assert_eq!(scene.numbers(), (4_194_304, 4_194_304, 5_242_880));
 }
+
+/// The second try starts from the limit that the other program left.
+#[test]
+fn a_rollback_after_a_conflict_keeps_the_other_programs_limit() {
+    let scene = Scene::new();
+    let world = scene.world.clone();
+    let mut commits = 0;
+    let hook = move |step: &Step| match step {
+        Step::Commit => {
+            commits += 1;
+            world.set_limit(5_242_880);
+            world.write("target", START.0);
+            Proceed
+        }
+        Step::SetPod(_) if commits == 1 => Fail(Error::Errno(Errno::NOMEM)),
+        _ => Proceed,
+    };
+    let failure = scene.change(set("512M"), hook).unwrap_err();
+    assert_eq!(failure.aftermath, rolled_back(5_242_880));
+    assert_eq!(scene.numbers(), (START.0, START.1, 5_242_880));
+}

@@ -1,8 +1,15 @@
 //! What must hold for any bytes whatever, in each place where bytes come from outside: one function for each, run by the
 //! fuzzer, on its kept corpus and by the properties. Each panics if it does not hold.
 
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
 use xen::escape::Escaped;
-use xen::{DomId, Uuid};
+use xen::xenstore::{Client, Nodes as _, Store as _, StoreError};
+use xen::{DomId, Kib, Uuid};
+use xmem_core::batch::{self, Wanted};
 use xmem_core::domain::{DomainRef, Name};
 use xmem_core::intent::{self, Record};
 use xmem_core::size::{Amount, Size};
@@ -11,10 +18,12 @@ use xmem_core::size::{Amount, Size};
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const TARGETS: [Target; 3] = [
+pub(crate) const TARGETS: [Target; 5] = [
     ("size", |bytes| with_text(bytes, size)),
     ("domain", |bytes| with_text(bytes, domain)),
+    ("batch", |bytes| with_text(bytes, batch)),
     ("intent", intent),
+    ("wire", wire),
 ];
 
 /// Runs the target of this name.
@@ -145,6 +154,29 @@ fn slow_uuid(text: &str) -> Option<Uuid> {
     Some(Uuid::from_u128(number))
 }
 
+/// Every line is in its place, and what is valid makes sense. An error is displayed without control characters.
+pub(crate) fn batch(text: &str) {
+    let count = text.lines().count();
+    let batch = batch::parse(text);
+    for line in &batch.lines {
+        assert!((1..=count).contains(&line.number), "{line:?}");
+        if let Wanted::Size(size) = line.to {
+            let is_whole = |kib: Kib| kib == Kib::from_pages(kib.pages());
+            assert!(size.cut < 4096, "{line:?}");
+            match size.amount {
+                Amount::To(kib) => assert!(kib.0 > 0, "{line:?}"),
+                Amount::Up(kib) | Amount::Down(kib) => assert!(is_whole(kib), "{line:?}"),
+                _ => {}
+            }
+        }
+    }
+    assert!(batch.lines.is_sorted_by_key(|line| line.number), "{:?}", batch.lines);
+    for error in &batch.errors {
+        let shown = error.problem.to_string();
+        assert!(!shown.contains(Escaped::must_escape), "{shown:?}");
+    }
+}
+
 /// A record that is believed can be written and read again; one that is not says why, without control characters.
 pub(crate) fn intent(bytes: &[u8]) {
     match intent::parse(bytes) {
@@ -158,4 +190,44 @@ pub(crate) fn intent(bytes: &[u8]) {
             assert!(!why.contains(Escaped::must_escape), "{why}");
         }
     }
+}
+
+/// A client that does a bit of everything while `bytes` and then the end are ready for it: whatever it makes of them, it
+/// ends in time, its errors are displayed without control characters, and it sends whole requests only.
+pub(crate) fn wire(bytes: &[u8]) {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    // A socket takes 200 KiB before anybody reads.
+    theirs.write_all(&bytes[..bytes.len().min(100_000)]).unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    let begun = Instant::now();
+    let client = Client::from_socket(ours, Duration::from_secs(20));
+    shown(client.list("/a"));
+    shown(client.read_each(&["/a", "/b"]));
+    if let Some(transaction) = shown(client.begin()) {
+        shown(transaction.read_each(&["/a"]));
+        shown(transaction.write_each(&[("/a", "1"), ("/b", "2")]));
+        shown(transaction.commit());
+    }
+    shown(client.list("/a"));
+    shown(client.watch(&["/a"]));
+    shown(client.changes(Duration::ZERO));
+    assert!(shown(client.read_each(&["/a"])).is_none(), "it must have met the end by now");
+    drop(client);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let mut sent = Vec::new();
+    theirs.read_to_end(&mut sent).unwrap();
+    let mut rest = &sent[..];
+    while let Some((header, after)) = rest.split_first_chunk::<16>() {
+        let length = u32::from_ne_bytes(header[12..].try_into().unwrap());
+        rest = &after[usize::try_from(length).unwrap()..];
+    }
+    assert!(rest.is_empty());
+}
+
+/// The result, if it is one.
+fn shown<T>(result: Result<T, StoreError>) -> Option<T> {
+    if let Err(error) = &result {
+        assert!(!error.to_string().contains(Escaped::must_escape), "{error:?}");
+    }
+    result.ok()
 }

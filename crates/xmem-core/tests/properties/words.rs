@@ -1,10 +1,13 @@
-//! Words and files: sizes, domains, intent records.
+//! Words and files: sizes, domains, batches, intent records.
 
 use proptest::prelude::*;
 use serde_json::json;
 use xen::Kib;
+use xmem_core::batch::{self, Wanted};
+use xmem_core::domain::{DomainRef, Name};
 use xmem_core::intent::{self, Record};
 use xmem_core::memory::Numbers;
+use xmem_core::size::{Amount, Size};
 
 use crate::targets;
 
@@ -46,6 +49,22 @@ fn domain() -> impl Strategy<Value = String> {
     (prefix, rest).prop_map(|(prefix, rest)| format!("{prefix}{rest}"))
 }
 
+/// Nearly a line of a batch.
+fn line() -> impl Strategy<Value = String> {
+    let number = || prop_oneof![any::<i64>().prop_map(|n| json!(n)), Just(json!(null))];
+    let text = prop_oneof![".{0,9}", Just("00000000-0000-4000-8000-000000000007".to_owned())];
+    let members = (number(), number(), number(), prop::option::of(text));
+    prop_oneof![
+        (domain(), "[ \t]{0,2}", size()).prop_map(|(domain, blank, size)| domain + &blank + &size),
+        members.prop_map(|(domid, target, video, text)| {
+            json!({ "domid": domid, "target_kib": target, "videoram_kib": video, "uuid": text })
+                .to_string()
+        }),
+        "[#{}\":,0-9a-z\\[\\] ]{0,30}",
+        ".{0,30}",
+    ]
+}
+
 fn numbers() -> impl Strategy<Value = Numbers> {
     let kib = || any::<u64>().prop_map(Kib);
     let node = || prop::option::of(kib());
@@ -73,6 +92,32 @@ proptest! {
     #[test]
     fn domains_are_parsed_as_the_contract_says(text in domain()) {
         targets::domain(&text);
+    }
+
+    #[test]
+    fn batches_are_parsed_line_by_line(lines in prop::collection::vec(line(), 0..4)) {
+        targets::batch(&lines.join("\n"));
+    }
+
+    /// A target is the target, with and without the other members: no guest shrinks by its video memory.
+    #[test]
+    fn a_batch_is_read_as_it_was_written(
+        name in "[^\\s:#{\\[\"'\\\\][^\\s:\"'\\\\]{0,9}( [^\\s:#\"'\\\\]{1,9}){0,2}",
+        pages in 1..=u64::MAX / 4096, video in -1..1024_i32, with_video: bool,
+    ) {
+        let target = pages * 4;
+        let mut listed = json!({ "name": name, "target_kib": target });
+        if with_video {
+            listed["videoram_kib"] = video.into();
+        }
+        let text = format!("# {name}\nname:{name} {target}k\r\n\n{listed}\n");
+        let batch = batch::parse(&text);
+        let meant = DomainRef::Name(Name(name));
+        prop_assert_eq!((batch.lines.len(), batch.errors.len()), (2, 0), "{:?}", batch);
+        prop_assert_eq!((&batch.lines[0].domain, batch.lines[0].number), (&meant, 2));
+        prop_assert_eq!(batch.lines[0].to, Wanted::Size(Size::exact(Amount::To(Kib(target)))));
+        prop_assert_eq!((&batch.lines[1].domain, batch.lines[1].number), (&meant, 4));
+        prop_assert_eq!(batch.lines[1].to, Wanted::Target(Kib(target)));
     }
 
     #[test]

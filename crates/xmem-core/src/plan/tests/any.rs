@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What a limit rises by beyond the request is told apart: there the guest's own word may not count.
+/// What a limit rises by beyond the request relies on xenstore: there the guest's own word may not count.
 #[test]
 fn what_relies_on_xenstore_is_told_apart() {
     let odd = |video, target, static_max| {

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../../tests/properties/targets.rs"]
+#[path = "../../crates/xmem-core/tests/properties/targets.rs"]
 mod targets;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::run("intent", bytes));

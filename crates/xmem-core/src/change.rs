@@ -1,6 +1,6 @@
 //! The change: how target and limit are kept in step, from top to bottom.
 //!
-//! The types keep the order: only a [locked domain](locked) gives out a transaction, only its plan a pending change, and a
+//! The types keep the order: only a locked domain gives out a transaction, only its plan a pending change, and a
 //! pending change that is dropped is rolled back.
 //!
 //! libxl holds the userdata lock over its transaction and the setmaxmem call as well (commit 5f33fa2bca of 2015), but
@@ -13,6 +13,7 @@ mod transaction;
 mod wake;
 
 use std::fmt;
+use std::thread;
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -191,10 +192,13 @@ impl Change<'_> {
         // 3. What a killed run left.
         let recovery =
             if self.request.dry_run { locked.pending_recovery()? } else { locked.recover()? };
+        let before = locked.info.limit;
         let result = self.attempts(&mut locked, subject, recovery.as_ref());
         result.map_err(|failed| match (&failed, recovery) {
-            (Failed { cause: Cause::LockLost, .. }, _) => failed
-                .recovered_by(self.lock(&subject.domain).and_then(|mut again| again.recover())),
+            (Failed { cause: Cause::LockLost, .. }, _) => {
+                let again = self.lock(&subject.domain).and_then(|mut again| again.recover());
+                failed.recovered_by(again, before)
+            }
             // What was recovered stays so, also if the change itself fails.
             (Failed { aftermath: Aftermath::Unchanged, .. }, Some(recovery))
                 if !self.request.dry_run =>
@@ -228,7 +232,7 @@ impl Change<'_> {
                 Attempt::Conflict(aftermath) => left = aftermath,
             }
             locked.refresh().map_err(|cause| Failed::from(cause).after(&left, before))?;
-            pause(attempt, self.interrupt);
+            pause(attempt);
         }
         Err(Failed::from(Cause::Conflicts { tries: TRIES }).after(&left, before))
     }
@@ -284,6 +288,8 @@ impl Failed {
     /// The failure of a later try, with what the earlier ones `left` of a limit that was once `before`.
     fn after(self, left: &Aftermath, before: Kib) -> Self {
         let aftermath = match (self.aftermath, left) {
+            // What is gone has no limit.
+            (Aftermath::Unchanged, _) if matches!(self.cause, Cause::Gone) => Aftermath::Unchanged,
             (Aftermath::Unchanged, left) => left.clone(),
             (aftermath, _) => aftermath,
         };
@@ -296,8 +302,11 @@ impl Failed {
 
     /// The failure of a change that lost its lock, once the lock was taken again and the change recovered like any other
     /// that was cut off. Without the lock nothing could be rolled back.
-    fn recovered_by(self, again: Result<Option<Recovery>, Self>) -> Self {
+    fn recovered_by(self, again: Result<Option<Recovery>, Self>, before: Kib) -> Self {
         let aftermath = match again {
+            Ok(Some(Recovery::RolledBack(limit) | Recovery::Superseded(limit))) => {
+                Aftermath::RolledBack { limit, before }
+            }
             Ok(Some(recovery)) => Aftermath::Recovered(recovery),
             // Whoever had the lock meanwhile has done it.
             Ok(None) => Aftermath::Unchanged,
@@ -311,9 +320,10 @@ impl Failed {
     }
 }
 
-/// A pause, longer and more random each time, so that two that met do not meet again.
-fn pause(attempt: u32, interrupt: &dyn Interrupt) {
+/// A pause, longer and more random each time, so that two that met do not meet again. The lock is held meanwhile: a pause
+/// through [`Interrupt::sleep`] could be stopped by SIGTSTP for as long as somebody likes.
+fn pause(attempt: u32) {
     let longest =
         Duration::from_millis(1_u64.checked_shl(attempt).unwrap_or(u64::MAX)).min(LONGEST_PAUSE);
-    interrupt.sleep(longest.mul_f64(fastrand::f64()));
+    thread::sleep(longest.mul_f64(fastrand::f64()));
 }

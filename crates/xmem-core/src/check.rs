@@ -1,4 +1,4 @@
-//! Everything that is wrong on a host: in its domains, in libxl's state directory, in xenstore; and fixing what has only
+//! The problems of a host, in its domains, libxl's state directory and xenstore; and the repair of those that have only
 //! one possible fix.
 
 mod orphans;
@@ -120,14 +120,14 @@ pub fn check(
     wanted: &[DomainRef],
     interrupt: &dyn Interrupt,
 ) -> Result<CheckReport, Cause> {
-    // For whoever may not read the directory, all would look well.
+    // Without the directory's files, an interrupted change looks well.
     let dir = host.state_dir();
     StateFiles::list(dir).map_err(|source| Cause::StateDir { path: dir.to_owned(), source })?;
     let store = host.connect()?;
     let (mut rows, missing) = survey::rows_of(host, &*store, wanted, UsedMemory::Skip)?;
     confirm(host, &*store, &mut rows, interrupt)?;
     for row in &mut rows {
-        mind_the_guest(host, &*store, row)?;
+        distrust_guest(host, &*store, row)?;
     }
     let mut findings: Vec<Finding> = rows
         .iter()
@@ -183,8 +183,8 @@ fn out_of_step(rows: &[Row]) -> Vec<(Identity, DiagnosisKind)> {
     rows.iter().flat_map(of).collect()
 }
 
-/// Takes back the offer to repair what only the guest's own word is the reason for.
-fn mind_the_guest(host: &dyn Host, store: &dyn Store, row: &mut Row) -> Result<(), Cause> {
+/// Withdraws the repair of a limit that is too low only by nodes which the guest can write.
+fn distrust_guest(host: &dyn Host, store: &dyn Store, row: &mut Row) -> Result<(), Cause> {
     let relies_on_nodes = |it: &Diagnosis| it.repairable && it.kind == DiagnosisKind::LimitTooLow;
     let identity = row.domain.identity;
     if row.findings.iter().any(relies_on_nodes)

@@ -159,10 +159,11 @@ impl Memory {
         Ok(self.video.clone()?.unwrap_or(0))
     }
 
-    /// The size: target and video memory. `None` if the target is missing or a node makes no sense.
+    /// The size: target and video memory. `None` if the target is missing or makes no sense. Video memory that makes no
+    /// sense is none, as for libxl.
     pub fn size(&self) -> Option<Kib> {
         let target = self.target.as_ref().ok().copied().flatten()?;
-        Some(size_of(target, self.video_kib().ok()?))
+        Some(size_of(target, self.video_kib().unwrap_or(0)))
     }
 
     /// Whether xenstore has none of the nodes: the domain is being destroyed, or was never introduced.

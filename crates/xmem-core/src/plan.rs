@@ -17,7 +17,7 @@ pub use self::refusal::Refusal;
 pub(crate) use self::safety::Questions;
 pub use crate::memory::SLACK;
 use crate::memory::{Memory, Numbers, size_of};
-use crate::size::Size;
+use crate::size::{Amount, Size};
 
 /// How far a guest may be from what it should hold and still count as having reached it: a page-table page or a device's
 /// rings more or less.
@@ -85,6 +85,18 @@ impl MemoryRequest {
     /// Whether it sets the target.
     pub const fn is_set(&self) -> bool {
         matches!(self, Self::Set { .. } | Self::SetIf { .. })
+    }
+
+    /// Whether asking a second time can change the domain a second time: a step, or a share of the maximum that sets the
+    /// maximum.
+    pub const fn is_relative(&self) -> bool {
+        match self {
+            Self::Set { size, .. } | Self::SetIf { size, .. } => size.amount.is_step(),
+            Self::Max { size, .. } => {
+                size.amount.is_step() || matches!(size.amount, Amount::Percent(_))
+            }
+            Self::Repair => false,
+        }
     }
 
     /// What `plan`, made for this request, comes to in absolute terms: the size or the maximum to ask for again.

@@ -196,8 +196,10 @@ fn whole(digits: &str, fraction: &str) -> Option<Written> {
     let bytes = bytes.is_multiple_of(scale).then(|| bytes.checked_div(scale))??;
     let (unit, per_unit) = UNITS.into_iter().find(|(_, size)| bytes.is_multiple_of(*size))?;
     let is_whole_pages = bytes > 0 && bytes.is_multiple_of(BYTES_PER_PAGE);
+    // What does not fit as KiB is too large in any unit.
+    let fits = u64::try_from(bytes >> 10).is_ok();
     let number = u64::try_from(bytes.checked_div(per_unit)?).ok()?;
-    is_whole_pages.then_some(Written { number, unit })
+    (is_whole_pages && fits).then_some(Written { number, unit })
 }
 
 #[cfg(test)]
@@ -317,6 +319,7 @@ mod tests {
             ("1.", Some("1M")),
             ("1.x", None),
             ("0.0G", None),
+            ("20000000000000000.", None),
             ("1.00000000000000000000000000000000000000000G", None),
         ] {
             let Err(error @ SizeError::Fraction { exact }) = text.parse::<Size>() else {

@@ -150,7 +150,7 @@ fn rows(host: &dyn Host, seen: Vec<Seen>) -> Vec<Row> {
 /// The row of a domain.
 fn row(host: &dyn Host, files: &StateFiles, seen: Seen) -> Row {
     let Seen { memory, used } = seen;
-    let state = files.state(&memory);
+    let state = State::on(host, &memory);
     let findings = findings(host, files, &memory, state, false);
     let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
     Row { domain, state, memory, used, findings }
@@ -189,15 +189,14 @@ fn has_less_than_its_maximum(memory: &Memory) -> bool {
     matches!((&memory.target, &memory.static_max), (Ok(Some(target)), Ok(Some(max))) if target < max)
 }
 
-/// Looks again at the domains that look doubtful: what is really so is seen twice.
+/// Looks again at the doubtful domains: a real problem is seen twice.
 fn confirm(host: &dyn Host, store: &dyn Store, rows: &mut Vec<Row>) -> Result<(), Cause> {
     let doubtful: Vec<Identity> =
         rows.iter().filter(|row| is_doubtful(row)).map(|row| row.domain.identity).collect();
     look_again(host, store, rows, &doubtful, UsedMemory::Skip)
 }
 
-/// Whether a domain looks out of step, or as if xenstore had nothing of it: so does one that is being changed or
-/// destroyed while it is looked at.
+/// Whether a domain looks out of step, or has no nodes. A domain that is changed or destroyed during the look does, too.
 fn is_doubtful(row: &Row) -> bool {
     row.is_out_of_step() || row.findings.iter().any(|it| it.kind == DiagnosisKind::NoKeys)
 }

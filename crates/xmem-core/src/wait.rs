@@ -1,7 +1,7 @@
 //! Waiting for guests to reach their targets, and why one has not.
 //!
-//! A wait polls the hypervisor alone: a watch tells if somebody changes a target. How long to go on is decided by
-//! [`ProgressTracker`], which is pure.
+//! A wait polls only the hypervisor; a watch on each target tells if another program changes it. [`ProgressTracker`],
+//! which is pure, decides how long to go on.
 
 mod guest;
 mod report;

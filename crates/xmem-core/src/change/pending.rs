@@ -50,10 +50,10 @@ impl<'a> PendingChange<'a> {
 
     /// The writes are acknowledged before the limit is touched.
     fn make(&mut self) -> Result<(), Cause> {
-        let Self { locked, plan, .. } = self;
-        let writes =
-            self.transaction.as_ref().map(|transaction| write(locked, plan, &**transaction));
-        writes.transpose()?;
+        let Self { locked, plan, transaction, .. } = self;
+        if let Some(transaction) = transaction {
+            write(locked, plan, &**transaction)?;
+        }
         // From here on, until it is known otherwise: a call that fails may have had its effect.
         self.limit_changed = true;
         locked.set_limit(plan.new.limit)?;
@@ -239,8 +239,9 @@ fn write(
     let nodes: Vec<(String, String)> = nodes.into_iter().flatten().collect();
     let nodes: Vec<(&str, &str)> = nodes.iter().map(|(path, value)| (&**path, &**value)).collect();
     transaction.write_each(&nodes)?;
-    let shown: Vec<String> = nodes.iter().map(|(path, value)| format!("{path}={value}")).collect();
-    debug!(domain = %locked.domain, nodes = shown.join(" "), "written in the transaction");
+    let written: Vec<String> =
+        nodes.iter().map(|(path, value)| format!("{path} = {value}")).collect();
+    debug!(domain = %locked.domain, nodes = written.join(", "), "written in the transaction");
     Ok(())
 }
 

@@ -22,14 +22,10 @@ pub fn plan_on(
     keep_free: Option<Kib>,
 ) -> Result<Plan, Cause> {
     check_state(host, memory)?;
-    let blind = plan(memory, request, &Surroundings::default());
-    let questions = match &blind {
-        Ok(plan) => Questions::of(memory, request, plan),
-        // dom0's kernel may be the better reason.
-        Err(_) => Questions { host: false, pod: false, dom0: memory.is_dom0() },
-    };
+    let blind = plan(memory, request, &Surroundings::default())?;
+    let questions = Questions::of(memory, request, &blind);
     let plan = if questions == Questions::default() {
-        blind?
+        blind
     } else {
         plan(memory, request, &surroundings(host, memory, keep_free, questions)?)?
     };

@@ -84,7 +84,6 @@ fn a_value_that_is_not_a_size_is_neither_missing_nor_a_number() {
         assert!(read("memory/static-max", value).numbers().is_err());
     }
     assert!(read("memory/videoram", b"9999999999").video_kib().is_err());
-    assert!(read("memory/videoram", b"x").size().is_none());
     let long = read("memory/target", &[b'9'; 500]).target.unwrap_err();
     assert_eq!(long.value.len(), 80);
 }
@@ -176,6 +175,10 @@ fn the_limit_must_hold_target_video_memory_and_slack() {
     // dom0 boots without slack.
     assert_eq!(memory(0, 4096, 4096, 0, 4096).missing_limit(), None);
     assert_eq!(memory(0, 4096, 4096, 0, 4092).missing_limit(), Some(Kib(5120)));
+    // A node that makes no sense leaves what the target needs.
+    let video = Err(BadNode { path: "/p".to_owned(), value: "x".to_owned() });
+    let bad = Memory { video, ..memory(7, 4096, 4096, 0, 5116) };
+    assert_eq!(bad.missing_limit(), Some(Kib(5120)));
     // Beyond what the hypervisor can count.
     assert_eq!(memory(7, u64::MAX, 4, 16_384, 5120).missing_limit(), Some(UNLIMITED));
     assert_eq!(memory(7, u64::MAX, 4, 0, UNLIMITED.0).missing_limit(), None);

@@ -205,12 +205,32 @@ fn a_node_that_makes_no_sense_is_refused_and_never_filled_in() {
     for memory in [
         Memory { target: Err(bad.clone()), ..domain(0, GuestType::Pv, 0, GIB, GIB) },
         Memory { static_max: Err(bad.clone()), ..pv() },
-        Memory { video: Err(bad.clone()), ..pv() },
     ] {
         for request in [set("512M"), max("2G"), MemoryRequest::Repair] {
-            assert_eq!(planned(&memory, request), Err(Refusal::BadNode(bad.clone())));
+            if memory.video.is_ok() || request != MemoryRequest::Repair {
+                assert_eq!(planned(&memory, request), Err(Refusal::BadNode(bad.clone())));
+            }
         }
     }
+    let mut video = Memory { video: Err(bad.clone()), ..pv() };
+    for request in [set("512M"), max("2G")] {
+        assert_eq!(planned(&video, request), Err(Refusal::BadNode(bad.clone())));
+    }
+    // What the target needs without video memory, it needs in any case.
+    video.info.limit = Kib(4);
+    let repaired = planned(&video, MemoryRequest::Repair).unwrap();
+    assert_eq!(repaired.new.limit, Kib(GIB / 2 + MIB));
+}
+
+/// Video memory only adds to what the target needs at least.
+#[test]
+fn a_limit_below_the_target_is_repaired_whatever_the_video_memory() {
+    let bad = crate::memory::BadNode { path: "/p".to_owned(), value: "x".to_owned() };
+    let mut memory = Memory { video: Err(bad), ..pv() };
+    assert!(planned(&memory, MemoryRequest::Repair).unwrap().changes_nothing());
+    memory.info.limit = Kib(4);
+    let plan = planned(&memory, MemoryRequest::Repair).unwrap();
+    assert_eq!(plan.new.limit, memory.target.unwrap().unwrap().plus(SLACK).unwrap());
 }
 
 /// The size counts, as it was typed, and not the target.

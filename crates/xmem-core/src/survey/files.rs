@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use xen::Identity;
 use xen::lock::LockState;
@@ -13,11 +12,6 @@ use xen::userdata::{FileName, Letter};
 
 use crate::diagnosis::KilledChange;
 use crate::intent::{self, IntentFile, Record};
-use crate::memory::Memory;
-use crate::state::State;
-
-/// The kind of the file with a domain's configuration (`libxl__set_domain_configuration`).
-const CONFIGURATION: &str = "libxl-json";
 
 /// The files in the state directory that xmem knows, by domain.
 #[derive(Debug)]
@@ -40,7 +34,7 @@ impl StateFiles {
         Self { dir: dir.to_owned(), names }
     }
 
-    /// The same, for whoever must not take a directory that cannot be listed for an empty one.
+    /// The names in `dir`. Fails for a directory that cannot be listed, which may not be taken for an empty one.
     ///
     /// # Errors
     /// The operating system's.
@@ -61,40 +55,33 @@ impl StateFiles {
         Ok(names)
     }
 
-    /// The state of the domain with this `memory`. libxl writes its configuration last when it builds a domain: one that is
-    /// paused, has never run and has none is still being built.
-    pub(crate) fn state(&self, memory: &Memory) -> State {
-        let is_unfinished = || {
-            let names = self.names.as_ref().and_then(|names| names.get(&memory.info.identity));
-            memory.info.cpu_time == Duration::ZERO
-                && self.names.is_some()
-                && !names.is_some_and(|names| names.iter().any(|name| name.kind == CONFIGURATION))
-        };
-        match State::of(memory) {
-            State::Paused if is_unfinished() => State::Building,
-            state => state,
-        }
-    }
-
     /// The lock of `identity`, and its record if no lock protects it: that of an interrupted change.
     pub(crate) fn of_domain(&self, identity: Identity) -> (LockState, Option<KilledChange>) {
         if self.names.as_ref().is_some_and(|names| !names.contains_key(&identity)) {
             return (LockState::Unlocked, None);
         }
-        let file = IntentFile::new(&self.dir, identity);
-        loop {
-            let before = stamp(file.path());
-            let killed = killed(&file);
-            // What cannot be looked at is not known to be held, and that is not worth a line.
-            let lock = LockState::of(&self.dir, identity).unwrap_or(LockState::Unlocked);
-            if killed.is_none() || matches!(lock, LockState::Held(_)) {
-                return (lock, None);
-            }
-            // A change removes its record before it releases its lock. The same file before and after a look at a free
-            // lock is therefore nobody's; another one, or none, belongs to a change that was made meanwhile.
-            if before.is_some() && stamp(file.path()) == before {
-                return (lock, killed);
-            }
+        // What cannot be looked at is not known to be held, and that is not worth a line.
+        let lock = || LockState::of(&self.dir, identity).unwrap_or(LockState::Unlocked);
+        unprotected(&IntentFile::new(&self.dir, identity), lock)
+    }
+}
+
+/// A domain's lock, and the change that `file` records if no lock protects it.
+fn unprotected(
+    file: &IntentFile,
+    mut lock: impl FnMut() -> LockState,
+) -> (LockState, Option<KilledChange>) {
+    loop {
+        let before = stamp(file.path());
+        let killed = killed(file);
+        let lock = lock();
+        if killed.is_none() || matches!(lock, LockState::Held(_)) {
+            return (lock, None);
+        }
+        // A change removes its record before it releases its lock. The same file before and after a look at a free lock
+        // is therefore nobody's; another one, or none, belongs to a change that was made meanwhile.
+        if before.is_some() && stamp(file.path()) == before {
+            return (lock, killed);
         }
     }
 }
@@ -103,7 +90,7 @@ impl StateFiles {
 fn is_known(name: &FileName) -> bool {
     let kinds: &[&str] = match name.letter {
         Letter::Lock => &[xen::userdata::LOCK],
-        Letter::Data => &[intent::RECORD, intent::SET_ASIDE, CONFIGURATION],
+        Letter::Data => &[intent::RECORD, intent::SET_ASIDE],
         Letter::New => &[intent::RECORD],
     };
     kinds.contains(&name.kind.as_str())
@@ -129,4 +116,71 @@ fn killed(file: &IntentFile) -> Option<KilledChange> {
 fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
     let file = fs::symlink_metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use xen::lock::Holder;
+    use xen::{DomId, Kib, Uuid};
+
+    use super::*;
+    use crate::memory::Numbers;
+
+    fn record(dir: &Path) -> IntentFile {
+        IntentFile::new(dir, Identity { domid: DomId::DOM0, uuid: Uuid::nil() })
+    }
+
+    fn write(record: &IntentFile) {
+        let numbers = Numbers { target: None, static_max: None, limit: Kib(4) };
+        record.write(numbers, numbers).unwrap();
+    }
+
+    #[test]
+    fn a_record_that_nobody_removes_is_a_killed_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = record(dir.path());
+        write(&record);
+        let (lock, killed) = unprotected(&record, || LockState::Stale);
+        assert_eq!((lock, killed.unwrap().pid), (LockState::Stale, Ok(std::process::id())));
+    }
+
+    /// The change ends between the look at its record and the look at its lock.
+    #[test]
+    fn the_record_of_a_change_that_has_just_ended_is_not_a_killed_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = record(dir.path());
+        write(&record);
+        let ends = || {
+            record.remove().unwrap();
+            LockState::Unlocked
+        };
+        assert_eq!(unprotected(&record, ends), (LockState::Unlocked, None));
+        // The same, and the next change has begun.
+        write(&record);
+        let mut looks = 0;
+        let next_begins = || {
+            looks += 1;
+            let holder = Holder { pid: 4711, command: String::new() };
+            if looks > 1 {
+                return LockState::Held(holder);
+            }
+            record.remove().unwrap();
+            write(&record);
+            LockState::Unlocked
+        };
+        let (lock, killed) = unprotected(&record, next_begins);
+        assert!(matches!(lock, LockState::Held(_)) && killed.is_none());
+    }
+
+    /// A directory that cannot be listed may have files of any domain.
+    #[test]
+    fn a_record_is_looked_for_in_a_directory_that_cannot_be_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let identity = Identity { domid: DomId::DOM0, uuid: Uuid::nil() };
+        assert!(StateFiles::of(&file).names.is_none());
+        assert_eq!(StateFiles::of(&file).of_domain(identity), (LockState::Unlocked, None));
+        assert!(StateFiles::list(&dir.path().join("missing")).unwrap().is_empty());
+    }
 }

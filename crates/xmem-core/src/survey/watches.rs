@@ -1,4 +1,4 @@
-//! Watches on many nodes over one connection: which of them have changed, without a request to xenstored.
+//! Watches on many nodes over one connection. They tell which nodes have changed without a request to xenstored.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

@@ -1,4 +1,4 @@
-//! Whether anybody has changed a target that is waited for. Told by watches; read only when one has fired.
+//! Whether another program has changed a target: watches tell, and a target is read only when its watch has fired.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::survey::watches::Watches;
 /// What a domain shows as its target.
 #[derive(Debug)]
 pub(super) enum TargetSeen {
-    /// The one that is waited for.
+    /// The target of the wait.
     Ours,
     /// Another one, or none.
     Changed(Option<Kib>),

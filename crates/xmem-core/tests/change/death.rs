@@ -12,9 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What a dead process's stack is unwound with.
 struct Killed;
 
+/// Files and their content.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// The files that a process left when it was killed; `None` while it lives.
 #[derive(Clone, Default)]
-pub(crate) struct Corpse(Arc<Mutex<Option<BTreeMap<PathBuf, Vec<u8>>>>>);
+pub(crate) struct Corpse(Arc<Mutex<Option<Files>>>);
 
 impl Corpse {
     /// Kills the process that works in `dir`.

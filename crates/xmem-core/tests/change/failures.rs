@@ -205,6 +205,25 @@ fn a_rollback_that_fails_is_out_of_step_and_recovered_by_the_next_change() {
     assert_eq!(scene.numbers(), START);
 }
 
+/// A call that fails may have had its effect: the hypervisor is asked.
+#[test]
+fn a_limit_that_is_restored_all_the_same_is_no_failed_rollback() {
+    let scene = Scene::new();
+    let mut limits = 0;
+    let hook = move |step: &Step| match step {
+        Step::Commit => Fail(answers("EQUOTA")),
+        Step::SetLimit(_) => {
+            limits += 1;
+            if limits == 2 { ProceedAndFail(Error::Errno(Errno::IO)) } else { Proceed }
+        }
+        _ => Proceed,
+    };
+    let failure = scene.change(set("512M"), hook).unwrap_err();
+    let limit = Kib(START.2);
+    assert_eq!(failure.aftermath, Aftermath::RolledBack { limit, before: limit });
+    assert_eq!((scene.numbers(), scene.files().len()), (START, 0));
+}
+
 #[test]
 fn a_failed_write_never_touches_the_limit() {
     let scene = Scene::new();

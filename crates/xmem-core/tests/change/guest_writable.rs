@@ -169,7 +169,7 @@ fn waking_raises_nothing() {
     let outcome = scene.plain(set("1G")).unwrap();
     scene.world.write("videoram", VIDEO);
     let host = scene.calm().host;
-    let away = wake_away(&host, &outcome, Duration::from_secs(60), &NoInterrupt).unwrap();
+    let away = wake_away(&host, &outcome, Duration::from_mins(1), &NoInterrupt).unwrap();
     assert!(away.is_none());
     assert_eq!(scene.numbers(), START);
 }

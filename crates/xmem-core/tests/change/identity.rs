@@ -61,6 +61,7 @@ fn nodes_that_are_removed_before_the_commit_are_not_created_anew() {
     });
     let failure = scene.change(set("512M"), hook).unwrap_err();
     assert!(matches!(failure.cause, Cause::Gone), "{failure}");
+    assert_eq!(failure.aftermath, Aftermath::Unchanged);
     scene.world.edit(|world| {
         let is_left = |path: &str| path.starts_with("/local/domain/7/") || path.contains("0007");
         assert!(!world.xenstore.keys().any(|path| is_left(path)));

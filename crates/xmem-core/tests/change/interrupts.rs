@@ -88,7 +88,7 @@ fn an_interrupt_between_two_tries_ends_the_change_rolled_back() {
     assert_eq!(scene.files().len(), 0);
 }
 
-/// Says what it was told of a wait, and ends it.
+/// Remembers what a wait was for, and ends it.
 #[derive(Default)]
 struct Impatient(Mutex<String>);
 

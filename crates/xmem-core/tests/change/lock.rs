@@ -27,8 +27,8 @@ fn a_lost_lock_stops_the_change_before_its_commit() {
         let failure = host.change(&request(set("512M"))).unwrap_err();
         assert!(matches!(failure.cause, Cause::LockLost), "{failure}");
         // The lock was taken again, and the change recovered like a killed one.
-        let recovery = Recovery::RolledBack(Kib(START.2));
-        assert_eq!(failure.aftermath, Aftermath::Recovered(recovery));
+        let limit = Kib(START.2);
+        assert_eq!(failure.aftermath, Aftermath::RolledBack { limit, before: limit });
         assert_eq!(scene.numbers(), START);
         assert_eq!(scene.files().len(), 0);
         assert_eq!(host.count(|step| *step == Step::Commit), 0);

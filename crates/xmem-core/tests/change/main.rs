@@ -31,6 +31,8 @@ mod scene;
 #[cfg(test)]
 mod states;
 #[cfg(test)]
+mod torn;
+#[cfg(test)]
 mod wake;
 #[cfg(test)]
 mod wire;

@@ -26,13 +26,15 @@ fn a_rollback_keeps_a_limit_set_by_another_program() {
     let world = scene.world.clone();
     let manager = move || {
         manage(&world, 4_194_304);
+        // More than the target needs, as qmemman leaves it.
+        world.set_limit(5_242_880);
         Fail(Error::Errno(Errno::NOMEM))
     };
     let hook = at(|step| matches!(step, Step::SetPod(_)), manager);
     let failure = scene.change(set("512M"), hook).unwrap_err();
-    assert_eq!(scene.numbers(), (4_194_304, 4_194_304, 4_195_328));
-    assert_eq!(failure.aftermath, rolled_back(4_195_328));
-    assert!(failure.to_string().contains("the limit is 4097 MiB now, where it was 1025 MiB"));
+    assert_eq!(scene.numbers(), (4_194_304, 4_194_304, 5_242_880));
+    assert_eq!(failure.aftermath, rolled_back(5_242_880));
+    assert!(failure.to_string().contains("the limit is 5120 MiB now, where it was 1025 MiB"));
     assert_eq!(scene.files().len(), 0);
 }
 
@@ -134,6 +136,7 @@ fn a_panic_keeps_a_limit_set_by_another_program() {
         |step| *step == Step::Commit,
         move || {
             manage(&world, 4_194_304);
+            world.set_limit(5_242_880);
             panic!("as planned")
         },
     );
@@ -141,5 +144,26 @@ fn a_panic_keeps_a_limit_set_by_another_program() {
     let panicked =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| host.change(&request(max("4G")))));
     assert!(panicked.is_err());
-    assert_eq!(scene.numbers(), (4_194_304, 4_194_304, 4_195_328));
+    assert_eq!(scene.numbers(), (4_194_304, 4_194_304, 5_242_880));
+}
+
+/// The second try starts from the limit that the other program left.
+#[test]
+fn a_rollback_after_a_conflict_keeps_the_other_programs_limit() {
+    let scene = Scene::new();
+    let world = scene.world.clone();
+    let mut commits = 0;
+    let hook = move |step: &Step| match step {
+        Step::Commit => {
+            commits += 1;
+            world.set_limit(5_242_880);
+            world.write("target", START.0);
+            Proceed
+        }
+        Step::SetPod(_) if commits == 1 => Fail(Error::Errno(Errno::NOMEM)),
+        _ => Proceed,
+    };
+    let failure = scene.change(set("512M"), hook).unwrap_err();
+    assert_eq!(failure.aftermath, rolled_back(5_242_880));
+    assert_eq!(scene.numbers(), (START.0, START.1, 5_242_880));
 }

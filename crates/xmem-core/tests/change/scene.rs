@@ -120,7 +120,7 @@ pub(crate) fn request(memory: MemoryRequest) -> ChangeRequest {
         memory,
         keep_free: None,
         dry_run: false,
-        lock_timeout: Duration::from_secs(60),
+        lock_timeout: Duration::from_mins(1),
     }
 }
 
@@ -138,6 +138,7 @@ impl Shared {
     }
 
     /// Writes one of `web`'s memory nodes without the lock, as a memory daemon does.
+    #[expect(clippy::needless_pass_by_value, reason = "the callers have numbers")]
     pub(crate) fn write(&self, node: &str, value: impl ToString) {
         self.edit(|world| {
             world.write(&format!("/local/domain/7/memory/{node}"), &value.to_string());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use xen::lock::{Lock, LockState};
-use xen::{Host as _, Interrupt, Kib, NoInterrupt, Uuid};
+use xen::{Host as _, Interrupt as _, Kib, NoInterrupt, Uuid};
 use xmem_core::change::{Away, ChangeStatus, Outcome, wake_away, wake_back};
 use xmem_core::failure::{Aftermath, Cause, Failure};
 use xmem_sim::Failure as Error;
@@ -13,7 +13,7 @@ use xmem_sim::Verdict::{Fail, Proceed};
 use crate::interrupts::Raised;
 use crate::scene::{START, Scene, Step, Watched, answers, nth, set};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// One page off, for a guest that is to grow.
 const AWAY: u64 = 1_048_572;
 

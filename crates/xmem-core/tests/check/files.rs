@@ -1,7 +1,7 @@
 //! Stale files in the state directory.
 
 use std::fs;
-use std::path::PathBuf;
+use std::time::Duration;
 
 use xen::lock::Lock;
 use xen::userdata::{LOCK, Letter};
@@ -15,20 +15,14 @@ fn gone(domid: u32) -> Identity {
     Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::from_u128(0xdead) }
 }
 
-fn left(scene: &Scene, identity: Identity, letter: Letter, kind: &str) -> PathBuf {
-    let path = scene.file(identity, letter, kind);
-    scene.touch(&path);
-    path
-}
-
 #[test]
 fn files_of_a_gone_domain_are_stale_and_name_its_uuid() {
     let scene = Scene::new();
     let paths = [
-        left(&scene, gone(7), Letter::Lock, LOCK),
-        left(&scene, gone(7), Letter::Data, RECORD),
-        left(&scene, gone(7), Letter::New, RECORD),
-        left(&scene, gone(7), Letter::Data, SET_ASIDE),
+        scene.leave(gone(7), Letter::Lock, LOCK),
+        scene.leave(gone(7), Letter::Data, RECORD),
+        scene.leave(gone(7), Letter::New, RECORD),
+        scene.leave(gone(7), Letter::Data, SET_ASIDE),
     ];
     let report = scene.check();
     let mut words = said(&report.findings);
@@ -50,7 +44,7 @@ fn files_of_a_gone_domain_are_stale_and_name_its_uuid() {
         assert!(finding.diagnosis.repairable && !finding.diagnosis.is_out_of_step());
     }
     let host = scene.host();
-    let repaired = repair(&host, &report, &[], std::time::Duration::ZERO, &NoInterrupt).unwrap();
+    let repaired = repair(&host, &report, &[], Duration::ZERO, &NoInterrupt).unwrap();
     for (_, outcome) in &repaired.findings {
         assert_eq!(*outcome, RepairOutcome::Repaired(RepairAction::Removed));
     }
@@ -62,15 +56,15 @@ fn files_of_a_gone_domain_are_stale_and_name_its_uuid() {
 fn files_of_a_living_domain_are_labelled_with_its_name() {
     let scene = Scene::new();
     let web = scene.identity(7);
-    let aside = left(&scene, web, Letter::Data, SET_ASIDE);
-    left(&scene, web, Letter::New, RECORD);
-    left(&scene, web, Letter::Lock, LOCK);
+    let aside = scene.leave(web, Letter::Data, SET_ASIDE);
+    scene.leave(web, Letter::New, RECORD);
+    scene.leave(web, Letter::Lock, LOCK);
     let report = scene.check();
     let mut words = said(&report.findings);
     words.sort();
     assert_eq!(words, ["web (7): set-aside", "web (7): stale-lock", "web (7): stale-record"]);
     let host = scene.host();
-    let repaired = repair(&host, &report, &[], std::time::Duration::ZERO, &NoInterrupt).unwrap();
+    let repaired = repair(&host, &report, &[], Duration::ZERO, &NoInterrupt).unwrap();
     assert_eq!(said(&repaired.after.findings), ["web (7): set-aside"]);
     // It is for somebody to read.
     let found = &repaired.after.findings[0].diagnosis;
@@ -83,22 +77,21 @@ fn files_of_a_living_domain_are_labelled_with_its_name() {
 fn the_lock_file_of_a_killed_change_is_no_finding_of_its_own() {
     let scene = Scene::new();
     scene.kill_a_change(7, xen::Kib::from_mib(512));
-    left(&scene, scene.identity(7), Letter::Lock, LOCK);
+    scene.leave(scene.identity(7), Letter::Lock, LOCK);
     assert_eq!(said(&scene.check().findings), ["web (7): interrupted-change"]);
 }
 
 #[test]
 fn a_lock_that_is_held_on_a_gone_domain_is_not_removed() {
     let scene = Scene::new();
-    let lock =
-        Lock::take(scene.state_dir(), gone(33), std::time::Duration::ZERO, &NoInterrupt).unwrap();
-    left(&scene, gone(33), Letter::Data, RECORD);
+    let lock = Lock::take(scene.state_dir(), gone(33), Duration::ZERO, &NoInterrupt).unwrap();
+    scene.leave(gone(33), Letter::Data, RECORD);
     let report = scene.check();
     let mut words = said(&report.findings);
     words.sort();
     assert_eq!(words, ["domain 33: locked", "domain 33: stale-record"]);
     let host = scene.host();
-    let repaired = repair(&host, &report, &[], std::time::Duration::ZERO, &NoInterrupt).unwrap();
+    let repaired = repair(&host, &report, &[], Duration::ZERO, &NoInterrupt).unwrap();
     assert_eq!(repaired.failures.len(), 1);
     assert_eq!(said(&repaired.after.findings).len(), 2);
     drop(lock);
@@ -139,7 +132,7 @@ fn files_that_xmem_does_not_know_are_left_alone() {
 #[test]
 fn a_record_that_is_not_understood_says_why() {
     let scene = Scene::new();
-    let path = left(&scene, scene.identity(7), Letter::Data, RECORD);
+    let path = scene.leave(scene.identity(7), Letter::Data, RECORD);
     fs::write(&path, "{").unwrap();
     let report = scene.check();
     assert_eq!(said(&report.findings), ["web (7): interrupted-change"]);

@@ -104,7 +104,7 @@ fn a_domain_whose_lock_is_released_is_judged_and_repaired() {
             thread::sleep(Duration::from_millis(200));
             drop((lock, healthy));
         });
-        repair_all(&scene.host(), &report, Duration::from_secs(60))
+        repair_all(&scene.host(), &report, Duration::from_mins(1))
     });
     assert_eq!((repaired.after.locked, limit(&scene, 7)), (0, mib(1025)));
     assert_eq!(repaired.findings.len(), 1, "{:?}", repaired.findings);

@@ -101,8 +101,11 @@ impl Scene {
         check(&self.host(), &refs(names), &NoInterrupt).unwrap()
     }
 
-    pub(crate) fn touch(&self, path: &Path) {
-        fs::write(path, "").unwrap();
+    /// Leaves an empty file of `identity`.
+    pub(crate) fn leave(&self, identity: Identity, letter: Letter, kind: &str) -> PathBuf {
+        let path = self.file(identity, letter, kind);
+        fs::write(&path, "").unwrap();
+        path
     }
 }
 

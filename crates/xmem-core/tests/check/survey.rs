@@ -72,7 +72,7 @@ fn a_paused_domain_without_a_configuration_is_still_being_built() {
     scene.edit(7, |web| (web.paused, web.cpu_time_ms) = (true, 0));
     assert_eq!(look(&scene).rows[1].state, State::Building);
     // `xl create -p`
-    scene.touch(&scene.file(scene.identity(7), Letter::Data, "libxl-json"));
+    scene.leave(scene.identity(7), Letter::Data, "libxl-json");
     assert_eq!(look(&scene).rows[1].state, State::Paused);
     // `xl pause`
     scene.edit(8, |db| db.paused = true);

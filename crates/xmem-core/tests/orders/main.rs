@@ -1,7 +1,7 @@
 //! Every order: the real change, not a model of it, under every interleaving of two changes, around every failure, and
 //! three at random.
 //!
-//! By shuttle: it runs ordinary code, switches between changes where it is told to (here: before each call to the host, and
+//! By shuttle: it runs ordinary code, switches between changes where asked to (here: before each call to the host, and
 //! where the lock is waited for), and goes through all schedules one by one. loom would want every primitive that the code
 //! uses replaced by its own, and searches the orders of memory accesses, of which processes that share a store and a
 //! hypervisor have none; stateright checks a model, which would have to be kept like the code.

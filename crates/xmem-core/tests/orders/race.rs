@@ -1,8 +1,8 @@
 //! The search does search: without the lock it finds the race that libxl had until 2015.
 //!
-//! Commit 5f33fa2bca of libxl, which brought the lock, tells it of two that set 5 and 3: both start, both
-//! write, setmaxmem(5), setmaxmem(3), commit(5) is done, commit(3) meets a conflict. Target 5, limit 3,
-//! until the second one has tried again; and for good, if it does not live to do so.
+//! Commit 5f33fa2bca of libxl, which introduced the lock, describes it with two changes to 5 and 3: both start, both write,
+//! setmaxmem(5), setmaxmem(3), commit(5) succeeds, commit(3) meets a conflict. Target 5 and limit 3 stay until the second
+//! one has tried again; and for good, if it does not live to do so.
 
 use std::sync::{Arc, Mutex};
 
@@ -58,14 +58,14 @@ fn without_the_lock_the_race_of_2015_is_found() {
 }
 
 #[test]
-fn without_the_lock_it_can_stay_for_good() {
+fn without_the_lock_the_race_can_last_for_good() {
     let commit =
         |mishap: &Mishap| mishap.kind.is_commit() && mishap.how == How::Dies { done: false };
     let killed = mishaps_after(set("3G"), &[]).into_iter().find(commit).unwrap();
     let ends = |found: &Found| found.ends.contains(&race());
     let found = search(Locking::TakenOut, std::slice::from_ref(&killed), ends);
     assert!(ends(&found), "not in {} schedules", found.schedules);
-    // With it, the intent that is left is settled by the other one, which ends with both of its own.
+    // With it, the other change recovers from the record that is left, and ends with both of its own.
     let found = search(Locking::Shared, std::slice::from_ref(&killed), ends);
     assert!(!ends(&found) && found.mishaps > 0);
 }

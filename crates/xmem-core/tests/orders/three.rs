@@ -25,7 +25,7 @@ fn requests() -> [MemoryRequest; 9] {
     ]
 }
 
-/// Tells the seed of a play that goes wrong.
+/// Prints the seed of a play that goes wrong.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -37,12 +37,12 @@ impl Drop for Seed {
 }
 
 #[test]
-fn three_changes_at_random() {
+fn three_changes_at_random_stay_in_step() {
     let number = |key, otherwise| env::var(key).map_or(otherwise, |text| text.parse().unwrap());
     let (first, seeds) = (number("XMEM_ORDERS_SEED", 0), number("XMEM_ORDERS_SEEDS", 300));
     let (mut schedules, mut mishaps) = (0, 0);
     for seed in first..first + seeds {
-        let _told = Seed(seed);
+        let _printed = Seed(seed);
         let mut random = Rng::with_seed(seed);
         let three: Vec<MemoryRequest> =
             (0..3).map(|_| random.choice(requests()).unwrap()).collect();

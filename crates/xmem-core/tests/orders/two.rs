@@ -8,8 +8,7 @@ use xmem_core::plan::MemoryRequest;
 use crate::play::{Found, Play, max, mishaps_after, raise, set};
 use crate::stage::Switch;
 
-/// Two that both are done in either order, two that forbid each other, both kinds of change, and two
-/// that ask for the same.
+/// Two that are both done in either order, two that forbid each other, both kinds of change, and two that ask for the same.
 fn pairs() -> [[MemoryRequest; 2]; 5] {
     [
         [set("3G"), set("5G")],
@@ -26,15 +25,15 @@ fn all(play: Play) -> Found {
 }
 
 #[test]
-fn every_interleaving_of_two_changes() {
+fn every_interleaving_of_two_changes_is_in_step() {
     let schedules: usize = pairs().map(|pair| all(Play::new(&pair)).schedules).iter().sum();
     println!("{schedules} interleavings of two changes, out of step: 0");
 }
 
-/// Whatever goes wrong with one of them, wherever the other one is.
+/// Whatever goes wrong with one of them, wherever the other one is by then.
 #[test]
-fn every_interleaving_around_every_failure() {
-    // Before the calls of the other one as well: that takes minutes.
+fn every_interleaving_around_every_failure_is_in_step() {
+    // With a switch before the calls of the other one as well: that takes minutes.
     let full = env::var_os("XMEM_ORDERS_FULL").is_some();
     let switch = if full { Switch::AtEachCall } else { Switch::AtItsCalls };
     let (mut points, mut schedules) = (0, 0);
@@ -51,9 +50,9 @@ fn every_interleaving_around_every_failure() {
     println!("{schedules} interleavings of two changes, {points} failure points, out of step: 0");
 }
 
-/// A second failure while the first one is being dealt with, and the other change before or after.
+/// A second failure during the handling of the first one, and the other change before or after.
 #[test]
-fn every_second_failure() {
+fn every_second_failure_leaves_two_changes_in_step() {
     let (mut points, mut schedules) = (0, 0);
     for pair in [[set("3G"), set("5G")], [set("5G"), max("4G")], [max("6G"), set("3G")]] {
         let peace = Play::new(&pair);

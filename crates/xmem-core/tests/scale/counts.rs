@@ -163,7 +163,7 @@ fn a_monitor_reads_one_domain_for_one_that_changes() {
     monitor.look().unwrap();
     host.take_cost();
     host.world().write("/local/domain/500/memory/static-max", "131072");
-    monitor.wait(Duration::from_secs(60)).unwrap();
+    monitor.wait(Duration::from_mins(1)).unwrap();
     let survey = monitor.look().unwrap();
     assert_eq!(survey.rows[500].memory.static_max, Ok(Some(Kib(131_072))));
     let cost = host.take_cost();

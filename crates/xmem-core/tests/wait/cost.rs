@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use xen::Kib;
 use xmem_core::wait::WaitEnd;
-use xmem_sim::{Call, Failure, Faults, Observer, SimHost, Verdict};
+use xmem_sim::{Call, Failure, Observer, Verdict};
 
 use crate::scene::{POLICY, Scene};
 
@@ -19,8 +20,7 @@ fn calls_for(scene: &Scene, sizes: &[(u16, &str)], expected: &[&str]) -> Vec<Str
     let waited = scene.wait_for_all(&host, &outcomes, POLICY, |_| false);
     let ends: Vec<_> = waited.iter().map(|it| it.report.end.word()).collect();
     assert_eq!(ends, expected);
-    let calls = calls.lock().unwrap().clone();
-    calls
+    std::mem::take(&mut calls.lock().unwrap())
 }
 
 #[test]
@@ -89,9 +89,12 @@ fn without_watches_the_target_is_read_at_each_poll() {
 
 #[test]
 fn a_host_that_does_not_answer_ends_the_wait_and_says_so() {
-    for (at, failure) in
-        [("CONNECT", Failure::Unreachable), ("WATCH", Failure::Closed), ("READ", Failure::Deadline)]
-    {
+    for (at, failure) in [
+        ("CONNECT", Failure::Unreachable),
+        ("WATCH", Failure::Closed),
+        ("READ", Failure::Deadline),
+        ("XEN_DOMCTL_getdomaininfo", Failure::Errno(Errno::PERM)),
+    ] {
         let scene = Scene::new();
         let outcome = scene.set(7, "512M");
         let observer = move |call: &Call<'_>| {
@@ -145,8 +148,7 @@ fn the_sim_tells_of_changes_as_xenstored_does() {
     let scene = Scene::new();
     scene.edit(7, |web| web.balloon = false);
     let outcome = scene.set(7, "512M");
-    let host: SimHost = scene.host();
-    drop(Faults::default());
+    let host = scene.host();
     let waited = scene.wait_for_all(&host, &[&outcome], POLICY, |now| {
         if now == Duration::from_millis(100) {
             scene.world().write("/local/domain/7/memory/target", "716800");

@@ -102,7 +102,7 @@ fn each_guest_has_patience_of_its_own() {
     let ends: Vec<_> = waited.iter().map(|it| it.report.end.word()).collect();
     assert_eq!(ends, ["reached", "stuck", "reached"]);
     assert_eq!(waited[1].report.took, Duration::from_secs(30));
-    assert!(waited[0].report.took > Duration::from_secs(60));
+    assert!(waited[0].report.took > Duration::from_mins(1));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(crate) const POLICY: WaitPolicy = WaitPolicy {
     patience: Duration::from_secs(30),
     at_most: None,
     within: Kib::from_mib(1),
-    lock_timeout: Duration::from_secs(60),
+    lock_timeout: Duration::from_mins(1),
 };
 
 /// Before the first millisecond of the sim's clock.
@@ -154,7 +154,7 @@ struct TestClock<'a> {
 
 impl Clock for TestClock<'_> {
     fn now(&self) -> Duration {
-        Duration::from_millis(self.now_ms.load(Ordering::Relaxed)) - self.begin
+        Duration::from_millis(self.now_ms.load(Ordering::Relaxed)).saturating_sub(self.begin)
     }
 
     fn sleep(&self, time: Duration) -> bool {

@@ -1,8 +1,8 @@
 //! Listings that are longer than a message.
 
 use super::peer::Typed as _;
-use super::peer::{AMPLE, DIRECTORY, END, PART, Peer, READ, START, play};
-use super::{Answer, Xs as _, XsTransaction as _, XsTransactionSpan as _};
+use super::peer::{AMPLE, DIRECTORY, END, ERROR, PART, Peer, READ, START, play};
+use super::{Answer, Nodes as _, Xs as _, XsTransaction as _, XsTransactionSpan as _};
 
 #[test]
 fn a_long_listing_of_oxenstored_is_accepted_whole() {
@@ -81,5 +81,25 @@ fn a_listing_that_keeps_changing_is_given_up() {
         let error = client.directory("/d").unwrap_err();
         assert!(error.typed().is(&Answer::TooBig));
         client.read("/a").unwrap();
+    });
+}
+
+#[test]
+fn several_listings_are_in_flight_together() {
+    let script = |peer: &mut Peer| {
+        let ids = [b"/a\0", b"/b\0", b"/c\0", b"/d\0"].map(|path| peer.expect(DIRECTORY, 0, path));
+        peer.send(DIRECTORY, ids[0], 0, b"x\0y\0");
+        peer.send(ERROR, ids[1], 0, b"ENOENT\0");
+        peer.send(ERROR, ids[2], 0, b"E2BIG\0");
+        peer.send(DIRECTORY, ids[3], 0, b"");
+        // One that is too long comes after the others, by itself.
+        peer.refuse(DIRECTORY, 0, b"/c\0", "E2BIG");
+        peer.serve(PART, 0, b"/c\x000\0", b"1\x00z\0\0");
+        peer.expect_end();
+    };
+    play(AMPLE, script, |client| {
+        let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        let listed = client.list_each(&["/a", "/b", "/c", "/d"]).unwrap();
+        assert_eq!(listed, [names(&["x", "y"]), None, names(&["z"]), names(&[])]);
     });
 }

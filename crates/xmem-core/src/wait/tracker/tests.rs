@@ -1,7 +1,6 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::unchecked_time_subtraction,
-    clippy::indexing_slicing,
     reason = "a test may overflow"
 )]
 

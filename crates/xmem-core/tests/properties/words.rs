@@ -1,11 +1,13 @@
-//! Words and files: sizes, domains, batches, intents.
+//! Words and files: sizes, domains, batches, intent records.
 
 use proptest::prelude::*;
 use serde_json::json;
-use xmem::batch;
-use xmem::domain::{DomainRef, Name};
-use xmem::intent::{self, Found, Numbers};
-use xmem::size::{Kib, Size};
+use xen::Kib;
+use xmem_core::batch::{self, Wanted};
+use xmem_core::domain::{DomainRef, Name};
+use xmem_core::intent::{self, Record};
+use xmem_core::memory::Numbers;
+use xmem_core::size::{Amount, Size};
 
 use crate::targets;
 
@@ -20,12 +22,15 @@ fn size() -> impl Strategy<Value = String> {
         1 => "[0-9٠-٩.,_ ]{0,9}",
     ];
     let unit = prop_oneof![
-        4 => prop::sample::select(&["", "b", "k", "m", "g", "t", "KiB", "mIb", "GiB", "TIB"][..])
-            .prop_map(str::to_owned),
-        1 => "[bkmgtKMGT]?[iI]?[bB]?",
+        4 => prop::sample::select(
+            &["", "b", "k", "m", "g", "t", "KiB", "mIb", "GiB", "TIB", "Mi", "gi", "%"][..]
+        )
+        .prop_map(str::to_owned),
+        1 => "[bkmgtKMGT\u{212a}]?[iI]?[bB]?",
         1 => ".{0,3}",
     ];
-    (sign, digits, unit).prop_map(|(sign, digits, unit)| format!("{sign}{digits}{unit}"))
+    let all = (sign, digits, unit).prop_map(|(sign, digits, unit)| format!("{sign}{digits}{unit}"));
+    prop_oneof![9 => all, 1 => "[mM][aA]?[xX]?"]
 }
 
 /// Nearly a domain.
@@ -34,7 +39,9 @@ fn domain() -> impl Strategy<Value = String> {
         "[0-9]{0,12}",
         (0..=33_000_u32).prop_map(|number| number.to_string()),
         "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+        "0{8}(-0{4}){3}-0{11}[01]",
         "[0-9a-g]{7,9}(-[0-9a-f+]{3,5}){3}-[0-9a-f]{11,13}",
+        "\\{?[0-9a-f]{32}\\}?",
         "[ :\\-+.\u{0}-\u{20}\u{9b}\u{202e}a-z]{0,8}",
         ".{0,20}",
     ];
@@ -78,49 +85,52 @@ fn written((pid, old, new): (u32, Numbers, Numbers)) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn sizes(text in size()) {
+    fn sizes_are_parsed_as_the_grammar_says(text in size()) {
         targets::size(&text);
     }
 
     #[test]
-    fn domains(text in domain()) {
+    fn domains_are_parsed_as_the_contract_says(text in domain()) {
         targets::domain(&text);
     }
 
     #[test]
-    fn batches(lines in prop::collection::vec(line(), 0..4)) {
+    fn batches_are_parsed_line_by_line(lines in prop::collection::vec(line(), 0..4)) {
         targets::batch(&lines.join("\n"));
     }
 
-    /// What a batch can say is read as it was meant.
+    /// A target is the target, with and without the other members: no guest shrinks by its video memory.
     #[test]
     fn a_batch_is_read_as_it_was_written(
-        name in "[^\\s:#{][^\\s:]{0,9}( [^\\s:]{1,9}){0,2}", pages in 1..=u64::MAX / 4096, video in -1..1024_i32,
+        name in "[^\\s:#{\\[\"'\\\\][^\\s:\"'\\\\]{0,9}( [^\\s:#\"'\\\\]{1,9}){0,2}",
+        pages in 1..=u64::MAX / 4096, video in -1..1024_i32, with_video: bool,
     ) {
         let target = pages * 4;
-        let whole = u64::try_from(i128::from(target) + i128::from(video)).unwrap();
-        let listed = json!({ "name": name, "target_kib": target, "videoram_kib": video });
+        let mut listed = json!({ "name": name, "target_kib": target });
+        if with_video {
+            listed["videoram_kib"] = video.into();
+        }
         let text = format!("# {name}\nname:{name} {target}k\r\n\n{listed}\n");
-        // A size of less than a page is none.
-        prop_assume!(whole >= 4);
-        let lines = batch::parse(&text).unwrap();
+        let batch = batch::parse(&text);
         let meant = DomainRef::Name(Name(name));
-        prop_assert_eq!(lines.len(), 2);
-        prop_assert_eq!((&lines[0].domain, lines[0].number), (&meant, 2));
-        prop_assert_eq!(lines[0].size, format!("{target}k").parse::<Size>().unwrap());
-        prop_assert_eq!((&lines[1].domain, lines[1].number), (&meant, 4));
-        prop_assert_eq!(lines[1].size, format!("{whole}k").parse::<Size>().unwrap());
+        prop_assert_eq!((batch.lines.len(), batch.errors.len()), (2, 0), "{:?}", batch);
+        prop_assert_eq!((&batch.lines[0].domain, batch.lines[0].number), (&meant, 2));
+        prop_assert_eq!(batch.lines[0].to, Wanted::Size(Size::exact(Amount::To(Kib(target)))));
+        prop_assert_eq!((&batch.lines[1].domain, batch.lines[1].number), (&meant, 4));
+        prop_assert_eq!(batch.lines[1].to, Wanted::Target(Kib(target)));
     }
 
     #[test]
-    fn an_intent_is_read_as_it_was_written(it in intent()) {
-        let Found::Intent(found) = intent::parse(&written(it)) else { panic!("{it:?}") };
+    fn a_record_is_read_as_it_was_written(it in intent()) {
+        let Record::Intent(found) = intent::parse(&written(it)) else { panic!("{it:?}") };
         prop_assert_eq!((found.pid, found.old, found.new), it);
     }
 
     /// A byte that is another, or one that is missing.
     #[test]
-    fn a_damaged_intent(it in intent(), at in any::<prop::sample::Index>(), byte in any::<Option<u8>>()) {
+    fn a_damaged_record_is_understood_or_refused(
+        it in intent(), at in any::<prop::sample::Index>(), byte in any::<Option<u8>>(),
+    ) {
         let mut bytes = written(it);
         let at = at.index(bytes.len());
         match byte {
@@ -128,8 +138,9 @@ proptest! {
             None => drop(bytes.remove(at)),
         }
         targets::intent(&bytes);
-        // One that was not written to its end is never believed.
+        // One that was not written completely is never believed.
         let cut = intent::parse(&bytes[..at]);
-        prop_assert!(matches!(&cut, Found::Foreign { .. }), "{:?}", cut);
+        let is_foreign = matches!(cut, Record::Foreign { .. });
+        prop_assert!(is_foreign, "{:?}", cut);
     }
 }

@@ -39,7 +39,7 @@ fn those_that_shrink_come_first() {
     );
     apply(&sim, &batch, "-n").run().says(str![[r#"
 db (8): would change: target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
-win (9): would change: target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+win (9): would change: size 2048 MiB -> 1024 MiB, target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
 web (7): would change: target 1024 MiB -> 2048 MiB, limit 1025 MiB -> 2049 MiB (simulated)
 
 "#]]);
@@ -71,12 +71,12 @@ fn all_that_is_wrong_is_told_at_once_and_nothing_is_changed() {
     apply(&sim, &words, "").run().fails(
         2,
         str![[r#"
-xmem: line `1`: size `1.5G`: fractions are not taken
-hint: write it in the next smaller unit: 1536M for 1.5G
-xmem: line `2`: it is not `DOMAIN SIZE`
-hint: a line is `DOMAIN SIZE`, such as `web 512M`, or one of `xmem list --json`
-xmem: line `4`: domain `id:x`: `id:` wants a number
-hint: a domain is a domid (7), a UUID or a name; name:... forces a name
+xmem: line 1: size `1.5G`: fractions are not accepted
+hint: write it without a fraction: 1536M
+xmem: line 2: not of the form `DOMAIN SIZE`
+hint: write `web 512M`, or `"SQL #2" 1G` if the name contains ` #`
+xmem: line 4: domain `id:x`: `id:` needs a number
+hint: give a domid (7), a UUID or a name; write name:... if the name looks like one of the others
 
 "#]],
     );
@@ -143,11 +143,12 @@ fn memory_that_does_not_come_is_not_waited_for_for_ever() {
     // What could be done is done: the sim's guests are deaf in this test.
     ran.is(10, str![[r#"
 db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
-win (9): target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
+win (9): size 2048 MiB -> 1024 MiB, target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
 
 "#]], str![[r#"
-xmem: web (7): it needs 1024 MiB more, and the host has only 256 MiB free for it; nothing changed (simulated)
-hint: see `xmem list` for guests that have not given back yet, or shrink another one
+note: a size of 1024 MiB includes video memory: the target is 1008 MiB
+xmem: line 1: web (7): it needs 1024 MiB more, and the host has only 256 MiB free for it; nothing changed (simulated)
+hint: shrink another domain; `xmem list` shows guests that have not reached their targets yet
 
 "#]]);
     assert_eq!(sim.numbers(7).0, 1_048_576);

@@ -51,11 +51,11 @@ pub(crate) fn kinds(stdout: &str) -> Vec<(String, bool)> {
 fn nothing_is_off() {
     let sim = Sim::new();
     sim.xmem("check").run().says(str![[r#"
-4 domains: nothing is out of step (simulated)
+4 domains: nothing out of step (simulated)
 
 "#]]);
     sim.xmem("check web").run().says(str![[r#"
-1 domain: nothing is out of step (simulated)
+1 domain: nothing out of step (simulated)
 
 "#]]);
 }
@@ -67,9 +67,9 @@ fn a_limit_that_is_too_low() {
     sim.xmem("check").run().is(
         9,
         str![[r#"
-win (9): out of step: limit 2048 MiB is below the 2049 MiB that its target needs
-    means: the guest is told to hold more than Xen lets it have: its allocations fail
-    mend: xmem check --repair 9
+win (9): out of step: the limit of 2048 MiB is below the 2049 MiB that its target needs
+    meaning: the guest is told to use more than Xen lets it have: its allocations fail
+    fix: xmem check --repair 9
 4 domains: 1 finding out of step (simulated)
 
 "#]],
@@ -90,13 +90,10 @@ fn a_target_above_the_maximum() {
     sim.xmem("check web").run().is(
         9,
         str![[r#"
-web (7): out of step: target 3072 MiB is above the maximum 2048 MiB
-    means: one of the two is wrong, and only you know which; xl refuses most changes of either
-    mend: if the target is right: xmem max 7 3145728k; if the maximum is: xmem set 7 2097152k
-web (7): 2048 MiB below its target
-    means: the guest has not taken yet what its target grants
-    mend: wait; if it stays so, see whether the guest's balloon driver is there: it gives up after some tries, until another target is set
-1 domain: 1 finding out of step, 1 worth knowing (simulated)
+web (7): out of step: the target of 3072 MiB is above the maximum of 2048 MiB
+    meaning: one of them is wrong, and xmem cannot tell which; xl refuses most changes to either
+    fix: if the target is right: xmem max 7 3G; if the maximum is right: xmem set 7 2G
+1 domain: 1 finding out of step (simulated)
 
 "#]],
         "",
@@ -277,7 +274,7 @@ fn only_what_was_asked_for() {
     limit(&sim, "7", 524_288);
     node(&sim, "/local/domain/12/name", Some("ghost"));
     sim.xmem("check db 0").run().says(str![[r#"
-2 domains: nothing is out of step (simulated)
+2 domains: nothing out of step (simulated)
 
 "#]]);
     for web in ["web", "7", WEB, "id:7"] {
@@ -286,12 +283,12 @@ fn only_what_was_asked_for() {
     sim.xmem("check db nobody").run().is(
         10,
         str![[r#"
-1 domain: nothing is out of step (simulated)
+1 domain: nothing out of step (simulated)
 
 "#]],
         str![[r#"
 xmem: there is no `nobody` on this host (simulated)
-hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
 
 "#]],
     );

@@ -28,7 +28,7 @@ fn no_xen_here() {
         7,
         str![[r#"
 xmem: there is no Xen here: /dev/xen/privcmd is missing; nothing changed
-hint: without Xen, try: xmem --host sim
+hint: without Xen, try: xmem --host sim list
 
 "#]],
     );
@@ -40,7 +40,7 @@ fn failed_1() {
         "pod-refused",
         1,
         str![[r#"
-xmem: web (7): the hypervisor refused XENMEM_set_pod_target: Cannot allocate memory (os error 12); the limit was put back to 1025 MiB, nothing changed (simulated)
+xmem: web (7): the hypervisor refused XENMEM_set_pod_target: Cannot allocate memory; rolled back; the limit is 1025 MiB again (simulated)
 hint: the host has no free memory for it: see `xl info`
 
 "#]],
@@ -50,7 +50,7 @@ hint: the host has no free memory for it: see `xl info`
         1,
         str![[r#"
 xmem: web (7): xenstored answered ENOSPC to WRITE /local/domain/7/memory/target; nothing changed (simulated)
-hint: xenstore's quota is used up: see `xenstore-ls` for who fills it
+hint: xenstore's quota is used up: `xenstore-ls` shows what fills it
 
 "#]],
     );
@@ -58,8 +58,9 @@ hint: xenstore's quota is used up: see `xenstore-ls` for who fills it
         "commit-lost-undone",
         1,
         str![[r#"
-xmem: web (7): xenstored closed the connection during TRANSACTION_END; the limit was put back to 1025 MiB, nothing changed (simulated)
-hint: is xenstored still running? see its log
+warning: no clear answer to the commit; reading what became of it: domain web (7), error xenstored closed the connection during TRANSACTION_END
+xmem: web (7): xenstored closed the connection during TRANSACTION_END; rolled back; the limit is 1025 MiB again (simulated)
+hint: is xenstored still running? check its log
 
 "#]],
     );
@@ -103,7 +104,7 @@ fn conflicts_6() {
         "conflict",
         6,
         str![[r#"
-xmem: web (7): xenstore had a conflicting change each of 16 times; nothing changed (simulated)
+xmem: web (7): gave up after 16 conflicting xenstore transactions; rolled back; the limit is 1025 MiB again (simulated)
 hint: another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?
 
 "#]],
@@ -117,7 +118,7 @@ fn no_access_7() {
         7,
         str![[r#"
 xmem: there is no Xen here: /dev/xen/privcmd is missing; nothing changed (simulated)
-hint: without Xen, try: xmem --host sim
+hint: without Xen, try: xmem --host sim list
 
 "#]],
     );
@@ -125,8 +126,8 @@ hint: without Xen, try: xmem --host sim
         "no-permission",
         7,
         str![[r#"
-xmem: cannot use /dev/xen/privcmd: Permission denied (os error 13); nothing changed (simulated)
-hint: run it as root, in dom0
+xmem: cannot use /dev/xen/privcmd: Permission denied; nothing changed (simulated)
+hint: run xmem as root, in dom0
 
 "#]],
     );
@@ -134,8 +135,8 @@ hint: run it as root, in dom0
         "not-control",
         7,
         str![[r#"
-xmem: the hypervisor refused XEN_SYSCTL_getdomaininfolist: Operation not permitted (os error 1); nothing changed (simulated)
-hint: run it as root, in dom0
+xmem: the hypervisor refused XEN_SYSCTL_getdomaininfolist: Operation not permitted; nothing changed (simulated)
+hint: run xmem as root, in dom0
 
 "#]],
     );
@@ -164,8 +165,10 @@ hint: is xenstored running? without Xen, try: xmem --host sim
 fn out_of_step_9() {
     let sim = Sim::new();
     sim.xmem("set web 1536M").fault("commit-unknown").leaves(1).run().fails(9, str![[r#"
+warning: no clear answer to the commit; reading what became of it: domain web (7), error xenstored closed the connection during TRANSACTION_END
+warning: cannot read it: domain web (7), error cannot reach xenstored at the sim's xenstored: Connection refused (os error 111)
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the new target of 1536 MiB was committed is not known; the limit is 1537 MiB now (simulated)
-hint: run the same command again as soon as xenstored answers: the next xmem that takes this domain's lock settles what DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent says
+hint: as soon as xenstored answers: xmem check --repair 7
 
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_573_888));
@@ -173,7 +176,7 @@ hint: run the same command again as soon as xenstored answers: the next xmem tha
         0,
         DONE,
         str![[r#"
-note: an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB
+note: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB
 
 "#]],
     );

@@ -271,16 +271,16 @@ fn files_that_cannot_be_opened() {
     let (sim, output) = as_somebody("set web 512M", |sim| closed(&sim.lock()));
     let ran = Ran::new(output, Some(sim.path()));
     ran.fails(7, str![[r#"
-xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.00000000-0000-4000-8000-000000000007.domain-userdata-lock: Permission denied (os error 13); nothing changed (simulated)
-hint: run it as root; if that is so already, see with `ls -la` whose that file and its directory are
+xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.00000000-0000-4000-8000-000000000007.domain-userdata-lock: Permission denied; nothing changed (simulated)
+hint: run xmem as root; if you are, check the ownership of the file and its directory (ls -la)
 
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
     let (sim, output) = as_somebody("set web 512M", |sim| closed(&sim.intent()));
     let ran = Ran::new(output, Some(sim.path()));
     ran.fails(7, str![[r#"
-xmem: web (7): cannot read DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent: Permission denied (os error 13); nothing changed (simulated)
-hint: run it as root; if that is so already, see with `ls -la` whose that file and its directory are
+xmem: web (7): cannot read the intent record DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent: Permission denied; nothing changed (simulated)
+hint: run xmem as root; if you are, check the ownership of the file and its directory (ls -la)
 
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));

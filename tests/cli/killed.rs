@@ -34,7 +34,7 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB
+note: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB
 
 "#]],
     );
@@ -51,7 +51,8 @@ web (7): already at target 512 MiB, limit 513 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was cut off after its commit; the limit is 513 MiB, as it meant
+note: an earlier xmem was killed after its commit; the limit is 513 MiB, as intended
+note: the guest has 1024 MiB, not 512 MiB; --wait nudges its balloon driver
 
 "#]],
     );
@@ -95,7 +96,8 @@ web (7): already at target 768 MiB, limit 769 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was cut off, and the memory was set since; the limit is 769 MiB
+note: an earlier xmem was killed, and another program has set the memory since; the limit is 769 MiB
+note: the guest has 1024 MiB, not 768 MiB; --wait nudges its balloon driver
 
 "#]],
     );
@@ -113,7 +115,7 @@ web (7): would change: target 1024 MiB, limit 513 MiB -> 1025 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was cut off (DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent); the next change settles it
+note: an earlier xmem was killed (DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent); the next change completes or rolls back what it left
 
 "#]],
     );
@@ -132,7 +134,7 @@ web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 
 "#]],
         str![[r#"
-note: a record that xmem does not understand (missing field `pid` at line 1 column 13) was moved to DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent-foreign
+note: an intent record that xmem does not understand (missing field `pid` at line 1 column 13) was moved to DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent-foreign
 
 "#]],
     );

@@ -12,7 +12,7 @@ fn quiet_says_nothing_but_errors() {
     assert_eq!(sim.numbers(7).0, 524_288);
     sim.xmem("set -q web 3G").run().fails(4, str![[r#"
 xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
-hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
+hint: ask for at most 2G, or add --raise-max to raise the maximum too
 
 "#]]);
 }
@@ -27,12 +27,12 @@ web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 
 "#]],
         str![[r#"
-DEBUG locked domain=web (7)
-DEBUG planned domain=web (7) attempt=1 old=target 1024 MiB, static-max 2048 MiB, limit 1025 MiB new=target 512 MiB, static-max 2048 MiB, limit 513 MiB
-DEBUG written in the transaction domain=web (7) writes=[("/local/domain/7/memory/target", "524288"), ("/vm/00000000-0000-4000-8000-000000000007/memory", "512")]
-DEBUG limit set domain=web (7) from=1025 MiB to=513 MiB
-DEBUG populate-on-demand target set domain=web (7) to=513 MiB
-DEBUG committed domain=web (7)
+debug: locked: domain web (7)
+debug: planned: domain web (7), old target 1024 MiB, static-max 2048 MiB, limit 1025 MiB, new target 512 MiB, static-max 2048 MiB, limit 513 MiB
+debug: written in the transaction: domain web (7), nodes /local/domain/7/memory/target=524288 /vm/00000000-0000-4000-8000-000000000007/memory=512
+debug: limit set: domain web (7), from 1025 MiB, to 513 MiB
+debug: populate-on-demand target set: domain web (7), to 513 MiB
+debug: committed: domain web (7)
 
 "#]],
     );

@@ -21,8 +21,8 @@ fn a_limit_is_raised_to_what_the_target_needs() {
     limit(&sim, "9", 2_097_152);
     let before = all(&sim);
     let would = str![[r#"
-win (9): out of step: limit 2048 MiB is below the 2049 MiB that its target needs
-    means: the guest is told to hold more than Xen lets it have: its allocations fail
+win (9): out of step: the limit of 2048 MiB is below the 2049 MiB that its target needs
+    meaning: the guest is told to use more than Xen lets it have: its allocations fail
     would repair: limit 2048 MiB -> 2049 MiB
 4 domains: 1 finding out of step (simulated)
 
@@ -30,15 +30,15 @@ win (9): out of step: limit 2048 MiB is below the 2049 MiB that its target needs
     sim.xmem("check --repair --dry-run").run().is(9, would, "");
     assert_eq!(all(&sim), before);
     sim.xmem("check --repair").run().says(str![[r#"
-win (9): out of step: limit 2048 MiB is below the 2049 MiB that its target needs
-    means: the guest is told to hold more than Xen lets it have: its allocations fail
+win (9): out of step: the limit of 2048 MiB is below the 2049 MiB that its target needs
+    meaning: the guest is told to use more than Xen lets it have: its allocations fail
     repaired: limit 2048 MiB -> 2049 MiB
-4 domains: nothing is out of step, 1 repaired (simulated)
+4 domains: nothing out of step, 1 repaired (simulated)
 
 "#]]);
     assert_eq!(sim.numbers(9), (2_080_768, 2_097_152, 2_098_176));
     sim.xmem("check").run().says(str![[r#"
-4 domains: nothing is out of step (simulated)
+4 domains: nothing out of step (simulated)
 
 "#]]);
 }
@@ -73,9 +73,9 @@ fn dom0s_keys_are_told() {
     node(&sim, "/local/domain/0/memory/static-max", None);
     sim.xmem("check --repair").run().says(str![[r#"
 Domain-0 (0): no memory keys in xenstore
-    means: nothing has set its memory yet, so there is nothing to keep in step
-    repaired: target missing -> 2048 MiB, maximum missing -> unlimited
-4 domains: nothing is out of step, 1 repaired (simulated)
+    meaning: harmless: the first change of dom0's memory writes them, as xl's does
+    repaired: target none -> 2048 MiB; maximum none
+4 domains: nothing out of step, 1 repaired (simulated)
 
 "#]]);
 }
@@ -119,8 +119,8 @@ fn a_killed_run_is_told_of() {
     told(sim.xmem("check --repair -n").leaves(2).run()).is(
         9,
         str![[r#"
-web (7): out of step: a change by process PID was cut off
-    means: the limit may be the one of a change that never came, or not yet the one of a change that did
+web (7): out of step: a change by process PID was interrupted
+    meaning: the limit may belong to a change that was never committed, or lag behind one that was
     would repair: its record is removed
 4 domains: 1 finding out of step (simulated)
 
@@ -128,10 +128,10 @@ web (7): out of step: a change by process PID was cut off
         "",
     );
     told(sim.xmem("check --repair").run()).says(str![[r#"
-web (7): out of step: a change by process PID was cut off
-    means: the limit may be the one of a change that never came, or not yet the one of a change that did
-    repaired: an earlier xmem was cut off after its commit; the limit is 513 MiB, as it meant
-4 domains: nothing is out of step, 1 repaired (simulated)
+web (7): out of step: a change by process PID was interrupted
+    meaning: the limit may belong to a change that was never committed, or lag behind one that was
+    repaired: an earlier xmem was killed after its commit; the limit is 513 MiB, as intended
+4 domains: nothing out of step, 1 repaired (simulated)
 
 "#]]);
 }

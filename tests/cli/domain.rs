@@ -167,19 +167,19 @@ fn what_can_be_no_domain_is_wrong_usage() {
         assert!(ran.stderr.contains("is a variable unset in your script?"), "{ran:?}");
     }
     for (domain, why) in [
-        ("32752", "domids go from 0 to 32751"),
-        ("65543", "domids go from 0 to 32751"),
-        ("4294967303", "domids go from 0 to 32751"),
-        ("99999999999999999999999999", "domids go from 0 to 32751"),
+        ("32752", "domids are 0 to 32751"),
+        ("65543", "domids are 0 to 32751"),
+        ("4294967303", "domids are 0 to 32751"),
+        ("99999999999999999999999999", "domids are 0 to 32751"),
         ("id:", "the domain is empty"),
-        ("id:web", "`id:` wants a number"),
-        ("id:-1", "`id:` wants a number"),
-        ("uuid:7", "`uuid:` wants 8-4-4-4-12 hexadecimal digits"),
+        ("id:web", "`id:` needs a number"),
+        ("id:-1", "`id:` needs a number"),
+        ("uuid:7", "`uuid:` needs 8-4-4-4-12 hexadecimal digits"),
     ] {
         let ran = sim.xmem("set").arg(domain).arg("1G").run();
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");
         assert!(
-            ran.stderr.starts_with(&format!("xmem: domain `{domain}`: {why}\nhint: ")),
+            ran.stderr.starts_with(&format!("xmem: DOMAIN `{domain}`: {why}\nhint: ")),
             "{ran:?}"
         );
     }

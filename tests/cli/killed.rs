@@ -148,9 +148,10 @@ fn in_json_it_is_a_note() {
     let told = sim.xmem("set web 1G --json").run().json();
     assert_eq!(
         told["notes"],
-        json!([
-            "an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB"
-        ])
+        json!([{
+            "kind": "recovery-rolled-back",
+            "text": "an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB",
+        }])
     );
 }
 
@@ -166,14 +167,14 @@ db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
 }
 
 #[test]
-fn a_refusal_after_a_settlement_says_what_was_settled() {
+fn a_refusal_after_a_recovery_says_what_was_recovered() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run();
     assert_eq!(ran.status.code(), None);
     let ran = sim.xmem("set web 3G --json").recovers().run();
     assert_eq!(ran.status.code(), Some(4), "{ran:?}");
-    let told = "; nothing else is changed: an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB";
+    let told = "; nothing else changed: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB";
     assert!(ran.stderr.contains(told), "{ran:?}");
-    assert_eq!(ran.json()["error"]["state"], "settled");
+    assert_eq!(ran.json()["error"]["state"], "recovered");
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
 }

@@ -79,7 +79,7 @@ fn a_held_lock_is_noted_and_waited_for_by_nobody() {
     let sim = Sim::new();
     let ran = sim.xmem("list web").fault("lock-busy").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
-    assert!(ran.stdout.contains("  lock held by process "), "{ran:?}");
+    assert!(ran.stdout.contains("  locked by process "), "{ran:?}");
 }
 
 #[test]

@@ -10,12 +10,12 @@ use crate::sandbox::Sim;
 fn tables_one_after_the_other() {
     let sim = Sim::new();
     sim.xmem("watch web --count 2 --interval 50ms").run().says(str![[r#"
-2026-11-27T00:30:07Z
+2026-11-27T00:41:01Z
 NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 web    7  PVH      1024    1024   1025     2048
 host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
-2026-11-27T00:30:07Z
+2026-11-27T00:41:01Z
 NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 web    7  PVH      1024    1024   1025     2048
 host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB

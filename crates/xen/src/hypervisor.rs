@@ -5,6 +5,7 @@
 
 mod abi;
 mod calls;
+mod headers;
 mod interface;
 mod privcmd;
 

@@ -5,16 +5,15 @@ mod planning;
 
 use std::time::Duration;
 
-use xen::hypervisor::DomainInfo;
 use xen::{Host, Interrupt, Kib};
 
 use self::ledger::{Grant, Ledger};
 use crate::batch::{Batch, LineProblem};
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::{Domain, DomainRef};
-use crate::failure::{Cause, Failure};
+use crate::failure::Failure;
+use crate::memory::Memory;
 use crate::plan::{MemoryRequest, Note, Plan};
-use crate::resolve::ResolveError;
 use crate::size::{Amount, Size};
 use crate::state::{Follows, State};
 
@@ -42,28 +41,29 @@ pub struct Step {
     pub line: usize,
     /// The domain.
     pub domain: Domain,
-    /// What it was doing.
-    pub state: State,
-    /// The hypervisor's part of its memory.
-    pub info: DomainInfo,
-    /// What it would come to.
+    /// What it would come to if the host has the memory.
     pub plan: Plan,
+    state: State,
+    memory: Memory,
     request: MemoryRequest,
+    /// What it will come to, as far as can be foreseen.
+    foreseen: Plan,
     is_left_alone: bool,
 }
 
 impl Step {
-    /// What it would come to, for a dry run.
+    /// What it would come to, for a dry run: with what the host will be short of, or have left, once each domain that
+    /// shrinks has given back its memory.
     pub fn preview(&self) -> Outcome {
-        let is_unchanged = self.plan.changes_nothing();
-        Outcome {
-            domain: self.domain.clone(),
-            state: self.state,
-            info: self.info,
-            plan: self.plan.clone(),
-            status: if is_unchanged { ChangeStatus::Unchanged } else { ChangeStatus::DryRun },
-            recovery: None,
-        }
+        let is_unchanged = self.foreseen.changes_nothing();
+        let status = if is_unchanged { ChangeStatus::Unchanged } else { ChangeStatus::DryRun };
+        self.outcome(self.foreseen.clone(), status)
+    }
+
+    /// An outcome of which nothing was made.
+    fn outcome(&self, plan: Plan, status: ChangeStatus) -> Outcome {
+        let (domain, info) = (self.domain.clone(), self.memory.info);
+        Outcome { domain, state: self.state, info, plan, status, recovery: None }
     }
 
     /// Whether the line is JSON and its target is the present one: the list was not edited there. The domain's limit is
@@ -87,14 +87,21 @@ impl Step {
         self.state.follows() == Follows::Now
     }
 
-    /// A failure of this step, with the domain as it was resolved.
+    /// The request and the note for a domain that can hold `room` and no more. `None` if that is not more than it has.
+    fn partial(&self, room: Kib, options: &ApplyOptions) -> (Option<MemoryRequest>, Note) {
+        // Whole MiB: nobody wants a size of 1031244 KiB.
+        let size = Kib::from_mib(room.mib());
+        let present = self.plan.old_size();
+        let note = Note::Partial { asked: self.plan.wanted, got: size.max(present) };
+        let ApplyOptions { raise_max, force, .. } = *options;
+        let size = (size > present).then_some(Size::exact(Amount::To(size)));
+        (size.map(|size| MemoryRequest::Set { size, raise_max, force }), note)
+    }
+
+    /// A failure of this step, with the domain as it was resolved: once it is gone, its name cannot be read any more.
     fn failed(&self, failure: Failure) -> Failure {
-        let domain = Some(failure.domain.unwrap_or_else(|| self.domain.clone()));
-        let cause = match failure.cause {
-            Cause::Resolve(ResolveError::NoSuchDomain { .. }) => Cause::Gone,
-            cause => cause,
-        };
-        Failure { domain, cause, ..failure }
+        let named = failure.domain.filter(|domain| domain.name.is_some());
+        Failure { domain: Some(named.unwrap_or_else(|| self.domain.clone())), ..failure }
     }
 }
 
@@ -110,7 +117,7 @@ pub struct LineFailure {
 /// Why a line cannot be carried out.
 #[derive(Debug)]
 pub enum LineFailureReason {
-    /// It makes no sense.
+    /// It is invalid.
     Line(LineProblem),
     /// Its change would fail.
     Change(Failure),
@@ -119,8 +126,7 @@ pub enum LineFailureReason {
 /// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
 ///
 /// # Errors
-/// Every line that cannot be carried out, in their order: those that make no sense, that contradict the host or each
-/// other, and that are refused.
+/// Every line that cannot be carried out, by number: invalid lines, unknown domains, contradictions, duplicates, refusals.
 pub fn plan_all(
     host: &dyn Host,
     batch: &Batch,
@@ -141,7 +147,7 @@ pub fn apply(
     let mut session = ChangeSession::new(host);
     for step in steps {
         let result = if step.is_left_alone {
-            Ok(step.preview())
+            Ok(step.outcome(step.plan.clone(), ChangeStatus::Unchanged))
         } else {
             make(step, options, &mut ledger, &mut session, interrupt)
         };
@@ -167,28 +173,20 @@ fn make(
         dry_run: false,
         lock_timeout: options.lock_timeout,
     };
-    let partial = match grant {
-        Grant::Whole => None,
-        Grant::Part(size) => {
-            // Whole MiB: nobody wants a size of 1031244 KiB.
-            let size = Kib::from_mib(size.mib());
-            let present = step.plan.old_size();
-            let partial = Note::Partial { asked: step.plan.wanted, got: size.max(present) };
-            if size <= present {
-                let mut outcome = step.preview();
-                outcome.plan.leave_alone();
-                outcome.plan.notes.push(partial);
-                outcome.status = ChangeStatus::Unchanged;
-                return Ok(outcome);
-            }
-            let size = Size::exact(Amount::To(size));
-            let ApplyOptions { raise_max, force, .. } = *options;
-            request.memory = MemoryRequest::Set { size, raise_max, force };
-            Some(partial)
-        }
-    };
+    let mut note = None;
+    if let Grant::Part(room) = grant {
+        let (partial, got) = step.partial(room, options);
+        let Some(partial) = partial else {
+            let mut plan = step.plan.clone();
+            plan.leave_alone();
+            plan.notes.push(got);
+            return Ok(step.outcome(plan, ChangeStatus::Unchanged));
+        };
+        request.memory = partial;
+        note = Some(got);
+    }
     let mut outcome = session.change(&request, interrupt)?;
     ledger.promise(step.domain.identity, outcome.info.current, outcome.plan.wanted);
-    outcome.plan.notes.extend(partial);
+    outcome.plan.notes.extend(note);
     Ok(outcome)
 }

@@ -23,12 +23,12 @@ pub use self::error::{LineError, LineProblem, MOST_ERRORS};
 use crate::domain::{DomainRef, Name};
 use crate::size::Size;
 
-/// A file's changes, and its lines that make no sense.
+/// The changes in a file, and its invalid lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// One change for each line that makes sense.
+    /// The valid lines.
     pub lines: Vec<Line>,
-    /// The lines that make no sense: no more than [`MOST_ERRORS`], and one that says so.
+    /// The invalid lines: at most [`MOST_ERRORS`], then one [`LineProblem::TooMany`].
     pub errors: Vec<LineError>,
 }
 
@@ -41,7 +41,7 @@ pub struct Line {
     pub domain: DomainRef,
     /// The new size or target.
     pub to: Wanted,
-    /// What a JSON line says besides; `None` for a line of `DOMAIN SIZE`.
+    /// The other members of a JSON line; `None` for a line of `DOMAIN SIZE`.
     pub listed: Option<Listed>,
 }
 

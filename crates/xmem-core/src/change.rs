@@ -30,7 +30,7 @@ use crate::failure::{Aftermath, Cause, Failure, chain};
 use crate::memory::Paths;
 use crate::plan::{MemoryRequest, Note, Plan};
 use crate::recovery::Recovery;
-use crate::resolve::{DomainIndex, resolve};
+use crate::resolve::{DomainIndex, ResolveError, resolve};
 use crate::state::State;
 
 /// How often a change is tried whose commit meets another one. oxenstored's test mode fails one commit in three: 16 in a
@@ -146,7 +146,7 @@ struct Subject {
 impl Change<'_> {
     fn run(&self) -> Result<Outcome, Failure> {
         // 1. Which domain?
-        let mut subject = self.resolve().map_err(|cause| Failure::unchanged(None, cause))?;
+        let mut subject = self.resolve()?;
         self.locked(&mut subject).map_err(|failed| {
             if subject.domain.name.is_none() {
                 subject.domain.name = self.name(&subject.domain);
@@ -156,16 +156,26 @@ impl Change<'_> {
         })
     }
 
-    fn resolve(&self) -> Result<Subject, Cause> {
+    fn resolve(&self) -> Result<Subject, Failure> {
         let (hypervisor, wanted) = (self.host.hypervisor(), &self.request.domain);
-        let (domain, receiver) = match wanted {
-            DomainRef::Name(name) => {
+        let find = || -> Result<_, ResolveError> {
+            if let DomainRef::Name(name) = wanted {
                 let index = DomainIndex::read(self.store, hypervisor, [wanted])?;
-                (index.find(wanted)?.0, index.receiver_of(name))
+                return Ok((index.find(wanted)?.0, index.receiver_of(name)));
             }
-            _ => (resolve(self.store, hypervisor, wanted)?, None),
+            Ok((resolve(self.store, hypervisor, wanted)?, None))
         };
-        Ok(Subject { domain, receiver, absolute: None })
+        match find() {
+            Ok((domain, receiver)) => Ok(Subject { domain, receiver, absolute: None }),
+            Err(error) => Err(match (wanted, error) {
+                // It was there before.
+                (DomainRef::Same(identity), ResolveError::NoSuchDomain { .. }) => {
+                    let domain = Domain { identity: *identity, name: None };
+                    Failure::unchanged(Some(domain), Cause::Gone)
+                }
+                (_, error) => Failure::unchanged(None, error),
+            }),
+        }
     }
 
     /// The domain's name, for a message.
@@ -232,17 +242,11 @@ impl Change<'_> {
         // 4. A transaction, and what it reads.
         let open = locked.open()?;
         subject.domain.name.clone_from(&open.memory.name);
-        let (state, info) = (State::of(&open.memory), open.memory.info);
+        let (state, info) = (State::on(self.host, &open.memory), open.memory.info);
         // 5. The plan.
         let mut planned = open.plan(&self.request.memory, self.request.keep_free)?;
         let plan = &mut planned.plan;
-        subject.absolute = match self.request.memory {
-            MemoryRequest::Set { .. }
-            | MemoryRequest::Shrink { .. }
-            | MemoryRequest::Restore { .. } => Some(plan.size()),
-            MemoryRequest::Max { .. } => plan.new.static_max,
-            MemoryRequest::Repair => None,
-        };
+        subject.absolute = self.request.memory.absolute(plan);
         if let (Some(to), false) = (subject.receiver, plan.changes_nothing()) {
             plan.notes.push(Note::Migrating { to });
         }

@@ -41,6 +41,15 @@ pub enum MemoryRequest {
         /// Do what a safety rule would refuse.
         force: bool,
     },
+    /// Set the target, and the limit with it, if a condition holds under the domain's lock. Otherwise nothing changes.
+    SetIf {
+        /// The condition.
+        condition: Condition,
+        /// The new size, video memory included.
+        size: Size,
+        /// Do what a safety rule would refuse.
+        force: bool,
+    },
     /// Set static-max, and the limit with it.
     Max {
         /// The new maximum.
@@ -48,21 +57,44 @@ pub enum MemoryRequest {
         /// Do what a safety rule would refuse.
         force: bool,
     },
-    /// Lower the target, and the limit with it. Changes nothing if the domain is as small already: nobody's memory is
-    /// taken twice, and no domain is grown.
-    Shrink {
-        /// The new size, video memory included.
-        size: Kib,
-    },
-    /// Set the target, and the limit with it, if nobody has set the target since. Changes nothing otherwise.
-    Restore {
-        /// The size to restore, video memory included.
-        size: Kib,
-        /// The target that the domain must still have.
-        from: Kib,
-    },
     /// Fix what is out of step and has only one possible fix.
     Repair,
+}
+
+/// When [`MemoryRequest::SetIf`] changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// The domain's size becomes smaller.
+    Lowers,
+    /// The target in xenstore is this, so that no other program has set one since.
+    TargetIs(Kib),
+}
+
+impl MemoryRequest {
+    /// The size that is asked for, of whatever.
+    pub const fn size(&self) -> Option<Size> {
+        match self {
+            Self::Set { size, .. } | Self::SetIf { size, .. } | Self::Max { size, .. } => {
+                Some(*size)
+            }
+            Self::Repair => None,
+        }
+    }
+
+    /// Whether it sets the target.
+    pub const fn is_set(&self) -> bool {
+        matches!(self, Self::Set { .. } | Self::SetIf { .. })
+    }
+
+    /// What `plan`, made for this request, comes to in absolute terms: the size or the maximum to ask for again.
+    pub fn absolute(&self, plan: &Plan) -> Option<Kib> {
+        match self {
+            Self::Set { .. } | Self::SetIf { .. } => Some(plan.size()),
+            Self::Max { .. } => plan.new.static_max,
+            Self::Repair => None,
+        }
+    }
 }
 
 /// What the plan has to respect besides the domain itself. What is not known constrains nothing.
@@ -139,9 +171,10 @@ pub fn plan(
         MemoryRequest::Set { size, raise_max, force } => {
             (compute::set(memory, size, raise_max)?, force)
         }
+        MemoryRequest::SetIf { condition, size, force } => {
+            (compute::set_if(memory, condition, size)?, force)
+        }
         MemoryRequest::Max { size, force } => (compute::max(memory, size)?, force),
-        MemoryRequest::Shrink { size } => (compute::shrink(memory, size)?, false),
-        MemoryRequest::Restore { size, from } => (compute::restore(memory, size, from)?, false),
         MemoryRequest::Repair => (compute::repair(memory)?, false),
     };
     if !plan.changes_nothing() {

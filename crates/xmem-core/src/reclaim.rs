@@ -8,7 +8,8 @@
 //! * [`GUEST_MINIMUM`](crate::plan::GUEST_MINIMUM).
 //!
 //! Only domUs that run, that no daemon manages and that are not a device model give anything. Every size is absolute and
-//! a guest is never grown, so two runs at once that need the same memory take it once.
+//! a guest is never grown, and a run waits while another one shrinks the same guests. So two runs at once that need the
+//! same memory take it once.
 
 mod donor;
 mod planning;
@@ -38,9 +39,9 @@ pub struct ReclaimRequest {
     pub from: DonorSelection,
     /// The size below which no guest is shrunk; never a step.
     pub floor: Option<Size>,
-    /// Such sizes of single guests.
+    /// Floors of single guests.
     pub floors: Vec<(DomainRef, Size)>,
-    /// Who gives how much.
+    /// How the memory is divided among them.
     pub priority: Priority,
     /// Give up on a guest after this long without progress.
     pub patience: Duration,
@@ -78,8 +79,8 @@ pub struct ReclaimPlan {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReclaimEvent {
-    /// The next changes: the first plan, or another one, since some guests gave less than planned or somebody else took
-    /// some memory.
+    /// The plan for the next changes: the first one, or a new one because guests gave less than planned or another program
+    /// took some memory.
     Planned(ReclaimPlan),
     /// A guest's target was lowered, or was as low already.
     Changed(usize, Outcome),
@@ -87,7 +88,7 @@ pub enum ReclaimEvent {
     NotChanged(usize, Failure),
     /// A guest is on its way.
     Wait(usize, WaitEvent),
-    /// A guest's old target was set again, or not: another program had set it meanwhile, or it failed.
+    /// A guest's old target was restored. `Unchanged` if another program has set the target since.
     Restored(usize, Result<Outcome, Failure>),
 }
 
@@ -102,11 +103,11 @@ pub enum ReclaimEnd {
         /// What the host could have available at most.
         possible: Kib,
     },
-    /// Guests gave less than planned, or somebody else took some, and the others have no more to give.
+    /// Guests gave less than planned, or another program took some memory, and the others have no more to give.
     FellShort,
     /// The caller interrupted it.
     Interrupted,
-    /// xenstore or the hypervisor do not answer any more.
+    /// xenstore or the hypervisor no longer answers.
     Unreachable(Cause),
 }
 
@@ -134,7 +135,7 @@ pub struct DonorReport {
     pub held: Kib,
     /// Why it gave no more.
     pub exclusion: Option<Exclusion>,
-    /// Its old target was set again.
+    /// Whether its old target was restored.
     pub restored: bool,
 }
 
@@ -161,12 +162,15 @@ pub enum ReclaimError {
 }
 
 impl ReclaimPlan {
-    /// The plan for a host that has `available` memory.
-    fn new(goal: Kib, available: Kib, donors: Vec<Donor>, priority: Priority) -> Self {
+    /// The plan for a host that has `available` memory. The donors before `from` give no share.
+    fn new(goal: Kib, available: Kib, donors: Vec<Donor>, priority: Priority, from: usize) -> Self {
         let coming = donors.iter().fold(0_u64, |sum, it| sum.saturating_add(it.coming().0));
         let expected = Kib(available.0.saturating_add(coming));
-        let spares: Vec<Kib> = donors.iter().map(Donor::spare).collect();
-        let shares = shares::shares(goal.minus(expected).unwrap_or_default(), &spares, priority);
+        let spare = |(index, donor): (usize, &Donor)| {
+            if index < from { Kib(0) } else { donor.spare() }
+        };
+        let spare: Vec<Kib> = donors.iter().enumerate().map(spare).collect();
+        let shares = shares::shares(goal.minus(expected).unwrap_or_default(), &spare, priority);
         Self { goal, available, coming: Kib(coming), donors, shares }
     }
 

@@ -1,16 +1,20 @@
 //! What a domain is doing: running, paused, being built, suspended, shut down, crashed or dying.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use xen::Kib;
-use xen::hypervisor::{DomainInfo, Shutdown};
+use xen::Host;
+use xen::hypervisor::Shutdown;
+use xen::userdata::{FileName, Letter};
 
 use crate::domain::Name;
 use crate::memory::Memory;
 
 /// What libxl appends to the name of a domain that it is receiving (`tools/xl/xl_migrate.c`).
 const INCOMING: &str = "--incoming";
+/// The kind of the file that libxl writes last of all when it builds a domain.
+const JSON: &str = "libxl-json";
 
 /// What a domain is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +48,18 @@ pub enum Follows {
 }
 
 impl State {
-    /// The state of a domain with this `memory`.
+    /// The state of a domain with this `memory`, which is on `host`.
+    ///
+    /// A domain that libxl builds has all its nodes a moment before libxl is done with it. The last sign is a file in
+    /// libxl's state directory, which is looked for only if the domain is paused and has never run.
+    pub fn on(host: &dyn Host, memory: &Memory) -> Self {
+        match Self::of(memory) {
+            Self::Paused if has_never_run(memory) && lacks_json(host, memory) => Self::Building,
+            state => state,
+        }
+    }
+
+    /// The state of a domain with this `memory`, as far as that shows it.
     pub fn of(memory: &Memory) -> Self {
         let info = &memory.info;
         match info.shutdown {
@@ -93,16 +108,22 @@ impl fmt::Display for State {
 }
 
 /// Whether a paused domain has never run and something of it is still missing: a virtual processor that has its registers,
-/// a node, memory that was claimed for it, or its final name. A domain that `xl create -p` has finished lacks none of
-/// these.
+/// a node, or its final name. A domain that `xl create -p` has finished lacks none of these.
 fn is_unfinished(memory: &Memory) -> bool {
-    let DomainInfo { cpu_time, online_vcpus, outstanding, .. } = memory.info;
     let lacks_nodes = matches!(memory.target, Ok(None)) || matches!(memory.static_max, Ok(None));
-    cpu_time == Duration::ZERO
-        && (online_vcpus == 0
-            || outstanding > Kib(0)
-            || lacks_nodes
-            || memory.name.as_ref().is_none_or(is_incoming))
+    let lacks_name = memory.name.as_ref().is_some_and(is_incoming);
+    has_never_run(memory) && (memory.info.online_vcpus == 0 || lacks_nodes || lacks_name)
+}
+
+fn has_never_run(memory: &Memory) -> bool {
+    memory.info.cpu_time == Duration::ZERO
+}
+
+fn lacks_json(host: &dyn Host, memory: &Memory) -> bool {
+    let identity = memory.info.identity;
+    let file = FileName { letter: Letter::Data, identity, kind: JSON.to_owned() };
+    let found = file.in_dir(host.state_dir()).symlink_metadata();
+    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Whether a migration is receiving the domain of that name.
@@ -117,7 +138,12 @@ pub(crate) fn incoming_name(name: &Name) -> Name {
 
 #[cfg(test)]
 mod tests {
-    use xen::{DomId, Identity, Uuid};
+    use std::fs;
+    use std::path::Path;
+
+    use xen::hypervisor::{DomainInfo, Hypervisor};
+    use xen::xenstore::{Store, StoreError};
+    use xen::{DomId, Identity, Kib, Uuid};
 
     use super::*;
 
@@ -153,12 +179,47 @@ mod tests {
     fn a_domain_is_building_until_nothing_of_it_is_missing() {
         assert_eq!(State::of(&created_paused()), State::Paused);
         assert_eq!(with(|memory| memory.info.online_vcpus = 0), State::Building);
-        assert_eq!(with(|memory| memory.info.outstanding = Kib(4)), State::Building);
         assert_eq!(with(|memory| memory.target = Ok(None)), State::Building);
         assert_eq!(with(|memory| memory.static_max = Ok(None)), State::Building);
-        assert_eq!(with(|memory| memory.name = None), State::Building);
         let incoming = Some(Name("web--incoming".to_owned()));
         assert_eq!(with(|memory| memory.name = incoming.clone()), State::Building);
+    }
+
+    /// `xl claim`, or whatever else claims memory for a finished domain.
+    #[test]
+    fn claimed_memory_does_not_make_a_domain_unfinished() {
+        assert_eq!(with(|memory| memory.info.outstanding = Kib(4)), State::Paused);
+    }
+
+    /// A host of which only libxl's state directory is looked at.
+    struct StateDir<'a>(&'a Path);
+
+    impl Host for StateDir<'_> {
+        fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
+            unreachable!()
+        }
+        fn hypervisor(&self) -> &dyn Hypervisor {
+            unreachable!()
+        }
+        fn state_dir(&self) -> &Path {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_domain_is_building_until_libxl_has_written_its_last_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = StateDir(dir.path());
+        let mut memory = created_paused();
+        assert_eq!(State::on(&host, &memory), State::Building);
+        memory.info.cpu_time = Duration::from_secs(1);
+        assert_eq!(State::on(&host, &memory), State::Paused);
+        memory.info.cpu_time = Duration::ZERO;
+        let file = format!("userdata-d.7.{}.libxl-json", Uuid::nil());
+        fs::write(dir.path().join(file), "").unwrap();
+        assert_eq!(State::on(&host, &memory), State::Paused);
+        memory.info.paused = false;
+        assert_eq!(State::on(&StateDir(Path::new("/nonexistent")), &memory), State::Running);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The guests' balloons: where each is at a given time.
+//! Where each guest's balloon is at a given time.
 //!
-//! A balloon moves at an even rate towards the balloon target plus video memory. A growing one stops at the domain's
-//! limit, and when the host has no free memory left.
+//! A balloon moves at an even rate towards the balloon target plus video memory. A growing balloon stops at the
+//! domain's limit, or when the host has no free memory left.
 
 use xen::Kib;
 use xen::size::PAGE;
@@ -48,7 +48,7 @@ fn goal(world: &World, domid: u16) -> Option<Kib> {
     target.offset(videoram).map(whole_pages)
 }
 
-/// How far the balloon can move now.
+/// The size that the balloon can reach now.
 fn reach(domain: &SimDomain, goal: Option<Kib>, free: Kib) -> Kib {
     let current = domain.current_kib;
     let runs = !domain.paused && !domain.dying && domain.shutdown.is_none() && domain.vcpus > 0;

@@ -1,7 +1,7 @@
-//! The directory that a world lives in: which, whose, and how `world.json` is read and replaced.
+//! The directory of a world: its choice, the check of its owner, and how `world.json` is read and replaced.
 //!
-//! The world is read and replaced as a whole, under `world.lock`. It is replaced by a rename, so that a kill leaves the
-//! old world or the new one. Nothing is synced to the disk: a power cut costs a sim.
+//! The world is read and replaced as a whole, under `world.lock`. A rename replaces it, so that a kill leaves either the
+//! old world or the new one. Nothing is synced to the disk: a power cut may lose the sim.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,13 +18,13 @@ use crate::start::StartWorld;
 use crate::world::World;
 
 const WORLD: &str = "world.json";
-/// The next world, until it is renamed. A leftover is of a process that was killed.
+/// The next world, until it is renamed. A killed process may leave it behind.
 const NEXT: &str = "world.json.new";
 const LOCK: &str = "world.lock";
 /// Stands for `/var/lib/xen`.
 const STATE: &str = "lib";
 
-/// A thousand times the world of tens of domains.
+/// The longest world file that is read: a thousand times the size of tens of domains.
 const LONGEST: u64 = 16 << 20;
 
 /// A directory with a world in it.
@@ -34,7 +34,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// The user's own directory: in `$XDG_RUNTIME_DIR` if that is the user's, else beside temporary files.
+    /// The user's own directory: in `$XDG_RUNTIME_DIR` if the user owns that, else in the temporary directory.
     pub(crate) fn default_path(world: StartWorld) -> PathBuf {
         let euid = rustix::process::geteuid().as_raw();
         let suffix = if world == StartWorld::States { "-states" } else { "" };
@@ -50,13 +50,13 @@ impl Directory {
     /// Opens the directory at `path`, or the default one, and creates what is missing.
     pub(crate) fn open(path: Option<&Path>, start: StartWorld) -> Result<Self, SimError> {
         let directory = Self::at(path, start);
-        // Only a directory that the caller named is created with its parents, and for others to read.
+        // The default directory is private. A named one is created with its parents and the usual mode.
         let mode = if path.is_some() { 0o777 } else { 0o700 };
         match DirBuilder::new().recursive(path.is_some()).mode(mode).create(&directory.path) {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(directory.unfit("is not a directory"));
             }
-            // What else stands there is found below.
+            // `check` diagnoses whatever else exists at the path.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(SimError::io("create", directory.path)(error));
             }
@@ -89,9 +89,9 @@ impl Directory {
         SimError::Directory { path: self.path.clone(), reason: reason.into() }
     }
 
-    /// Whether user `euid` should work in the directory. The default one stands where others can put things, so it must
-    /// be the user's own, and no link. Root works in no directory of another user, who could have it write anywhere
-    /// through links; git has the same rule since CVE-2022-24765.
+    /// Refuses a directory in which user `euid` should not work. Others can create entries beside the default directory,
+    /// so the user must own it, and it must not be a link. Root refuses a directory of another user, who could redirect
+    /// its writes through links; git has the same rule since CVE-2022-24765.
     pub(crate) fn check(&self, is_default: bool, euid: u32) -> Result<(), SimError> {
         let path = &self.path;
         let found = if is_default { fs::symlink_metadata(path) } else { fs::metadata(path) };
@@ -107,7 +107,7 @@ impl Directory {
         }
     }
 
-    /// Creates what is missing. A directory that holds something else stays as it is.
+    /// Creates the missing files. Refuses a directory that holds something else, and leaves it as it is.
     fn fill(&self, start: StartWorld) -> Result<(), SimError> {
         let is_new = self.load()?.is_none();
         let names = fs::read_dir(&self.path).map_err(SimError::io("read", &self.path))?;
@@ -142,7 +142,7 @@ impl Directory {
         self.load()?.ok_or_else(missing)
     }
 
-    /// Runs `act` on the world, and keeps what it changes.
+    /// Runs `act` on the world, and saves its changes.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
         let lock = self.lock()?;
         let before = self.world()?;
@@ -155,7 +155,7 @@ impl Directory {
         Ok(result)
     }
 
-    /// Waits for the right to replace the world, which ends when the file is closed.
+    /// Locks the world against other processes. Closing the file releases the lock.
     fn lock(&self) -> Result<File, SimError> {
         let path = self.path.join(LOCK);
         let mut how = options(OFlags::NOFOLLOW);
@@ -198,7 +198,7 @@ impl Directory {
     }
 }
 
-/// How files are opened. A FIFO must not block.
+/// The options that every file is opened with. A FIFO must not block.
 fn options(flags: OFlags) -> OpenOptions {
     let flags = flags | OFlags::NONBLOCK;
     let mut options = OpenOptions::new();

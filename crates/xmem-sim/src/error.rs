@@ -13,7 +13,7 @@ use xen::lock::LockError;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the messages say")]
 pub enum SimError {
-    /// The directory is not one that xmem should work in.
+    /// xmem refuses to work in the directory.
     #[error("{} {reason}", path.display())]
     Directory { path: PathBuf, reason: String },
     /// The operating system failed a file operation.
@@ -38,7 +38,7 @@ impl SimError {
         move |source| Self::Io { action, path: path.into(), source }
     }
 
-    /// Whether the caller asked for something wrong; otherwise the operating system or the world file is at fault.
+    /// Whether the caller chose a wrong directory or word. Otherwise the operating system or the world file is at fault.
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::Directory { .. } | Self::Word { .. })
     }
@@ -58,7 +58,7 @@ impl SimError {
     }
 }
 
-/// Each word of `variable`, a list with commas. An empty value is none.
+/// The words in the value of `variable`, separated by commas. An empty value has none.
 pub(crate) fn words<'a, T: Deserialize<'a>, C: FromIterator<T>>(
     variable: &'static str,
     value: &'a str,

@@ -1,4 +1,4 @@
-//! Faults on request, so that a script can be tried against every exit code of xmem.
+//! Faults on request, to test a script against every exit code of xmem.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -64,7 +64,7 @@ impl Faults {
     }
 }
 
-/// Reads a list of words with commas.
+/// Parses a list of words separated by commas.
 impl FromStr for Faults {
     type Err = SimError;
 
@@ -83,7 +83,7 @@ impl FromIterator<Fault> for Faults {
 #[derive(Debug, Default)]
 pub(crate) struct FaultInjector {
     pub(crate) faults: Faults,
-    /// The faults that happen once, and have.
+    /// One-time faults that have happened.
     spent: Mutex<BTreeSet<Fault>>,
     /// Whether xenstored is down for good.
     store_down: AtomicBool,
@@ -96,7 +96,7 @@ impl FaultInjector {
         Self { faults, ..Self::default() }
     }
 
-    /// Whether the domain is gone, after `looks` more at it: all but dom0 are from the second look on.
+    /// Whether `gone` hides the domain, after `looks` more looks at it: it hides all but dom0 from the second look on.
     pub(crate) fn is_gone(&self, domid: DomId, looks: u32) -> bool {
         if domid == DomId::DOM0 || !self.faults.has(Fault::Gone) {
             return false;

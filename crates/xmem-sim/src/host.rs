@@ -23,19 +23,19 @@ use crate::world::World;
 pub struct SimHost {
     sim: Arc<Sim>,
     state_dir: PathBuf,
-    /// For `lock-busy`.
+    /// The locks that `lock-busy` holds.
     held_locks: Vec<Lock>,
 }
 
 impl SimHost {
     /// The directory that [`SimHost::open`] uses without one: `xmem-sim` in `$XDG_RUNTIME_DIR`, else `xmem-sim-<euid>`
-    /// in `$TMPDIR` or `/tmp`; with `-states` behind it for the world of that name.
+    /// in `$TMPDIR` or `/tmp`; with the suffix `-states` for [`StartWorld::States`].
     pub fn default_dir(world: StartWorld) -> PathBuf {
         Directory::default_path(world)
     }
 
-    /// Opens the sim in `dir`, or in the default directory, with the faults and the start world that the environment asks
-    /// for. A directory that does not exist, or is empty, is filled.
+    /// Opens the sim in `dir`, or in the default directory. The environment chooses its faults and, if it is new, its start
+    /// world. A missing or empty directory is filled.
     ///
     /// # Errors
     /// The directory or its world cannot be used, or a word in the environment is unknown.
@@ -55,7 +55,7 @@ impl SimHost {
         Self::over(Directory::open(dir, start)?, faults)
     }
 
-    /// A copy of the sim in `dir`, only to look at: nothing is created or changed there. `None` if there is no world.
+    /// A copy in memory of the sim in `dir`; creates and changes nothing there. `None` if there is no world.
     ///
     /// # Errors
     /// As [`SimHost::open`].
@@ -67,29 +67,29 @@ impl SimHost {
         Ok(Some(Self::in_memory(&world, &directory.state_dir(), Faults::default())))
     }
 
-    /// A host whose world is in memory, and can be shared with other hosts and with a test. `state_dir` holds the locks
-    /// and records of changes.
+    /// A host over a world in memory, which other hosts and a test can share. `state_dir` holds the locks and intent
+    /// records.
     pub fn in_memory(world: &Arc<Mutex<World>>, state_dir: &Path, faults: Faults) -> Self {
         let sim = Sim::new(Storage::Memory(Arc::clone(world)), FaultInjector::new(faults));
         Self::new(sim, state_dir.to_owned())
     }
 
-    /// The same host with an observer of its calls.
+    /// Sets the observer of this host's calls.
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        // Only the first is kept: a host has one observer.
+        // A host has one observer: a second one is ignored.
         drop(self.sim.observer.set(observer));
         self
     }
 
-    /// The same host with another clock: Unix time in milliseconds.
+    /// Replaces the clock, which returns Unix time in milliseconds.
     #[must_use]
     pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         drop(self.sim.clock.set(Box::new(clock)));
         self
     }
 
-    /// Runs `act` on the world as it is now, and keeps what it changes.
+    /// Runs `act` on the present world, and saves its changes.
     ///
     /// # Errors
     /// The world file cannot be read or replaced.

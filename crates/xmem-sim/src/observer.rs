@@ -8,15 +8,15 @@ use xen::hypervisor::HypervisorError;
 use xen::xenstore::{Answer, StoreError};
 use xen::{DomId, Kib};
 
-/// Sees each call to the host before it is made, and after it has taken effect. No lock is held meanwhile: an observer
-/// may switch threads, change the world, wait, or unwind as a kill would.
+/// Is told of each call to the host before it is made and after its effect. The world is not locked meanwhile: an observer
+/// may switch threads, change the world, sleep, or unwind to simulate a kill.
 ///
-/// A closure from a [`Call`] to a [`Verdict`] is an observer.
+/// A closure that takes a [`Call`] and returns a [`Verdict`] is an observer.
 pub trait Observer: Send + Sync {
     /// Called before the call. Decides what becomes of it.
     fn before(&self, call: &Call<'_>) -> Verdict;
 
-    /// Called when the call has had its effect, before its result is returned.
+    /// Called after the call's effect, before its result is returned.
     fn after(&self, call: &Call<'_>) {
         let _ = call;
     }
@@ -31,11 +31,11 @@ impl<F: Fn(&Call<'_>) -> Verdict + Send + Sync> Observer for F {
 /// What becomes of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is made.
+    /// Make the call.
     Proceed,
-    /// It fails, and has no effect.
+    /// Fail without an effect.
     Fail(Failure),
-    /// It has its effect, and fails nevertheless.
+    /// Make the call, and fail nevertheless.
     ProceedAndFail(Failure),
 }
 
@@ -43,8 +43,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The hypervisor refuses with this errno; ENODEV and EACCES are of the privcmd device. In a xenstore request the
-    /// operating system fails it.
+    /// A hypercall: the hypervisor refuses with this errno; ENODEV and EACCES come from the privcmd device. A request to
+    /// xenstore: the operating system fails it.
     Errno(Errno),
     /// xenstored refuses.
     Answer(Answer),
@@ -54,7 +54,7 @@ pub enum Failure {
     Unusable,
     /// xenstored does not answer in time.
     Deadline,
-    /// Nobody listens at xenstored's socket.
+    /// xenstored does not accept the connection.
     Unreachable,
 }
 
@@ -114,7 +114,7 @@ impl Call<'_> {
         }
     }
 
-    /// The paths that it is about.
+    /// The paths in the request.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         let (paths, nodes): (&[&str], &[(&str, &str)]) = match self {
             Self::Read(paths)
@@ -162,7 +162,7 @@ impl Call<'_> {
     }
 }
 
-/// The request as messages name it: by its first path.
+/// The call's name in the protocol or in Xen's headers, and its first path.
 impl fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;

@@ -1,4 +1,4 @@
-//! What the parts of one simulated host share.
+//! The state of one simulated host, which its connections share.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -62,7 +62,7 @@ impl Sim {
         }
     }
 
-    /// Runs `act` on the world as it is now, with every balloon where it is by now.
+    /// Runs `act` on the present world, with every balloon in its present place, and saves the changes.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
         let now_ms = self.clock.get().map_or_else(unix_ms, |clock| clock());
         let faults = &self.injector.faults;
@@ -74,7 +74,7 @@ impl Sim {
         let act = |world: &mut World| {
             advance(world);
             let result = act(world);
-            // What was changed sets balloons in motion.
+            // The changes may set balloons in motion.
             advance(world);
             result
         };
@@ -84,7 +84,7 @@ impl Sim {
         }
     }
 
-    /// Runs `look` on the world as it was last changed, and changes nothing.
+    /// Runs `look` on the world as last saved.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&World) -> R) -> Result<R, SimError> {
         match &self.storage {
             Storage::File(directory) => Ok(look(&directory.world()?)),
@@ -92,7 +92,7 @@ impl Sim {
         }
     }
 
-    /// Memory that the hypervisor can give out, with what is claimed.
+    /// The host's free memory, including claimed memory.
     pub(crate) fn free(&self, world: &World) -> Kib {
         if self.injector.faults.has(Fault::HostFull) { Kib(0) } else { world.free() }
     }
@@ -104,7 +104,7 @@ impl fmt::Debug for Sim {
     }
 }
 
-/// The world is whole whenever it is unlocked: a panic elsewhere does not make it unusable.
+/// Locks `mutex`, also after a panic: the values behind these mutexes are valid between any two operations.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

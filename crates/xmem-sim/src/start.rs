@@ -1,4 +1,4 @@
-//! The worlds that a new directory can start with.
+//! The start worlds of a new directory.
 
 use std::env;
 
@@ -11,7 +11,7 @@ use crate::world::{GuestType, SimDomain, World};
 
 const VARIABLE: &str = "XMEM_SIM_WORLD";
 
-/// Which world a new directory starts with.
+/// The world of a new directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartWorld {
@@ -55,7 +55,7 @@ impl World {
         world
     }
 
-    /// [`World::start`] with a domain in each state beside it: 10 to 18, named for what they show.
+    /// [`World::start`] and a domain in each state: 10 to 18, named after their states.
     pub fn states() -> Self {
         type Edit = fn(&mut SimDomain);
         let mib = Kib::from_mib;

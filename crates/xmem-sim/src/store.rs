@@ -15,14 +15,14 @@ use crate::sim::{Sim, locked};
 use crate::world::World;
 use crate::xenstore::{Overlay, Watches, is_path};
 
-/// How often a wait for a change looks at the world.
+/// The interval at which a wait for a change reads the world.
 const POLL: Duration = Duration::from_millis(20);
 
 /// A connection to the sim's xenstore, or a transaction on it.
 #[derive(Debug)]
 pub(crate) struct SimStore {
     connection: Arc<Connection>,
-    /// The transaction's. Without one, each request is a transaction of its own.
+    /// The transaction's state. A request without one is a transaction of its own.
     overlay: Option<RefCell<Overlay>>,
 }
 
@@ -70,7 +70,7 @@ impl SimStore {
         })
     }
 
-    /// The same in the transaction.
+    /// Makes the request `call` in the transaction.
     fn request_in<R>(
         &self,
         call: &Call<'_>,
@@ -149,7 +149,7 @@ impl Store for SimStore {
                 return Err(Call::Watch(&[]).store_error(Failure::Unusable));
             }
             let mut watches = locked(watches);
-            // A world that is just being edited may be unreadable: the next look finds the change.
+            // An editor may be writing the file at this moment: the next look finds the change.
             drop(sim.look(|world| watches.collect(world)));
             let events = watches.take_events();
             drop(watches);

@@ -13,7 +13,7 @@ const PATH_MAX: usize = 3072;
 
 const DOM0_TARGET: &str = "/local/domain/0/memory/target";
 
-/// What a node is at one moment: its value, if it exists, and the generation of its last change.
+/// A node's value, if it exists, and the generation of its last change.
 type Version = (Option<String>, u64);
 
 impl World {
@@ -106,7 +106,7 @@ impl Overlay {
         self.view(world).list(path)
     }
 
-    /// Uses the node, or else each missing parent and the first that exists.
+    /// Writes a node. Depends on it, or if it is missing, on each missing parent and the first existing one.
     pub(crate) fn write(&mut self, world: &World, path: &str, value: &str) {
         for node in iter::once(path).chain(ancestors(path)) {
             self.note(world, node);
@@ -152,10 +152,9 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Adds a watch, which fires at once.
+    /// Adds a watch, which fires at once. It may fire once more for a change that was made before.
     pub(crate) fn add(&mut self, world: &World, path: &str) {
-        self.collect(world);
-        self.seen = Some(world.clone());
+        self.seen.get_or_insert_with(|| world.clone());
         self.paths.push(path.to_owned());
         self.events.push(path.to_owned());
     }
@@ -165,13 +164,13 @@ impl Watches {
         self.paths.retain(|watched| watched != path);
     }
 
-    /// Compares the world with what it was, and keeps the events.
+    /// Adds the events for all differences since the last call.
     pub(crate) fn collect(&mut self, world: &World) {
         let Some(seen) = self.seen.take_if(|seen| seen != world) else { return };
         let nodes = seen.xenstore.keys().chain(world.xenstore.keys()).map(String::as_str);
         let mut changed: Vec<&str> =
             nodes.filter(|path| seen.version(path) != world.version(path)).collect();
-        // In the order of the changes; those removed come last.
+        // In the order of the changes, removed nodes last.
         changed.sort_by_key(|path| (world.generations.get(*path).unwrap_or(&u64::MAX), *path));
         changed.dedup();
         let (before, after) = (stopped(&seen), stopped(world));
@@ -191,7 +190,7 @@ impl Watches {
     }
 }
 
-/// Each domain, and whether it has stopped for good: `@releaseDomain` fires for that, too.
+/// Whether each domain has shut down or is dying: `@releaseDomain` fires for that, too.
 fn stopped(world: &World) -> BTreeMap<(u16, xen::Uuid), bool> {
     let domains = world.domains.iter();
     domains.map(|(id, it)| ((*id, it.uuid), it.dying || it.shutdown.is_some())).collect()
@@ -212,7 +211,7 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     iter::successors(Some(path), move |path| path.get(..parent(path)?)).skip(1)
 }
 
-/// Whether xenstored accepts `path` as an absolute path, or knows it as a special one.
+/// Whether xenstored accepts `path`: a well-formed absolute path, or a special watch path.
 pub(crate) fn is_path(path: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-/_@".contains(&byte);
     let is_well_formed = path.starts_with('/') && !path.ends_with('/') && !path.contains("//");

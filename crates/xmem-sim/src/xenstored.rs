@@ -1,4 +1,4 @@
-//! A small xenstored, so that the real client can be tested and its requests counted (feature `testing`).
+//! A small xenstored, to test the real client and count its requests (feature `testing`).
 //!
 //! Its numbers are the protocol's own (`xen/include/public/io/xs_wire.h`), not those of the client under test.
 
@@ -34,7 +34,7 @@ const DIRECTORY_PART: u32 = 22;
 
 const PAYLOAD_MAX: usize = 4096;
 
-/// How often a connection with watches looks for events.
+/// The interval at which a connection with watches looks for events.
 const POLL: Duration = Duration::from_millis(2);
 
 /// A xenstored over a [`World`]. A clone is another handle to it.
@@ -44,13 +44,13 @@ pub struct Xenstored {
     counts: Arc<Mutex<Counts>>,
 }
 
-/// What a [`Xenstored`] was asked.
+/// The requests to a [`Xenstored`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Counts {
     pub connections: usize,
     pub requests: usize,
-    /// How often requests came in after all earlier ones were answered. Pipelined requests are one round trip.
+    /// Batches of requests: those that arrive together count as one round trip.
     pub round_trips: usize,
     pub commits: usize,
 }
@@ -76,7 +76,7 @@ impl Host for WireHost {
     fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
         let failed = |source| StoreError::Unreachable { path: "a socket pair".into(), source };
         let socket = self.xenstored.connect().map_err(failed)?;
-        Ok(Box::new(Client::from_socket(socket, Duration::from_mins(1))?))
+        Ok(Box::new(Client::from_socket(socket, Duration::from_mins(1))))
     }
 
     fn hypervisor(&self) -> &dyn Hypervisor {
@@ -113,12 +113,12 @@ impl Xenstored {
             watches: Watches::default(),
             token: String::new(),
         };
-        // The client may go with replies unread.
+        // The client may close the connection with replies unread.
         thread::spawn(move || drop(connection.serve(theirs)));
         Ok(ours)
     }
 
-    /// What it was asked since the last call.
+    /// The requests since the last call.
     pub fn take_counts(&self) -> Counts {
         std::mem::take(&mut locked(&self.counts))
     }
@@ -136,7 +136,7 @@ struct Connection {
     transactions: BTreeMap<u32, Overlay>,
     last: u32,
     watches: Watches,
-    /// Of the last watch: the client uses one for all.
+    /// The token of the last watch: the client uses the same one for all.
     token: String,
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, sockopt};
 
 use super::endpoint::Transport;
 use super::wire::{self, Header, Malformed, Meaning, Request};
@@ -29,6 +29,12 @@ const EVENTS_MAX: usize = 1024;
 
 /// The most bytes read at once.
 const CHUNK: usize = 16 << 10;
+
+/// From this number of awaited replies on, a read waits for the least that they can be together. Otherwise each reply
+/// wakes this process up, which on a busy dom0 with one processor doubles the time of a long batch.
+const MANY: usize = 8;
+
+const _: () = assert!(WINDOW * wire::HEADER <= CHUNK && MANY > 1);
 
 /// The time from before the first byte of a request is written to after the last byte of its reply is read.
 #[derive(Clone, Copy, Debug)]
@@ -219,8 +225,13 @@ impl Link {
             }
             let left = limit.saturating_sub(begun.elapsed());
             is_over = left.is_zero();
-            self.poll(!unsent.is_empty(), left)?;
-            self.read()?;
+            let least = awaited.len().saturating_mul(wire::HEADER).saturating_sub(self.inbox.len());
+            if awaited.len() >= MANY && least > 0 && unsent.is_empty() && !is_over {
+                self.read_at_least(least, left)?;
+            } else {
+                self.poll(!unsent.is_empty(), left)?;
+                self.read()?;
+            }
         }
     }
 
@@ -245,6 +256,18 @@ impl Link {
         Ok(())
     }
 
+    /// Reads `least` bytes from a socket, or fewer if `left` passes or a signal arrives.
+    fn read_at_least(&mut self, least: usize, left: Duration) -> Result<(), Failure> {
+        // Zero would mean "no limit" to the kernel, which counts in microseconds.
+        let timeout = Some(left.max(Duration::from_millis(1)));
+        sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, timeout)
+            .map_err(Failure::Os)?;
+        let mut chunk = [0; CHUNK];
+        let room = chunk.get_mut(..least).unwrap_or_default();
+        let read = rustix::net::recv(&self.fd, room, RecvFlags::WAITALL).map(|(count, _)| count);
+        self.received(read, &chunk)
+    }
+
     /// Reads what has arrived, without blocking.
     fn read(&mut self) -> Result<(), Failure> {
         let mut chunk = [0; CHUNK];
@@ -254,6 +277,10 @@ impl Link {
             }
             Transport::Device => rustix::io::read(&self.fd, &mut chunk),
         };
+        self.received(read, &chunk)
+    }
+
+    fn received(&mut self, read: rustix::io::Result<usize>, chunk: &[u8]) -> Result<(), Failure> {
         match read {
             Ok(0) | Err(Errno::CONNRESET) => Err(Failure::Closed),
             Ok(count) => {

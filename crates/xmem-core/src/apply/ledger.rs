@@ -120,10 +120,11 @@ impl<'s> Ledger<'s> {
         let infos = self.host.hypervisor().domains()?;
         let held: HashMap<Identity, Kib> =
             infos.iter().map(|info| (info.identity, info.current)).collect();
-        let held = |identity| held.get(&identity).copied().unwrap_or_default();
+        let held = |identity| held.get(&identity).copied();
         let (mut promised, mut coming) = (0_u64, 0_u64);
         for (identity, wanted) in &self.promised {
-            let held = held(*identity);
+            // A domain that is gone takes and gives nothing.
+            let Some(held) = held(*identity) else { continue };
             promised = promised.saturating_add(wanted.minus(held).unwrap_or_default().0);
             let above = held.minus(*wanted).filter(|above| *above > TOLERANCE);
             coming = coming.saturating_add(above.unwrap_or_default().0);
@@ -131,7 +132,7 @@ impl<'s> Ledger<'s> {
         let free = free(self.host, self.options.keep_free)?;
         let look = Look { free, promised: Kib(promised), coming: Kib(coming) };
         self.last = Some(look);
-        Ok((look, held(identity)))
+        Ok((look, held(identity).unwrap_or_default()))
     }
 }
 

@@ -7,12 +7,12 @@ use xen::xenstore::Store;
 use xen::{DomId, Host, Identity, Kib};
 
 use super::{ApplyOptions, LineFailure, LineFailureReason, Step};
-use crate::batch::{Batch, Line, LineProblem, Listed, MOST_ERRORS, Wanted};
+use crate::batch::{Batch, Line, LineError, LineProblem, Listed, MOST_ERRORS, Wanted};
 use crate::change::plan_among;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::memory::{Memory, size_of};
-use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings};
+use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings, plan};
 use crate::resolve::DomainIndex;
 use crate::size::{Amount, Size};
 use crate::state::State;
@@ -23,7 +23,7 @@ pub(super) fn plan_all(
     batch: &Batch,
     options: &ApplyOptions,
 ) -> Result<Vec<Step>, Vec<LineFailure>> {
-    let syntax = |error: &crate::batch::LineError| LineFailure {
+    let syntax = |error: &LineError| LineFailure {
         line: Some(error.number),
         reason: LineFailureReason::Line(error.problem.clone()),
     };
@@ -35,8 +35,10 @@ pub(super) fn plan_all(
         }
         return Err(failures);
     }
+    // Not to know it forbids nothing but to foresee that it is short.
+    let memory = host.hypervisor().host_memory().ok();
     let mut steps = Vec::with_capacity(batch.lines.len());
-    match plan_lines(host, &batch.lines, options, &mut steps) {
+    match plan_lines(host, memory, &batch.lines, options, &mut steps) {
         Ok(refused) => failures.extend(refused),
         Err(cause) => {
             failures.push(whole(LineFailureReason::Change(Failure::unchanged(None, cause))));
@@ -47,22 +49,29 @@ pub(super) fn plan_all(
         return Err(failures);
     }
     steps.sort_by_key(Step::grows);
-    foresee(host, options, &mut steps);
+    if let Some(memory) = memory {
+        foresee(memory.available(), options, &mut steps);
+    }
     Ok(steps)
 }
 
 /// Plans each of `lines`. Returns those that cannot be carried out.
 fn plan_lines(
     host: &dyn Host,
+    memory: Option<HostMemory>,
     lines: &[Line],
     options: &ApplyOptions,
     steps: &mut Vec<Step>,
 ) -> Result<Vec<LineFailure>, Cause> {
     let store = host.connect()?;
-    let total = host.hypervisor().host_memory()?.total;
     let around = Surroundings {
         // Whether there is enough is foreseen when the order is known.
-        host: Some(HostMemory { total, free: total, scrub: Kib(0), claimed: Kib(0) }),
+        host: memory.map(|HostMemory { total, .. }| HostMemory {
+            total,
+            free: total,
+            scrub: Kib(0),
+            claimed: Kib(0),
+        }),
         dom0: host.dom0(),
         ..Surroundings::default()
     };
@@ -77,7 +86,7 @@ fn plan_lines(
     for (line, found) in lines.iter().zip(found) {
         let memory = found.as_ref().ok().and_then(|_| memories.next());
         let planned = match (found, memory) {
-            (Ok((domain, _)), Some(memory)) => planning.step(line, domain, &memory),
+            (Ok((domain, _)), Some(memory)) => planning.step(line, domain, memory),
             (Err(error), _) => Err(LineFailureReason::Change(Failure::unchanged(None, error))),
             // One memory was read for each domain that was found.
             (Ok((domain, _)), None) => {
@@ -112,7 +121,7 @@ impl Planning<'_> {
         &mut self,
         line: &Line,
         domain: Domain,
-        memory: &Memory,
+        memory: Memory,
     ) -> Result<Step, LineFailureReason> {
         let domain = Domain { name: memory.name.clone().or(domain.name), ..domain };
         let failure =
@@ -133,7 +142,7 @@ impl Planning<'_> {
         };
         let ApplyOptions { raise_max, force, .. } = *self.options;
         let request = MemoryRequest::Set { size, raise_max, force };
-        let planned = plan_among(self.host, self.store, memory, &request, &self.around);
+        let planned = plan_among(self.host, self.store, &memory, &request, &self.around);
         let mut plan = planned.map_err(failure)?;
         let is_left_alone = line.listed.is_some() && plan.new.target == plan.old.target;
         if is_left_alone {
@@ -143,8 +152,13 @@ impl Planning<'_> {
             check_numbers(line, listed, &domain, &plan).map_err(LineFailureReason::Line)?;
             plan.notes.extend(ignored_limit(listed, &plan));
         }
-        let (state, info) = (State::of(memory), memory.info);
-        Ok(Step { line: line.number, domain, state, info, plan, request, is_left_alone })
+        let receiver = domain.name.as_ref().and_then(|name| self.index.receiver_of(name));
+        let mut foreseen = plan.clone();
+        if let (Some(to), false) = (receiver, plan.changes_nothing()) {
+            foreseen.notes.push(Note::Migrating { to });
+        }
+        let (line, state) = (line.number, State::on(self.host, &memory));
+        Ok(Step { line, domain, plan, state, memory, request, foreseen, is_left_alone })
     }
 
     /// Refuses a line whose members name two domains. Only a domid that no domain has any more is passed over: the domain
@@ -207,13 +221,13 @@ fn ignored_limit(listed: &Listed, plan: &Plan) -> Option<Note> {
     Some(Note::LimitIgnored { said, limit: plan.new.limit })
 }
 
-/// Adds what the host will be short of, or have left, once each domain that shrinks has given back its memory.
-fn foresee(host: &dyn Host, options: &ApplyOptions, steps: &mut [Step]) {
-    let Ok(memory) = host.hypervisor().host_memory() else { return };
+/// Foresees what the host will be short of, or have left: it has `available` now, and what each domain that shrinks gives
+/// back.
+fn foresee(available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
     let keep_free = options.keep_free.unwrap_or_default();
-    let mut available = memory.available();
+    let mut available = available;
     for step in steps {
-        let current = step.info.current;
+        let current = step.memory.info.current;
         let gives = current.minus(step.plan.wanted).filter(|_| step.can_give());
         available = Kib(available.0.saturating_add(gives.unwrap_or_default().0));
         if !step.grows() {
@@ -221,13 +235,21 @@ fn foresee(host: &dyn Host, options: &ApplyOptions, steps: &mut [Step]) {
         }
         let needs = step.needs(current);
         let free = available.minus(keep_free).unwrap_or_default();
-        if needs > free {
-            step.plan.notes.push(Note::HostShort { needs, available: free });
-        } else {
+        if needs <= free {
             available = available.minus(needs).unwrap_or_default();
             if available < HOST_RESERVE {
-                step.plan.notes.push(Note::LeavesLittle { free: available });
+                step.foreseen.notes.push(Note::LeavesLittle { free: available });
             }
+        } else if options.partial {
+            available = available.min(keep_free);
+            let (partial, note) = step.partial(Kib(current.0.saturating_add(free.0)), options);
+            match partial.map(|it| plan(&step.memory, &it, &Surroundings::default())) {
+                Some(Ok(partial)) => step.foreseen = partial,
+                _ => step.foreseen.leave_alone(),
+            }
+            step.foreseen.notes.push(note);
+        } else {
+            step.foreseen.notes.push(Note::HostShort { needs, available: free });
         }
     }
 }

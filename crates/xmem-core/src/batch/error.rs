@@ -1,4 +1,4 @@
-//! Lines of a batch that make no sense, and what to write instead.
+//! Errors in a batch, and how to fix them.
 
 use xen::escape::{Escaped, beginning};
 use xen::{DomId, Kib};
@@ -12,7 +12,7 @@ pub const MOST_ERRORS: usize = 100;
 /// How many characters of a word are repeated.
 const LONGEST_WORD: usize = 100;
 
-/// A line that makes no sense.
+/// An invalid line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {number}: {problem}")]
 pub struct LineError {
@@ -22,7 +22,7 @@ pub struct LineError {
     pub problem: LineProblem,
 }
 
-/// Why a line makes no sense.
+/// Why a line is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineProblem {
@@ -35,7 +35,7 @@ pub enum LineProblem {
         /// `"` or `'`.
         quote: char,
     },
-    /// The domain is no domain.
+    /// Not a domain.
     #[error("domain `{text}`: {why}")]
     Domain {
         /// The text, shortened.
@@ -43,7 +43,7 @@ pub enum LineProblem {
         /// Why.
         why: DomainRefError,
     },
-    /// The size is no size.
+    /// Not a size.
     #[error("size `{text}`: {why}")]
     Size {
         /// The text, shortened.
@@ -54,7 +54,7 @@ pub enum LineProblem {
     /// Not JSON.
     #[error("not valid JSON (at line {line})")]
     Json {
-        /// The line in which the mistake is.
+        /// The line with the mistake.
         line: usize,
     },
     /// JSON that ends before its last bracket.
@@ -69,7 +69,7 @@ pub enum LineProblem {
         /// Its name, shortened.
         member: String,
     },
-    /// A member that stands there twice.
+    /// A repeated member.
     #[error("member `{member}` is repeated")]
     RepeatedMember {
         /// Its name, shortened.
@@ -148,7 +148,7 @@ pub enum LineProblem {
         /// The domain's video memory.
         present: Kib,
     },
-    /// There is no line at all.
+    /// An empty batch.
     #[error("no domains in the batch")]
     Empty,
     /// More errors than are reported.
@@ -207,7 +207,7 @@ impl LineProblem {
     }
 }
 
-/// The beginning of `text`, escaped: whoever wrote it knows the rest.
+/// The beginning of `text`, escaped.
 pub(super) fn shortened(text: &str) -> String {
     let (text, dots) = beginning(text, LONGEST_WORD);
     format!("{}{dots}", Escaped(text))

@@ -15,7 +15,7 @@ use super::{Line, Listed, Wanted};
 use crate::domain::{DomainRef, Name};
 use crate::size::{Amount, Size};
 
-/// The members of `list --json` and `watch --json` that say nothing about a change.
+/// The members of `list --json` and `watch --json` that do not affect a change.
 const IGNORED: [&str; 11] = [
     "schema",
     "command",
@@ -30,7 +30,7 @@ const IGNORED: [&str; 11] = [
     "notes",
 ];
 
-/// The members that count.
+/// The members that do.
 const KNOWN: [&str; 8] = [
     "domid",
     "name",
@@ -142,7 +142,7 @@ impl Members {
             && self.0.iter().all(|(name, _)| name == "host" || IGNORED.contains(&name.as_str()))
     }
 
-    /// Refuses members that are unknown, most likely misspelt, and those that stand there twice.
+    /// Refuses unknown members, most likely misspelt, and repeated ones.
     fn check_names(&self) -> Result<(), LineProblem> {
         for (index, (member, _)) in self.0.iter().enumerate() {
             let known = |known: &[&str]| known.contains(&member.as_str());
@@ -226,7 +226,7 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// Keeps members that stand there twice, of which a map would keep the last.
+/// Keeps repeated members; a map would keep only the last.
 struct AllMembers;
 
 impl<'de> Visitor<'de> for AllMembers {

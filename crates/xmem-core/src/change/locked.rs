@@ -92,7 +92,7 @@ impl<'h> LockedDomain<'h> {
     pub(super) fn open(&self) -> Result<OpenTransaction<'_>, Failed> {
         let transaction = self.store.begin()?;
         let memory = Memory::read(&*transaction, self.info)?;
-        check_state(&memory)?;
+        check_state(self.host, &memory)?;
         Ok(OpenTransaction { locked: self, transaction, memory })
     }
 
@@ -115,7 +115,7 @@ impl<'h> LockedDomain<'h> {
             }
         };
         let memory = Memory::read(self.store, self.info)?;
-        check_state(&memory)?;
+        check_state(self.host, &memory)?;
         let (restoration, report) = recover(&memory, &intent)?;
         let restored = self.restore_limit(Some(self.store), &memory, restoration)?;
         self.info.limit = restored.limit;
@@ -188,8 +188,8 @@ fn living(host: &dyn Host, domain: &Domain) -> Result<DomainInfo, Cause> {
 }
 
 /// Refuses a domain that is being built, or destroyed.
-pub(super) fn check_state(memory: &Memory) -> Result<(), Cause> {
-    match State::of(memory) {
+pub(super) fn check_state(host: &dyn Host, memory: &Memory) -> Result<(), Cause> {
+    match State::on(host, memory) {
         // Its toolstack writes target, maximum and limit at the end.
         State::Building => Err(Cause::State(State::Building)),
         State::Dying => Err(Cause::Gone),

@@ -4,9 +4,9 @@ use rustix::io::Errno;
 use tracing::{debug, error, warn};
 use xen::Kib;
 use xen::hypervisor::HypervisorError;
-use xen::xenstore::{Answer, Nodes, StoreError, Transaction};
+use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
 
-use super::locked::{Failed, LockedDomain};
+use super::locked::{Failed, LockedDomain, Restored};
 use crate::failure::{Aftermath, Cause, chain};
 use crate::memory::{Memory, Numbers};
 use crate::plan::{Note, Plan};
@@ -44,7 +44,7 @@ impl<'a> PendingChange<'a> {
             Self { locked, transaction, memory, plan, limit_changed: false, is_over: false };
         match pending.make() {
             Ok(()) => Ok(pending),
-            Err(cause) => Err(pending.fail(locked.store, cause)),
+            Err(cause) => Err(pending.fail(None, cause)),
         }
     }
 
@@ -66,19 +66,18 @@ impl<'a> PendingChange<'a> {
 
     /// Makes it visible, or rolls it back.
     pub(super) fn commit(mut self) -> Result<Commit, Failed> {
-        let store = self.locked.store;
         let Some(Err(error)) = self.transaction.take().map(Transaction::commit) else {
             return Ok(Commit::Done(self.finish()));
         };
         match error {
             StoreError::Answered { answer: Answer::Again, .. } => {
-                let aftermath = self.roll_back(store)?;
+                let aftermath = self.roll_back(None)?;
                 debug!(domain = %self.locked.domain, %aftermath, "conflict at the commit");
                 Ok(Commit::Conflict(aftermath))
             }
             // It was never sent.
             StoreError::Unsendable { .. } | StoreError::Unusable { .. } => {
-                Err(self.fail(store, error.into()))
+                Err(self.fail(None, error.into()))
             }
             // It may be carried out at any later time: there is no use in asking now.
             StoreError::Deadline { .. } => Err(self.leave_unknown(error.into())),
@@ -107,7 +106,7 @@ impl<'a> PendingChange<'a> {
         match CommitState::of(shown, self.plan.old, self.plan.new) {
             CommitState::Applied => Ok(Commit::Done(self.finish())),
             CommitState::NotApplied | CommitState::Superseded => {
-                Err(self.fail(&*store, error.into()))
+                Err(self.fail(Some(&*store), error.into()))
             }
         }
     }
@@ -124,29 +123,38 @@ impl<'a> PendingChange<'a> {
         self.plan.clone()
     }
 
-    /// Rolls it back because of `cause`.
-    fn fail(mut self, nodes: &dyn Nodes, cause: Cause) -> Failed {
-        match self.roll_back(nodes) {
+    /// Rolls it back because of `cause`, by what `fresh`, or else any connection, shows.
+    fn fail(mut self, fresh: Option<&dyn Store>, cause: Cause) -> Failed {
+        match self.roll_back(fresh) {
             Ok(aftermath) => Failed { cause, aftermath },
             Err(failed) => failed,
         }
     }
 
-    /// Restores the old limit, as far as it is this change's to restore, by what `nodes` shows.
+    /// Restores the old limit, as far as it is this change's to restore, by what `fresh`, or else any connection, shows.
     ///
     /// The PoD target is not set again: the hypervisor only ever grows a PoD cache (`p2m_pod_set_mem_target`,
     /// `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing. What was added stays until the guest uses it or balloons
     /// down.
-    fn roll_back(&mut self, nodes: &dyn Nodes) -> Result<Aftermath, Failed> {
+    fn roll_back(&mut self, fresh: Option<&dyn Store>) -> Result<Aftermath, Failed> {
         self.is_over = true;
         // Aborts it, if it is not over.
         drop(self.transaction.take());
         let before = self.plan.old.limit;
         let mut aftermath = Aftermath::Unchanged;
         if self.limit_changed {
+            let LockedDomain { host, store, .. } = self.locked;
+            let again = match fresh {
+                None if !store.is_usable() => host.connect().ok(),
+                _ => None,
+            };
+            let nodes = fresh.or(again.as_deref()).unwrap_or(*store);
             match self.restore(Some(nodes), before) {
-                Ok(limit) if limit == self.plan.new.limit && limit == before => {}
-                Ok(limit) => aftermath = Aftermath::RolledBack { limit, before },
+                // The call that was to change it had no effect.
+                Ok(Restored { limit, was_set: false }) if limit == before => {}
+                Ok(Restored { limit, .. }) => {
+                    aftermath = Aftermath::RolledBack { limit, before };
+                }
                 // What is gone needs no limit.
                 Err(Cause::Gone) => {}
                 Err(cause) => {
@@ -161,8 +169,8 @@ impl<'a> PendingChange<'a> {
         Ok(aftermath)
     }
 
-    /// Restores the limit `to`. Returns the limit that results. `nodes` is xenstore, if it may be asked.
-    fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<Kib, Cause> {
+    /// Restores the limit `to`. `nodes` is xenstore, if it may be asked.
+    fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<Restored, Cause> {
         // Whoever has the lock now may have set a limit and a target of their own.
         if matches!(self.locked.is_still_held(), Ok(false)) {
             return Err(Cause::LockLost);
@@ -174,7 +182,7 @@ impl<'a> PendingChange<'a> {
             read.unwrap_or_else(|| (None, Memory { info, ..self.memory.clone() }));
         let new = self.plan.new.limit;
         let restoration = Restoration { ours: [new, new], to };
-        Ok(self.locked.restore_limit(nodes, &memory, restoration)?.limit)
+        self.locked.restore_limit(nodes, &memory, restoration)
     }
 
     /// Nobody knows whether it is committed. Leaves the larger limit, safe for either target, and the record, so that the
@@ -184,7 +192,7 @@ impl<'a> PendingChange<'a> {
         let why = format!("whether {} was committed is not known", new_values(&self.plan));
         let larger = self.plan.old.limit.max(self.plan.new.limit);
         match self.restore(None, larger) {
-            Ok(limit) => self.out_of_step(cause, Some(limit), why),
+            Ok(Restored { limit, .. }) => self.out_of_step(cause, Some(limit), why),
             Err(lost @ Cause::LockLost) => self.out_of_step(lost, None, why),
             Err(error) => self.out_of_step(cause, None, format!("{why}, and {}", chain(&error))),
         }
@@ -201,7 +209,7 @@ impl Drop for PendingChange<'_> {
         if self.is_over {
             return;
         }
-        if let Err(failed) = self.roll_back(self.locked.store) {
+        if let Err(failed) = self.roll_back(None) {
             error!(domain = %self.locked.domain, "{}", chain(&failed.cause));
         }
     }

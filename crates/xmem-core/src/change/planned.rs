@@ -21,7 +21,7 @@ pub fn plan_on(
     request: &MemoryRequest,
     keep_free: Option<Kib>,
 ) -> Result<Plan, Cause> {
-    check_state(memory)?;
+    check_state(host, memory)?;
     let blind = plan(memory, request, &Surroundings::default());
     let questions = match &blind {
         Ok(plan) => Questions::of(memory, request, plan),
@@ -48,7 +48,7 @@ pub(crate) fn plan_among(
     request: &MemoryRequest,
     around: &Surroundings,
 ) -> Result<Plan, Cause> {
-    check_state(memory)?;
+    check_state(host, memory)?;
     let mut planned = plan(memory, request, around)?;
     if Questions::of(memory, request, &planned).pod {
         let pod = host.hypervisor().pod(memory.info.identity.domid).ok();

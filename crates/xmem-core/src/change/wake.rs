@@ -2,29 +2,27 @@
 //!
 //! Linux's driver tries a few times and then sleeps until it sees a target that differs from the one it has
 //! (`BP_ECANCELED`, `drivers/xen/balloon.c`): writing the same one again does nothing. So a target one page off is set
-//! ([`wake_away`]), and the old one again later ([`wake_back`]), both by the ordinary change. The lock is not held in
+//! ([`wake_away`]), and the old one again later ([`wake_back`]), both by an ordinary change. The lock is not held in
 //! between, so that many guests can be woken at once.
 
+use std::fmt;
 use std::time::Duration;
 
 use tracing::debug;
 use xen::size::PAGE;
 use xen::{Host, Interrupt, Kib};
 
-use super::locked::{Failed, LockedDomain};
-use super::pending::Commit;
-use super::{ChangeStatus, Outcome, TRIES, pause};
+use super::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
+use crate::domain::{Domain, DomainRef};
 use crate::failure::{Aftermath, Cause, Failure};
-use crate::plan::MemoryRequest;
+use crate::plan::{Condition, MemoryRequest};
 use crate::size::{Amount, Size};
-use crate::state::State;
 
 /// A target that was moved one page off, and is to be moved back.
 #[derive(Clone, Debug)]
 pub struct Away {
     /// The change that moved it.
     pub outcome: Outcome,
-    /// The step back.
     back: Amount,
 }
 
@@ -42,127 +40,93 @@ pub fn wake_away(
     interrupt: &dyn Interrupt,
 ) -> Result<Option<Away>, Failure> {
     let Some(target) = outcome.plan.new.target else { return Ok(None) };
-    let away = || -> Result<Option<Away>, Failed> {
-        let store = host.connect()?;
-        let mut locked =
-            LockedDomain::take(host, &*store, &outcome.domain, lock_timeout, interrupt)?;
-        locked.recover()?;
-        if interrupt.pending() {
-            return Ok(None);
-        }
-        let (up, down) = (Amount::Up(PAGE), Amount::Down(PAGE));
-        // Not past the old target, if there is a choice: then the guest's progress meanwhile is in the right direction.
-        let shrinks = locked.info.current > outcome.plan.wanted;
-        for (there, back) in
-            if shrinks { [(up, down), (down, up)] } else { [(down, up), (up, down)] }
-        {
-            match step(&mut locked, target, there, false, interrupt) {
-                Ok(outcome) => return Ok(outcome.map(|outcome| Away { outcome, back })),
-                // At the minimum, or at the maximum.
-                Err(Failed { cause: Cause::Refused(why), .. }) => {
-                    debug!(domain = %locked.domain, %why, "no waking in that direction");
-                }
-                Err(failed) => return Err(failed),
+    let (up, down) = (Amount::Up(PAGE), Amount::Down(PAGE));
+    // Not past the old target, if there is a choice: then the guest's progress meanwhile is in the right direction.
+    let domid = outcome.domain.identity.domid;
+    let info = host.hypervisor().domain(domid).ok().flatten().unwrap_or(outcome.info);
+    let shrinks = info.current > outcome.plan.wanted;
+    for (there, back) in if shrinks { [(up, down), (down, up)] } else { [(down, up), (up, down)] } {
+        match step(host, &outcome.domain, target, there, false, lock_timeout, interrupt) {
+            Ok(outcome) => return Ok(outcome.map(|outcome| Away { outcome, back })),
+            // At the minimum, or at the maximum.
+            Err(Failure { cause: Cause::Refused(why), .. }) => {
+                debug!(domain = %outcome.domain, %why, "no waking in that direction");
+            }
+            Err(Failure {
+                cause: Cause::Interrupted,
+                aftermath: Aftermath::Unchanged | Aftermath::Recovered(_),
+                ..
+            }) => return Ok(None),
+            Err(failure) => {
+                return Err(Failure { absolute: Some(outcome.plan.size()), ..failure });
             }
         }
-        Ok(None)
-    };
-    away().map_err(|failed| failed.of(outcome, target))
+    }
+    Ok(None)
 }
 
-/// Moves the target back. Returns `None` if another program has set it meanwhile.
+/// Moves the target back. Returns `None` if another program has set it meanwhile. An interrupt ends only a wait for the
+/// lock.
 ///
 /// # Errors
-/// [`Failure`], with [`Aftermath::OnePageOff`] unless target and limit may be out of step.
+/// [`Failure`], with [`Aftermath::OnePageOff`] unless the domain is gone, or target and limit may be out of step.
 pub fn wake_back(
     host: &dyn Host,
     away: &Away,
     lock_timeout: Duration,
     interrupt: &dyn Interrupt,
 ) -> Result<Option<Outcome>, Failure> {
-    let outcome = &away.outcome;
-    let Some(target) = outcome.plan.new.target else { return Ok(None) };
-    let back = || -> Result<Option<Outcome>, Failed> {
-        let store = host.connect()?;
-        let mut locked =
-            LockedDomain::take(host, &*store, &outcome.domain, lock_timeout, interrupt)?;
-        locked.recover()?;
-        step(&mut locked, target, away.back, true, interrupt)
-    };
-    back().map_err(|failed| {
-        let aftermath = match failed.aftermath {
+    let Outcome { domain, plan, .. } = &away.outcome;
+    let Some(target) = plan.new.target else { return Ok(None) };
+    let interrupt = WhileWaiting(interrupt);
+    step(host, domain, target, away.back, true, lock_timeout, &interrupt).map_err(|failure| {
+        let aftermath = match failure.aftermath {
             // A domain that is gone has no target.
-            aftermath if matches!(failed.cause, Cause::Gone) => aftermath,
+            aftermath if matches!(failure.cause, Cause::Gone) => aftermath,
             aftermath @ Aftermath::OutOfStep { .. } => aftermath,
             _ => Aftermath::OnePageOff { target },
         };
-        let absolute = outcome.plan.old.target.unwrap_or(target);
-        Failed { aftermath, ..failed }.of(outcome, absolute)
+        let absolute = plan.old.target.and_then(|target| target.offset(plan.video.into()));
+        Failure { aftermath, absolute, ..failure }
     })
-}
-
-impl Failed {
-    /// The failure of waking the domain of `outcome`, whose target is to be `target`.
-    fn of(self, outcome: &Outcome, target: Kib) -> Failure {
-        let Self { cause, aftermath } = self;
-        let absolute = target.offset(outcome.plan.video.into());
-        Failure { domain: Some(outcome.domain.clone()), cause, aftermath, absolute }
-    }
 }
 
 /// One ordinary change by `amount`. `None` if the target is not `from` any more.
 fn step(
-    locked: &mut LockedDomain<'_>,
+    host: &dyn Host,
+    domain: &Domain,
     from: Kib,
     amount: Amount,
     force: bool,
+    lock_timeout: Duration,
     interrupt: &dyn Interrupt,
-) -> Result<Option<Outcome>, Failed> {
-    let request = MemoryRequest::Set { size: Size::exact(amount), raise_max: false, force };
-    let before = locked.info.limit;
-    let mut left = Aftermath::Unchanged;
-    for attempt in 1..=TRIES {
-        match step_once(locked, from, &request).map_err(|failed| failed.after(&left, before))? {
-            Step::Ended(outcome) => return Ok(outcome.map(|outcome| *outcome)),
-            Step::Conflict(aftermath) => left = aftermath,
-        }
-        locked.refresh().map_err(|cause| Failed::from(cause).after(&left, before))?;
-        pause(attempt, interrupt);
-    }
-    Err(Failed::from(Cause::Conflicts { tries: TRIES }).after(&left, before))
+) -> Result<Option<Outcome>, Failure> {
+    let condition = Condition::TargetIs(from);
+    let request = ChangeRequest {
+        domain: DomainRef::Same(domain.identity),
+        memory: MemoryRequest::SetIf { condition, size: Size::exact(amount), force },
+        keep_free: None,
+        dry_run: false,
+        lock_timeout,
+    };
+    let result = ChangeSession::new(host).change(&request, interrupt);
+    let outcome = result.map_err(|failure| Failure { domain: Some(domain.clone()), ..failure })?;
+    Ok(Some(outcome).filter(|outcome| outcome.status == ChangeStatus::Changed))
 }
 
-/// How one try of a step ended.
-enum Step {
-    /// `None`: the target is another program's.
-    Ended(Option<Box<Outcome>>),
-    Conflict(Aftermath),
-}
+/// Interrupts waits, and nothing else.
+struct WhileWaiting<'a>(&'a dyn Interrupt);
 
-fn step_once(
-    locked: &LockedDomain<'_>,
-    from: Kib,
-    request: &MemoryRequest,
-) -> Result<Step, Failed> {
-    let open = locked.open()?;
-    if open.memory.target != Ok(Some(from)) {
-        return Ok(Step::Ended(None));
+impl Interrupt for WhileWaiting<'_> {
+    fn pending(&self) -> bool {
+        false
     }
-    let (state, info) = (State::of(&open.memory), open.memory.info);
-    let planned = open.plan(request, None)?;
-    debug!(domain = %locked.domain, %from, to = %planned.plan.new, "waking the balloon driver");
-    Ok(match planned.prepare()?.commit()? {
-        Commit::Done(plan) => {
-            let (domain, status) = (locked.domain.clone(), ChangeStatus::Changed);
-            Step::Ended(Some(Box::new(Outcome {
-                domain,
-                state,
-                info,
-                plan,
-                status,
-                recovery: None,
-            })))
-        }
-        Commit::Conflict(aftermath) => Step::Conflict(aftermath),
-    })
+
+    fn sleep(&self, time: Duration) -> bool {
+        self.0.sleep(time)
+    }
+
+    fn waiting_for(&self, what: &dyn fmt::Display) {
+        self.0.waiting_for(what);
+    }
 }

@@ -55,11 +55,11 @@ pub fn repair(
         tried: BTreeSet::new(),
     };
     let mut findings = report.findings.clone();
-    run.fix(&findings);
+    run.fix(report);
     let unlocked = run.wait_for_locks(report);
     if !unlocked.is_empty() {
         let late = check(host, &unlocked, interrupt)?;
-        run.fix(&late.findings);
+        run.fix(&late);
         // What hid behind the lock takes the place of the lock.
         let domids: BTreeSet<Option<Identity>> =
             late.rows.iter().map(|row| Some(row.domain.identity)).collect();
@@ -128,14 +128,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Repairs what `findings` are about, each target once.
-    fn fix(&mut self, findings: &[Finding]) {
-        for target in findings.iter().filter_map(target) {
+    /// Repairs what the findings of `report` are about, each target once.
+    fn fix(&mut self, report: &CheckReport) {
+        for target in report.findings.iter().filter_map(target) {
             if self.interrupt.pending() || !self.tried.insert(target) {
                 continue;
             }
             match target {
-                Target::Domain(identity) => self.fix_domain(identity),
+                Target::Domain(identity) => self.fix_domain(report, identity),
                 Target::Files(identity) => {
                     match stale_files::remove(self.host, identity, self.interrupt) {
                         Ok(()) => drop(self.actions.insert(identity, RepairAction::Removed)),
@@ -146,7 +146,7 @@ impl Run<'_> {
         }
     }
 
-    fn fix_domain(&mut self, identity: Identity) {
+    fn fix_domain(&mut self, report: &CheckReport, identity: Identity) {
         let request = ChangeRequest {
             domain: DomainRef::Same(identity),
             memory: MemoryRequest::Repair,
@@ -156,7 +156,10 @@ impl Run<'_> {
         };
         let result = self.session.change(&request, self.interrupt);
         if let Ok(outcome) = &result {
-            let (old, new) = (outcome.plan.old, outcome.plan.new);
+            // Before the recovery, which the plan begins after.
+            let row = report.rows.iter().find(|row| row.domain.identity == identity);
+            let old = row.and_then(|row| row.memory.numbers().ok()).unwrap_or(outcome.plan.old);
+            let new = outcome.plan.new;
             let recovery = outcome.recovery.clone();
             self.actions.insert(identity, RepairAction::Numbers { old, new, recovery });
         }

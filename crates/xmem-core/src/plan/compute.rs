@@ -4,7 +4,7 @@ use xen::Kib;
 use xen::hypervisor::UNLIMITED;
 
 use super::present::Present;
-use super::{Note, Plan, Refusal};
+use super::{Condition, Note, Plan, Refusal};
 use crate::memory::{Memory, SLACK, exceeds, size_of};
 use crate::size::{Amount, Size};
 
@@ -43,22 +43,17 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
     Ok(plan)
 }
 
-/// A lower target, and the limit with it. Nothing if the size is not below the present one.
-pub(super) fn shrink(memory: &Memory, size: Kib) -> Result<Plan, Refusal> {
+/// A new target, and the limit with it, if `condition` holds.
+pub(super) fn set_if(memory: &Memory, condition: Condition, size: Size) -> Result<Plan, Refusal> {
     let present = Present::of(memory)?;
-    if size >= present.size() {
+    if matches!(condition, Condition::TargetIs(target) if present.old.target != Some(target)) {
         return Ok(present.unchanged());
     }
-    set(memory, Size::exact(Amount::To(size)), false)
-}
-
-/// An earlier size, and the limit with it. Nothing if the target is not `from` any more.
-pub(super) fn restore(memory: &Memory, size: Kib, from: Kib) -> Result<Plan, Refusal> {
-    let present = Present::of(memory)?;
-    if present.target != from {
+    let plan = set(memory, size, false)?;
+    if condition == Condition::Lowers && plan.wanted >= present.size() {
         return Ok(present.unchanged());
     }
-    set(memory, Size::exact(Amount::To(size)), false)
+    Ok(plan)
 }
 
 /// A new maximum, and the limit with it.
@@ -91,6 +86,8 @@ pub(super) fn max(memory: &Memory, size: Size) -> Result<Plan, Refusal> {
 /// dom0's missing nodes, and a limit that the target can live with. Never a lower limit, nor one for a target above the
 /// maximum: either of the two can be wrong.
 pub(super) fn repair(memory: &Memory) -> Result<Plan, Refusal> {
+    // Video memory that makes no sense only adds to what the target needs at least.
+    let memory = &Memory { video: Ok(memory.video.clone().unwrap_or_default()), ..memory.clone() };
     let present = Present::of(memory)?;
     let (target, static_max) = (present.target, present.static_max);
     let (filled_in, in_order) = (present.filled_in(), !present.exceeds_maximum());

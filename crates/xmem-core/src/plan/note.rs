@@ -10,7 +10,6 @@ use xen::{DomId, Kib, Mib};
 use super::safety::growth;
 use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings};
 use crate::memory::{GuestType, Manager, Memory};
-use crate::size::{Amount, Size};
 use crate::state::State;
 
 /// Something that a user might not expect of a plan or a change. The sentences hold before the change and after it.
@@ -206,14 +205,8 @@ pub(super) fn add(
     around: &Surroundings,
     plan: &mut Plan,
 ) {
-    let size = match request {
-        MemoryRequest::Set { size, .. } | MemoryRequest::Max { size, .. } => *size,
-        MemoryRequest::Shrink { size } | MemoryRequest::Restore { size, .. } => {
-            Size::exact(Amount::To(*size))
-        }
-        MemoryRequest::Repair => return,
-    };
-    let is_set = !matches!(request, MemoryRequest::Max { .. });
+    let Some(size) = request.size() else { return };
+    let is_set = request.is_set();
     let changes = !plan.changes_nothing();
     let limit = plan.new.limit;
     let mut notes = std::mem::take(&mut plan.notes);
@@ -226,8 +219,7 @@ pub(super) fn add(
     let had_no_limit = plan.old.limit == UNLIMITED && limit < UNLIMITED;
     note(had_no_limit && memory.is_dom0(), Note::FirstLimit { limit });
     if let (true, Some(target)) = (is_set && changes && plan.video > 0, plan.new.target) {
-        let is_step = matches!(size.amount, Amount::Up(_) | Amount::Down(_));
-        note(!is_step, Note::VideoMemory { size: plan.wanted, target });
+        note(!size.amount.is_step(), Note::VideoMemory { size: plan.wanted, target });
     }
     let raises_max = plan.new.static_max > plan.old.static_max;
     note(raises_max && memory.guest_type == GuestType::Hvm, Note::DeviceModelMaximum);

@@ -69,14 +69,12 @@ fn shrinks(memory: &Memory, plan: &Plan) -> bool {
 /// `1T` where `1G` was meant. What is lowered may still be above it.
 fn above_host(request: &MemoryRequest, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
     let (old, new) = match request {
-        MemoryRequest::Set { .. } => (plan.old.target, plan.new.target),
+        _ if request.is_set() => (plan.old.target, plan.new.target),
         MemoryRequest::Max { .. } => (plan.old.static_max, plan.new.static_max),
-        MemoryRequest::Shrink { .. } | MemoryRequest::Restore { .. } | MemoryRequest::Repair => {
-            return None;
-        }
+        _ => return None,
     };
     let total = around.host?.total;
-    let size = if matches!(request, MemoryRequest::Set { .. }) { plan.wanted } else { new? };
+    let size = request.absolute(plan)?;
     (new > old && size > total).then_some(Refusal::AboveHost { size, total })
 }
 

@@ -18,6 +18,8 @@ pub struct Donor {
     pub held: Kib,
     /// Its size: target and video memory.
     pub size: Kib,
+    /// Its limit.
+    pub limit: Kib,
     /// The size below which it is not shrunk.
     pub floor: Floor,
     /// Why it gives nothing, whatever it could spare.
@@ -63,6 +65,9 @@ pub enum Exclusion {
     /// A daemon sets its memory.
     #[error("its memory is managed by {0}")]
     Managed(Manager),
+    /// It is still giving back its boot memory (populate on demand) and can crash if it is shrunk.
+    #[error("it is still populating its memory on demand")]
+    Populating,
     /// xenstore has no target for it, or one that makes no sense.
     #[error("it has no memory target")]
     NoTarget,
@@ -114,8 +119,15 @@ impl Donor {
         above.filter(|_| self.exclusion.is_none()).unwrap_or_default()
     }
 
+    /// Its size once it has given `share`: in whole MiB, unless that would be below its floor.
+    pub fn size_after(&self, share: Kib) -> Kib {
+        let size = self.settled().minus(share).unwrap_or_default();
+        let whole = Kib::from_mib(size.mib());
+        if whole >= self.floor.size { whole } else { Kib::from_pages(size.pages()) }
+    }
+
     /// What it holds once it has reached its present target.
-    pub(super) fn settled(&self) -> Kib {
+    fn settled(&self) -> Kib {
         self.held.min(self.size)
     }
 }

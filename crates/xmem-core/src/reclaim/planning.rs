@@ -1,10 +1,11 @@
 //! Finding the donors, and what each can give.
 
-use xen::hypervisor::HypervisorError;
+use xen::hypervisor::{DomainInfo, HypervisorError};
 use xen::xenstore::Store;
 use xen::{Host, Identity, Kib};
 
 use super::{Donor, DonorSelection, Exclusion, Floor, ReclaimError, ReclaimPlan, ReclaimRequest};
+use crate::diagnosis::DiagnosisKind;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::memory::Memory;
@@ -14,34 +15,104 @@ use crate::state::State;
 use crate::survey::{Row, UsedMemory, survey};
 
 /// See [`super::plan_reclaim`].
-pub(super) fn plan(
-    host: &dyn Host,
-    request: &ReclaimRequest,
-) -> Result<ReclaimPlan, ReclaimError> {
-    let store = host.connect().map_err(|error| failed(None, error.into()))?;
+pub(super) fn plan(host: &dyn Host, request: &ReclaimRequest) -> Result<ReclaimPlan, ReclaimError> {
+    let sizes = request.floors.iter().map(|(_, size)| size).chain(&request.floor);
+    if sizes.into_iter().any(|size| size.amount.is_step()) {
+        return Err(ReclaimError::RelativeFloor);
+    }
+    let store = host.connect().map_err(|error| failed(None, error))?;
+    let names = match &request.from {
+        DonorSelection::Named(names) => &**names,
+        DonorSelection::All => &[],
+    };
+    let refs = names.iter().chain(request.floors.iter().map(|(name, _)| name));
+    let index =
+        DomainIndex::read(&*store, host.hypervisor(), refs).map_err(|error| failed(None, error))?;
+    let floors = Floors {
+        all: request.floor,
+        single: resolve(&index, request.floors.iter().map(|(name, size)| (name, *size)))?,
+    };
     let donors = match &request.from {
-        DonorSelection::Named(names) => {
-            let domains = resolve(host, &*store, names)?;
-            check_floors(request, &domains)?;
-            let rows = look(host, &*store, &identities(&domains)).map_err(|it| failed(None, it))?;
-            let donor = |domain: &Domain| {
-                let row = rows.iter().find(|row| row.domain.identity == domain.identity);
-                row.map(|row| donor(row, request)).ok_or_else(|| failed(Some(domain.clone()), Cause::Gone))
-            };
-            domains.iter().map(donor).collect::<Result<Vec<_>, _>>()?
-        }
+        DonorSelection::Named(names) => named(host, &*store, &index, names, &floors)?,
         DonorSelection::All => {
-            let rows = look(host, &*store, &[]).map_err(|it| failed(None, it))?;
-            let donors: Vec<Donor> = rows.iter().map(|row| donor(row, request)).collect();
-            let domains: Vec<Domain> = donors.iter().map(|it| it.domain.clone()).collect();
-            check_floors(request, &domains)?;
-            donors.into_iter().filter(|donor| donor.exclusion.is_none()).collect()
+            let rows = look(host, &*store, &[]).map_err(|cause| failed(None, cause))?;
+            let donors = rows.iter().map(|row| donor(row, &floors));
+            donors.filter(|donor| donor.exclusion.is_none()).collect()
         }
     };
-    let available = available(host).map_err(|error| failed(None, error.into()))?;
+    let is_donor = |domain: &Domain| donors.iter().any(|it| it.domain.identity == domain.identity);
+    let stray = floors.single.iter().zip(&request.floors).find(|((it, _), _)| !is_donor(it));
+    if let Some((_, (name, _))) = stray {
+        return Err(ReclaimError::StrayFloor(name.clone()));
+    }
+    let available = available(host).map_err(|error| failed(None, error))?;
     let keep_free = request.keep_free.unwrap_or_default();
     let goal = Kib(request.size.0.saturating_add(keep_free.0));
-    Ok(ReclaimPlan::new(goal, available, donors, request.priority))
+    Ok(ReclaimPlan::new(goal, available, donors, request.priority, 0))
+}
+
+/// The floors that the user gives.
+struct Floors {
+    all: Option<Size>,
+    single: Vec<(Domain, Size)>,
+}
+
+impl Floors {
+    /// The floor of a domain; the last one given counts. A share of a maximum that is not known is no floor.
+    fn of(&self, identity: Identity, memory: &Memory) -> Option<Kib> {
+        let own = self.single.iter().rev().find(|(domain, _)| domain.identity == identity);
+        let size = own.map(|(_, size)| *size).or(self.all)?;
+        let static_max = memory.static_max.clone().ok().flatten();
+        match size.amount {
+            Amount::To(size) => Some(size),
+            Amount::Maximum => static_max,
+            Amount::Percent(percent) => {
+                static_max.map(|max| Kib(max.0.saturating_mul(percent.into()).div_ceil(100)))
+            }
+            Amount::Up(_) | Amount::Down(_) => None,
+        }
+    }
+}
+
+/// The donors that `names` name, in their order, each once.
+fn named(
+    host: &dyn Host,
+    store: &dyn Store,
+    index: &DomainIndex,
+    names: &[DomainRef],
+    floors: &Floors,
+) -> Result<Vec<Donor>, ReclaimError> {
+    let mut domains: Vec<Domain> = Vec::new();
+    for (domain, ()) in resolve(index, names.iter().map(|name| (name, ())))? {
+        if !domains.iter().any(|earlier| earlier.identity == domain.identity) {
+            domains.push(domain);
+        }
+    }
+    if domains.is_empty() {
+        return Ok(Vec::new());
+    }
+    let identities: Vec<Identity> = domains.iter().map(|domain| domain.identity).collect();
+    let rows = look(host, store, &identities).map_err(|cause| failed(None, cause))?;
+    let donor = |domain: Domain| {
+        let row = rows.iter().find(|row| row.domain.identity == domain.identity);
+        row.map(|row| donor(row, floors)).ok_or_else(|| failed(Some(domain), Cause::Gone))
+    };
+    domains.into_iter().map(donor).collect()
+}
+
+/// Finds the domains of all `names`, or reports all that cannot be found.
+fn resolve<'a, T>(
+    index: &DomainIndex,
+    names: impl Iterator<Item = (&'a DomainRef, T)>,
+) -> Result<Vec<(Domain, T)>, ReclaimError> {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for (name, with) in names {
+        match index.find(name) {
+            Ok((domain, _)) => found.push((domain, with)),
+            Err(error) => failures.push(Failure::unchanged(None, error)),
+        }
+    }
+    if failures.is_empty() { Ok(found) } else { Err(ReclaimError::Failures(failures)) }
 }
 
 /// What the host has available.
@@ -59,60 +130,13 @@ pub(super) fn look(
     Ok(survey(host, store, &wanted, UsedMemory::Read)?.rows)
 }
 
-/// The domains that `names` name, each once.
-fn resolve(
-    host: &dyn Host,
-    store: &dyn Store,
-    names: &[DomainRef],
-) -> Result<Vec<Domain>, ReclaimError> {
-    let index = DomainIndex::read(store, host.hypervisor(), names)
-        .map_err(|error| failed(None, error.into()))?;
-    let (mut domains, mut failures) = (Vec::<Domain>::new(), Vec::new());
-    for name in names {
-        match index.find(name) {
-            Ok((domain, _)) if domains.iter().any(|it| it.identity == domain.identity) => {}
-            Ok((domain, _)) => domains.push(domain),
-            Err(error) => failures.push(Failure::unchanged(None, error)),
-        }
-    }
-    if failures.is_empty() { Ok(domains) } else { Err(ReclaimError::Failures(failures)) }
-}
-
-fn identities(domains: &[Domain]) -> Vec<Identity> {
-    domains.iter().map(|domain| domain.identity).collect()
-}
-
-/// Refuses a floor that is relative, or of a domain that gives nothing.
-fn check_floors(request: &ReclaimRequest, domains: &[Domain]) -> Result<(), ReclaimError> {
-    let sizes = request.floors.iter().map(|(_, size)| size).chain(&request.floor);
-    if sizes.into_iter().any(|size| size.amount.is_step()) {
-        return Err(ReclaimError::RelativeFloor);
-    }
-    let stray = request.floors.iter().find(|(name, _)| !domains.iter().any(|it| is(it, name)));
-    stray.map_or(Ok(()), |(name, _)| Err(ReclaimError::StrayFloor(name.clone())))
-}
-
-fn donor(row: &Row, request: &ReclaimRequest) -> Donor {
+fn donor(row: &Row, floors: &Floors) -> Donor {
     let memory = &row.memory;
     let size = memory.size().unwrap_or(memory.info.current);
-    let floor = Floor::of(size, asked_floor(&row.domain, memory, request), row.used);
-    let (domain, state, held) = (row.domain.clone(), row.state, memory.info.current);
-    Donor { domain, state, held, size, floor, exclusion: exclusion(row) }
-}
-
-/// `--floor` of this domain. A share of a maximum that is not known is no floor.
-fn asked_floor(domain: &Domain, memory: &Memory, request: &ReclaimRequest) -> Option<Kib> {
-    let own = request.floors.iter().rev().find(|(name, _)| is(domain, name)).map(|(_, size)| *size);
-    let Size { amount, .. } = own.or(request.floor)?;
-    let static_max = memory.static_max.clone().ok().flatten();
-    match amount {
-        Amount::To(size) => Some(size),
-        Amount::Maximum => static_max,
-        Amount::Percent(share) => static_max.map(|max| {
-            Kib(max.0.saturating_mul(share.into()).div_ceil(100))
-        }),
-        _ => None,
-    }
+    let floor = Floor::of(size, floors.of(row.domain.identity, memory), row.used);
+    let DomainInfo { current: held, limit, .. } = memory.info;
+    let (domain, state) = (row.domain.clone(), row.state);
+    Donor { domain, state, held, size, limit, floor, exclusion: exclusion(row) }
 }
 
 /// Why a domain gives nothing, as it is now.
@@ -126,19 +150,14 @@ pub(super) fn exclusion(row: &Row) -> Option<Exclusion> {
     }
     let device_model = memory.device_model_of.map(Exclusion::DeviceModel);
     let managed = memory.manager.map(Exclusion::Managed);
-    device_model.or(managed).or_else(|| memory.size().is_none().then_some(Exclusion::NoTarget))
+    let is_populating = row.findings.iter().any(|it| it.kind == DiagnosisKind::Populating);
+    let populating = is_populating.then_some(Exclusion::Populating);
+    device_model
+        .or(managed)
+        .or(populating)
+        .or_else(|| memory.size().is_none().then_some(Exclusion::NoTarget))
 }
 
-fn failed(domain: Option<Domain>, cause: Cause) -> ReclaimError {
+fn failed(domain: Option<Domain>, cause: impl Into<Cause>) -> ReclaimError {
     ReclaimError::Failures(vec![Failure::unchanged(domain, cause)])
-}
-
-/// Whether `domain` is the one that `wanted` names.
-fn is(domain: &crate::domain::Domain, wanted: &DomainRef) -> bool {
-    match wanted {
-        DomainRef::Id(domid) => domain.identity.domid == *domid,
-        DomainRef::Uuid(uuid) => domain.identity.uuid == *uuid,
-        DomainRef::Name(name) => domain.name.as_ref() == Some(name),
-        DomainRef::Same(identity) => domain.identity == *identity,
-    }
 }

@@ -1,21 +1,28 @@
 //! Carrying out a plan: rounds of shrinking, waiting and planning again.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use xen::{Host, Identity, Interrupt, Kib};
+use xen::{Host, Identity, Interrupt, Kib, Mib};
 
 use super::planning::{available, exclusion, look};
 use super::{
-    DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan, ReclaimReport,
-    ReclaimRequest,
+    Donor, DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan,
+    ReclaimReport, ReclaimRequest,
 };
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::DomainRef;
 use crate::failure::Cause;
-use crate::plan::{MemoryRequest, TOLERANCE};
-use crate::wait::{WaitEnd, WaitEvent, WaitPolicy, wait};
+use crate::plan::{Condition, MemoryRequest, TOLERANCE};
+use crate::size::{Amount, Size};
+use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, wait_by};
+
+/// Another run has finished its changes when no limit has changed for so long: a change takes some 10 ms.
+const QUIET: Duration = Duration::from_millis(100);
+/// How often to wait for that, before each change.
+const MOST_PAUSES: usize = 50;
 
 /// See [`super::reclaim`].
 pub(super) fn run(
@@ -25,7 +32,7 @@ pub(super) fn run(
     interrupt: &dyn Interrupt,
     on_event: &mut dyn FnMut(ReclaimEvent),
 ) -> ReclaimReport {
-    let report = |donor: &super::Donor| DonorReport {
+    let report = |donor: &Donor| DonorReport {
         donor: donor.clone(),
         asked: None,
         held: donor.held,
@@ -89,26 +96,25 @@ impl Run<'_> {
                 return Ok(ReclaimEnd::Interrupted);
             }
             (self.on_event)(ReclaimEvent::Planned(self.plan.clone()));
-            let changed = self.change_all();
+            let changed = self.change_all()?;
             self.wait_for(&changed);
-            self.plan_again()?;
+            self.plan_again(0)?;
             is_first = false;
         }
     }
 
-    /// Lowers the targets of all that have a share, and asks those for nothing more that are on their way already.
-    fn change_all(&mut self) -> Vec<(usize, Outcome)> {
+    /// Lowers the targets of all donors with a share. Returns those to wait for, which include donors that are still
+    /// shrinking to a target set before.
+    fn change_all(&mut self) -> Result<Vec<(usize, Outcome)>, Cause> {
         let mut changed = Vec::new();
-        let asked: Vec<(usize, Identity, Kib)> = (0..)
-            .zip(self.plan.donors.iter().zip(&self.plan.shares))
-            .filter(|(_, (donor, share))| **share > Kib(0) || donor.coming() > Kib(0))
-            .map(|(index, (donor, share))| {
-                let size = donor.settled().minus(*share).unwrap_or_default();
-                (index, donor.domain.identity, Kib::from_pages(size.pages()))
-            })
-            .collect();
-        for (index, identity, size) in asked {
-            let request = self.request_for(identity, MemoryRequest::Shrink { size });
+        for index in 0..self.donors.len() {
+            self.let_others_finish(index)?;
+            // To take more is of no use if it cannot be enough.
+            if self.interrupt.pending() || !self.plan.is_enough() {
+                break;
+            }
+            let Some((identity, size)) = self.asked(index) else { continue };
+            let request = self.request_for(identity, set_if(Condition::Lowers, size));
             match self.session.change(&request, self.interrupt) {
                 Ok(outcome) => {
                     self.took(index, &outcome);
@@ -123,7 +129,46 @@ impl Run<'_> {
                 }
             }
         }
-        changed
+        Ok(changed)
+    }
+
+    /// Waits until no other program changes the donors' limits, and plans again, for the donors at `from` and behind it.
+    ///
+    /// Another reclaim may be shrinking the same guests. A plan made halfway through would take more from those that it has
+    /// shrunk already, and the two together would take more than either needs.
+    fn let_others_finish(&mut self, from: usize) -> Result<(), Cause> {
+        // Guests that shrink before this run has shrunk them were shrunk by another program.
+        let mut is_disturbed = from == 0 && self.plan.coming > Kib(0);
+        for _ in 0..MOST_PAUSES {
+            if self.is_out_of_date()? {
+                is_disturbed = true;
+                self.plan_again(from)?;
+                (self.on_event)(ReclaimEvent::Planned(self.plan.clone()));
+            }
+            if !std::mem::take(&mut is_disturbed) || self.interrupt.sleep(QUIET) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The new size of a donor; `None` if it gives nothing.
+    fn asked(&self, index: usize) -> Option<(Identity, Kib)> {
+        let (donor, share) = self.plan.donors.get(index).zip(self.plan.shares.get(index))?;
+        let gives = *share > Kib(0) || donor.coming() > Kib(0);
+        gives.then(|| (donor.domain.identity, donor.size_after(*share)))
+    }
+
+    /// Whether another program has changed a donor's limit since it was read. A new target comes with a new limit, and one
+    /// hypercall reads the limits of all donors.
+    fn is_out_of_date(&self) -> Result<bool, Cause> {
+        let infos = self.host.hypervisor().domains()?;
+        let limits: HashMap<Identity, Kib> =
+            infos.iter().map(|info| (info.identity, info.limit)).collect();
+        let is_changed = |donor: &Donor| {
+            limits.get(&donor.domain.identity).is_some_and(|limit| *limit != donor.limit)
+        };
+        Ok(self.plan.donors.iter().any(is_changed))
     }
 
     /// Records what a change took.
@@ -131,7 +176,11 @@ impl Run<'_> {
         if let Some(report) = self.donors.get_mut(index) {
             report.asked = Some(outcome.plan.wanted);
         }
-        let (Some(taken), Some(target)) = (self.taken.get_mut(index), outcome.plan.new.target) else {
+        if let Some(donor) = self.plan.donors.get_mut(index) {
+            (donor.size, donor.limit) = (outcome.plan.wanted, outcome.plan.new.limit);
+        }
+        let (Some(taken), Some(target)) = (self.taken.get_mut(index), outcome.plan.new.target)
+        else {
             return;
         };
         if outcome.status == ChangeStatus::Changed {
@@ -150,10 +199,16 @@ impl Run<'_> {
             lock_timeout: self.request.lock_timeout,
         };
         let goal = self.plan.goal;
-        let until = UntilEnough { host: self.host, goal, interrupt: self.interrupt, has: Cell::new(false) };
+        let until = UntilEnough {
+            host: self.host,
+            goal,
+            interrupt: self.interrupt,
+            slept: Cell::default(),
+            has: Cell::new(false),
+        };
         let mut gave_less = Vec::new();
         let on_event = &mut *self.on_event;
-        wait(self.host, &outcomes, policy, &until, &mut |place, event| {
+        wait_by(&until, self.host, &outcomes, policy, &until, &mut |place, event| {
             let Some((index, _)) = changed.get(place) else { return };
             if let WaitEvent::Ended(report) = &event {
                 match &report.end {
@@ -178,15 +233,16 @@ impl Run<'_> {
         }
     }
 
-    /// Looks at the host and at all donors, and plans what is still needed.
-    fn plan_again(&mut self) -> Result<(), Cause> {
+    /// Reads the host and all donors, and plans what is still needed. The donors before `from` have given their share.
+    fn plan_again(&mut self, from: usize) -> Result<(), Cause> {
         let store = self.host.connect()?;
         let which: Vec<Identity> =
             self.donors.iter().map(|report| report.donor.domain.identity).collect();
         let rows = if which.is_empty() { Vec::new() } else { look(self.host, &*store, &which)? };
         let mut donors = std::mem::take(&mut self.plan.donors);
         for (donor, report) in donors.iter_mut().zip(&mut self.donors) {
-            let Some(row) = rows.iter().find(|row| row.domain.identity == donor.domain.identity) else {
+            let Some(row) = rows.iter().find(|row| row.domain.identity == donor.domain.identity)
+            else {
                 report.exclusion = Some(Exclusion::Gone);
                 (donor.held, report.held) = (Kib(0), Kib(0));
                 donor.exclusion.clone_from(&report.exclusion);
@@ -194,9 +250,12 @@ impl Run<'_> {
             };
             donor.held = row.memory.info.current;
             donor.size = row.memory.size().unwrap_or(donor.held);
+            donor.limit = row.memory.info.limit;
             donor.state = row.state;
             // What it uses can have grown since.
-            let used = row.used.map(|used| Floor { size: super::margin(used), reason: FloorReason::Used(used) });
+            let used = row
+                .used
+                .map(|used| Floor { size: super::margin(used), reason: FloorReason::Used(used) });
             if let Some(floor) = used.filter(|floor| floor.size > donor.floor.size) {
                 donor.floor = floor;
             }
@@ -204,18 +263,21 @@ impl Run<'_> {
             report.held = donor.held;
         }
         let available = available(self.host)?;
-        self.plan = ReclaimPlan::new(self.plan.goal, available, donors, self.request.priority);
+        let (goal, priority) = (self.plan.goal, self.request.priority);
+        self.plan = ReclaimPlan::new(goal, available, donors, priority, from);
         Ok(())
     }
 
-    /// Sets the old target again of every guest whose target is still the one that this run set, the last one first.
+    /// Restores the old target of each guest whose target is still the one that this run set, the last one first.
     fn restore(&mut self) {
         for index in (0..self.taken.len()).rev() {
-            let Some(Taken { size, target }) = self.taken.get(index).copied().flatten() else { continue };
+            let Some(Taken { size, target }) = self.taken.get(index).copied().flatten() else {
+                continue;
+            };
             let Some(report) = self.donors.get_mut(index) else { continue };
             let identity = report.donor.domain.identity;
-            let request = self.request_for(identity, MemoryRequest::Restore { size, from: target });
-            // Giving back is not to be interrupted: it is what the user asked for if the run fails.
+            let request = self.request_for(identity, set_if(Condition::TargetIs(target), size));
+            // Not to be interrupted: the user asked for it in case the run fails.
             let result = self.session.change(&request, &Uninterrupted(self.interrupt));
             if let Some(report) = self.donors.get_mut(index) {
                 report.restored =
@@ -236,12 +298,28 @@ impl Run<'_> {
     }
 }
 
-/// Ends a wait also when the host has enough.
+/// Sets `size` if `condition` holds.
+const fn set_if(condition: Condition, size: Kib) -> MemoryRequest {
+    MemoryRequest::SetIf { condition, size: Size::exact(Amount::To(size)), force: false }
+}
+
+/// Ends a wait also when the host has enough. Its clock counts sleeps: a stopped process (Ctrl-Z) loses no patience.
 struct UntilEnough<'a> {
     host: &'a dyn Host,
     goal: Kib,
     interrupt: &'a dyn Interrupt,
+    slept: Cell<Duration>,
     has: Cell<bool>,
+}
+
+impl Clock for UntilEnough<'_> {
+    fn now(&self) -> Duration {
+        self.slept.get()
+    }
+
+    fn sleep(&self, time: Duration) -> bool {
+        Interrupt::sleep(self, time)
+    }
 }
 
 impl Interrupt for UntilEnough<'_> {
@@ -251,7 +329,12 @@ impl Interrupt for UntilEnough<'_> {
 
     fn sleep(&self, time: Duration) -> bool {
         let is_interrupted = self.interrupt.sleep(time);
-        self.has.set(available(self.host).is_ok_and(|available| available >= self.goal));
+        self.slept.set(self.slept.get().saturating_add(time));
+        if let Ok(available) = available(self.host) {
+            self.has.set(available >= self.goal);
+            let (goal, available) = (Mib(self.goal), Mib(available));
+            self.interrupt.waiting_for(&format_args!("{goal} MiB, {available} MiB available"));
+        }
         is_interrupted || self.has.get()
     }
 

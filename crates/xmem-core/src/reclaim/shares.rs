@@ -1,25 +1,25 @@
-//! Who gives how much. Pure.
+//! How the memory is divided among the guests. Pure.
 
 use xen::Kib;
 
-/// Who gives how much.
+/// How the memory is divided among the guests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
-    /// Every guest gives the same fraction of what it can spare. The default, since a floor is an estimate: no guest is at
-    /// its floor while another one has memory to spare.
+    /// Every guest gives the same fraction of what it can spare. The default: a floor is an estimate, so no guest is taken
+    /// down to it while another still has memory to spare.
     #[default]
     Even,
     /// The first guest gives all it can, then the next.
     Order,
 }
 
-/// What each of those that have `spares` gives, in whole MiB, so that the sum is `need` rounded up; all they have, if that
-/// is not enough. The part of a MiB in a spare is never taken.
+/// The share of each guest, in whole MiB. The sum is `need` rounded up, or all of `spares` if that is less. Fractions of a
+/// MiB in `spares` are not used.
 pub(super) fn shares(need: Kib, spares: &[Kib], priority: Priority) -> Vec<Kib> {
     let spares: Vec<u128> = spares.iter().map(|spare| spare.mib().into()).collect();
     let total = spares.iter().fold(0, |sum: u128, spare| sum.saturating_add(*spare));
     let need = u128::from(need.0.div_ceil(1024)).min(total);
-    // What all up to one guest give together. Rounded as a sum, each share is less than 1 MiB from the exact one.
+    // The sum of the shares up to a guest. Rounding sums keeps each share within 1 MiB of the exact one.
     let up_to = |spare: u128| match priority {
         Priority::Order => spare.min(need),
         Priority::Even => need.saturating_mul(spare).checked_div(total).map_or(0, |whole| {

@@ -1,8 +1,12 @@
 //! What is planned, and what a dry run says.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use xen::lock::Lock;
 use xen::{DomId, Identity, NoInterrupt};
-use xmem_core::apply::ApplyOptions;
+use xmem_core::apply::{ApplyOptions, Step};
 use xmem_core::change::ChangeStatus;
 use xmem_core::plan::Note;
 use xmem_sim::{Call, Failure, Verdict, World};
@@ -10,7 +14,7 @@ use xmem_sim::{Call, Failure, Verdict, World};
 use crate::plans::{OPTIONS, plan, refusals};
 use crate::testbed::{Bed, mib};
 
-fn domids(steps: &[xmem_core::apply::Step]) -> Vec<u16> {
+fn domids(steps: &[Step]) -> Vec<u16> {
     steps.iter().map(|step| step.domain.identity.domid.get()).collect()
 }
 
@@ -105,6 +109,53 @@ fn a_dry_run_foresees_that_the_host_is_short() {
     // A paused guest gives nothing back.
     bed.edit(|world| world.domains.get_mut(&8).unwrap().paused = true);
     assert_eq!(note("web 2G\ndb 1G", &OPTIONS), short(100));
+}
+
+#[test]
+fn a_dry_run_foresees_what_each_line_of_a_partial_batch_gets() {
+    let bed = tight();
+    bed.edit(|world| {
+        world.create(10, "c", xmem_sim::GuestType::Pv, mib(0), mib(512), 0);
+    });
+    let options = ApplyOptions { partial: true, ..OPTIONS };
+    let steps = plan(&bed.host(), "web 2G\nc 256M\ndb 1548M", &options);
+    let previews: Vec<_> = steps.iter().map(Step::preview).collect();
+    assert_eq!(previews[1].plan.size(), mib(1024 + 600));
+    assert_eq!(previews[1].plan.notes, [Note::Partial { asked: mib(2048), got: mib(1624) }]);
+    assert_eq!(previews[2].status, ChangeStatus::Unchanged);
+    assert_eq!(previews[2].plan.notes, [Note::Partial { asked: mib(256), got: mib(0) }]);
+    // The real run asks for all.
+    assert_eq!(steps[1].plan.size(), mib(2048));
+}
+
+/// One list of domains, one look at the host, one batch of reads.
+#[test]
+fn planning_makes_the_same_number_of_calls_for_many_domains_as_for_few() {
+    let calls = |domains: u16| {
+        let mut world = World::empty(mib(1 << 20));
+        let mut text = String::new();
+        for domid in (301..).take(usize::from(domains)) {
+            let _ = world.create(
+                domid,
+                &format!("g{domid}"),
+                xmem_sim::GuestType::Pv,
+                mib(512),
+                mib(1024),
+                0,
+            );
+            writeln!(text, "g{domid} {domid}M").unwrap();
+        }
+        let bed = Bed::new(world);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&calls);
+        let host = bed.observed(move |_: &Call<'_>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Verdict::Proceed
+        });
+        assert_eq!(plan(&host, &text, &OPTIONS).len(), usize::from(domains));
+        calls.load(Ordering::SeqCst)
+    };
+    assert_eq!(calls(2), calls(200));
 }
 
 /// qa.md M17: `set -n` waited for a lock that another process held.

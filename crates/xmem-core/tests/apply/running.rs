@@ -91,6 +91,14 @@ fn memory_that_one_was_promised_is_not_given_to_another() {
 }
 
 #[test]
+fn a_domain_that_goes_away_after_its_change_leaves_its_memory_to_the_others() {
+    let bed = full(mib(100));
+    let destroyed = bed.sleeper().at(1000, |world| world.destroy(8));
+    let results = run(&bed.host(), "db 2048M\nweb 2G\nc 3G\n", &OPTIONS, &destroyed);
+    assert!(results.iter().all(is_changed), "{results:?}");
+}
+
+#[test]
 fn memory_that_is_claimed_for_a_domain_being_built_is_not_available() {
     let bed = full(mib(100));
     bed.edit(|world| {

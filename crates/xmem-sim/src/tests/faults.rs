@@ -140,3 +140,15 @@ fn a_full_host() {
     assert_eq!((memory.free, memory.available()), (Kib(0), Kib(0)));
     assert_eq!(memory.total, Kib::from_mib(16 * 1024));
 }
+
+#[test]
+fn the_crate_page_lists_exactly_the_words_that_exist() {
+    let page = include_str!("../../README.md");
+    let (_, faults) = page.split_once("## Faults").unwrap();
+    let (faults, _) = faults.split_once("## What differs").unwrap();
+    let rows = faults.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let listed: Vec<&str> = rows.collect();
+    listed.join(",").parse::<Faults>().unwrap();
+    let known = "x".parse::<Faults>().unwrap_err().to_string();
+    assert_eq!(known.matches('`').count() / 2, listed.len() + 1, "{known}");
+}

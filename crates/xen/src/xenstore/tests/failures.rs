@@ -320,6 +320,25 @@ fn a_silent_daemon_meets_the_deadline() {
     });
 }
 
+/// A long batch is read by fewer system calls, which have a time limit of their own.
+#[test]
+fn a_batch_whose_replies_stop_meets_the_deadline() {
+    let script = |peer: &mut Peer| {
+        let ids: Vec<u32> = (0..64).map(|_| peer.next().unwrap().id).collect();
+        for id in ids.iter().take(20) {
+            peer.send(READ, *id, 0, b"1");
+        }
+        peer.expect_end();
+    };
+    play(SHORT, script, |client| {
+        let begun = Instant::now();
+        let error = client.read_each(&["/a"; 64]).unwrap_err();
+        let took = begun.elapsed();
+        assert!(is_deadline(&error), "{error:?}");
+        assert!(took >= SHORT && took < SOON, "{took:?}");
+    });
+}
+
 #[test]
 fn silence_after_a_commit_closes_the_connection_without_an_abort() {
     let script = |peer: &mut Peer| {

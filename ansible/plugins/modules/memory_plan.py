@@ -1,0 +1,135 @@
+#!/usr/bin/python
+# Copyright: xmem developers
+# GNU General Public License v3.0 only (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-only
+
+# The work is done by the action plugin of the same name.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: memory_plan
+short_description: Set the memory of several Xen domains
+version_added: 0.2.0
+description:
+  - Sets the memory of several domains of a host in one run of C(xmem apply).
+  - Everything is checked before the first change. Domains that shrink come first.
+  - A domain that grows waits until the host has the memory for it.
+options:
+  plan:
+    description: The domains and their sizes.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      domain:
+        description: Domid, UUID or name.
+        type: str
+        required: true
+      size:
+        description: The domain's memory, as for M(xmem.xen.memory).
+        type: str
+        required: true
+  raise_max:
+    description: Raise a domain's maximum (static-max) as well if the size is above it.
+    type: bool
+    default: false
+  partial:
+    description: When the host has too little memory for all, give it to the first domains of the plan.
+    type: bool
+    default: false
+  force:
+    description: Do what xmem refuses for safety, such as shrinking a guest below 32 MiB.
+    type: bool
+    default: false
+  wait:
+    description:
+      - Wait for the guest to reach the target while it makes progress.
+      - A time such as V(5m) bounds the wait; V(true) does not.
+    type: raw
+  patience:
+    description: How long to wait, while nothing moves, for a guest or for memory of the host, such as V(30s).
+    type: str
+  within:
+    description: How near to the target counts as reached, such as V(16M).
+    type: str
+  keep_free:
+    description: Memory of the host that no domain may grow into, such as V(1G).
+    type: str
+  lock_timeout:
+    description: How long to wait for a domain's lock, such as V(10s).
+    type: str
+extends_documentation_fragment: [xmem.xen.xmem]
+attributes:
+  check_mode:
+    support: full
+    description: Runs xmem with C(--dry-run).
+  diff_mode:
+    support: full
+    description: Shows old and new target, size, static-max and limit of each domain.
+notes:
+  - A failure has the key RV(error), with xmem's kind, exit code and hint.
+  - Exit code 8 (the change stands, but the guest did not reach it) and 9 (out of step) are failures.
+seealso:
+  - module: xmem.xen.memory
+  - module: xmem.xen.memory_info
+  - module: xmem.xen.memory_check
+  - module: xmem.xen.reclaim
+author: xmem developers (@xmem)
+"""
+
+EXAMPLES = r"""
+- name: Shift memory from db to web
+  xmem.xen.memory_plan:
+    plan:
+      - {domain: db, size: 4G}
+      - {domain: web, size: 8G}
+    wait: true
+
+- name: Set what the inventory says
+  xmem.xen.memory_plan:
+    plan: "{{ xen_memory | dict2items(key_name='domain', value_name='size') }}"
+"""
+
+RETURN = r"""
+domains:
+  description:
+    - One result for each domain, as M(xmem.xen.memory) returns it, in the order in which xmem reported them.
+    - A domain that failed has a key C(error).
+  returned: xmem ran
+  type: list
+  elements: dict
+error:
+  description: What failed first. The task's C(msg) has the messages and hints of all.
+  returned: failure
+  type: dict
+  contains:
+    kind:
+      description: The kind of the failure, such as V(refused), V(lock-busy) or V(stuck).
+      type: str
+    exit_code:
+      description: The exit code of xmem for this failure.
+      type: int
+    message:
+      description: What failed, and what stands now.
+      type: str
+    hint:
+      description: What to do next; null if there is nothing to advise.
+      type: str
+    state:
+      description: Whether the change stands, such as V(unchanged), V(rolled-back), V(changed) or V(out-of-step).
+      type: str
+cmd:
+  description: The command that ran on the host.
+  returned: always
+  type: list
+  elements: str
+rc:
+  description: The exit code of xmem.
+  returned: always
+  type: int
+pushed:
+  description: Whether xmem was copied to the host.
+  returned: O(push) is true
+  type: bool
+"""

@@ -1,0 +1,117 @@
+#!/usr/bin/python
+# Copyright: xmem developers
+# GNU General Public License v3.0 only (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-only
+
+# The work is done by the action plugin of the same name.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: reclaim
+short_description: Free memory of a Xen host
+version_added: 0.2.0
+description:
+  - Shrinks the named guests until the host has as much free memory as asked for, by C(xmem reclaim).
+  - If the host has it already, nothing changes.
+options:
+  size:
+    description: How much free memory the host is to have, such as V(8G).
+    type: str
+    required: true
+  from:
+    description: The domains that may shrink, or V(all) for each running guest that no other daemon manages.
+    type: list
+    elements: str
+    required: true
+  floor:
+    description: The least that each may keep, such as V(512M), or for one domain V(web=1G).
+    type: list
+    elements: str
+  priority:
+    description: Whether to take from the domains in the order of O(from), or evenly.
+    type: str
+    choices: [order, even]
+  or_restore:
+    description: Give back what was taken if it was not enough.
+    type: bool
+    default: false
+  patience:
+    description: How long to wait for a guest that makes no progress, such as V(30s).
+    type: str
+  keep_free:
+    description: Memory of the host to keep free on top, such as V(1G).
+    type: str
+  lock_timeout:
+    description: How long to wait for a domain's lock, such as V(10s).
+    type: str
+extends_documentation_fragment: [xmem.xen.xmem]
+attributes:
+  check_mode:
+    support: full
+    description: Runs xmem with C(--dry-run).
+  diff_mode:
+    support: full
+    description: Shows old and new target, size, static-max and limit of each domain.
+notes:
+  - A failure has the key RV(error), with xmem's kind, exit code and hint.
+  - Exit code 8 (the change stands, but the guest did not reach it) and 9 (out of step) are failures.
+seealso:
+  - module: xmem.xen.memory
+  - module: xmem.xen.memory_plan
+  - module: xmem.xen.memory_info
+  - module: xmem.xen.memory_check
+author: xmem developers (@xmem)
+"""
+
+EXAMPLES = r"""
+- name: Make room for a guest of 8 GiB
+  xmem.xen.reclaim:
+    size: 8G
+    from: [web, db]
+    floor: [512M, db=4G]
+    or_restore: true
+"""
+
+RETURN = r"""
+domains:
+  description:
+    - One result for each domain, as M(xmem.xen.memory) returns it, in the order in which xmem reported them.
+    - A domain that failed has a key C(error).
+  returned: xmem ran
+  type: list
+  elements: dict
+error:
+  description: What failed first. The task's C(msg) has the messages and hints of all.
+  returned: failure
+  type: dict
+  contains:
+    kind:
+      description: The kind of the failure, such as V(refused), V(lock-busy) or V(stuck).
+      type: str
+    exit_code:
+      description: The exit code of xmem for this failure.
+      type: int
+    message:
+      description: What failed, and what stands now.
+      type: str
+    hint:
+      description: What to do next; null if there is nothing to advise.
+      type: str
+    state:
+      description: Whether the change stands, such as V(unchanged), V(rolled-back), V(changed) or V(out-of-step).
+      type: str
+cmd:
+  description: The command that ran on the host.
+  returned: always
+  type: list
+  elements: str
+rc:
+  description: The exit code of xmem.
+  returned: always
+  type: int
+pushed:
+  description: Whether xmem was copied to the host.
+  returned: O(push) is true
+  type: bool
+"""

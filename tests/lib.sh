@@ -1,0 +1,171 @@
+# Sourced by the tests that are shell scripts: their options, what they need, deadlines, and the count.
+#
+#   source tests/lib.sh
+#   options "$@"
+#   needs PROGRAM:PACKAGE...
+#   check NAME COMMAND...
+#   finish
+#
+# Each check runs in a process group of its own, which is killed after `deadline` seconds.
+
+export PATH=$PATH:/usr/sbin:/sbin
+passed=0 failed=0 skipped=0
+deadline=120
+install=yes quick=no
+dir=$(mktemp -d)
+trap 'rm -rf --one-file-system "$dir"' EXIT
+
+# Reads --no-install and --quick.
+options() {
+    local option
+    for option in "$@"; do
+        case $option in
+        --no-install) install=no ;;
+        --quick) quick=yes ;;
+        *) echo "$0: unknown option: $option" >&2 && exit 2 ;;
+        esac
+    done
+}
+
+# Ends the test with one skip.
+skip_all() {
+    printf 'skipped: %s\n\n0 passed, 0 failed, 1 skipped\n' "$*"
+    exit 0
+}
+
+skip() { # NAME REASON
+    skipped=$((skipped + 1))
+    echo "skipped $1: $2"
+}
+
+# Installs what is missing with apt; ends the test if something stays missing.
+needs() { # PROGRAM:PACKAGE...
+    local need packages=() root=()
+    for need in "$@"; do
+        command -v "${need%%:*}" >/dev/null || packages+=("${need##*:}")
+    done
+    [[ ${#packages[@]} -gt 0 ]] || return 0
+    [[ $install == yes ]] && command -v apt-get >/dev/null || skip_all "needs ${packages[*]}"
+    as_root
+    echo "installing ${packages[*]}"
+    timeout 300 "${root[@]}" apt-get update -q >"$dir/apt" 2>&1 &&
+        timeout 600 "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -q --no-install-recommends "${packages[@]}" >"$dir/apt" 2>&1 || {
+        tail -n 5 "$dir/apt"
+        skip_all "cannot install ${packages[*]}"
+    }
+}
+
+# Sets `root` to what runs a command as root; ends the test if nothing does.
+as_root() {
+    root=()
+    [[ $EUID != 0 ]] || return 0
+    sudo -n true 2>/dev/null || skip_all "needs root, or sudo without a password"
+    root=(sudo -n)
+}
+
+# Sets `xmem` to the program: $XMEM, or what cargo builds of this tree.
+needs_xmem() {
+    if [[ -n ${XMEM:-} ]]; then
+        xmem=$(realpath "$XMEM")
+    else
+        echo "building xmem"
+        timeout 1800 cargo build --quiet --locked || { echo "cargo build failed" && exit 1; }
+        xmem=$(realpath "${CARGO_TARGET_DIR:-target}/debug/xmem")
+    fi
+}
+
+# Sets `debs` to a directory with the unpacked packages: nothing is installed, and no service starts.
+unpacked_debs() { # PACKAGE...
+    local package
+    debs=$PWD/target/tools/debs
+    mkdir -p "$debs/packages"
+    for package in "$@"; do
+        [[ ! -e $debs/$package.done ]] || continue
+        [[ $install == yes ]] && command -v apt-get >/dev/null || skip_all "needs $package"
+        echo "fetching $package"
+        (cd "$debs/packages" && timeout 300 apt-get download -q "$package" >"$dir/apt" 2>&1) || {
+            as_root
+            timeout 300 "${root[@]}" apt-get update -q >"$dir/apt" 2>&1
+            (cd "$debs/packages" && timeout 300 apt-get download -q "$package" >"$dir/apt" 2>&1) ||
+                skip_all "cannot fetch $package"
+        }
+        dpkg-deb -x "$debs/packages/${package}"_*.deb "$debs" && touch "$debs/$package.done"
+    done
+}
+
+# Sets `venv` to a virtual environment of $python (python3) with these Python packages.
+virtualenv() { # NAME PACKAGE...
+    local name=$1
+    shift
+    venv=$PWD/target/tools/venv-$name
+    [[ ! -e $venv/done || $(<"$venv/done") != "$*" ]] || return 0
+    [[ $install == yes ]] || skip_all "needs a virtual environment with $*"
+    echo "installing $* into target/tools/venv-$name"
+    rm -rf "$venv"
+    { timeout 120 "${python:-python3}" -m venv "$venv" && timeout 600 "$venv/bin/pip" install --quiet "$@"; } \
+        >"$dir/pip" 2>&1 || {
+        tail -n 5 "$dir/pip"
+        skip_all "cannot install $*"
+    }
+    echo "$*" >"$venv/done"
+}
+
+# Makes a cargo command available, under target/tools if it is installed nowhere.
+cargo_tool() { # NAME
+    export PATH=$PWD/target/tools/bin:$PATH
+    ! command -v "$1" >/dev/null || return 0
+    [[ $install == yes ]] || return 1
+    echo "installing $1 into target/tools"
+    # It only packs what is built already: without optimisation it is built in half the time.
+    timeout 1800 cargo install --quiet --locked --debug --no-default-features --root target/tools "$1"
+}
+
+# Runs `make KIND`; `package KIND` prints the path of what it made.
+make_package() { # KIND [VARIABLE=VALUE...]
+    make --silent "$@" CARGO="cargo --quiet" >"$dir/made" 2>&1 || {
+        cat "$dir/made"
+        return 1
+    }
+    realpath "$(grep -oE '[^ ]+\.(deb|rpm|tar\.gz)$' "$dir/made" | tail -n 1)" >"$dir/package-$1"
+}
+
+package() { # KIND
+    cat "$dir/package-$1"
+}
+
+# Runs a command or function in a subshell and a process group of its own, for `deadline` seconds at most.
+bounded() { # COMMAND...
+    local pid end=$((SECONDS + deadline))
+    set -m
+    ("$@") </dev/null &
+    pid=$!
+    set +m
+    while kill -0 "$pid" 2>/dev/null; do
+        if ((SECONDS > end)); then
+            echo "killed after $deadline s"
+            kill -KILL -- "-$pid" 2>/dev/null
+            break
+        fi
+        sleep 0.05
+    done
+    wait "$pid"
+}
+
+check() { # NAME COMMAND...
+    local name=$1
+    shift
+    if bounded "$@" >"$dir/said" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok      $name"
+    else
+        failed=$((failed + 1))
+        echo "FAILED  $name"
+        sed 's/^/    /' "$dir/said"
+    fi
+}
+
+finish() {
+    printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+    [[ $failed == 0 ]]
+}

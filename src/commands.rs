@@ -123,7 +123,7 @@ fn on_host(host: &HostRef, task: &Task, report: &Report) -> Exit {
 fn no_sim(error: SimError, report: &Report) -> Exit {
     let hint = error.hint();
     if error.is_usage() {
-        let why = format!("{:#}", anyhow::Error::new(error));
+        let why = error.to_string();
         let usage = Usage { what: String::new(), text: String::new(), why, hint };
         return report.usage(&usage, None);
     }

@@ -65,10 +65,10 @@ impl From<&Failure> for Exit {
         if matches!(failure.aftermath, Aftermath::OutOfStep { .. }) {
             return Self::OutOfStep;
         }
-        match Self::from(&failure.cause) {
-            // Something was done, so xmem had access.
-            Self::NoAccess if !is_untouched(&failure.aftermath) => Self::Failed,
-            exit => exit,
+        match (Self::from(&failure.cause), &failure.cause) {
+            // xenstored was there when the change began.
+            (Self::NoAccess, Cause::Store(_)) if !is_untouched(&failure.aftermath) => Self::Failed,
+            (exit, _) => exit,
         }
     }
 }

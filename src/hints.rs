@@ -4,6 +4,7 @@
 use std::io;
 
 use rustix::io::Errno;
+use xen::escape::Escaped;
 use xen::hypervisor::HypervisorError;
 use xen::lock::LockError;
 use xen::xenstore::{Answer, StoreError};
@@ -48,6 +49,12 @@ fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+,@%=".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()
+    } else if text.contains(Escaped::must_escape) {
+        let bytes = text.bytes().map(|byte| match char::from(byte) {
+            c if is_plain(c) => c.to_string(),
+            _ => format!("\\x{byte:02x}"),
+        });
+        format!("$'{}'", bytes.collect::<String>())
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
@@ -298,6 +305,7 @@ mod tests {
             program.in_sentence("if nothing needs it: xmem set 7 1G"),
             "if nothing needs it: xmem --host 'sim:/tmp/my sim' set 7 1G"
         );
+        assert_eq!(quoted("\u{1b}[2J"), r"$'\x1b\x5b2J'");
         assert_eq!(Program::new(None).command("list"), "xmem list");
     }
 }

@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use xen::escape::Escaped;
 
 use crate::cli::{Global, LogFormat};
+use crate::report::shortened;
 use crate::usage::Usage;
 
 /// The environment variable with a log filter.
@@ -30,12 +31,9 @@ pub(crate) fn start(global: &Global, filter: Option<&str>) -> Result<(), Usage> 
     };
     let targets = match filter {
         None => Targets::new().with_default(level),
-        Some(text) => text.parse().map_err(|_| Usage {
-            what: VARIABLE.to_owned(),
-            text: text.to_owned(),
-            why: "not a log filter".to_owned(),
-            hint: Some("a filter looks like `debug` or `xen::lock=trace,xmem_core=debug`".into()),
-        })?,
+        // What is not UTF-8 has been replaced.
+        Some(text) if text.contains('\u{fffd}') => return Err(not_a_filter(text)),
+        Some(text) => text.parse().map_err(|_| not_a_filter(text))?,
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     let lines = match global.log_format.unwrap_or(LogFormat::Text) {
@@ -46,7 +44,16 @@ pub(crate) fn start(global: &Global, filter: Option<&str>) -> Result<(), Usage> 
     Ok(())
 }
 
-/// `debug: limit set: domain web (7), from 1025 MiB, to 513 MiB`: without Rust's quotes.
+fn not_a_filter(text: &str) -> Usage {
+    Usage {
+        what: VARIABLE.to_owned(),
+        text: text.to_owned(),
+        why: "not a log filter".to_owned(),
+        hint: Some("a filter looks like `debug` or `xen::lock=trace,xmem_core=debug`".to_owned()),
+    }
+}
+
+/// `debug: limit set: domain web (7); from 1025 MiB; to 513 MiB`: without Rust's quotes.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain
@@ -69,7 +76,8 @@ where
         };
         let mut words = Words::default();
         event.record(&mut words);
-        writeln!(writer, "{level}: {}{}", Escaped(&words.message), Escaped(&words.fields))
+        let line = shortened(&format!("{level}: {}{}", words.message, words.fields));
+        writeln!(writer, "{}", Escaped(&line))
     }
 }
 
@@ -86,7 +94,7 @@ impl Words {
         let _ok = if field.name() == "message" {
             self.message.write_fmt(value)
         } else {
-            let before = if self.fields.is_empty() { ": " } else { ", " };
+            let before = if self.fields.is_empty() { ": " } else { "; " };
             let name = field.name().replace('_', " ");
             write!(self.fields, "{before}{name} {value}")
         };

@@ -23,6 +23,7 @@ pub(crate) use self::live::Screen;
 use self::output::Output;
 pub(crate) use self::progress::ProgressView;
 pub(crate) use self::table::{Layout, sort};
+pub(crate) use self::text::shortened;
 use crate::exit::Exit;
 use crate::hints::{self, Program};
 use crate::usage::Usage;
@@ -62,20 +63,26 @@ impl Report {
         if self.style.json {
             self.json(|json| json.outcome(outcome, line));
         } else if !self.style.quiet {
-            self.print(&(text::outcome(outcome) + self.mark()));
-            for note in text::notes(outcome, false) {
-                self.note(&note.text);
-            }
+            self.changed(outcome, line, false);
         }
         Exit::Done
     }
 
     /// The same before the wait for its guest. In JSON it comes with how the wait ended.
-    pub(crate) fn before_wait(&self, outcome: &Outcome) {
+    pub(crate) fn before_wait(&self, outcome: &Outcome, line: Option<usize>) {
         if !self.style.json && !self.style.quiet {
-            self.print(&(text::outcome(outcome) + self.mark()));
-            for note in text::notes(outcome, true) {
-                self.note(&note.text);
+            self.changed(outcome, line, true);
+        }
+    }
+
+    fn changed(&self, outcome: &Outcome, line: Option<usize>, waits: bool) {
+        self.print(&(text::outcome(outcome) + self.mark()));
+        // The only domain of a command need not be named again.
+        let domain = line.map_or_else(String::new, |_| format!("{}: ", outcome.domain));
+        for note in text::notes(outcome, waits) {
+            // The result says it already.
+            if note.kind != "video-memory" {
+                self.note(&format!("{domain}{}", note.text));
             }
         }
     }
@@ -175,7 +182,7 @@ impl Report {
     /// The same for a collector of metrics.
     pub(crate) fn metrics(&self, survey: &Survey) {
         if !self.style.quiet {
-            self.print(&metrics::metrics(survey, output::is_terminal()));
+            self.print(&metrics::metrics(survey));
         }
     }
 

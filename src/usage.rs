@@ -73,7 +73,8 @@ impl Usage {
             }
             ErrorKind::InvalidSubcommand => {
                 let hint = strings(ContextKind::SuggestedSubcommand)
-                    .first()
+                    .iter()
+                    .find(|near| !near.starts_with("__"))
                     .map_or(see, |near| format!("did you mean `{near}`?"));
                 let word = first(ContextKind::InvalidSubcommand);
                 Self::of_all(format!("unknown command {}", quoted(&word)), hint)

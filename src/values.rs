@@ -126,6 +126,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, &'static str> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {
+        rest = if total.is_zero() { rest } else { rest.trim_start_matches(' ') };
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
         let unit = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());

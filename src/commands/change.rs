@@ -69,7 +69,7 @@ impl Task {
         record(report, result.as_ref());
         Ok(match (result, self.waiting) {
             (Ok(outcome), Some(waiting)) => {
-                report.before_wait(&outcome);
+                report.before_wait(&outcome, None);
                 Exit::of_all(&wait::run(host, &[(None, outcome)], waiting, &signals, report))
             }
             (Ok(outcome), None) => report.outcome(&outcome, None),

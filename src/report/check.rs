@@ -28,11 +28,11 @@ struct Summary {
 }
 
 #[derive(Serialize)]
-struct FindingKeys<'a> {
+struct FindingKeys {
     kind: &'static str,
     out_of_step: bool,
-    message: &'a str,
-    meaning: &'a str,
+    message: String,
+    meaning: &'static str,
     fix: Option<String>,
     repaired: bool,
     repair: Option<String>,
@@ -161,7 +161,7 @@ fn finding(
         FindingKeys {
             kind: diagnosis.kind.word(),
             out_of_step: diagnosis.is_out_of_step(),
-            message: &diagnosis.message,
+            message: text::shortened(&diagnosis.message),
             meaning: diagnosis.meaning,
             fix: diagnosis.fix.as_ref().map(|fix| report.program.in_sentence(fix)),
             repaired: matches!(outcome, RepairOutcome::Repaired(_)),

@@ -45,15 +45,15 @@ const METRICS: [Metric; 8] = [
     }),
 ];
 
-/// All metrics, ended as OpenMetrics requires. `escapes` control characters, which the format allows, for a terminal.
-pub(super) fn metrics(survey: &Survey, escapes: bool) -> String {
+/// All metrics, ended as OpenMetrics requires.
+pub(super) fn metrics(survey: &Survey) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     for (name, help, value) in METRICS {
         let samples: String = survey
             .rows
             .iter()
-            .filter_map(|row| Some(format!("{name}{{{}}} {}\n", labels(row, escapes), value(row)?)))
+            .filter_map(|row| Some(format!("{name}{{{}}} {}\n", labels(row), value(row)?)))
             .collect();
         if !samples.is_empty() {
             let _ok = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{samples}");
@@ -62,7 +62,7 @@ pub(super) fn metrics(survey: &Survey, escapes: bool) -> String {
     let name = "xmem_domain_state";
     let _ok = writeln!(text, "# HELP {name} 1 for the state of the domain.\n# TYPE {name} gauge");
     for row in &survey.rows {
-        let labels = labels(row, escapes);
+        let labels = labels(row);
         let _ok = writeln!(text, "{name}{{{labels},state=\"{}\"}} 1", row.state.word());
     }
     if let Ok(memory) = &survey.host {
@@ -79,11 +79,13 @@ pub(super) fn metrics(survey: &Survey, escapes: bool) -> String {
     text
 }
 
-fn labels(row: &Row, escapes: bool) -> String {
+fn labels(row: &Row) -> String {
     let identity = row.domain.identity;
     let name = row.domain.name.as_ref().map_or_else(String::new, |name| {
-        let value = name.0.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let value = if escapes { Escaped(&value).to_string() } else { value };
+        // The format has no escapes for what could steer a terminal.
+        let harmless = |c| if c != '\n' && Escaped::must_escape(c) { '\u{fffd}' } else { c };
+        let value: String = name.0.chars().map(harmless).collect();
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         format!(",name=\"{value}\"")
     });
     format!("domid=\"{}\"{name},uuid=\"{}\"", identity.domid, identity.uuid)

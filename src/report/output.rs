@@ -7,6 +7,8 @@ use indicatif::ProgressBar;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xen::escape::Escaped;
 
+use super::text::shortened;
+
 /// The two streams, and the bar that stands below what is written to them.
 #[derive(Debug, Default)]
 pub(super) struct Output {
@@ -26,6 +28,7 @@ impl Output {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
             Err(error) => {
                 if !self.lost.replace(true) {
+                    let error = shortened(&error.to_string());
                     self.complain(&format!("xmem: cannot write the result: {error}"));
                 }
                 false

@@ -112,7 +112,7 @@ pub(crate) fn shortened(text: &str) -> String {
 /// A sentence about a finding, with its gravity.
 pub(super) fn finding(diagnosis: &Diagnosis) -> String {
     let lead = if diagnosis.is_out_of_step() { "out of step: " } else { "" };
-    format!("{lead}{}", diagnosis.message)
+    format!("{lead}{}", shortened(&diagnosis.message))
 }
 
 /// `web (7): has 512 MiB after 2.1 s`, or why not.

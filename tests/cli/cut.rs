@@ -13,7 +13,8 @@ fn a_record_that_is_cut_off_is_taken_away_again() {
         let ran = sim.xmem(words).with_files_of(100, true).run();
         assert_eq!(ran.status.code(), Some(1), "{ran:?}");
         assert!(
-            ran.stderr.starts_with("xmem: web (7): cannot write DIR/lib/userdata-n.7.")
+            ran.stderr
+                .starts_with("xmem: web (7): cannot write the intent record DIR/lib/userdata-d.7.")
                 && ran.stderr.contains("File too large"),
             "{ran:?}"
         );

@@ -55,7 +55,7 @@ domain 7: target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 "#]]);
     sim.xmem("set 7 3G").run().fails(4, str![[r#"
 xmem: domain 7: a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
-hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
+hint: ask for at most 2G, or add --raise-max to raise the maximum too
 
 "#]]);
 }
@@ -67,7 +67,7 @@ fn what_is_not_there_is_said() {
         3,
         str![[r#"
 xmem: there is no `wbe` on this host; nothing changed (simulated)
-hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: did you mean `web`?
 
 "#]],
     );
@@ -83,7 +83,7 @@ hint: did you mean `web`?
         3,
         str![[r#"
 xmem: there is no domain 5 on this host; nothing changed (simulated)
-hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
 
 "#]],
     );
@@ -91,7 +91,7 @@ hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `nam
         3,
         str![[r#"
 xmem: there is no UUID 00000000-0000-4000-8000-000000000001 on this host; nothing changed (simulated)
-hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
 
 "#]],
     );
@@ -99,7 +99,7 @@ hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `nam
         3,
         str![[r#"
 xmem: there is no `\u{1b}[2J` on this host; nothing changed (simulated)
-hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
 
 "#]],
     );
@@ -125,7 +125,7 @@ fn a_name_of_two_is_refused_with_both() {
         3,
         str![[r#"
 xmem: `web` is the name of several domains: 7, 8; nothing changed (simulated)
-hint: name it by its domid: id:7
+hint: use id:7 or id:8
 
 "#]],
     );
@@ -167,19 +167,19 @@ fn what_can_be_no_domain_is_wrong_usage() {
         assert!(ran.stderr.contains("is a variable unset in your script?"), "{ran:?}");
     }
     for (domain, why) in [
-        ("32752", "domids go from 0 to 32751"),
-        ("65543", "domids go from 0 to 32751"),
-        ("4294967303", "domids go from 0 to 32751"),
-        ("99999999999999999999999999", "domids go from 0 to 32751"),
+        ("32752", "domids are 0 to 32751"),
+        ("65543", "domids are 0 to 32751"),
+        ("4294967303", "domids are 0 to 32751"),
+        ("99999999999999999999999999", "domids are 0 to 32751"),
         ("id:", "the domain is empty"),
-        ("id:web", "`id:` wants a number"),
-        ("id:-1", "`id:` wants a number"),
-        ("uuid:7", "`uuid:` wants 8-4-4-4-12 hexadecimal digits"),
+        ("id:web", "`id:` needs a number"),
+        ("id:-1", "`id:` needs a number"),
+        ("uuid:7", "`uuid:` needs 8-4-4-4-12 hexadecimal digits"),
     ] {
         let ran = sim.xmem("set").arg(domain).arg("1G").run();
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");
         assert!(
-            ran.stderr.starts_with(&format!("xmem: domain `{domain}`: {why}\nhint: ")),
+            ran.stderr.starts_with(&format!("xmem: DOMAIN `{domain}`: {why}\nhint: ")),
             "{ran:?}"
         );
     }

@@ -34,7 +34,7 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB
+note: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB
 
 "#]],
     );
@@ -51,7 +51,8 @@ web (7): already at target 512 MiB, limit 513 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was cut off after its commit; the limit is 513 MiB, as it meant
+note: an earlier xmem was killed after its commit; the limit is 513 MiB, as intended
+note: the guest has 1024 MiB, not 512 MiB; --wait nudges its balloon driver
 
 "#]],
     );
@@ -95,7 +96,8 @@ web (7): already at target 768 MiB, limit 769 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was cut off, and the memory was set since; the limit is 769 MiB
+note: an earlier xmem was killed, and another program has set the memory since; the limit is 769 MiB
+note: the guest has 1024 MiB, not 768 MiB; --wait nudges its balloon driver
 
 "#]],
     );
@@ -113,7 +115,7 @@ web (7): would change: target 1024 MiB, limit 513 MiB -> 1025 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was cut off (DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent); the next change settles it
+note: an earlier xmem was killed (DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent); the next change completes or rolls back what it left
 
 "#]],
     );
@@ -132,7 +134,7 @@ web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 
 "#]],
         str![[r#"
-note: a record that xmem does not understand (missing field `pid` at line 1 column 13) was moved to DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent-foreign
+note: an intent record that xmem does not understand (missing field `pid` at line 1 column 13) was moved to DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent-foreign
 
 "#]],
     );
@@ -146,9 +148,10 @@ fn in_json_it_is_a_note() {
     let told = sim.xmem("set web 1G --json").run().json();
     assert_eq!(
         told["notes"],
-        json!([
-            "an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB"
-        ])
+        json!([{
+            "kind": "recovery-rolled-back",
+            "text": "an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB",
+        }])
     );
 }
 
@@ -164,14 +167,14 @@ db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
 }
 
 #[test]
-fn a_refusal_after_a_settlement_says_what_was_settled() {
+fn a_refusal_after_a_recovery_says_what_was_recovered() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run();
     assert_eq!(ran.status.code(), None);
     let ran = sim.xmem("set web 3G --json").recovers().run();
     assert_eq!(ran.status.code(), Some(4), "{ran:?}");
-    let told = "; nothing else is changed: an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB";
+    let told = "; nothing else changed: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB";
     assert!(ran.stderr.contains(told), "{ran:?}");
-    assert_eq!(ran.json()["error"]["state"], "settled");
+    assert_eq!(ran.json()["error"]["state"], "recovered");
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
 }

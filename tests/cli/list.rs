@@ -13,7 +13,7 @@ Domain-0   0  PV       2048    2048   none     none
 web        7  PVH      1024    1024   1025     2048
 db         8  PV       2048    2048   2049     4096
 win        9  HVM      2048    2032   2049     2048
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
 "#]]);
     sim.xmem("ls --sort current db 7 win").run().says(str![[r#"
@@ -21,7 +21,7 @@ NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 db     8  PV       2048    2048   2049     4096
 win    9  HVM      2048    2032   2049     2048
 web    7  PVH      1024    1024   1025     2048
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
 "#]]);
     sim.xmem("list --sort name").run().says(str![[r#"
@@ -30,7 +30,7 @@ Domain-0   0  PV       2048    2048   none     none
 db         8  PV       2048    2048   2049     4096
 web        7  PVH      1024    1024   1025     2048
 win        9  HVM      2048    2032   2049     2048
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
 "#]]);
 }
@@ -46,12 +46,12 @@ fn what_is_off_is_noted() {
         world["xenstore"]["/local/domain/8/memory/dynamic-max"] = "1".into();
     });
     sim.xmem("list").run().says(str![[r#"
-NAME      ID  TYPE  CURRENT  TARGET   LIMIT  MAXIMUM  NOTE
-Domain-0   0  PV       2048    2048    none     none
-web        7  PVH      1024    1024     512     2048  out of step: limit 512 MiB is below the 1025 MiB that its target needs; over its limit: holds 1024 of 512 MiB
-db         8  PV       2048    2048  2929.6     4096  limit 3000000 KiB is above the 2049 MiB that its target needs; paused; managed by xapi (memory/dynamic-max)
-win        9  HVM      2048  2929.6    2049     2048  out of step: target 3000000 KiB is above the maximum 2048 MiB; out of step: limit 2049 MiB is below the 3017408 KiB that its target needs; 897.6 MiB below its target
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+NAME      ID  TYPE  STATE    CURRENT  TARGET   LIMIT  MAXIMUM  NOTE
+Domain-0   0  PV    running     2048    2048    none     none
+web        7  PVH   running     1024    1024     512     2048  out of step: the limit of 512 MiB is below the 1025 MiB that its target needs
+db         8  PV    paused      2048    2048  2929.6     4096  the limit of 2929.6 MiB is above the 2049 MiB that its target needs; paused; managed by xapi's squeezed (memory/dynamic-max)
+win        9  HVM   running     2048  2929.6    2049     2048  out of step: the target of 2929.6 MiB is above the maximum of 2048 MiB
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
 "#]]);
 }
@@ -66,10 +66,10 @@ fn values_that_make_no_sense_are_noted_and_hide_nothing() {
     sim.xmem("list").run().says(str![[r#"
 NAME        ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 Domain-0     0  PV       2048    2048   none     none
-web          7  PVH      1024       -   1025     2048  xenstore has "1 GiB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB
+web          7  PVH      1024       -   1025     2048  out of step: xenstore has "1 GiB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB
 d\nb\u{9b}   8  PV       2048    2048   2049     4096
 win          9  HVM      2048    2032   2049     2048
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
 "#]]);
 }
@@ -79,15 +79,15 @@ fn a_held_lock_is_noted_and_waited_for_by_nobody() {
     let sim = Sim::new();
     let ran = sim.xmem("list web").fault("lock-busy").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
-    assert!(ran.stdout.contains("  lock held by process "), "{ran:?}");
+    assert!(ran.stdout.contains("  locked by process "), "{ran:?}");
 }
 
 #[test]
 fn json_has_a_line_for_each_and_one_for_the_host() {
     let sim = Sim::new();
     sim.xmem("list --json win").run().says(str![[r#"
-{"schema":1,"command":"list","simulated":true,"domid":9,"name":"win","uuid":"00000000-0000-4000-8000-000000000009","type":"HVM","current_kib":2097152,"target_kib":2080768,"limit_kib":2098176,"static_max_kib":2097152,"videoram_kib":16384,"notes":[]}
-{"schema":1,"command":"list","simulated":true,"host":{"total_kib":16777216,"free_kib":9437184,"claimed_kib":0}}
+{"schema":2,"command":"list","simulated":true,"domid":9,"name":"win","uuid":"00000000-0000-4000-8000-000000000009","type":"HVM","state":"running","device_model_of":null,"current_kib":2097152,"outstanding_kib":0,"target_kib":2080768,"size_kib":2097152,"limit_kib":2098176,"static_max_kib":2097152,"videoram_kib":16384,"used_kib":null,"notes":[]}
+{"schema":2,"command":"list","simulated":true,"host":{"total_kib":16777216,"free_kib":9437184,"claimed_kib":0}}
 
 "#]]);
 }
@@ -100,33 +100,29 @@ fn one_that_is_not_there_hides_no_other() {
         str![[r#"
 NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 web    7  PVH      1024    1024   1025     2048
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
 "#]],
         str![[r#"
 xmem: there is no `nosuch` on this host (simulated)
-hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
 
 "#]],
     );
     sim.xmem("list nosuch").run().is(
         3,
-        str![[r#"
-NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
-
-"#]],
+        str![""],
         str![[r#"
 xmem: there is no `nosuch` on this host (simulated)
-hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
 
 "#]],
     );
     sim.xmem("list id:").run().fails(
         2,
         str![[r#"
-xmem: domain `id:`: the domain is empty
-hint: is a variable unset in your script? a domain is a domid, a UUID or a name
+xmem: DOMAIN `id:`: the domain is empty
+hint: is a variable unset in your script? give a domid, a UUID or a name
 
 "#]],
     );
@@ -137,41 +133,59 @@ fn metrics_for_a_collector() {
     let sim = Sim::new();
     sim.edit(|world| world["xenstore"]["/local/domain/7/name"] = "a\"b\\c".into());
     sim.xmem("list --format openmetrics").run().says(str![[r##"
-# HELP xmem_domain_current_bytes What the domain holds.
+# HELP xmem_domain_current_bytes Memory allocated to the domain.
 # TYPE xmem_domain_current_bytes gauge
 xmem_domain_current_bytes{domid="0",name="Domain-0",uuid="00000000-0000-0000-0000-000000000000"} 2147483648
 xmem_domain_current_bytes{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 1073741824
 xmem_domain_current_bytes{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008"} 2147483648
 xmem_domain_current_bytes{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009"} 2147483648
-# HELP xmem_domain_target_bytes What its balloon driver aims at.
+# HELP xmem_domain_target_bytes Balloon target of the domain.
 # TYPE xmem_domain_target_bytes gauge
 xmem_domain_target_bytes{domid="0",name="Domain-0",uuid="00000000-0000-0000-0000-000000000000"} 2147483648
 xmem_domain_target_bytes{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 1073741824
 xmem_domain_target_bytes{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008"} 2147483648
 xmem_domain_target_bytes{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009"} 2130706432
-# HELP xmem_domain_limit_bytes What the hypervisor lets it hold; absent without a limit.
+# HELP xmem_domain_size_bytes Balloon target and video memory of the domain.
+# TYPE xmem_domain_size_bytes gauge
+xmem_domain_size_bytes{domid="0",name="Domain-0",uuid="00000000-0000-0000-0000-000000000000"} 2147483648
+xmem_domain_size_bytes{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 1073741824
+xmem_domain_size_bytes{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008"} 2147483648
+xmem_domain_size_bytes{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009"} 2147483648
+# HELP xmem_domain_limit_bytes Hypervisor's limit of the domain; absent without a limit.
 # TYPE xmem_domain_limit_bytes gauge
 xmem_domain_limit_bytes{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 1074790400
 xmem_domain_limit_bytes{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008"} 2148532224
 xmem_domain_limit_bytes{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009"} 2148532224
-# HELP xmem_domain_maximum_bytes Its static-max; absent without one.
+# HELP xmem_domain_maximum_bytes Maximum (static-max) of the domain; absent without one.
 # TYPE xmem_domain_maximum_bytes gauge
 xmem_domain_maximum_bytes{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 2147483648
 xmem_domain_maximum_bytes{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008"} 4294967296
 xmem_domain_maximum_bytes{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009"} 2147483648
-# HELP xmem_domain_out_of_step 1 when target, limit and maximum do not fit each other.
+# HELP xmem_domain_outstanding_bytes Memory claimed for the domain and not yet allocated.
+# TYPE xmem_domain_outstanding_bytes gauge
+xmem_domain_outstanding_bytes{domid="0",name="Domain-0",uuid="00000000-0000-0000-0000-000000000000"} 0
+xmem_domain_outstanding_bytes{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 0
+xmem_domain_outstanding_bytes{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008"} 0
+xmem_domain_outstanding_bytes{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009"} 0
+# HELP xmem_domain_out_of_step 1 if target, limit and maximum are inconsistent.
 # TYPE xmem_domain_out_of_step gauge
 xmem_domain_out_of_step{domid="0",name="Domain-0",uuid="00000000-0000-0000-0000-000000000000"} 0
 xmem_domain_out_of_step{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 0
 xmem_domain_out_of_step{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008"} 0
 xmem_domain_out_of_step{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009"} 0
+# HELP xmem_domain_state 1 for the state of the domain.
+# TYPE xmem_domain_state gauge
+xmem_domain_state{domid="0",name="Domain-0",uuid="00000000-0000-0000-0000-000000000000",state="running"} 1
+xmem_domain_state{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007",state="running"} 1
+xmem_domain_state{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008",state="running"} 1
+xmem_domain_state{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009",state="running"} 1
 # HELP xmem_host_total_bytes All memory that Xen manages.
 # TYPE xmem_host_total_bytes gauge
 xmem_host_total_bytes 17179869184
-# HELP xmem_host_free_bytes Memory that no domain holds.
+# HELP xmem_host_free_bytes Memory that domains can be given.
 # TYPE xmem_host_free_bytes gauge
 xmem_host_free_bytes 9663676416
-# HELP xmem_host_claimed_bytes Free memory that is promised to a domain.
+# HELP xmem_host_claimed_bytes Free memory that is claimed by domains.
 # TYPE xmem_host_claimed_bytes gauge
 xmem_host_claimed_bytes 0
 # EOF

@@ -52,7 +52,7 @@ fn there_already() {
     {
         sim.xmem(words).run().says(str![[r#"
 web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
-web (7): holds 1024 MiB (simulated)
+web (7): has 1024 MiB (simulated)
 
 "#]]);
     }
@@ -89,9 +89,9 @@ fn a_guest_that_does_not_move() {
         8,
         CHANGED,
         str![[r#"
-web (7): holds 1024 MiB, 512 MiB to go (simulated)
-xmem: web (7): the target is set, but the guest holds 1024 MiB where it should hold 512 MiB, and has not moved at all for 0.2 s; no balloon driver is seen at work (simulated)
-hint: is its balloon driver loaded? Linux has it with CONFIG_XEN_BALLOON, Windows with the PV drivers
+web (7): has 1024 MiB, 512 MiB to go
+xmem: web (7): the target is set, but the guest has 1024 of 512 MiB and has made no progress for 0.2 s; no balloon driver appears to be running (simulated)
+hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers
 
 "#]],
     );
@@ -109,7 +109,7 @@ web (7): target 1024 MiB -> 1536 MiB, limit 1025 MiB -> 1537 MiB (simulated)
 
 "#]],
         str![[r#"
-note: the domain is to get 512 MiB more, and the host has only 0 MiB free
+note: growing by 512 MiB, but the host has only 0 MiB free
 
 "#]],
     );
@@ -134,9 +134,9 @@ fn a_paused_guest() {
         CHANGED,
         str![[r#"
 note: the domain is paused: it keeps 1024 MiB until it runs again
-web (7): holds 1024 MiB, 512 MiB to go (simulated)
-xmem: web (7): the target is set, but the guest holds 1024 MiB where it should hold 512 MiB, and has not moved at all for 0.1 s; it is paused (simulated)
-hint: `xl unpause 7` lets it go on
+web (7): has 1024 MiB, 512 MiB to go (paused)
+xmem: web (7): the target is set, but the guest has 1024 of 512 MiB; it is paused (simulated)
+hint: `xl unpause 7` lets it continue
 
 "#]],
     );
@@ -194,10 +194,9 @@ web (7): already at target 512 MiB, limit 513 MiB (simulated)
 
 "#]],
         str![[r#"
-note: the guest was not there: to wake its driver up, it was shown a target one page off
-web (7): holds 1024 MiB, 512 MiB to go (simulated)
-xmem: web (7): the target is set, but the guest holds 1024 MiB where it should hold 512 MiB, and has not moved at all for 0.1 s; no balloon driver is seen at work (simulated)
-hint: is its balloon driver loaded? Linux has it with CONFIG_XEN_BALLOON, Windows with the PV drivers
+web (7): has 1024 MiB, 512 MiB to go
+xmem: web (7): the target is set, but the guest has 1024 of 512 MiB and has made no progress for 0.1 s; no balloon driver appears to be running (simulated)
+hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers
 
 "#]],
     );
@@ -341,7 +340,8 @@ fn a_signal_ends_the_wait_and_leaves_the_change() {
         ran.dies_by(signal);
         // One line.
         assert_data_eq!(&*ran.stderr, str![[r#"
-xmem: web (7): interrupted; the target is set, and the guest goes on: it holds 1024 MiB where it should hold 512 MiB (simulated)
+xmem: web (7): interrupted; the target stays set and the guest continues towards it (now 1024 of 512 MiB) (simulated)
+hint: to keep waiting: xmem set 7 512M --wait
 
 "#]].raw());
         let (_, result) = told(&ran.stdout);
@@ -389,7 +389,7 @@ fn somebody_else_sets_another_target() {
     let ran = end(&sim, child, &read);
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     assert_data_eq!(&*ran.stderr, str![[r#"
-xmem: web (7): somebody else has changed the target: it is now 700 MiB, not 512 MiB; the guest holds 1024 MiB (simulated)
+xmem: web (7): another program changed the target from 512 MiB to 700 MiB; the guest has 1024 MiB (simulated)
 hint: does a memory daemon (squeezed, qmemman) manage this domain?
 
 "#]].raw());

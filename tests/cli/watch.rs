@@ -10,13 +10,15 @@ use crate::sandbox::Sim;
 fn tables_one_after_the_other() {
     let sim = Sim::new();
     sim.xmem("watch web --count 2 --interval 50ms").run().says(str![[r#"
+2026-11-27T00:41:01Z
 NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 web    7  PVH      1024    1024   1025     2048
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
+2026-11-27T00:41:01Z
 NAME  ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
 web    7  PVH      1024    1024   1025     2048
-host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB
+host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
 
 "#]]);
@@ -59,7 +61,7 @@ fn what_makes_no_sense_is_wrong_usage() {
     sim.xmem("watch --interval 1ms").run().fails(
         2,
         str![[r#"
-xmem: interval `1ms`: it is less than 50 ms
+xmem: --interval `1ms`: less than 50 ms
 hint: an interval looks like 1s or 250ms
 
 "#]],
@@ -68,7 +70,7 @@ hint: an interval looks like 1s or 250ms
         3,
         str![[r#"
 xmem: there is no `nosuch` on this host (simulated)
-hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
+hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
 
 "#]],
     );

@@ -56,8 +56,6 @@ fn failures_are_silent() {
     }
     // Not even a directory is made.
     assert!(!none.exists());
-    sim.xmem("__complete-domains").fault("store-down").run().says("");
-    sim.xmem("__complete-domains").fault("nonsense").run().says("");
     sim.edit(|world| world["version"] = json!(99));
     sim.xmem("__complete-domains").run().says("");
 }

@@ -85,7 +85,7 @@ impl LockState {
 #[non_exhaustive]
 pub enum LockError {
     /// Other processes held it until the timeout.
-    #[error("timed out after {} s waiting for the domain's lock{}", waited.as_secs_f64(), HeldBy(holder.as_ref()))]
+    #[error("{}the domain's lock{}", TimedOut(*waited), HeldBy(holder.as_ref()))]
     Busy {
         /// The timeout.
         waited: Duration,
@@ -111,6 +111,18 @@ pub enum LockError {
         /// The operating system's error.
         source: io::Error,
     },
+}
+
+/// `timed out after 60 s waiting for `, or nothing if it was not waited for.
+struct TimedOut(Duration);
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_zero() {
+            return f.write_str("did not get ");
+        }
+        write!(f, "timed out after {} s waiting for ", self.0.as_secs_f64())
+    }
 }
 
 /// A domain's lock, held. Dropping it releases it.

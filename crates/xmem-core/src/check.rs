@@ -122,7 +122,10 @@ pub fn check(
 ) -> Result<CheckReport, Cause> {
     // Without the directory's files, an interrupted change looks well.
     let dir = host.state_dir();
-    StateFiles::list(dir).map_err(|source| Cause::StateDir { path: dir.to_owned(), source })?;
+    // Nor for one who may list it and not search it.
+    StateFiles::list(dir)
+        .and_then(|_| std::fs::metadata(dir.join(".")))
+        .map_err(|source| Cause::StateDir { path: dir.to_owned(), source })?;
     let store = host.connect()?;
     let (mut rows, missing) = survey::rows_of(host, &*store, wanted, UsedMemory::Skip)?;
     confirm(host, &*store, &mut rows, interrupt)?;

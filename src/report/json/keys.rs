@@ -225,7 +225,7 @@ pub(super) fn listed(row: &Row) -> Listed {
         notes: row
             .findings
             .iter()
-            .map(|it| Note { kind: it.kind.word(), text: it.message.clone() })
+            .map(|it| Note { kind: it.kind.word(), text: text::shortened(&it.message) })
             .collect(),
     }
 }

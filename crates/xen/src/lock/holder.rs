@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 
-use crate::escape::Escaped;
+use crate::escape::{Escaped, beginning};
 
 /// The number of times that /proc/locks is read, if it may have changed meanwhile, before a lock counts as free.
 const TRIES: u32 = 8;
@@ -27,12 +27,12 @@ impl fmt::Display for Holder {
     }
 }
 
-/// `: process 4711 (xl mem-set web 512) holds it`, or nothing if the holder is not known.
+/// `, held by process 4711 (xl mem-set web 512)`, or nothing if the holder is not known.
 pub(super) struct HeldBy<'a>(pub(super) Option<&'a Holder>);
 
 impl fmt::Display for HeldBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |holder| write!(f, ": {holder} holds it"))
+        self.0.map_or(Ok(()), |holder| write!(f, ", held by {holder}"))
     }
 }
 
@@ -40,7 +40,8 @@ impl fmt::Display for HeldBy<'_> {
 pub(super) fn holder(dev: u64, ino: u64) -> Option<Holder> {
     let pid = find(|locks| flock_holder(locks, dev, ino))?;
     let command = String::from_utf8_lossy(&command(pid).unwrap_or_default()).replace('\0', " ");
-    Some(Holder { pid, command: command.trim_end().chars().take(80).collect() })
+    let (command, cut) = beginning(command.trim_end(), 80);
+    Some(Holder { pid, command: format!("{command}{cut}") })
 }
 
 /// The first 4 KiB of the command line of process `pid`, which a process can make as long as it likes.

@@ -1,15 +1,24 @@
-//! What can be typed: clap's types, and how clap is asked for them. What they mean is worked out in
-//! `commands`.
+//! What can be typed: clap's types and the texts of the help. What the words mean is worked out in `commands`.
+//!
+//! The completions and the man pages are generated from this file alone, so it uses no other module of the program.
 
-use std::env;
-use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
-use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+#[path = "cli/help.rs"]
+mod help;
 
 /// Change a running Xen domain's memory: its target and the hypervisor's limit, kept in step
 #[derive(Debug, Parser)]
-#[command(name = "xmem", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(
+    name = "xmem",
+    version,
+    max_term_width = 80,
+    args_override_self = true,
+    subcommand_required = true,
+    after_help = help::EXIT_CODES_AND_ENVIRONMENT
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -17,45 +26,36 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-impl Cli {
-    /// What was typed. All that clap was told and has found stays until the process ends: to free it bit by bit would
-    /// take a third of the time that it took to make.
-    ///
-    /// # Errors
-    /// What clap does not take, and the help that was asked for.
-    pub(crate) fn typed() -> Result<Self, clap::Error> {
-        let mut command = ManuallyDrop::new(Self::command());
-        let mut matches = ManuallyDrop::new(command.try_get_matches_from_mut(env::args_os())?);
-        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
-    }
-}
-
-/// What every subcommand takes.
+/// The options of every subcommand. Each works before and after it.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// What to work on: `xen`, `sim` or `sim:DIR` (a simulated host, to try things out)
-    #[arg(long, global = true, env = "XMEM_HOST", default_value = "xen", value_name = "HOST")]
-    pub(crate) host: String,
-    /// Print one JSON object for each domain, sizes in KiB
+    /// Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Print one JSON object per domain, sizes in KiB
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Tell each step with old and new values; twice for every request
+    /// Log each step with old and new values; -vv also logs every request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Print nothing but errors
+    /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// How -v's lines look, on standard error
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
+    /// Format log lines on standard error as text or as JSON [default: text]
+    #[arg(long, global = true, value_name = "FORMAT", hide_possible_values = true)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Wait at most this long for a domain's lock: 10s, 2m, 500ms [default: 60s]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(crate) lock_timeout: Option<String>,
 }
 
-/// The two looks of a log line.
+/// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
+    /// Human-readable
     Text,
-    /// For programs
+    /// JSON, one object per line
     Json,
 }
 
@@ -63,24 +63,30 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Set a domain's target, and its limit with it
-    #[command(visible_alias = "mem-set", after_help = SIZES)]
-    Set(Deferred<Set>),
+    #[command(visible_alias = "mem-set", after_help = help::SET)]
+    Set(Set),
     /// Set a domain's maximum (static-max), and its limit with it
-    #[command(visible_alias = "mem-max", after_help = SIZES)]
-    Max(Deferred<Max>),
-    /// Change many domains in one run, those that shrink first
-    #[command(after_help = BATCH)]
-    Apply(Deferred<Apply>),
-    /// Show the domains with all their numbers, in MiB, and what is off about them
-    #[command(visible_alias = "ls")]
-    List(Deferred<List>),
-    /// Show the domains live, with a bar and the recent past of each
-    Watch(Deferred<Watch>),
-    /// Find what is out of step, say what it means and what mends it; exits 9 if there is anything
-    Check(Deferred<Check>),
+    #[command(visible_alias = "mem-max", after_help = help::MAX)]
+    Max(Max),
+    /// Change many domains at once, shrinking before growing
+    #[command(after_help = help::APPLY)]
+    Apply(Apply),
+    /// Shrink the named domains until the host has enough memory free
+    #[command(after_help = help::RECLAIM)]
+    #[command(override_usage = "xmem reclaim [OPTIONS] <SIZE> --from <DOMAIN>...")]
+    Reclaim(Reclaim),
+    /// List domains with their memory figures and any problems
+    #[command(visible_alias = "ls", after_help = help::LIST)]
+    List(List),
+    /// Show a live view of the domains, with a bar and recent history for each
+    #[command(after_help = help::WATCH)]
+    Watch(Watch),
+    /// Find inconsistencies, explain them and suggest fixes
+    #[command(after_help = help::CHECK)]
+    Check(Check),
     /// Print what can be typed as a domain, for the shells' completions
-    #[command(name = "__words", hide = true)]
-    Words,
+    #[command(name = "__complete-domains", hide = true)]
+    CompleteDomains,
 }
 
 impl Command {
@@ -90,44 +96,12 @@ impl Command {
             Self::Set(_) => "set",
             Self::Max(_) => "max",
             Self::Apply(_) => "apply",
+            Self::Reclaim(_) => "reclaim",
             Self::List(_) => "list",
             Self::Watch(_) => "watch",
             Self::Check(_) => "check",
-            Self::Words => "__words",
+            Self::CompleteDomains => "__complete-domains",
         }
-    }
-}
-
-/// A subcommand's arguments, which clap makes when that subcommand is typed, and no sooner: those of all six
-/// together are most of what parsing takes.
-#[derive(Debug)]
-pub(crate) struct Deferred<T>(pub(crate) T);
-
-impl<T: Args> Args for Deferred<T> {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        // What a subcommand is about is said where they are listed, not by the type of its arguments.
-        command.defer(|command| {
-            let about = command.get_about().cloned().unwrap_or_default();
-            T::augment_args(command).about(about)
-        })
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl<T: FromArgMatches> FromArgMatches for Deferred<T> {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        T::from_arg_matches(matches).map(Self)
-    }
-
-    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
-        T::from_arg_matches_mut(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0.update_from_arg_matches(matches)
     }
 }
 
@@ -136,12 +110,17 @@ impl<T: FromArgMatches> FromArgMatches for Deferred<T> {
 pub(crate) struct Set {
     #[command(flatten)]
     pub(crate) change: Change,
-    /// Raise the maximum as well if the size is above it
+    /// Raise the maximum too if the size is above it
     #[arg(long)]
     pub(crate) raise_max: bool,
-    /// Shrink a guest below 32 MiB
-    #[arg(long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+    /// Give up --wait after this long without progress [default: 30s]
+    #[arg(long, value_name = "TIME", requires = "wait")]
+    pub(crate) patience: Option<String>,
+    /// Keep this much of the host's memory free when growing [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) keep_free: Option<String>,
 }
 
 /// `xmem max`.
@@ -151,169 +130,193 @@ pub(crate) struct Max {
     pub(crate) change: Change,
 }
 
-/// `xmem apply`.
+/// What `set` and `max` share.
 #[derive(Args, Debug)]
-pub(crate) struct Apply {
-    /// Lines of `DOMAIN SIZE`, or of `xmem list --json` with their targets edited; - is standard input
-    pub(crate) file: PathBuf,
-    /// Say what would be done, in its order, and change nothing
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
-    /// Raise a domain's maximum as well if its size is above it
-    #[arg(long)]
-    pub(crate) raise_max: bool,
-    /// Shrink guests below 32 MiB
+pub(crate) struct Change {
+    /// Domid, UUID or name; prefix with `id:`, `uuid:` or `name:` to be explicit
+    pub(crate) domain: String,
+    /// 512M, 2G, max, 50%, +256M or -256M; a bare number is MiB
+    pub(crate) size: String,
+    /// Override a safety rule that refuses the size
     #[arg(long)]
     pub(crate) force: bool,
-    /// How long to wait for each domain's lock: 10s, 2m, 500ms
-    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
-    pub(crate) lock_timeout: String,
+    /// Show what would be done without doing it
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Waiting for a guest after its change.
+#[derive(Args, Debug)]
+pub(crate) struct Wait {
+    /// Wait for the guest to reach the target while it makes progress; =TIME sets an upper bound
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "not at all, without a bound, or with this one")]
+    pub(crate) wait: Option<Option<String>>,
+    /// End --wait within this distance of the target [default: 1M]
+    #[arg(long, value_name = "SIZE", requires = "wait")]
+    pub(crate) within: Option<String>,
+}
+
+/// `xmem apply`.
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Apply {
+    /// File with a `DOMAIN SIZE` per line, or JSON from `xmem list`; - is standard input
+    pub(crate) file: PathBuf,
+    /// Raise a domain's maximum too if its size is above it
+    #[arg(long)]
+    pub(crate) raise_max: bool,
+    /// Override safety rules that refuse a size
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Show what would be done, in order, without doing it
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) wait: Wait,
-    /// How long to wait for memory that others give back while none comes, and for a guest that does
-    /// not move
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub(crate) patience: String,
+    /// Give up waiting for memory, or for a guest, after this long without progress [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) patience: Option<String>,
+    /// Keep this much of the host's memory free when growing [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) keep_free: Option<String>,
+    /// Serve the first lines when the host does not have enough for all
+    #[arg(long)]
+    pub(crate) partial: bool,
+}
+
+/// `xmem reclaim`.
+#[derive(Args, Debug)]
+pub(crate) struct Reclaim {
+    /// Free memory that the host shall have: 4G; a bare number is MiB
+    pub(crate) size: String,
+    /// Take memory from these domains; `all` is every running domU that no other daemon manages
+    #[arg(long, value_name = "DOMAIN", required = true, num_args = 1..)]
+    pub(crate) from: Vec<String>,
+    /// Leave each domain, or the domain NAME, at least this much; repeatable [default: 32M]
+    #[arg(long, value_name = "[NAME=]SIZE", action = clap::ArgAction::Append)]
+    pub(crate) floor: Vec<String>,
+    /// Take from the domains in the order given, or evenly [default: even]
+    #[arg(long, value_name = "HOW", hide_possible_values = true)]
+    pub(crate) priority: Option<Priority>,
+    /// Give up on a guest after this long without progress [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) patience: Option<String>,
+    /// Keep this much of the host's memory free in addition to SIZE [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) keep_free: Option<String>,
+    /// Show which domain would give how much without changing anything
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Give back what was taken if SIZE is not reached
+    #[arg(long)]
+    pub(crate) or_restore: bool,
+}
+
+/// From which domains `reclaim` takes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Priority {
+    /// As much as possible from the first, then from the next
+    Order,
+    /// In proportion to what each can spare
+    Even,
 }
 
 /// `xmem list`.
 #[derive(Args, Debug)]
 pub(crate) struct List {
-    /// Domids, UUIDs or names; all domains if there is none
+    /// Domids, UUIDs or names [default: all domains]
+    #[arg(value_name = "DOMAIN")]
     pub(crate) domains: Vec<String>,
-    /// What to sort by; sizes the largest first
-    #[arg(long, value_name = "KEY", default_value = "id")]
-    pub(crate) sort: SortBy,
-    /// A table, or metrics for `node_exporter`'s textfile collector
-    #[arg(long, value_name = "FORMAT", default_value = "table", conflicts_with = "json")]
-    pub(crate) format: Format,
+    /// Omit the header and the host's line; separate columns by tabs
+    #[arg(short = 'H', long)]
+    pub(crate) no_header: bool,
+    /// Print exact sizes in KiB instead of MiB
+    #[arg(short = 'p', long)]
+    pub(crate) exact: bool,
+    /// Show these columns, separated by commas
+    #[arg(short = 'o', long, value_name = "COLUMN,...", value_delimiter = ',')]
+    #[arg(hide_possible_values = true)]
+    pub(crate) columns: Vec<Column>,
+    /// Sort by this column; sizes sort largest first [default: domid]
+    #[arg(long, value_name = "COLUMN", hide_possible_values = true)]
+    pub(crate) sort: Option<Column>,
+    /// Print a table, or `openmetrics` for a collector [default: table]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true, conflicts_with = "json")]
+    pub(crate) format: Option<Format>,
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns
+    Table,
+    /// `OpenMetrics` text
+    Openmetrics,
+}
+
+/// The columns of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Column {
+    /// The name
+    Name,
+    /// The domid
+    #[value(alias = "id")]
+    Domid,
+    /// The UUID
+    Uuid,
+    /// PV, PVH or HVM
+    Type,
+    /// What the domain is doing
+    State,
+    /// What `set` takes: the target with video memory
+    Size,
+    /// The balloon target
+    Target,
+    /// Memory allocated to the domain
+    Current,
+    /// The hypervisor's limit
+    Limit,
+    /// The maximum: static-max
+    #[value(alias = "max", alias = "static-max")]
+    Maximum,
+    /// Video memory
+    Video,
+    /// Claimed and not yet allocated
+    Outstanding,
+    /// What the guest reports as used
+    Used,
+    /// Notes
+    Note,
 }
 
 /// `xmem watch`.
 #[derive(Args, Debug)]
 pub(crate) struct Watch {
-    /// Domids, UUIDs or names; all domains if there is none
+    /// Domids, UUIDs or names [default: all domains]
+    #[arg(value_name = "DOMAIN")]
     pub(crate) domains: Vec<String>,
-    /// How long to wait between two looks at most: a change of a target is seen at once
-    #[arg(long, value_name = "TIME", default_value = "1s")]
-    pub(crate) interval: String,
-    /// How many times to look
-    #[arg(short = 'c', long, value_name = "N")]
+    /// Refresh at least this often; target changes show at once [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) interval: Option<String>,
+    /// Exit after N refreshes
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+    /// Sort by this column; sizes sort largest first [default: domid]
+    #[arg(long, value_name = "COLUMN", hide_possible_values = true)]
+    pub(crate) sort: Option<Column>,
 }
 
 /// `xmem check`.
 #[derive(Args, Debug)]
 pub(crate) struct Check {
-    /// Domids, UUIDs or names; without any, the whole host: all domains, and what gone ones left
+    /// Domids, UUIDs or names [default: all domains, and what gone ones left behind]
+    #[arg(value_name = "DOMAIN")]
     pub(crate) domains: Vec<String>,
-    /// Mend what can be meant in one way only, each domain under its lock
+    /// Fix whatever has only one possible fix, taking each domain's lock
     #[arg(long)]
     pub(crate) repair: bool,
-    /// With --repair: say what would be done, and change nothing
+    /// With --repair: show what would be done without doing it
     #[arg(short = 'n', long, requires = "repair")]
     pub(crate) dry_run: bool,
-    /// With --repair: how long to wait for a domain's lock: 10s, 2m, 500ms
-    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
-    pub(crate) lock_timeout: String,
 }
-
-/// What a list is sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SortBy {
-    /// The domid
-    Id,
-    /// The name
-    Name,
-    /// What it holds
-    Current,
-    /// Its target
-    Target,
-    /// Its limit
-    Limit,
-    /// Its maximum
-    Max,
-}
-
-/// The looks of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Table,
-    /// For collectors of metrics
-    Openmetrics,
-}
-
-/// What every change takes.
-#[derive(Args, Debug)]
-pub(crate) struct Change {
-    /// A domid, UUID or name; `id:7`, `uuid:...` or `name:7` force one reading
-    pub(crate) domain: String,
-    /// 512M, 2G, +256M, -256M; a bare number is MiB
-    #[arg(allow_hyphen_values = true)]
-    pub(crate) size: String,
-    /// Say what would be done, and change nothing
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
-    /// How long to wait for the domain's lock: 10s, 2m, 500ms
-    #[arg(long, env = "XMEM_LOCK_TIMEOUT", value_name = "TIME", default_value = "60s")]
-    pub(crate) lock_timeout: String,
-    #[command(flatten)]
-    pub(crate) wait: Wait,
-    /// How long --wait waits for a guest that does not move
-    #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait")]
-    pub(crate) patience: String,
-}
-
-/// What is waited for after a change.
-#[derive(Args, Debug)]
-pub(crate) struct Wait {
-    /// Wait until the guest has followed, as long as it moves; with =TIME no longer than that
-    #[arg(
-        long,
-        value_name = "TIME",
-        num_args = 0..=1,
-        require_equals = true,
-        conflicts_with = "dry_run"
-    )]
-    #[expect(clippy::option_option, reason = "not at all, for any time, or for this time")]
-    pub(crate) wait: Option<Option<String>>,
-}
-
-/// A host as it was typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum HostRef {
-    /// The one xmem runs on.
-    Xen,
-    /// The simulated one, in a folder or in the user's own.
-    Sim(Option<PathBuf>),
-}
-
-const SIZES: &str = "\
-SIZE is a whole number with b, k, m, g, t or KiB, MiB, GiB, TiB (any case, powers of 1024).
-A bare number is MiB, as in xl. +SIZE and -SIZE are steps from what is set now.";
-
-const BATCH: &str = "\
-All lines are looked at before the first change, and all that is wrong is told at once. Each change has
-its own lock and transaction. A domain that grows waits until the host has the memory for it.";
-
-const AFTER_HELP: &str = "\
-Exit codes:
-  0  done, or already so
-  1  failed; nothing is changed, or it was put back
-  2  wrong usage
-  3  no such domain, or it went away
-  4  refused: a limit or a safety rule
-  5  the domain's lock was not to be had in time
-  6  xenstore conflicts would not end; put back
-  7  not permitted, not a control domain, or xenstored out of reach
-  8  --wait: the change stands, but the guest has not got there
-  9  out of step: found by check, or a change that could not be put back
-  10 several domains, some of which failed or are not there
-
-Environment:
-  XMEM_HOST          what --host defaults to
-  XMEM_LOCK_TIMEOUT  what --lock-timeout defaults to
-  XMEM_LOG           log filters such as `xmem=debug`, in place of -v
-  XENSTORED_PATH     xenstored's socket or device, as libxenstore has it
-  XMEM_SIM_FAULT     how the simulated host misbehaves, such as `lock-busy` or `conflict`";

@@ -1,56 +1,104 @@
-//! What `-v`, `XMEM_LOG` and `--log-format` turn on: tracing's events on standard error.
-//!
-//! Owns the choice of the subscriber. Without any of them only what is logged as an error is shown, and nothing
-//! is.
+//! Log lines on standard error: warnings by default, more with `-v`, `XMEM_LOG` and `--log-format`.
 
-mod errors;
-
-use std::ffi::OsString;
+use std::fmt::{self, Write as _};
 use std::io;
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use xen::escape::Escaped;
 
-use self::errors::ErrorsOnly;
 use crate::cli::{Global, LogFormat};
-use crate::report::Usage;
+use crate::usage::Usage;
 
-/// The environment variable with log filters.
+/// The environment variable with a log filter.
 pub(crate) const VARIABLE: &str = "XMEM_LOG";
 
-/// Turns on what was asked for. `filters` is what [`VARIABLE`] says.
-pub(crate) fn start(global: &Global, filters: Option<OsString>) -> Result<(), Usage> {
-    let filters = filters.filter(|text| !text.is_empty());
-    if global.verbose == 0 && filters.is_none() && global.log_format == LogFormat::Text {
-        // There is none yet, so that this cannot fail.
-        let _first = tracing::dispatcher::set_global_default(ErrorsOnly.into());
-        return Ok(());
-    }
+/// Starts logging as the command line and `filter`, the value of [`VARIABLE`], ask for.
+pub(crate) fn start(global: &Global, filter: Option<&str>) -> Result<(), Usage> {
     let level = match global.verbose {
-        0 => LevelFilter::ERROR,
+        0 if global.quiet => LevelFilter::ERROR,
+        0 => LevelFilter::WARN,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let targets = match filters {
+    let targets = match filter {
         None => Targets::new().with_default(level),
-        Some(text) => {
-            let wrong = |why: String| Usage {
-                what: VARIABLE,
-                text: text.to_string_lossy().into_owned(),
-                why,
-                hint: "filters look like `debug` or `xmem::lock=trace,xmem=debug`".to_owned(),
-            };
-            let words = text.to_str().ok_or_else(|| wrong("it is not UTF-8".to_owned()))?;
-            words.parse().map_err(|error| wrong(format!("{error}")))?
-        }
+        Some(text) => text.parse().map_err(|_| Usage {
+            what: VARIABLE.to_owned(),
+            text: text.to_owned(),
+            why: "not a log filter".to_owned(),
+            hint: Some("a filter looks like `debug` or `xen::lock=trace,xmem_core=debug`".into()),
+        })?,
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let lines = match global.log_format {
-        LogFormat::Text => lines.without_time().with_target(false).with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).without_time().boxed(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
+    let lines = match global.log_format.unwrap_or(LogFormat::Text) {
+        LogFormat::Text => lines.event_format(Plain).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     Ok(())
+}
+
+/// `debug: limit set: domain web (7), from 1025 MiB, to 513 MiB`: without Rust's quotes.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        };
+        let mut words = Words::default();
+        event.record(&mut words);
+        writeln!(writer, "{level}: {}{}", Escaped(&words.message), Escaped(&words.fields))
+    }
+}
+
+/// The message of an event, and its fields.
+#[derive(Default)]
+struct Words {
+    message: String,
+    fields: String,
+}
+
+impl Words {
+    fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ok = if field.name() == "message" {
+            self.message.write_fmt(value)
+        } else {
+            let before = if self.fields.is_empty() { ": " } else { ", " };
+            let name = field.name().replace('_', " ");
+            write!(self.fields, "{before}{name} {value}")
+        };
+    }
+}
+
+impl Visit for Words {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, format_args!("{value:?}"));
+    }
 }

@@ -1,28 +1,24 @@
 //! The `xmem` program: parse, run, exit code.
 
-#![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
+#[cfg(all(feature = "static", not(target_feature = "crt-static")))]
+compile_error!(
+    "the feature `static` needs `-C target-feature=+crt-static`, and RUSTFLAGS has replaced .cargo/config.toml's flags: \
+     unset RUSTFLAGS, or add the flag to it"
+);
 
+mod audit;
 mod cli;
 mod commands;
+mod exit;
+mod hints;
 mod logging;
 mod report;
-#[cfg(all(target_env = "gnu", not(test)))]
-mod start;
+mod signals;
+mod usage;
+mod values;
 
-use xmem::error::Exit;
+use std::process::ExitCode;
 
-#[cfg(any(not(target_env = "gnu"), test))]
-fn main() -> std::process::ExitCode {
-    u8::from(run()).into()
-}
-
-/// Runs the command line that was typed.
-fn run() -> Exit {
-    match cli::Cli::typed() {
-        Ok(cli) => commands::run(&cli).unwrap_or_else(|error| {
-            report::complain(&format!("xmem: {error:#}"));
-            Exit::Failed
-        }),
-        Err(error) => commands::unparsed(&error),
-    }
+fn main() -> ExitCode {
+    commands::run(std::env::args_os())
 }

@@ -1,13 +1,13 @@
-//! Signals that would end the run, held off while a change is half made.
+//! Signals that would end the run, held off while it changes something; and what is said during a wait.
 //!
-//! Owns the thread's signal mask. Never handles a signal: one that came meanwhile stays pending, and
-//! ends the process by itself when the hold ends, so that a shell sees a true death by signal.
+//! A signal that comes meanwhile stays pending: it ends waits at once, and the process itself when the hold ends, so that
+//! a shell sees a true death by signal.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::fs;
 use std::io;
-use std::marker::PhantomData;
-use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::OnceLock;
+use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,208 +15,191 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use xen::Interrupt;
 
-use crate::process;
+use crate::report::Report;
 
-/// Those that ask a run to end. SIGQUIT is left as a user's way out of a hold.
+/// Those that ask a run to end. SIGQUIT is left as a way out.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-/// Those by which a terminal stops a run: Ctrl-Z, and a word said in the background (`stty tostop`).
+/// Those by which a terminal stops a run: Ctrl-Z, and output in the background (`stty tostop`).
 const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGTTOU];
 
-/// Holds off SIGINT, SIGTERM and SIGHUP; SIGTSTP and SIGTTOU, since a run stopped inside the lock would
-/// lock everybody out; and SIGXFSZ, so that a write above `ulimit -f` fails first, and is told.
-///
-/// Belongs to the thread that made it. Threads started during a hold inherit it for good.
-#[derive(Debug)]
-pub struct HoldOff {
-    before: SigSet,
-    this_thread_only: PhantomData<*const ()>,
+/// How long a wait is silent, and how far apart its lines are.
+const SILENT: Duration = Duration::from_secs(2);
+const BETWEEN_LINES: Duration = Duration::from_secs(5);
+/// Two calls of `waiting_for` further apart than this belong to two waits.
+const SAME_WAIT: Duration = Duration::from_secs(1);
+
+/// The run's signals, held off or not.
+pub(crate) struct Signals<'r> {
+    hold: Option<Hold>,
+    report: &'r Report,
+    wait: RefCell<Option<Wait>>,
 }
 
-impl HoldOff {
-    /// Starts holding.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn begin() -> io::Result<Self> {
-        let held: SigSet = ENDING.into_iter().chain(STOPPING).chain([Signal::SIGXFSZ]).collect();
-        let before = held.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-        Ok(Self { before, this_thread_only: PhantomData })
+impl<'r> Signals<'r> {
+    /// Not held off: a signal ends the process at once.
+    pub(crate) const fn free(report: &'r Report) -> Self {
+        Self { hold: None, report, wait: RefCell::new(None) }
     }
 
-    /// Whether a signal waits that will end the process once the hold ends.
+    /// Held off until the return value is dropped.
     ///
     /// # Errors
-    /// The kernel's.
-    pub fn pending(&self) -> io::Result<bool> {
-        let pending = process::pending_signals()?;
-        Ok(ENDING.iter().any(|signal| pending.contains(*signal)) && !all_ignored())
+    /// The kernel gives no signalfd.
+    pub(crate) fn held(report: &'r Report) -> io::Result<Self> {
+        Ok(Self { hold: Some(Hold::begin()?), ..Self::free(report) })
+    }
+}
+
+impl Interrupt for Signals<'_> {
+    fn pending(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.wait(Duration::ZERO))
     }
 
-    /// Rests, no longer than until a signal comes that will end the process. `true` if one waits.
-    ///
-    /// # Errors
-    /// The kernel's, from poll, or when it gives no signalfd (out of file descriptors).
-    pub fn rest(&self, time: Duration) -> io::Result<bool> {
-        let (begun, fd) = (Instant::now(), self.fd()?);
+    fn sleep(&self, time: Duration) -> bool {
+        if let Some(hold) = &self.hold {
+            return hold.sleep(time);
+        }
+        thread::sleep(time);
+        false
+    }
+
+    fn waiting_for(&self, what: &dyn fmt::Display) {
+        let mut wait = self.wait.borrow_mut();
+        let now = Instant::now();
+        let same = wait.as_ref().is_some_and(|wait| now.duration_since(wait.last) < SAME_WAIT);
+        let current = match &mut *wait {
+            Some(current) if same => current,
+            other => {
+                tracing::debug!("waiting for {what}");
+                other.insert(Wait { begun: now, last: now, shown: None })
+            }
+        };
+        current.last = now;
+        if now.duration_since(current.begun) < SILENT {
+            return;
+        }
+        let due =
+            current.shown.as_ref().is_none_or(|(at, _)| now.duration_since(*at) > BETWEEN_LINES);
+        if due {
+            let text = what.to_string();
+            if current.shown.as_ref().is_none_or(|(_, shown)| *shown != text) {
+                self.report.waiting_for(&text);
+            }
+            current.shown = Some((now, text));
+        }
+    }
+}
+
+/// A wait in progress.
+struct Wait {
+    begun: Instant,
+    /// The last call.
+    last: Instant,
+    /// When which line was last due.
+    shown: Option<(Instant, String)>,
+}
+
+/// The thread's signal mask while signals are held off: those that end a run, those that stop one inside a domain's lock,
+/// and SIGXFSZ, so that a write above `ulimit -f` fails and is reported.
+struct Hold {
+    before: SigSet,
+    /// Readable while a signal is pending that will end the process.
+    ending: SignalFd,
+    stopping: SigSet,
+}
+
+impl Hold {
+    fn begin() -> io::Result<Self> {
+        let before = SigSet::thread_get_mask()?;
+        let ignored = ignored();
+        // One that is ignored (nohup) or was blocked before ends nothing.
+        let ends = |signal: &Signal| !ignored.contains(*signal) && !before.contains(*signal);
+        let ending: SigSet = ENDING.into_iter().filter(ends).collect();
+        let stopping: SigSet =
+            STOPPING.into_iter().filter(|signal| !before.contains(*signal)).collect();
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&ending, flags)?;
+        ending
+            .iter()
+            .chain(&stopping)
+            .chain([Signal::SIGXFSZ])
+            .collect::<SigSet>()
+            .thread_block()?;
+        Ok(Self { before, ending: fd, stopping })
+    }
+
+    /// Sleeps for `time` or until a signal is pending, and returns whether one is. Ctrl-Z works meanwhile.
+    fn sleep(&self, time: Duration) -> bool {
+        let held = self.stopping.thread_swap_mask(SigmaskHow::SIG_UNBLOCK);
+        let pending = self.wait(time);
+        if let Err(error) = held.and_then(|mask| mask.thread_set_mask()) {
+            tracing::error!(%error, "cannot restore the signal mask");
+        }
+        pending
+    }
+
+    fn wait(&self, time: Duration) -> bool {
+        let begun = Instant::now();
         loop {
             let left = time.saturating_sub(begun.elapsed());
             let timeout = Timespec::try_from(left).ok();
-            match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], timeout.as_ref()) {
-                // It was stopped, and goes on.
+            let fd = PollFd::from_borrowed_fd(self.ending.as_fd(), PollFlags::IN);
+            match poll(&mut [fd], timeout.as_ref()) {
+                // It was stopped, and continued.
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-                Ok(0) => return Ok(false),
-                Ok(_) if self.pending()? => return Ok(true),
-                // One that is ignored makes the descriptor readable for good.
-                Ok(_) => {
-                    thread::sleep(left);
-                    return self.pending();
+                Err(error) => {
+                    tracing::error!(%error, "cannot wait for signals");
+                    return true;
                 }
+                Ok(ready) => return ready > 0,
             }
         }
     }
-
-    /// Lets the process be stopped by its terminal until the return value goes.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn let_stop(&self) -> io::Result<Stoppable<'_>> {
-        let free = STOPPING.into_iter().filter(|signal| !self.before.contains(*signal));
-        let held = free.collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_UNBLOCK)?;
-        Ok(Stoppable { held, hold: PhantomData })
-    }
-
-    /// Readable while a signal waits (also one that is ignored: ask [`pending`](Self::pending)). It goes with the
-    /// process: most runs wait for nothing, and need none.
-    ///
-    /// # Errors
-    /// The kernel's, when it gives no signalfd (out of file descriptors).
-    #[expect(clippy::unused_self, reason = "in a hold alone does a signal wait")]
-    pub(crate) fn fd(&self) -> io::Result<BorrowedFd<'_>> {
-        static WAITING: OnceLock<SignalFd> = OnceLock::new();
-        if let Some(waiting) = WAITING.get() {
-            return Ok(waiting.as_fd());
-        }
-        let ending: SigSet = ENDING.into_iter().collect();
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let waiting = SignalFd::with_flags(&ending, flags)?;
-        Ok(WAITING.get_or_init(|| waiting).as_fd())
-    }
 }
 
-/// A time of a hold in which Ctrl-Z works.
-#[derive(Debug)]
-pub struct Stoppable<'a> {
-    held: SigSet,
-    hold: PhantomData<&'a HoldOff>,
-}
-
-impl Drop for Stoppable<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.held.thread_set_mask() {
-            tracing::error!(%error, "the signal mask could not be put back");
-        }
-    }
-}
-
-impl Drop for HoldOff {
+impl Drop for Hold {
     fn drop(&mut self) {
         if let Err(error) = self.before.thread_set_mask() {
-            tracing::error!(%error, "the signal mask could not be put back");
+            tracing::error!(%error, "cannot restore the signal mask");
         }
     }
 }
 
-/// The signals of a run: free, until the run says that they have to wait. Free again when it goes.
-#[derive(Debug, Default)]
-pub struct Signals(Option<HoldOff>);
+/// The signals of [`ENDING`] that this process ignores. None if /proc does not say: then they count as ending the run.
+fn ignored() -> SigSet {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let hex = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    let mask = u64::from_str_radix(hex.trim(), 16).unwrap_or(0);
+    let bit = |signal: Signal| {
+        u32::try_from(signal as i32).ok().and_then(|at| 1_u64.checked_shl(at.checked_sub(1)?))
+    };
+    ENDING.into_iter().filter(|signal| bit(*signal).is_some_and(|bit| mask & bit != 0)).collect()
+}
 
-impl Signals {
-    /// Holds them off from now on.
+/// Learns that the process was stopped and continued, and that its terminal has changed its size.
+pub(crate) struct Continued(SignalFd);
+
+impl Continued {
+    /// From now on.
     ///
     /// # Errors
-    /// As [`HoldOff::begin`].
-    pub fn hold_off(&mut self) -> io::Result<&HoldOff> {
-        let hold = match self.0.take() {
-            Some(hold) => hold,
-            None => HoldOff::begin()?,
-        };
-        Ok(self.0.insert(hold))
-    }
-}
-
-/// Whether every signal of [`ENDING`] that waits is one this process ignores (`nohup xmem ...`): the
-/// kernel keeps it pending while it is blocked, and drops it afterwards.
-fn all_ignored() -> bool {
-    // An unreadable /proc leaves the cautious answer: it will end the run.
-    let Ok(status) = fs::read_to_string("/proc/thread-self/status") else { return false };
-    let mask = |key: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-            .unwrap_or(0)
-    };
-    let waiting = mask("ShdPnd:") | mask("SigPnd:");
-    let ending = ENDING
-        .iter()
-        .filter_map(|signal| u32::try_from(*signal as i32).ok())
-        .filter_map(|number| 1_u64.checked_shl(number.saturating_sub(1)))
-        .fold(0, |all, bit| all | bit);
-    waiting & ending & !mask("SigIgn:") == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rest_is_as_long_as_it_is_said_and_ends_with_a_signal() {
-        let hold = HoldOff::begin().unwrap();
-        let begun = Instant::now();
-        assert!(!hold.rest(Duration::from_millis(50)).unwrap());
-        assert!(begun.elapsed() >= Duration::from_millis(50));
-        nix::sys::signal::raise(Signal::SIGTERM).unwrap();
-        assert!(hold.rest(Duration::from_secs(3600)).unwrap());
-        take_back(&hold);
-        assert!(!hold.rest(Duration::ZERO).unwrap());
+    /// The kernel gives no signalfd.
+    pub(crate) fn watch() -> io::Result<Self> {
+        // Blocking SIGCONT does not keep it from continuing the process.
+        let signals: SigSet = [Signal::SIGCONT, Signal::SIGWINCH].into_iter().collect();
+        signals.thread_block()?;
+        Ok(Self(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
 
-    #[test]
-    fn a_hold_can_be_stopped_only_when_it_is_let() {
-        let stops = || {
-            let mask = SigSet::thread_get_mask().unwrap();
-            let stopping = STOPPING.map(|signal| !mask.contains(signal));
-            assert_eq!(stopping[0], stopping[1]);
-            stopping[0]
-        };
-        let hold = HoldOff::begin().unwrap();
-        assert!(!stops());
-        let stoppable = hold.let_stop().unwrap();
-        assert!(stops());
-        assert!(SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM));
-        drop(stoppable);
-        assert!(!stops());
-        drop(hold);
-        assert!(stops());
-    }
-
-    /// Takes a pending signal back, or it would end the test run.
-    fn take_back(hold: &HoldOff) {
-        let mut fd = hold.fd().unwrap().try_clone_to_owned().map(fs::File::from).unwrap();
-        let mut taken = [0; 128];
-        assert_eq!(io::Read::read(&mut fd, &mut taken).unwrap(), 128);
-    }
-
-    #[test]
-    fn a_held_signal_waits_and_is_seen() {
-        let hold = HoldOff::begin().unwrap();
-        assert!(!hold.pending().unwrap());
-        // To this thread alone: the other tests' threads hold nothing off.
-        nix::sys::signal::raise(Signal::SIGTERM).unwrap();
-        assert!(hold.pending().unwrap());
-        take_back(&hold);
-        assert!(!hold.pending().unwrap());
+    /// Takes what has happened since the last call: whether the process was continued, and whether the size changed.
+    pub(crate) fn take(&self) -> (bool, bool) {
+        let (mut continued, mut resized) = (false, false);
+        while let Ok(Some(info)) = self.0.read_signal() {
+            continued |= i32::try_from(info.ssi_signo) == Ok(Signal::SIGCONT as i32);
+            resized |= i32::try_from(info.ssi_signo) == Ok(Signal::SIGWINCH as i32);
+        }
+        (continued, resized)
     }
 }

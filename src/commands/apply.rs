@@ -2,136 +2,140 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use xmem::apply::{Options, apply, survey};
-use xmem::batch::{Line, parse};
-use xmem::change::Outcome;
-use xmem::error::Exit;
-use xmem::host::Host;
-use xmem::signals::Signals;
+use xen::Host;
+use xmem_core::apply::{ApplyOptions, LineFailureReason, apply, plan_all};
+use xmem_core::batch::{Batch, LineProblem, parse};
+use xmem_core::change::Outcome;
 
-use super::change::{duration, record};
-use super::wait::{self, Waiting};
-use crate::cli::Apply;
-use crate::report::{Report, Usage};
+use super::record;
+use super::wait::{self, PATIENCE, Waiting};
+use crate::cli::{Apply, Global};
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::signals::Signals;
+use crate::usage::Usage;
+use crate::values;
 
-/// More than any host's domains need; what is longer was not meant to be read here.
+/// More than any host's domains need.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// What was asked for.
-pub(super) struct Asked {
-    lines: Vec<Line>,
-    options: Options,
+/// A batch of changes.
+pub(super) struct Task {
+    file: String,
+    batch: Batch,
+    options: ApplyOptions,
     waiting: Option<Waiting>,
     dry_run: bool,
 }
 
-impl Asked {
-    pub(super) const fn only_looks(&self) -> bool {
-        self.dry_run
+impl Task {
+    pub(super) fn of(args: &Apply, global: &Global) -> Result<Self, Usage> {
+        let lock_timeout = values::lock_timeout(global.lock_timeout.as_deref())?;
+        let options = ApplyOptions {
+            raise_max: args.raise_max,
+            force: args.force,
+            keep_free: values::keep_free(args.keep_free.as_deref())?,
+            partial: args.partial,
+            lock_timeout,
+            patience: values::time_or("--patience", args.patience.as_deref(), PATIENCE)?,
+        };
+        let waiting = Waiting::of(&args.wait, args.patience.as_deref(), lock_timeout)?;
+        let file = if args.file == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            args.file.to_string_lossy().into_owned()
+        };
+        let text = read(&args.file).map_err(|why| Usage {
+            what: "FILE".to_owned(),
+            text: args.file.to_string_lossy().into_owned(),
+            why,
+            hint: Some("a batch has lines such as `web 512M`; - is standard input".to_owned()),
+        })?;
+        Ok(Self { file, batch: parse(&text), options, waiting, dry_run: args.dry_run })
+    }
+
+    pub(super) const fn changes(&self) -> bool {
+        !self.dry_run
+    }
+
+    /// Checks everything, then changes one domain after the other. Signals are held off until all is reported.
+    pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
+        let signals = if self.dry_run { Signals::free(report) } else { Signals::held(report)? };
+        let steps = match plan_all(host, &self.batch, &self.options) {
+            Ok(steps) => steps,
+            Err(failures) => {
+                let exits = failures.iter().map(|failure| match &failure.reason {
+                    LineFailureReason::Line(problem) => {
+                        report.usage(&self.usage(problem), failure.line)
+                    }
+                    LineFailureReason::Change(change) => report.failure(change, failure.line),
+                });
+                let exits: Vec<Exit> = exits.collect();
+                // A file with an error in it is wrong usage, whatever else is wrong.
+                let is_usage = exits.contains(&Exit::Usage);
+                return Ok(if is_usage { Exit::Usage } else { Exit::of_all(&exits) });
+            }
+        };
+        if self.dry_run {
+            for step in &steps {
+                report.outcome(&step.preview(), Some(step.line));
+            }
+            return Ok(Exit::Done);
+        }
+        let mut exits = Vec::with_capacity(steps.len());
+        let (mut places, mut waits): (Vec<usize>, Vec<(Option<usize>, Outcome)>) =
+            Default::default();
+        apply(host, &steps, &self.options, &signals, &mut |step, result| {
+            record(report, result.as_ref());
+            let line = Some(step.line);
+            exits.push(match result {
+                Ok(outcome) if self.waiting.is_some() && !step.is_left_alone() => {
+                    report.before_wait(&outcome);
+                    places.push(exits.len());
+                    waits.push((line, outcome));
+                    Exit::Done
+                }
+                Ok(outcome) => report.outcome(&outcome, line),
+                Err(failure) => report.failure(&failure, line),
+            });
+        });
+        if let Some(waiting) = self.waiting {
+            let ends = wait::run(host, &waits, waiting, &signals, report);
+            for (place, end) in places.into_iter().zip(ends) {
+                if let Some(exit) = exits.get_mut(place) {
+                    *exit = end;
+                }
+            }
+        }
+        Ok(Exit::of_all(&exits))
+    }
+
+    fn usage(&self, problem: &LineProblem) -> Usage {
+        let why = match problem {
+            LineProblem::Empty => format!("{}: {problem}", self.file),
+            problem => problem.to_string(),
+        };
+        Usage { why, hint: Some(problem.hint()), ..Usage::default() }
     }
 }
 
-/// Makes sense of what was typed, and of the file.
-pub(super) fn asked(typed: &Apply) -> Result<Asked, Vec<Usage>> {
-    let time = |what, text| duration(what, text).map_err(|usage| vec![usage]);
-    let options = Options {
-        raise_max: typed.raise_max,
-        force: typed.force,
-        lock_timeout: time("lock timeout", &typed.lock_timeout)?,
-        patience: time("patience", &typed.patience)?,
-    };
-    let waiting = wait::waiting(&typed.wait, &typed.patience, options.lock_timeout, true)
-        .map_err(|usage| vec![usage])?;
-    let text = read(&typed.file).map_err(|why| vec![unreadable(&typed.file, why)])?;
-    let lines = parse(&text).map_err(|errors| {
-        let usage = |(number, error): (usize, xmem::batch::LineError)| Usage {
-            what: "line",
-            text: number.to_string(),
-            why: error.to_string(),
-            hint: error.hint().to_owned(),
-        };
-        errors.into_iter().map(usage).collect::<Vec<_>>()
-    })?;
-    Ok(Asked { lines, options, waiting, dry_run: typed.dry_run })
-}
-
-fn read(file: &PathBuf) -> Result<String, String> {
-    let text = if file == Path::new("-") {
+fn read(file: &Path) -> Result<String, String> {
+    let bytes = if file == Path::new("-") {
         limited(io::stdin().lock())
     } else {
         File::open(file).and_then(limited)
     };
-    text.map_err(|error| error.to_string())
+    let bytes = bytes.map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "not a text file (not valid UTF-8)".to_owned())
 }
 
-fn limited(from: impl Read) -> io::Result<String> {
-    let mut text = String::new();
-    from.take(MOST_BYTES.saturating_add(1)).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|bytes| bytes > MOST_BYTES) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 16 MiB"));
+fn limited(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MOST_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST_BYTES) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 16 MiB"));
     }
-    Ok(text)
-}
-
-fn unreadable(file: &Path, why: String) -> Usage {
-    Usage {
-        what: "file",
-        text: file.display().to_string(),
-        why,
-        hint: "a batch has lines such as `web 512M`, or those of `xmem list --json`; - is standard input".to_owned(),
-    }
-}
-
-/// Looks at all, then changes one after the other.
-pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
-    let steps = match survey(host, &asked.lines, asked.options) {
-        Ok(steps) => steps,
-        Err(objections) => {
-            let mut first = None;
-            for objection in &objections {
-                let exit = report.objection(objection.line, &objection.failure)?;
-                first = first.or(Some(exit));
-            }
-            return Ok(first.unwrap_or(Exit::Failed));
-        }
-    };
-    if asked.dry_run {
-        for step in &steps {
-            report.outcome(&step.outlook())?;
-        }
-        return Ok(Exit::Done);
-    }
-    // Held off until all is told, so that whoever ends the run learns what it has done.
-    let mut signals = Signals::default();
-    let (mut exits, mut waits) = (Vec::with_capacity(steps.len()), Vec::new());
-    let mut trouble = Ok(());
-    apply(host, &steps, asked.options, &mut signals, &mut |step, result| {
-        record(host, &result);
-        let told = match result {
-            Ok(outcome) if asked.waiting.is_some() && !step.leave_alone() => {
-                let told = report.before_wait(&outcome).map(|()| Exit::Done);
-                waits.push((exits.len(), outcome));
-                told
-            }
-            Ok(outcome) => report.outcome(&outcome),
-            Err(failure) => report.failure(&failure),
-        };
-        exits.push(told.unwrap_or_else(|error| {
-            trouble = Err(error);
-            Exit::Failed
-        }));
-    });
-    trouble?;
-    if let Some(waiting) = asked.waiting {
-        let (places, outcomes): (Vec<usize>, Vec<Outcome>) = waits.into_iter().unzip();
-        let ends = wait::run(host, &outcomes, waiting, &mut signals, report)?;
-        for (place, end) in places.into_iter().zip(ends) {
-            if let Some(exit) = exits.get_mut(place) {
-                *exit = end;
-            }
-        }
-    }
-    Ok(Exit::of_all(&exits))
+    Ok(bytes)
 }

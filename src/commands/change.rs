@@ -1,117 +1,79 @@
 //! `xmem set` and `xmem max`.
 
-use std::mem::ManuallyDrop;
-use std::path::Path;
-use std::time::Duration;
+use xen::Host;
+use xmem_core::change::{ChangeRequest, ChangeSession};
+use xmem_core::plan::MemoryRequest;
 
-use xmem::audit;
-use xmem::change::{Outcome, Request, Series};
-use xmem::domain::DomainRef;
-use xmem::error::{Exit, Failure};
-use xmem::host::Host;
-use xmem::plan::Wish;
-use xmem::signals::Signals;
-use xmem::size::Size;
-
+use super::record;
 use super::wait::{self, Waiting};
-use crate::cli::{Change, Max, Set};
-use crate::report::{Report, Usage};
+use crate::cli::{Change, Global, Max, Set};
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::signals::Signals;
+use crate::usage::{self, Usage};
+use crate::values;
 
-/// Longer than anybody waits; keeps a clock from running over.
-const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// What was asked for.
-pub(super) struct Asked {
-    request: Request,
-    /// How to wait for the guest then; not at all if that is none.
+/// A change, and the wait for its guest.
+pub(super) struct Task {
+    request: ChangeRequest,
     waiting: Option<Waiting>,
 }
 
-impl Asked {
-    pub(super) const fn only_looks(&self) -> bool {
-        self.request.dry_run
-    }
-}
-
 /// What `xmem set` asks for.
-pub(super) fn set(typed: &Set) -> Result<Asked, Usage> {
-    let wish = Wish::Set {
-        size: size(&typed.change.size)?,
-        raise_max: typed.raise_max,
-        force: typed.force,
-    };
-    request(&typed.change, wish)
+pub(super) fn set(args: &Set, global: &Global) -> Result<Task, Usage> {
+    let Set { change, raise_max, wait, patience, keep_free } = args;
+    // `--wait 5m web`: the time has become the domain.
+    let is_time = matches!(wait.wait, Some(None)) && values::time(&change.domain).is_ok();
+    let size = values::size_of("set", &change.domain, &change.size).map_err(|usage| {
+        let hint = is_time.then(|| usage::wait_hint(&change.domain));
+        Usage { hint: hint.or(usage.hint), ..usage }
+    })?;
+    let memory = MemoryRequest::Set { size, raise_max: *raise_max, force: change.force };
+    let mut request = request(change, global, memory)?;
+    request.keep_free = values::keep_free(keep_free.as_deref())?;
+    let waiting = Waiting::of(wait, patience.as_deref(), request.lock_timeout)?;
+    Ok(Task { request, waiting: waiting.filter(|_| !change.dry_run) })
 }
 
 /// What `xmem max` asks for.
-pub(super) fn max(typed: &Max) -> Result<Asked, Usage> {
-    request(&typed.change, Wish::Max { size: size(&typed.change.size)? })
+pub(super) fn max(args: &Max, global: &Global) -> Result<Task, Usage> {
+    let Max { change } = args;
+    let size = values::size_of("max", &change.domain, &change.size)?;
+    let memory = MemoryRequest::Max { size, force: change.force };
+    Ok(Task { request: request(change, global, memory)?, waiting: None })
 }
 
-/// Changes, logs, waits if asked to, and reports. Signals wait until the result has been told.
-pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
-    let mut signals = Signals::default();
-    // Its connection goes with the process.
-    let mut series = ManuallyDrop::new(Series::new(host));
-    let result = series.change(&asked.request, &mut signals);
-    record(host, &result);
-    match (result, asked.waiting) {
-        (Ok(outcome), Some(waiting)) => {
-            // Which can take long.
-            drop(ManuallyDrop::into_inner(series));
-            report.before_wait(&outcome)?;
-            let exits = wait::run(host, &[outcome], waiting, &mut signals, report)?;
-            Ok(Exit::of_all(&exits))
-        }
-        (Ok(outcome), None) => report.outcome(&outcome),
-        (Err(failure), _) => report.failure(&failure),
-    }
-}
-
-/// Logs what was done to a real host.
-pub(super) fn record<H: Host>(host: &H, result: &Result<Outcome, Failure>) {
-    if !host.simulated() {
-        audit::record(result, Path::new(audit::SOCKET));
-    }
-}
-
-fn request(typed: &Change, wish: Wish) -> Result<Asked, Usage> {
-    let lock_timeout = duration("lock timeout", &typed.lock_timeout)?;
-    let sets = matches!(wish, Wish::Set { .. });
-    let waiting = wait::waiting(&typed.wait, &typed.patience, lock_timeout, sets)?;
-    let domain = domain(&typed.domain)?;
-    let request = Request { domain, wish, dry_run: typed.dry_run, lock_timeout };
-    Ok(Asked { request, waiting })
-}
-
-fn size(text: &str) -> Result<Size, Usage> {
-    text.parse().map_err(|why: xmem::size::SizeError| Usage {
-        what: "size",
-        text: text.to_owned(),
-        why: why.to_string(),
-        hint: why.hint().to_owned(),
+fn request(
+    change: &Change,
+    global: &Global,
+    memory: MemoryRequest,
+) -> Result<ChangeRequest, Usage> {
+    Ok(ChangeRequest {
+        domain: values::domain(&change.domain)?,
+        memory,
+        keep_free: None,
+        dry_run: change.dry_run,
+        lock_timeout: values::lock_timeout(global.lock_timeout.as_deref())?,
     })
 }
 
-/// A domain as it was typed.
-pub(super) fn domain(text: &str) -> Result<DomainRef, Usage> {
-    text.parse().map_err(|why: xmem::domain::DomainRefError| Usage {
-        what: "domain",
-        text: text.to_owned(),
-        why: why.to_string(),
-        hint: why.hint().to_owned(),
-    })
-}
+impl Task {
+    pub(super) const fn changes(&self) -> bool {
+        !self.request.dry_run
+    }
 
-/// A time with its unit; a bare number is seconds.
-pub(super) fn duration(what: &'static str, text: &str) -> Result<Duration, Usage> {
-    let bare = text.parse().ok().map(Duration::from_secs);
-    bare.map_or_else(|| humantime::parse_duration(text), Ok)
-        .map(|time| time.min(LONGEST_TIME))
-        .map_err(|why| Usage {
-            what,
-            text: text.to_owned(),
-            why: why.to_string(),
-            hint: "a time looks like 10s, 2m or 500ms; a bare number is seconds".to_owned(),
+    /// Changes, logs, waits if asked to, and reports. Signals are held off until the result is reported.
+    pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
+        let signals = Signals::held(report)?;
+        let result = ChangeSession::new(host).change(&self.request, &signals);
+        record(report, result.as_ref());
+        Ok(match (result, self.waiting) {
+            (Ok(outcome), Some(waiting)) => {
+                report.before_wait(&outcome);
+                Exit::of_all(&wait::run(host, &[(None, outcome)], waiting, &signals, report))
+            }
+            (Ok(outcome), None) => report.outcome(&outcome, None),
+            (Err(failure), _) => report.failure(&failure, None),
         })
+    }
 }

@@ -1,98 +1,111 @@
 //! `xmem check`.
 
-use std::path::Path;
 use std::time::Duration;
 
-use xmem::audit;
-use xmem::check::{Fate, Finding, Repaired, check, foresee, repair};
-use xmem::domain::DomainRef;
-use xmem::error::{After, Cause, Exit, Failure};
-use xmem::host::Host;
-use xmem::signals::Signals;
+use xen::Host;
+use xmem_core::check::{CheckReport, Finding, RepairOutcome, RepairReport, check, preview, repair};
+use xmem_core::domain::{Domain, DomainRef};
+use xmem_core::failure::{Cause, Failure};
 
-use super::change::{domain, duration};
-use crate::cli::Check;
-use crate::report::{Report, Usage};
+use super::{record, with_missing};
+use crate::cli::{Check, Global};
+use crate::exit::Exit;
+use crate::report::{Checked, Report, is_open};
+use crate::signals::Signals;
+use crate::usage::Usage;
+use crate::values;
 
-/// What was asked for.
-pub(super) struct Asked {
+/// A check, and a repair if asked for.
+pub(super) struct Task {
     wanted: Vec<DomainRef>,
-    mending: Mending,
+    repair: Repair,
 }
 
-enum Mending {
+enum Repair {
     No,
     DryRun,
     Within(Duration),
 }
 
-impl Asked {
-    pub(super) const fn only_looks(&self) -> bool {
-        !matches!(self.mending, Mending::Within(_))
+impl Task {
+    pub(super) fn of(args: &Check, global: &Global) -> Result<Self, Usage> {
+        let lock_timeout = values::lock_timeout(global.lock_timeout.as_deref())?;
+        Ok(Self {
+            wanted: values::domains(&args.domains)?,
+            repair: match (args.repair, args.dry_run) {
+                (false, _) => Repair::No,
+                (true, true) => Repair::DryRun,
+                (true, false) => Repair::Within(lock_timeout),
+            },
+        })
     }
-}
 
-/// Makes sense of what was typed.
-pub(super) fn asked(typed: &Check) -> Result<Asked, Usage> {
-    let lock_timeout = duration("lock timeout", &typed.lock_timeout)?;
-    Ok(Asked {
-        wanted: typed.domains.iter().map(|text| domain(text)).collect::<Result<_, _>>()?,
-        mending: match (typed.repair, typed.dry_run) {
-            (false, _) => Mending::No,
-            (true, true) => Mending::DryRun,
-            (true, false) => Mending::Within(lock_timeout),
-        },
-    })
-}
+    pub(super) const fn changes(&self) -> bool {
+        matches!(self.repair, Repair::Within(_))
+    }
 
-/// Looks, mends if asked to, and tells. That something is out of step in the end is what the exit code
-/// says first, and only then what could not be done about the rest.
-pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
-    let unseen = |cause| Failure { domain: None, cause, after: After::ReadOnly };
-    let found = match check(host, &asked.wanted) {
-        Ok(found) => found,
-        Err(cause) => return report.failure(&unseen(cause)),
-    };
-    // Signals wait until the result has been told.
-    let mut signals = Signals::default();
-    let mut exits = Vec::new();
-    let findings: Vec<(Finding, Fate)> = match asked.mending {
-        Mending::No => found.findings.iter().map(|it| (it.clone(), Fate::Left)).collect(),
-        Mending::DryRun => foresee(host, &found),
-        Mending::Within(timeout) => {
-            match repair(host, &found, &asked.wanted, timeout, &mut signals) {
-                Ok(repaired) => {
-                    exits = failures(host, &repaired, report)?;
-                    repaired.findings
-                }
-                Err(cause) => return report.failure(&unseen(cause)),
+    /// Checks, repairs if asked to, and reports.
+    pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
+        let signals = if self.changes() { Signals::held(report)? } else { Signals::free(report) };
+        let found = match check(host, &self.wanted, &signals) {
+            Ok(found) => found,
+            Err(cause) => return Ok(report.unanswered(cause)),
+        };
+        Ok(match self.repair {
+            Repair::No => {
+                let as_found = |finding: &Finding| (finding.clone(), RepairOutcome::NotRepaired);
+                let findings: Vec<_> = found.findings.iter().map(as_found).collect();
+                finish(&found, &findings, &found.missing, &[], report)
             }
-        }
-    };
-    report.checked(found.rows.len(), &findings)?;
-    for wanted in &found.missing {
-        report.missing(wanted)?;
+            Repair::DryRun => {
+                let findings = preview(host, &found);
+                finish(&found, &findings, &found.missing, &[], report)
+            }
+            Repair::Within(timeout) => {
+                let RepairReport { after, findings, changes, failures } =
+                    match repair(host, &found, &self.wanted, timeout, &signals) {
+                        Ok(done) => done,
+                        Err(cause) => return Ok(report.unanswered(cause)),
+                    };
+                for result in &changes {
+                    record(report, result.as_ref());
+                }
+                let failures = failures.into_iter().map(|(identity, cause)| {
+                    Failure::unchanged(Some(Domain { identity, name: None }), cause)
+                });
+                let failures: Vec<Failure> =
+                    changes.into_iter().filter_map(Result::err).chain(failures).collect();
+                finish(&after, &findings, &found.missing, &failures, report)
+            }
+        })
     }
-    if findings.iter().any(|(finding, fate)| fate.is_open() && finding.is_out_of_step()) {
-        return Ok(Exit::OutOfStep);
-    }
-    Ok(match (exits.first(), found.missing.is_empty(), found.rows.is_empty()) {
-        (Some(exit), ..) => *exit,
-        (None, true, _) => Exit::Done,
-        (None, false, true) => Exit::NoDomain,
-        (None, false, false) => Exit::SomeFailed,
-    })
 }
 
-/// Logs what was done, and tells what could not be done.
-fn failures<H: Host>(host: &H, done: &Repaired, report: &Report) -> anyhow::Result<Vec<Exit>> {
-    if !host.simulated() {
-        for result in &done.changes {
-            audit::record(result, Path::new(audit::SOCKET));
-        }
+/// Reports the findings, what failed, and how many there are of what. What is out of step in the end comes first in the
+/// exit code, then what could not be done.
+fn finish(
+    judged: &CheckReport,
+    findings: &[(Finding, RepairOutcome)],
+    missing: &[DomainRef],
+    failures: &[Failure],
+    report: &Report,
+) -> Exit {
+    let checked = Checked { report: judged, findings };
+    report.findings(&checked);
+    // One that went away needs no repair.
+    let failures = failures.iter().filter(|failure| !matches!(failure.cause, Cause::Gone));
+    let exits: Vec<Exit> = failures.map(|failure| report.failure(failure, None)).collect();
+    for wanted in missing {
+        report.missing(wanted);
     }
-    let failed = done.changes.iter().filter_map(|result| result.as_ref().err());
-    // One that went away needs no mending.
-    let failed = failed.filter(|failure| !matches!(failure.cause, Cause::Gone));
-    failed.chain(&done.failures).map(|failure| report.failure(failure)).collect()
+    if missing.is_empty() || !judged.rows.is_empty() || report.style.json {
+        report.summary(&checked);
+    }
+    let is_out_of_step = findings
+        .iter()
+        .any(|(finding, outcome)| is_open(outcome) && finding.diagnosis.is_out_of_step());
+    if is_out_of_step {
+        return Exit::OutOfStep;
+    }
+    with_missing(missing.len(), judged.rows.len(), Exit::of_all(&exits))
 }

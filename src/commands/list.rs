@@ -1,64 +1,62 @@
 //! `xmem list`.
 
-use xmem::domain::{DomainRef, Wanted};
-use xmem::error::{After, Exit, Failure};
-use xmem::host::Host;
-use xmem::overview::{Overview, overview};
+use xen::Host;
+use xmem_core::domain::DomainRef;
+use xmem_core::failure::Cause;
+use xmem_core::survey::{Survey, UsedMemory, survey};
 
-use super::change::domain;
-use crate::cli::{Format, List, SortBy};
-use crate::report::{Report, Usage};
+use super::with_missing;
+use crate::cli::{Column, Format, List};
+use crate::exit::Exit;
+use crate::report::{Layout, Report, sort};
+use crate::usage::Usage;
+use crate::values;
 
-/// What was asked for.
-pub(super) struct Asked {
-    /// None means all.
+/// A list of domains.
+pub(super) struct Task {
     wanted: Vec<DomainRef>,
-    sort: SortBy,
+    layout: Layout,
+    sort: Column,
     format: Format,
 }
 
-/// Makes sense of what was typed.
-pub(super) fn asked(typed: &List) -> Result<Asked, Usage> {
-    let wanted = typed.domains.iter().map(|text| domain(text)).collect::<Result<_, _>>()?;
-    Ok(Asked { wanted, sort: typed.sort, format: typed.format })
-}
+impl Task {
+    pub(super) fn of(args: &List) -> Result<Self, Usage> {
+        let layout =
+            Layout { columns: args.columns.clone(), bare: args.no_header, exact: args.exact };
+        Ok(Self {
+            wanted: values::domains(&args.domains)?,
+            layout,
+            sort: args.sort.unwrap_or(Column::Domid),
+            format: args.format.unwrap_or(Format::Table),
+        })
+    }
 
-/// Looks and tells. A domain that is not there does not keep the others from being told.
-pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
-    let wanted = Wanted::by(&asked.wanted);
-    let mut seen = match overview(host) {
-        Ok(seen) => seen,
-        Err(cause) => {
-            return report.failure(&Failure { domain: None, cause, after: After::ReadOnly });
+    /// Looks and reports. A domain that does not exist does not keep the others from being listed.
+    pub(super) fn run(&self, host: &dyn Host, report: &Report) -> Exit {
+        let mut seen = match self.survey(host, report) {
+            Ok(seen) => seen,
+            Err(cause) => return report.unanswered(cause),
+        };
+        sort(&mut seen.rows, self.sort);
+        if !seen.rows.is_empty() || seen.missing.is_empty() {
+            match self.format {
+                Format::Table => report.list(&seen, &self.layout),
+                Format::Openmetrics => report.metrics(&seen),
+            }
         }
-    };
-    let missing = wanted.missing(seen.rows.iter().map(|row| &row.domain));
-    seen.rows.retain(|row| wanted.has(&row.domain));
-    sort(&mut seen, asked.sort);
-    match asked.format {
-        Format::Table => report.overview(&seen)?,
-        Format::Openmetrics => report.metrics(&seen),
+        for wanted in &seen.missing {
+            report.missing(wanted);
+        }
+        with_missing(seen.missing.len(), seen.rows.len(), Exit::Done)
     }
-    for wanted in &missing {
-        report.missing(wanted)?;
-    }
-    Ok(match (missing.is_empty(), seen.rows.is_empty()) {
-        (true, _) => Exit::Done,
-        (false, true) => Exit::NoDomain,
-        (false, false) => Exit::SomeFailed,
-    })
-}
 
-/// Largest first for sizes; equal ones stay in the order of their domids.
-fn sort(seen: &mut Overview, by: SortBy) {
-    use std::cmp::Reverse;
-    let rows = &mut seen.rows;
-    match by {
-        SortBy::Id => rows.sort_by_key(|row| row.domain.identity.domid),
-        SortBy::Name => rows.sort_by(|one, other| one.domain.name.cmp(&other.domain.name)),
-        SortBy::Current => rows.sort_by_key(|row| Reverse(row.info.current)),
-        SortBy::Target => rows.sort_by_key(|row| Reverse(row.target)),
-        SortBy::Limit => rows.sort_by_key(|row| Reverse(row.info.limit)),
-        SortBy::Max => rows.sort_by_key(|row| Reverse(row.static_max)),
+    fn survey(&self, host: &dyn Host, report: &Report) -> Result<Survey, Cause> {
+        let shows_used = report.style.json
+            || self.format == Format::Openmetrics
+            || self.layout.columns.contains(&Column::Used)
+            || self.sort == Column::Used;
+        let used = if shows_used { UsedMemory::Read } else { UsedMemory::Skip };
+        survey(host, &*host.connect()?, &self.wanted, used)
     }
 }

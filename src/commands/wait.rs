@@ -1,108 +1,87 @@
-//! `--wait`: what follows a change until its guest has followed.
+//! `--wait`: what follows a change until its guest has reached the target.
 
 use std::time::Duration;
 
-use xmem::balloon::{Clock, News, Patience, is_there, wait};
-use xmem::change::{Outcome, nudge};
-use xmem::error::{After, Exit, Failure, chain};
-use xmem::host::Host;
-use xmem::signals::Signals;
+use xen::Host;
+use xmem_core::change::Outcome;
+use xmem_core::plan::TOLERANCE;
+use xmem_core::wait::{WaitEnd, WaitEvent, WaitPolicy, wait};
 
-use super::change::{duration, record};
+use super::record;
 use crate::cli::Wait;
-use crate::report::{Nudge, Report, Usage};
+use crate::exit::Exit;
+use crate::report::{ProgressView, Report};
+use crate::signals::Signals;
+use crate::usage::Usage;
+use crate::values;
 
-/// How the guests are waited for.
+/// The default of `--patience`.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How guests are waited for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    patience: Patience,
-    lock_timeout: Duration,
-    /// Whether a driver is woken up that has given up the target which is asked for again.
-    wakes: bool,
-}
+pub(super) struct Waiting(WaitPolicy);
 
-/// What `--wait` and `--patience` ask for.
-pub(super) fn waiting(
-    typed: &Wait,
-    patience: &str,
-    lock_timeout: Duration,
-    wakes: bool,
-) -> Result<Option<Waiting>, Usage> {
-    let still = duration("patience", patience)?;
-    let Some(at_most) = &typed.wait else { return Ok(None) };
-    let at_most = at_most.as_deref().map(|time| duration("wait", time)).transpose()?;
-    Ok(Some(Waiting { patience: Patience { still, at_most }, lock_timeout, wakes }))
-}
-
-/// Waits for the guests of `outcomes`, and reports each as its wait ends. What comes back is an exit for
-/// each, in the order of `outcomes`.
-pub(super) fn run<H: Host>(
-    host: &H,
-    outcomes: &[Outcome],
-    waiting: Waiting,
-    signals: &mut Signals,
-    report: &Report,
-) -> anyhow::Result<Vec<Exit>> {
-    let mut exits = vec![Exit::Done; outcomes.len()];
-    let mut awake = Vec::with_capacity(outcomes.len());
-    for (outcome, exit) in outcomes.iter().zip(&mut exits) {
-        match woken(host, outcome, waiting, signals) {
-            Ok(nudge) => awake.push((outcome, nudge, exit)),
-            Err(failure) => *exit = report.failure(&failure)?,
-        }
+impl Waiting {
+    /// What `--wait`, `--within` and `--patience` ask for.
+    pub(super) fn of(
+        args: &Wait,
+        patience: Option<&str>,
+        lock_timeout: Duration,
+    ) -> Result<Option<Self>, Usage> {
+        let patience = values::time_or("--patience", patience, PATIENCE)?;
+        let Some(at_most) = &args.wait else { return Ok(None) };
+        let at_most = at_most
+            .as_deref()
+            .map(|time| values::time_or("--wait", Some(time), Duration::ZERO))
+            .transpose()?;
+        let within =
+            args.within.as_deref().map(|size| values::amount("--within", size)).transpose()?;
+        let within = within.unwrap_or(TOLERANCE).max(TOLERANCE);
+        Ok(Some(Self(WaitPolicy { patience, at_most, within, lock_timeout })))
     }
-    let guests: Vec<&Outcome> = awake.iter().map(|(outcome, ..)| *outcome).collect();
-    let hold = signals.hold_off()?;
-    let mut show = report.progress(&guests, awake.iter().map(|(_, nudge, _)| *nudge));
-    let mut trouble = None;
-    {
-        let _stoppable = hold.let_stop()?;
-        wait(host, &guests, waiting.patience, &mut Clock::start(hold), &mut |place, news| {
-            let Some((outcome, nudge, exit)) = awake.get_mut(place) else { return };
-            match news {
-                News::Moves(progress) => show.news(place, &progress),
-                News::Ends(waited) => {
-                    **exit = waited.exit();
-                    let told = show.over(place, || report.waited(outcome, *nudge, &waited));
-                    trouble = trouble.take().or_else(|| told.err());
+}
+
+/// Waits for the guests of `changes` (line and outcome), and reports each as its wait ends. Returns the exit code of each.
+pub(super) fn run(
+    host: &dyn Host,
+    changes: &[(Option<usize>, Outcome)],
+    waiting: Waiting,
+    signals: &Signals<'_>,
+    report: &Report,
+) -> Vec<Exit> {
+    let mut exits = vec![Exit::Done; changes.len()];
+    let outcomes: Vec<&Outcome> = changes.iter().map(|(_, outcome)| outcome).collect();
+    let mut view = ProgressView::new(report);
+    for (index, outcome) in outcomes.iter().enumerate() {
+        view.add(index, outcome);
+    }
+    wait(host, &outcomes, waiting.0, signals, &mut |index, event| {
+        let Some((line, outcome)) = changes.get(index) else { return };
+        match event {
+            WaitEvent::Woken(changes) => {
+                for change in &changes {
+                    record(report, Ok(change));
+                }
+                report.woken(&outcome.domain);
+            }
+            WaitEvent::NotWoken(failure) => {
+                record(report, Err(&failure));
+                report.not_woken(&outcome.domain, &failure);
+            }
+            WaitEvent::Progress(progress) => view.update(index, &progress),
+            WaitEvent::Ended(ended) => {
+                if let WaitEnd::Failed(failure) = &ended.end {
+                    record(report, Err(failure));
+                }
+                view.end(index);
+                let exit = report.waited(outcome, *line, &ended);
+                if let Some(place) = exits.get_mut(index) {
+                    *place = exit;
                 }
             }
-        });
-    }
-    trouble.map_or(Ok(exits), Err)
-}
-
-/// Wakes the driver up if there was nothing to change for it, and it is not there.
-fn woken<H: Host>(
-    host: &H,
-    outcome: &Outcome,
-    waiting: Waiting,
-    signals: &mut Signals,
-) -> Result<Nudge, Failure> {
-    let plan = &outcome.plan;
-    if !waiting.wakes
-        || plan.old.target != Some(plan.target)
-        || is_there(outcome.info.current, plan.wanted)
-    {
-        return Ok(Nudge::NotNeeded);
-    }
-    match nudge(host, outcome, waiting.lock_timeout, signals) {
-        Ok(changes) => {
-            let nudge = if changes.is_empty() { Nudge::NotNeeded } else { Nudge::Done };
-            for change in changes {
-                record(host, &Ok(change));
-            }
-            Ok(nudge)
+            _ => {}
         }
-        // All is as it was: then it is waited without.
-        Err(failure) if matches!(failure.after, After::Unchanged | After::PutBack { .. }) => {
-            tracing::warn!(domain = %outcome.domain, error = %chain(&failure.cause), "no nudge");
-            Ok(Nudge::Failed)
-        }
-        Err(failure) => {
-            let result = Err(failure);
-            record(host, &result);
-            result.map(|_| Nudge::Failed)
-        }
-    }
+    });
+    exits
 }

@@ -1,107 +1,110 @@
 //! `xmem watch`.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use xmem::domain::{DomId, DomainRef, Wanted};
-use xmem::error::{After, Cause, Exit, Failure};
-use xmem::host::Host;
-use xmem::overview::{Overview, look};
-use xmem::xenstore::Watching as _;
+use xen::Host;
+use xmem_core::domain::DomainRef;
+use xmem_core::failure::Cause;
+use xmem_core::survey::{Monitor, UsedMemory};
 
-use super::change::{domain, duration};
-use crate::cli::Watch;
-use crate::report::{Report, Usage, Watched};
+use super::with_missing;
+use crate::cli::{Column, Watch};
+use crate::exit::Exit;
+use crate::report::{Report, Screen, sort};
+use crate::signals::Continued;
+use crate::usage::Usage;
+use crate::values;
 
-/// What was asked for.
-pub(super) struct Asked {
+/// Refreshing more often than this would be load without a use.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// How soon a reader that went away, a terminal's new size and SIGCONT are noticed.
+const SLICE: Duration = Duration::from_millis(200);
+
+/// A live view.
+pub(super) struct Task {
     wanted: Vec<DomainRef>,
     interval: Duration,
-    looks: Option<u64>,
+    refreshes: Option<u64>,
+    sort: Column,
 }
 
-/// Makes sense of what was typed.
-pub(super) fn asked(typed: &Watch) -> Result<Asked, Usage> {
-    let interval = duration("interval", &typed.interval)?;
-    if interval < SHORTEST {
-        return Err(Usage {
-            what: "interval",
-            text: typed.interval.clone(),
-            why: "it is less than 50 ms".to_owned(),
-            hint: "an interval looks like 1s or 250ms".to_owned(),
-        });
+impl Task {
+    pub(super) fn of(args: &Watch) -> Result<Self, Usage> {
+        let typed = args.interval.as_deref();
+        let interval = values::time_or("--interval", typed, Duration::from_secs(1))?;
+        if interval < SHORTEST {
+            return Err(Usage {
+                what: "--interval".to_owned(),
+                text: typed.unwrap_or_default().to_owned(),
+                why: "less than 50 ms".to_owned(),
+                hint: Some("an interval looks like 1s or 250ms".to_owned()),
+            });
+        }
+        Ok(Self {
+            wanted: values::domains(&args.domains)?,
+            interval,
+            refreshes: args.count,
+            sort: args.sort.unwrap_or(Column::Domid),
+        })
     }
-    let wanted = typed.domains.iter().map(|text| domain(text)).collect::<Result<_, _>>()?;
-    Ok(Asked { wanted, interval, looks: typed.count })
-}
 
-/// Looking more often than this would be load without a use.
-const SHORTEST: Duration = Duration::from_millis(50);
-
-/// Looks at once when a target changes, and from time to time for what xenstore does not tell: what
-/// the domains hold. Ends with the reader, with xenstored, or after as many looks as were asked for.
-pub(super) fn run<H: Host>(host: &H, asked: &Asked, report: &Report) -> anyhow::Result<Exit> {
-    match watch(host, asked, report) {
-        Ok(exit) => Ok(exit?),
-        Err(cause) => report.failure(&Failure { domain: None, cause, after: After::ReadOnly }),
+    /// Refreshes when something changes in xenstore, and regularly for what does not show there: what domains hold. Ends
+    /// with its reader, with xenstored, or after as many refreshes as were asked for.
+    pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
+        let continued = Continued::watch()?;
+        Ok(self.watch(host, &continued, report).unwrap_or_else(|cause| report.unanswered(cause)))
     }
-}
 
-fn watch<H: Host>(host: &H, asked: &Asked, report: &Report) -> Result<anyhow::Result<Exit>, Cause> {
-    let store = host.connect()?;
-    let wanted = Wanted::by(&asked.wanted);
-    let mut watched = Watched::new();
-    let mut asked_for = Watches::default();
-    let mut looks = 0_u64;
-    loop {
-        let begun = Instant::now();
-        asked_for.keep::<H>(&store)?;
-        let mut seen = look(host, &store)?;
-        if looks == 0 {
-            let missing = wanted.missing(seen.rows.iter().map(|row| &row.domain));
-            if let Some(first) = missing.first() {
-                return Ok(report.missing(first).map(|()| Exit::NoDomain));
+    fn watch(
+        &self,
+        host: &dyn Host,
+        continued: &Continued,
+        report: &Report,
+    ) -> Result<Exit, Cause> {
+        let used = if report.style.json { UsedMemory::Read } else { UsedMemory::Skip };
+        let mut monitor = Monitor::new(host, &self.wanted, used)?;
+        let mut screen = Screen::default();
+        let mut refreshes = 0_u64;
+        let mut exit = Exit::Done;
+        loop {
+            let begun = Instant::now();
+            let mut seen = monitor.look()?;
+            sort(&mut seen.rows, self.sort);
+            let (missing, found) = (std::mem::take(&mut seen.missing), seen.rows.len());
+            if continued.take().0 {
+                screen.start_below();
             }
-        }
-        seen.rows.retain(|row| wanted.has(&row.domain));
-        asked_for.domids = domids(&seen);
-        match report.watched(&mut watched, &seen) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Ok(Exit::Done)),
-            Err(error) => return Ok(Err(error)),
-        }
-        looks = looks.saturating_add(1);
-        if asked.looks.is_some_and(|most| looks >= most) {
-            return Ok(Ok(Exit::Done));
-        }
-        // A burst of changes is one reason to look, not many.
-        store.wait(asked.interval)?;
-        std::thread::sleep(SHORTEST.saturating_sub(begun.elapsed()));
-    }
-}
-
-fn domids(seen: &Overview) -> Vec<DomId> {
-    seen.rows.iter().map(|row| row.domain.identity.domid).collect()
-}
-
-/// The watches that are set so far.
-#[derive(Default)]
-struct Watches {
-    set: BTreeSet<String>,
-    domids: Vec<DomId>,
-}
-
-impl Watches {
-    /// Sets what is missing: one for each domain's target, and for domains that come and go.
-    fn keep<H: Host>(&mut self, store: &H::Store) -> Result<(), Cause> {
-        let special = ["@introduceDomain", "@releaseDomain"].map(str::to_owned);
-        let targets = self.domids.iter().map(|id| format!("/local/domain/{id}/memory/target"));
-        for path in special.into_iter().chain(targets) {
-            if !self.set.contains(&path) {
-                store.watch(&path)?;
-                self.set.insert(path);
+            if refreshes == 0 {
+                exit = with_missing(missing.len(), found, Exit::Done);
+                for wanted in &missing {
+                    report.missing(wanted);
+                }
+                if exit == Exit::NoDomain {
+                    return Ok(exit);
+                }
             }
+            if !report.refresh(&mut screen, seen) {
+                return Ok(exit);
+            }
+            refreshes = refreshes.saturating_add(1);
+            if self.refreshes.is_some_and(|most| refreshes >= most) {
+                return Ok(exit);
+            }
+            loop {
+                let left = self.interval.saturating_sub(begun.elapsed());
+                let is_changed = monitor.wait(left.min(SLICE))?;
+                if report.is_unread() {
+                    return Ok(exit);
+                }
+                let (is_continued, is_resized) = continued.take();
+                if is_continued {
+                    screen.start_below();
+                }
+                if is_changed || is_continued || is_resized || begun.elapsed() >= self.interval {
+                    break;
+                }
+            }
+            std::thread::sleep(SHORTEST.saturating_sub(begun.elapsed()));
         }
-        Ok(())
     }
 }

@@ -1,176 +1,193 @@
-//! `xmem check`: what is off, what it means, what mends it or has mended it.
+//! `xmem check`: what was found, what it means, what fixes it or has fixed it.
 
 use serde::Serialize;
-use xmem::check::{Deed, Fate, Finding};
-use xmem::hypervisor::UNLIMITED;
-use xmem::intent::Numbers;
-use xmem::settle::Earlier;
-use xmem::size::Kib;
+use xmem_core::check::{CheckReport, Finding, RepairAction, RepairOutcome};
+use xmem_core::recovery::Recovery;
 
-use super::Report;
-use super::json::{SCHEMA, line};
-use super::text::SIMULATED;
+use super::json::{DomainKeys, Json};
+use super::{Report, text};
 
-/// How many findings of each sort there are.
-#[derive(Default, Serialize)]
-struct Count {
+/// What a check found, and what became of each finding.
+#[derive(Debug)]
+pub(crate) struct Checked<'a> {
+    /// What was judged.
+    pub(crate) report: &'a CheckReport,
+    pub(crate) findings: &'a [(Finding, RepairOutcome)],
+}
+
+/// How many there are of what.
+#[derive(Serialize)]
+struct Summary {
     domains: usize,
+    checked: usize,
+    locked: usize,
+    building: usize,
     out_of_step: usize,
-    information: usize,
+    notices: usize,
     repaired: usize,
 }
 
-impl Count {
-    fn of(domains: usize, found: &[(Finding, Fate)]) -> Self {
-        let count = |is: &dyn Fn(&Finding, &Fate) -> bool| {
-            found.iter().filter(|(finding, fate)| is(finding, fate)).count()
+#[derive(Serialize)]
+struct FindingKeys<'a> {
+    kind: &'static str,
+    out_of_step: bool,
+    message: &'a str,
+    meaning: &'a str,
+    fix: Option<String>,
+    repaired: bool,
+    repair: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SummaryKeys {
+    summary: Summary,
+}
+
+/// Whether a finding is still so.
+pub(crate) const fn is_open(outcome: &RepairOutcome) -> bool {
+    matches!(outcome, RepairOutcome::NotRepaired | RepairOutcome::WouldRepair(_))
+}
+
+impl Summary {
+    fn of(checked: &Checked<'_>) -> Self {
+        let count = |is: &dyn Fn(&Finding, &RepairOutcome) -> bool| {
+            checked.findings.iter().filter(|(finding, outcome)| is(finding, outcome)).count()
         };
+        let is_grave = |finding: &Finding| finding.diagnosis.is_out_of_step();
+        let CheckReport { rows, locked, building, .. } = checked.report;
+        let domains = rows.len();
         Self {
             domains,
-            out_of_step: count(&|it, fate| fate.is_open() && it.is_out_of_step()),
-            information: count(&|it, fate| fate.is_open() && !it.is_out_of_step()),
-            repaired: count(&|_, fate| matches!(fate, Fate::Mended(_))),
+            checked: checked.report.checked(),
+            locked: *locked,
+            building: *building,
+            out_of_step: count(&|finding, outcome| is_open(outcome) && is_grave(finding)),
+            notices: count(&|finding, outcome| is_open(outcome) && !is_grave(finding)),
+            repaired: count(&|_, outcome| matches!(outcome, RepairOutcome::Repaired(_))),
+        }
+    }
+
+    fn text(&self) -> String {
+        let s = |count: usize| if count == 1 { "" } else { "s" };
+        let mut head = format!("{} domain{}", self.domains, s(self.domains));
+        let left_out = [(self.locked, "locked"), (self.building, "being built")];
+        let left_out: Vec<String> = left_out
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, why)| format!("{count} {why}, not judged"))
+            .collect();
+        if !left_out.is_empty() {
+            head = format!("{head} ({} checked; {})", self.checked, left_out.join("; "));
+        }
+        let mut parts = vec![match self.out_of_step {
+            0 if self.checked == 0 && self.domains > 0 => "nothing was judged".to_owned(),
+            0 => "nothing out of step".to_owned(),
+            count => format!("{count} finding{} out of step", s(count)),
+        }];
+        if self.notices > 0 {
+            parts.push(format!("{} notice{}", self.notices, s(self.notices)));
+        }
+        if self.repaired > 0 {
+            parts.push(format!("{} repaired", self.repaired));
+        }
+        format!("{head}: {}", parts.join(", "))
+    }
+}
+
+impl Report {
+    /// Each finding.
+    pub(crate) fn findings(&self, checked: &Checked<'_>) {
+        if self.style.json {
+            self.json(|json| {
+                checked
+                    .findings
+                    .iter()
+                    .map(|it| finding(self, &json, it))
+                    .collect::<serde_json::Result<Vec<_>>>()
+            });
+        } else if !self.style.quiet {
+            let lines: Vec<String> =
+                checked.findings.iter().flat_map(|it| sentences(self, it)).collect();
+            self.print_lines(&lines);
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn summary(&self, checked: &Checked<'_>) {
+        let summary = Summary::of(checked);
+        if self.style.json {
+            self.json(|json| json.object(None, SummaryKeys { summary }).map(Some));
+        } else if !self.style.quiet {
+            self.print(&(summary.text() + self.mark()));
         }
     }
 }
 
-/// Three lines for each finding, and one for all.
-pub(super) fn text(domains: usize, found: &[(Finding, Fate)], simulated: bool) -> String {
-    let mut lines = Vec::new();
-    for (finding, fate) in found {
-        lines.push(format!("{}: {finding}", who(finding)));
-        lines.push(format!("    means: {}", finding.means()));
-        lines.extend(match fate {
-            Fate::Left => finding.mend().map(|mend| format!("    mend: {mend}")),
-            Fate::Passed => Some("    now: it is not so any more".to_owned()),
-            Fate::Would(deed) => Some(format!("    would repair: {}", done(deed, fate))),
-            Fate::Mended(deed) => Some(format!("    repaired: {}", done(deed, fate))),
-        });
-    }
-    let Count { domains, out_of_step, information, repaired } = Count::of(domains, found);
-    let s = |count| if count == 1 { "" } else { "s" };
-    let domains = format!("{domains} domain{}: ", s(domains));
-    let parts = [
-        (out_of_step == 0).then(|| "nothing is out of step".to_owned()),
-        (out_of_step > 0).then(|| format!("{out_of_step} finding{} out of step", s(out_of_step))),
-        (information > 0).then(|| format!("{information} worth knowing")),
-        (repaired > 0).then(|| format!("{repaired} repaired")),
+/// Three lines: what, its meaning, its fix.
+fn sentences(report: &Report, (finding, outcome): &(Finding, RepairOutcome)) -> Vec<String> {
+    let diagnosis = &finding.diagnosis;
+    let domain = match (&finding.domain, finding.domid) {
+        (Some(domain), _) => domain.to_string(),
+        (None, Some(domid)) => format!("domain {domid}"),
+        (None, None) => "host".to_owned(),
+    };
+    let mut lines = vec![
+        format!("{domain}: {}", text::finding(diagnosis)),
+        format!("    meaning: {}", diagnosis.meaning),
     ];
-    let mut all = domains + &parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    if simulated {
-        all.push_str(SIMULATED);
-    }
-    lines.push(all);
-    lines.join("\n")
+    lines.extend(match outcome {
+        RepairOutcome::NotRepaired => diagnosis
+            .fix
+            .as_ref()
+            .map(|fix| format!("    fix: {}", report.program.in_sentence(fix))),
+        RepairOutcome::Resolved => Some("    now: resolved".to_owned()),
+        RepairOutcome::WouldRepair(action) => {
+            Some(format!("    would repair: {}", repair(action, false)))
+        }
+        RepairOutcome::Repaired(action) => Some(format!("    repaired: {}", repair(action, true))),
+    });
+    lines
 }
 
-/// `web (7)`.
-fn who(finding: &Finding) -> String {
-    if matches!(finding, Finding::Unlisted) {
-        return "xenstore".to_owned();
-    }
-    let domid = || format!("domain {}", finding.domid());
-    finding.domain().map_or_else(domid, |domain| domain.to_string())
+fn finding(
+    report: &Report,
+    json: &Json<'_>,
+    (finding, outcome): &(Finding, RepairOutcome),
+) -> serde_json::Result<String> {
+    let diagnosis = &finding.diagnosis;
+    let domain = finding.domain.as_ref().map(DomainKeys::from);
+    json.object(
+        domain.or_else(|| finding.domid.map(DomainKeys::from)),
+        FindingKeys {
+            kind: diagnosis.kind.word(),
+            out_of_step: diagnosis.is_out_of_step(),
+            message: &diagnosis.message,
+            meaning: diagnosis.meaning,
+            fix: diagnosis.fix.as_ref().map(|fix| report.program.in_sentence(fix)),
+            repaired: matches!(outcome, RepairOutcome::Repaired(_)),
+            repair: match outcome {
+                RepairOutcome::WouldRepair(action) => Some(repair(action, false)),
+                RepairOutcome::Repaired(action) => Some(repair(action, true)),
+                RepairOutcome::NotRepaired | RepairOutcome::Resolved => None,
+            },
+        },
+    )
 }
 
 /// What was done, or would be.
-fn done(deed: &Deed, fate: &Fate) -> String {
-    let (old, new, earlier) = match deed {
-        Deed::Removed => return "removed".to_owned(),
-        Deed::Numbers { old, new, earlier } => (old, new, earlier),
+fn repair(action: &RepairAction, done: bool) -> String {
+    let (old, new, recovery) = match action {
+        RepairAction::Removed => return "removed".to_owned(),
+        RepairAction::Numbers { old, new, recovery } => (old, new, recovery),
     };
-    let steps = steps(*old, *new).join(", ");
-    let mut parts: Vec<String> =
-        Some(steps).filter(|steps| !steps.is_empty()).into_iter().collect();
-    parts.extend(earlier.as_ref().map(|earlier| match (fate, earlier) {
-        (Fate::Mended(_), _) => earlier.to_string(),
-        (_, Earlier::Foreign(..)) => "its record is moved out of the way".to_owned(),
+    let mut parts = text::changed_numbers(*old, *new);
+    parts.extend(recovery.as_ref().map(|recovery| match recovery {
+        recovery if done => recovery.to_string(),
+        Recovery::SetAside { .. } => "its record is moved out of the way".to_owned(),
         _ => "its record is removed".to_owned(),
     }));
     if parts.is_empty() {
-        parts.push("it was as it should be already".to_owned());
+        parts.push("the numbers were right already".to_owned());
     }
     parts.join("; ")
-}
-
-/// Each number that becomes another.
-fn steps(old: Numbers, new: Numbers) -> Vec<String> {
-    let show = |kib: Option<Kib>| match kib {
-        None => "missing".to_owned(),
-        Some(UNLIMITED) => "unlimited".to_owned(),
-        Some(kib) => kib.to_string(),
-    };
-    [
-        ("target", old.target, new.target),
-        ("maximum", old.static_max, new.static_max),
-        ("limit", Some(old.limit), Some(new.limit)),
-    ]
-    .into_iter()
-    .filter(|(_, old, new)| old != new)
-    .map(|(what, old, new)| format!("{what} {} -> {}", show(old), show(new)))
-    .collect()
-}
-
-/// One finding.
-#[derive(Serialize)]
-struct Found {
-    schema: u32,
-    command: &'static str,
-    simulated: bool,
-    domid: u16,
-    /// `null` when the domain has none, or is gone.
-    name: Option<String>,
-    /// `null` when the domain is gone, and nothing tells.
-    uuid: Option<String>,
-    kind: &'static str,
-    out_of_step: bool,
-    message: String,
-    means: &'static str,
-    mend: Option<String>,
-    repaired: bool,
-    /// What was done, or, where nothing is repaired, would be.
-    repair: Option<String>,
-}
-
-/// The last line.
-#[derive(Serialize)]
-struct Last {
-    schema: u32,
-    command: &'static str,
-    simulated: bool,
-    summary: Count,
-}
-
-/// A line for each finding, and one for all.
-pub(super) fn json(
-    report: &Report,
-    domains: usize,
-    found: &[(Finding, Fate)],
-) -> serde_json::Result<String> {
-    let (schema, command, simulated) = (SCHEMA, report.command, report.simulated);
-    let mut lines = Vec::new();
-    for (finding, fate) in found {
-        let domain = finding.domain();
-        lines.push(line(&Found {
-            schema,
-            command,
-            simulated,
-            domid: finding.domid().get(),
-            name: domain.as_ref().and_then(|domain| Some(domain.name.as_ref()?.0.clone())),
-            uuid: domain.map(|domain| domain.identity.uuid.to_string()),
-            kind: finding.kind(),
-            out_of_step: finding.is_out_of_step(),
-            message: finding.to_string(),
-            means: finding.means(),
-            mend: finding.mend(),
-            repaired: matches!(fate, Fate::Mended(_)),
-            repair: match fate {
-                Fate::Would(deed) | Fate::Mended(deed) => Some(done(deed, fate)),
-                Fate::Left | Fate::Passed => None,
-            },
-        })?);
-    }
-    let summary = Count::of(domains, found);
-    lines.push(line(&Last { schema, command, simulated, summary })?);
-    Ok(lines.join("\n"))
 }

@@ -1,240 +1,203 @@
-//! Results for programs: schema 1. Sizes are KiB, with the unit in the key. Keys are only ever added.
+//! Results for programs: schema 2, described by docs/json-schema.json. Sizes are KiB with the unit in the key; keys are
+//! only ever added; a number that does not exist is null.
+
+mod keys;
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
-use xmem::balloon::{Ending, Progress, Reason, Waited};
-use xmem::change::{End, Outcome};
-use xmem::domain::{Domain, Identity};
-use xmem::error::{After, Exit, Failure};
-use xmem::harmless::Harmless;
-use xmem::intent::Numbers;
-use xmem::overview::{Overview, Row};
-use xmem::remark::Remark;
-use xmem::size::Kib;
+use xen::Identity;
+use xen::escape::Escaped;
+use xmem_core::change::{ChangeStatus, Outcome};
+use xmem_core::domain::Domain;
+use xmem_core::failure::{Aftermath, Failure};
+use xmem_core::survey::{Row, Survey};
+use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
-use super::{Nudge, Report, Usage, text};
+pub(super) use self::keys::{DomainKeys, ErrorKeys, WaitKeys};
+use self::keys::{Envelope, Failed, Gone, ProgressKeys, change, host, listed, millis};
+use super::{Report, text};
+use crate::exit::Exit;
+use crate::usage::Usage;
 
-pub(super) const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
-/// What every object begins with.
-#[derive(Serialize)]
-struct Head {
-    schema: u32,
-    command: &'static str,
-    simulated: bool,
-    #[serde(flatten)]
-    domain: Option<Who>,
-    changed: bool,
+/// What makes the objects of a report.
+pub(super) struct Json<'r> {
+    pub(super) report: &'r Report,
 }
 
-#[derive(Serialize)]
-struct Who {
-    domid: u16,
-    name: Option<String>,
-    uuid: String,
-}
+/// Lines of JSON, or why there are none.
+type Lines = serde_json::Result<Vec<String>>;
 
-#[derive(Serialize)]
-struct Done<'a> {
-    #[serde(flatten)]
-    head: Head,
-    dry_run: bool,
-    old: Numbers,
-    new: Numbers,
-    /// What the domain held just before.
-    current_kib: Kib,
-    notes: Vec<String>,
-    /// With `--wait` alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    wait: Option<Wait>,
-    /// Why the guest is not there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Why<'a>>,
-}
-
-/// How a wait ended.
-#[derive(Serialize)]
-struct Wait {
-    end: &'static str,
-    took_ms: u64,
-    /// What the domain holds now.
-    current_kib: Kib,
-    /// What it is to hold: target and video memory.
-    wanted_kib: Kib,
-    moved: bool,
-    nudged: bool,
-    reasons: Vec<&'static str>,
-}
-
-/// News of a wait. What has no `event` is a result.
-#[derive(Serialize)]
-struct News {
-    schema: u32,
-    command: &'static str,
-    simulated: bool,
-    #[serde(flatten)]
-    who: Who,
-    event: &'static str,
-    at_ms: u64,
-    from_kib: Kib,
-    current_kib: Kib,
-    wanted_kib: Kib,
-}
-
-#[derive(Serialize)]
-struct Failed<'a> {
-    #[serde(flatten)]
-    head: Head,
-    error: Why<'a>,
-}
-
-#[derive(Serialize)]
-struct Why<'a> {
-    kind: &'a str,
-    exit_code: u8,
-    message: String,
-    hint: Option<String>,
-    /// `unchanged`, `put-back`, `out-of-step`, and with `--wait` `changed` or `aside`.
-    state: &'static str,
-}
-
-/// One domain of `xmem list`.
-#[derive(Serialize)]
-struct Listed {
-    schema: u32,
-    command: &'static str,
-    simulated: bool,
-    #[serde(flatten)]
-    who: Who,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    current_kib: Kib,
-    target_kib: Option<Kib>,
-    limit_kib: Kib,
-    static_max_kib: Option<Kib>,
-    videoram_kib: i32,
-    notes: Vec<Remarked>,
-}
-
-#[derive(Serialize)]
-struct Remarked {
-    kind: &'static str,
-    text: String,
-}
-
-/// The last line of `xmem list`.
-#[derive(Serialize)]
-struct HostLine {
-    schema: u32,
-    command: &'static str,
-    simulated: bool,
-    host: HostNumbers,
-}
-
-#[derive(Serialize)]
-struct HostNumbers {
-    #[serde(rename = "total_kib")]
-    total: Kib,
-    #[serde(rename = "free_kib")]
-    free: Kib,
-    #[serde(rename = "claimed_kib")]
-    claimed: Kib,
-}
-
-/// A line for each domain, and one for the host where it is known.
-pub(super) fn overview(report: &Report, seen: &Overview) -> serde_json::Result<String> {
-    let (command, simulated) = (report.command, report.simulated);
-    let mut lines = Vec::new();
-    for row in &seen.rows {
-        lines.push(listed(report, row)?);
+impl Json<'_> {
+    /// One object.
+    pub(super) fn object(
+        &self,
+        domain: Option<DomainKeys>,
+        body: impl Serialize,
+    ) -> serde_json::Result<String> {
+        self.envelope(domain, None, body)
     }
-    if let Ok(memory) = &seen.memory {
-        let host = HostNumbers { total: memory.total, free: memory.free, claimed: memory.claimed };
-        lines.push(line(&HostLine { schema: SCHEMA, command, simulated, host })?);
+
+    /// The same with the time.
+    pub(super) fn dated(
+        &self,
+        domain: Option<DomainKeys>,
+        body: impl Serialize,
+    ) -> serde_json::Result<String> {
+        let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        self.envelope(domain, Some(now), body)
     }
-    Ok(lines.join("\n"))
-}
 
-fn listed(report: &Report, row: &Row) -> serde_json::Result<String> {
-    let note = |remark: &Remark| Remarked { kind: remark.kind(), text: remark.to_string() };
-    line(&Listed {
-        schema: SCHEMA,
-        command: report.command,
-        simulated: report.simulated,
-        who: who(&row.domain),
-        kind: row.kind.name(),
-        current_kib: row.info.current,
-        target_kib: row.target,
-        limit_kib: row.info.limit,
-        static_max_kib: row.static_max,
-        videoram_kib: row.video,
-        notes: row.remarks.iter().map(note).collect(),
-    })
-}
-
-/// A domain that `xmem watch` has shown and that is there no more.
-#[derive(Serialize)]
-struct Leaving {
-    schema: u32,
-    command: &'static str,
-    simulated: bool,
-    #[serde(flatten)]
-    who: Who,
-    gone: bool,
-}
-
-/// A line for each domain that is not as it was `before`, and for each that is gone.
-pub(super) fn news(
-    report: &Report,
-    before: &[Row],
-    seen: &Overview,
-) -> serde_json::Result<Vec<String>> {
-    let (command, simulated) = (report.command, report.simulated);
-    let by_identity = |rows: &'_ [Row]| -> HashMap<Identity, usize> {
-        rows.iter().map(|row| row.domain.identity).zip(0..).collect()
-    };
-    let (old_ones, new_ones) = (by_identity(before), by_identity(&seen.rows));
-    let is_gone = |old: &&Row| !new_ones.contains_key(&old.domain.identity);
-    let gone = before.iter().filter(is_gone).map(|old| {
-        let who = who(&old.domain);
-        line(&Leaving { schema: SCHEMA, command, simulated, who, gone: true })
-    });
-    let old = |row: &Row| before.get(*old_ones.get(&row.domain.identity)?);
-    let new = seen.rows.iter().filter(|row| old(row) != Some(*row));
-    gone.chain(new.map(|row| listed(report, row))).collect()
-}
-
-fn who(domain: &Domain) -> Who {
-    Who {
-        domid: domain.identity.domid.get(),
-        name: domain.name.as_ref().map(|name| name.0.clone()),
-        uuid: domain.identity.uuid.to_string(),
+    fn envelope(
+        &self,
+        domain: Option<DomainKeys>,
+        time: Option<String>,
+        body: impl Serialize,
+    ) -> serde_json::Result<String> {
+        let Report { command, simulated, .. } = *self.report;
+        line(&Envelope { schema: SCHEMA, command, simulated, time, domain, body })
     }
-}
 
-fn head(report: &Report, domain: Option<&Domain>, changed: bool) -> Head {
-    Head {
-        schema: SCHEMA,
-        command: report.command,
-        simulated: report.simulated,
-        domain: domain.map(who),
-        changed,
+    /// Whether the command is about a change, so that its failures say what became of it.
+    fn is_change(&self) -> bool {
+        matches!(self.report.command, "set" | "max" | "apply" | "reclaim")
+    }
+
+    /// A change that was made, planned, or not needed.
+    pub(super) fn outcome(&self, outcome: &Outcome, line: Option<usize>) -> Lines {
+        Ok(vec![self.object(Some((&outcome.domain).into()), change(outcome, line, false))?])
+    }
+
+    /// The same, with how the wait ended that followed it.
+    pub(super) fn waited(
+        &self,
+        outcome: &Outcome,
+        line: Option<usize>,
+        wait: &WaitReport,
+        hint: Option<String>,
+    ) -> Lines {
+        let mut body = change(outcome, line, true);
+        body.wait = Some(WaitKeys::from(wait));
+        body.error = (!matches!(wait.end, WaitEnd::Reached)).then(|| ErrorKeys {
+            kind: wait.end.word(),
+            exit_code: Exit::from(wait).code(),
+            message: text::shortened(&text::waited(outcome, wait)),
+            hint,
+            state: match &wait.end {
+                WaitEnd::Failed(failure) => failure.aftermath.word(),
+                _ if outcome.status == ChangeStatus::Changed => Some("changed"),
+                _ => Some("unchanged"),
+            },
+        });
+        Ok(vec![self.object(Some((&outcome.domain).into()), body)?])
+    }
+
+    /// One look at a guest on its way.
+    pub(super) fn progress(&self, domain: &Domain, progress: &Progress) -> Lines {
+        let body = ProgressKeys {
+            event: "progress",
+            at_ms: millis(progress.at),
+            from_kib: progress.from,
+            current_kib: progress.current,
+            wanted_kib: progress.wanted,
+        };
+        Ok(vec![self.dated(Some(domain.into()), body)?])
+    }
+
+    /// A failure.
+    pub(super) fn failure(
+        &self,
+        failure: &Failure,
+        line: Option<usize>,
+        hint: Option<String>,
+    ) -> Lines {
+        let state = failure.aftermath.word();
+        let body = Failed {
+            line,
+            changed: state.map(|_| matches!(failure.aftermath, Aftermath::OnePageOff { .. })),
+            error: ErrorKeys {
+                kind: failure.cause.kind(),
+                exit_code: Exit::from(failure).code(),
+                message: text::shortened(&failure.to_string()),
+                hint,
+                state,
+            },
+        };
+        Ok(vec![self.object(failure.domain.as_ref().map(DomainKeys::from), body)?])
+    }
+
+    /// Wrong usage.
+    pub(super) fn usage(&self, usage: &Usage, line: Option<usize>) -> Lines {
+        self.untouched(line, "usage", Exit::Usage, usage.to_string(), usage.hint.clone())
+    }
+
+    /// A failure of the operating system beside Xen.
+    pub(super) fn os_error(&self, message: &str, hint: Option<String>) -> Lines {
+        self.untouched(None, "os", Exit::Failed, message.to_owned(), hint)
+    }
+
+    fn untouched(
+        &self,
+        line: Option<usize>,
+        kind: &'static str,
+        exit: Exit,
+        message: String,
+        hint: Option<String>,
+    ) -> Lines {
+        let state = self.is_change().then_some("unchanged");
+        let error = ErrorKeys { kind, exit_code: exit.code(), message, hint, state };
+        let changed = self.is_change().then_some(false);
+        Ok(vec![self.object(None, Failed { line, changed, error })?])
+    }
+
+    /// A line for each domain, and one for the host if it is known.
+    pub(super) fn survey(&self, survey: &Survey) -> Lines {
+        let rows =
+            survey.rows.iter().map(|row| self.object(Some((&row.domain).into()), listed(row)));
+        let host = survey.host.as_ref().ok().map(|memory| self.object(None, host(memory)));
+        rows.chain(host).collect()
+    }
+
+    /// A line for each domain that is not as it was `before`, for each that is gone, and for the host if that changed.
+    pub(super) fn changes(&self, before: Option<&Survey>, now: &Survey) -> Lines {
+        let old_rows: &[Row] = before.map_or(&[], |survey| &survey.rows);
+        let by_identity = |rows: &[Row]| -> HashMap<Identity, usize> {
+            rows.iter().map(|row| row.domain.identity).zip(0..).collect()
+        };
+        let (old_ones, new_ones) = (by_identity(old_rows), by_identity(&now.rows));
+        let is_gone = |old: &&Row| !new_ones.contains_key(&old.domain.identity);
+        let gone = old_rows
+            .iter()
+            .filter(is_gone)
+            .map(|old| self.dated(Some((&old.domain).into()), Gone { gone: true }));
+        let old = |row: &Row| old_rows.get(*old_ones.get(&row.domain.identity)?);
+        let new = now
+            .rows
+            .iter()
+            .filter(|row| old(row) != Some(*row))
+            .map(|row| self.dated(Some((&row.domain).into()), listed(row)));
+        let memory = |survey: &Survey| survey.host.as_ref().ok().copied();
+        let host = memory(now)
+            .filter(|memory_now| before.and_then(memory) != Some(*memory_now))
+            .map(|memory| self.dated(None, host(&memory)));
+        gone.chain(new).chain(host).collect()
     }
 }
 
 /// One line of JSON.
-pub(super) fn line(value: &impl Serialize) -> serde_json::Result<String> {
+fn line(value: &impl Serialize) -> serde_json::Result<String> {
     let mut line = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut line, Escaping))?;
     String::from_utf8(line).map_err(serde::ser::Error::custom)
 }
 
-/// Escapes all that could steer a terminal, and not only what JSON wants escaped: a domain's name may
-/// have U+009B in it, which some terminals take for the beginning of a command.
+/// Escapes everything that could steer a terminal, and not only what JSON requires: a domain's name may have U+009B in
+/// it, which some terminals take for the beginning of a command.
 struct Escaping;
 
 impl Formatter for Escaping {
@@ -244,7 +207,7 @@ impl Formatter for Escaping {
         fragment: &str,
     ) -> io::Result<()> {
         fragment.chars().try_for_each(|c| {
-            if Harmless::is_harmful(c) {
+            if Escaped::must_escape(c) {
                 let mut units = [0; 2];
                 c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))
             } else {
@@ -252,128 +215,4 @@ impl Formatter for Escaping {
             }
         })
     }
-}
-
-/// A change that was made, planned, or not needed. `changed` of a dry run is what it would be.
-pub(super) fn outcome(report: &Report, outcome: &Outcome) -> serde_json::Result<String> {
-    line(&done(report, outcome))
-}
-
-fn done(report: &Report, outcome: &Outcome) -> Done<'static> {
-    Done {
-        head: head(report, Some(&outcome.domain), outcome.end != End::Already),
-        dry_run: outcome.end == End::DryRun,
-        old: outcome.plan.old,
-        new: outcome.plan.goal(),
-        current_kib: outcome.info.current,
-        notes: text::notes(outcome).collect(),
-        wait: None,
-        error: None,
-    }
-}
-
-/// The same, with how the wait ended that followed it.
-pub(super) fn waited(
-    report: &Report,
-    outcome: &Outcome,
-    nudge: Nudge,
-    waited: &Waited,
-) -> serde_json::Result<String> {
-    let mut done = done(report, outcome);
-    done.notes.extend(text::nudge(nudge).map(str::to_owned));
-    done.wait = Some(Wait {
-        end: waited.end.kind(),
-        took_ms: millis(waited.took),
-        current_kib: waited.info.current,
-        wanted_kib: waited.wanted,
-        moved: waited.moved,
-        nudged: nudge == Nudge::Done,
-        reasons: waited.reasons.iter().map(Reason::kind).collect(),
-    });
-    done.error = (!matches!(waited.end, Ending::There)).then(|| Why {
-        kind: waited.end.kind(),
-        exit_code: waited.exit().into(),
-        message: format!("{}: {waited}", outcome.domain),
-        hint: waited.hint(),
-        state: if outcome.end == End::Changed { "changed" } else { "unchanged" },
-    });
-    line(&done)
-}
-
-/// A look at a guest on its way.
-pub(super) fn progress(
-    report: &Report,
-    domain: &Domain,
-    progress: &Progress,
-) -> serde_json::Result<String> {
-    line(&News {
-        schema: SCHEMA,
-        command: report.command,
-        simulated: report.simulated,
-        who: who(domain),
-        event: "progress",
-        at_ms: millis(progress.at),
-        from_kib: progress.from,
-        current_kib: progress.current,
-        wanted_kib: progress.wanted,
-    })
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A change that did not come about.
-pub(super) fn failure(report: &Report, failure: &Failure) -> serde_json::Result<String> {
-    let state = match failure.after {
-        After::Unchanged | After::ReadOnly => "unchanged",
-        After::Settled { .. } => "settled",
-        After::PutBack { .. } => "put-back",
-        After::OutOfStep { .. } => "out-of-step",
-        After::Aside { .. } => "aside",
-    };
-    line(&Failed {
-        head: head(report, failure.domain.as_ref(), false),
-        error: Why {
-            kind: failure.kind(),
-            exit_code: failure.exit().into(),
-            message: failure.to_string(),
-            hint: failure.hint(),
-            state,
-        },
-    })
-}
-
-/// Words that make no sense.
-pub(super) fn usage(report: &Report, usage: &Usage) -> serde_json::Result<String> {
-    line(&Failed {
-        head: head(report, None, false),
-        error: Why {
-            kind: "usage",
-            exit_code: Exit::Usage.into(),
-            message: text::usage(usage),
-            hint: Some(usage.hint.clone()),
-            state: "unchanged",
-        },
-    })
-}
-
-/// A command line that was not understood as far as to know what is to be done.
-pub(super) fn unparsed(message: &str) -> serde_json::Result<String> {
-    line(&Failed {
-        head: Head {
-            schema: SCHEMA,
-            command: "xmem",
-            simulated: false,
-            domain: None,
-            changed: false,
-        },
-        error: Why {
-            kind: "usage",
-            exit_code: Exit::Usage.into(),
-            message: message.to_owned(),
-            hint: Some("see `xmem --help`".to_owned()),
-            state: "unchanged",
-        },
-    })
 }

@@ -1,190 +1,117 @@
-//! `xmem watch` on a terminal: the table, with a bar and the recent past of each domain. Pure.
+//! `xmem watch`: the table again and again. On a terminal with a bar and a history for each domain, drawn in place.
 //!
-//! Owns the look of one frame. A frame is drawn over the one before by going up as many lines as that
-//! had: nothing of the terminal is changed, so there is nothing to put back, whatever ends the run.
+//! A frame is drawn over the one before by moving up as many lines as that had. No setting of the terminal is changed, so
+//! nothing needs restoring however the run ends.
+
+mod frame;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::time::SystemTime;
 
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
-use xmem::domain::Identity;
-use xmem::overview::{Overview, Row};
-use xmem::size::Kib;
+use rustix::termios;
+use xen::{Identity, Kib};
+use xmem_core::survey::{Row, Survey};
 
-use super::table;
+use self::frame::{Frame, Glyphs};
+use super::{Layout, Report, output, table};
 
-/// How many looks of the past are kept.
-const PAST: usize = 24;
-/// How wide a bar is.
-const BAR: usize = 24;
+/// How many looks are kept.
+const HISTORY: usize = 24;
 
-/// The characters that a terminal can show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Glyphs {
-    held: char,
-    wanted: char,
-    allowed: char,
-    levels: [char; 8],
+/// What is on the screen, and what was seen before.
+#[derive(Debug, Default)]
+pub(crate) struct Screen {
+    history: History,
+    before: Option<Survey>,
+    /// The lines of the last frame.
+    lines: usize,
+    columns: Option<usize>,
 }
 
-impl Glyphs {
-    /// Blocks, for a terminal that reads UTF-8.
-    pub(crate) const UNICODE: Self = Self {
-        held: '█',
-        wanted: '▒',
-        allowed: '·',
-        levels: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
-    };
-    /// For any other.
-    pub(crate) const ASCII: Self = Self {
-        held: '#',
-        wanted: '-',
-        allowed: '.',
-        levels: ['_', '_', '.', '.', '-', '-', '=', '='],
-    };
+impl Screen {
+    /// Something else was written on the terminal: the next frame goes below.
+    pub(crate) const fn start_below(&mut self) {
+        self.lines = 0;
+    }
 }
 
 /// What each domain held lately.
 #[derive(Debug, Default)]
-pub(crate) struct Past(HashMap<Identity, VecDeque<Kib>>);
+struct History(HashMap<Identity, VecDeque<Kib>>);
 
-impl Past {
+impl History {
     /// Adds a look, and forgets the domains that are gone.
-    pub(crate) fn add(&mut self, seen: &Overview) {
-        let alive: HashSet<Identity> = seen.rows.iter().map(|row| row.domain.identity).collect();
+    fn add(&mut self, survey: &Survey) {
+        let alive: HashSet<Identity> = survey.rows.iter().map(|row| row.domain.identity).collect();
         self.0.retain(|identity, _| alive.contains(identity));
-        for row in &seen.rows {
+        for row in &survey.rows {
             let past = self.0.entry(row.domain.identity).or_default();
-            if past.len() >= PAST {
+            if past.len() >= HISTORY {
                 past.pop_front();
             }
-            past.push_back(row.info.current);
+            past.push_back(row.memory.info.current);
         }
     }
 
-    fn of(&self, row: &Row) -> impl Iterator<Item = Kib> + '_ {
-        self.0.get(&row.domain.identity).into_iter().flatten().copied()
+    /// The latest `most` looks at a domain, oldest first.
+    fn latest(&self, row: &Row, most: usize) -> Vec<Kib> {
+        let Some(past) = self.0.get(&row.domain.identity) else { return Vec::new() };
+        past.iter().skip(past.len().saturating_sub(most)).copied().collect()
     }
 }
 
-/// The lines of a frame, none wider than `width` columns and no more than `height`.
-pub(crate) fn frame(
-    seen: &Overview,
-    past: &Past,
-    glyphs: Glyphs,
-    (width, height): (usize, usize),
-) -> Vec<String> {
-    let extra = |row: &Row| [bar(row, glyphs), history(row, past, glyphs)];
-    let mut lines = table::lines(seen, Some(&extra));
-    if lines.len() > height {
-        let left_out = lines.len().saturating_sub(height).saturating_add(1);
-        lines.truncate(height.saturating_sub(1));
-        lines.push(format!("({left_out} more lines; a taller terminal shows them)"));
+impl Report {
+    /// Shows a look of `xmem watch`. `false` if nobody reads it.
+    pub(crate) fn refresh(&self, screen: &mut Screen, survey: Survey) -> bool {
+        let is_read = if self.style.quiet {
+            true
+        } else if self.style.json {
+            self.json(|json| json.changes(screen.before.as_ref(), &survey))
+        } else if output::is_smart_terminal() {
+            self.draw(screen, &survey)
+        } else {
+            let now = humantime::format_rfc3339_seconds(SystemTime::now());
+            let lines = table::lines(&survey, &Layout::default(), self.simulated, false);
+            self.print(&format!("{now}\n{}\n", lines.join("\n")))
+        };
+        screen.before = Some(survey);
+        is_read && !output::is_closed()
     }
-    lines.iter().map(|line| cut(line, width)).collect()
-}
 
-/// What is written to draw `lines` over a frame of `before` lines.
-pub(crate) fn drawn(lines: &[String], before: usize) -> String {
-    let mut text = String::new();
-    if before > 0 {
-        text.extend(["\x1b[", &before.to_string(), "A\r"]);
+    /// Whether the reader of standard output has gone away.
+    pub(crate) fn is_unread(&self) -> bool {
+        !self.style.quiet && output::is_closed()
     }
-    for line in lines {
-        text.push_str(line);
-        text.push_str("\x1b[K\n");
-    }
-    text.push_str("\x1b[J");
-    text
-}
 
-/// What it holds within what it shall hold within what it may hold. The whole bar is the largest.
-fn bar(row: &Row, glyphs: Glyphs) -> String {
-    let target = row.target.unwrap_or(row.info.current);
-    let most = [row.static_max, Some(target), Some(row.info.current)]
-        .into_iter()
-        .flatten()
-        .filter(|kib| *kib < xmem::hypervisor::UNLIMITED)
-        .max()
-        .unwrap_or_default();
-    let cells = |kib: Kib| scaled(kib.min(most), most, BAR);
-    let (held, wanted) = (cells(row.info.current), cells(target));
-    let allowed = cells(row.info.limit);
-    (0..BAR)
-        .map(|cell| match cell {
-            cell if cell < held => glyphs.held,
-            cell if cell < wanted => glyphs.wanted,
-            cell if cell < allowed => glyphs.allowed,
-            _ => ' ',
-        })
-        .collect()
-}
-
-/// What it held at the last looks, from the least to the most of them.
-fn history(row: &Row, past: &Past, glyphs: Glyphs) -> String {
-    let least = past.of(row).min().unwrap_or_default();
-    let most = past.of(row).max().unwrap_or_default();
-    let span = most.minus(least).unwrap_or_default();
-    let empty = PAST.saturating_sub(past.of(row).count());
-    std::iter::repeat_n(' ', empty)
-        .chain(past.of(row).map(|kib| {
-            let level = scaled(kib.minus(least).unwrap_or_default(), span, 7);
-            glyphs.levels.get(level).copied().unwrap_or(glyphs.held)
-        }))
-        .collect()
-}
-
-/// `part` of `whole`, in `cells`, rounded to the nearest; 0 of nothing.
-fn scaled(part: Kib, whole: Kib, cells: usize) -> usize {
-    let cells = u128::try_from(cells).unwrap_or(0);
-    let (part, whole) = (u128::from(part.0), u128::from(whole.0));
-    let doubled = part.saturating_mul(cells).saturating_mul(2).saturating_add(whole);
-    let nearest = doubled.checked_div(whole.saturating_mul(2)).unwrap_or(0);
-    usize::try_from(nearest.min(cells)).unwrap_or(0)
-}
-
-/// The beginning of `line` that fits into `width` columns. A line that fills the last column would
-/// make some terminals begin a new one, so that one stays free.
-fn cut(line: &str, width: usize) -> String {
-    let room = width.saturating_sub(1);
-    if line.width() <= room {
-        return line.to_owned();
-    }
-    let mut used = 0_usize;
-    line.chars()
-        .take_while(|c| {
-            used = used.saturating_add(c.width().unwrap_or(0));
-            used <= room
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_rounded_to_cells() {
-        for (part, whole, cells) in
-            [(0, 10, 0), (10, 10, 24), (5, 10, 12), (1, 100, 0), (3, 100, 1)]
-        {
-            assert_eq!(scaled(Kib(part), Kib(whole), 24), cells, "{part} of {whole}");
+    fn draw(&self, screen: &mut Screen, survey: &Survey) -> bool {
+        screen.history.add(survey);
+        let size = termios::tcgetwinsize(io::stdout()).ok();
+        // A serial console does not know its size.
+        let or_usual = |size: Option<u16>, usual| match size {
+            None | Some(0) => usual,
+            Some(size) => usize::from(size),
+        };
+        let width = or_usual(size.map(|size| size.ws_col), 80);
+        // The cursor needs a line of its own, or the frame would scroll away.
+        let height = or_usual(size.map(|size| size.ws_row), 24).saturating_sub(1).max(1);
+        let glyphs = if output::is_utf8() { Glyphs::UNICODE } else { Glyphs::ASCII };
+        let lines =
+            Frame { survey, history: &screen.history, glyphs, width, height }.lines(self.simulated);
+        let is_resized = screen.columns.replace(width).is_some_and(|before| before != width);
+        let mut text = String::new();
+        if is_resized && screen.lines > 0 {
+            // Lines that the terminal has wrapped anew cannot be counted.
+            text.push_str("\x1b[2J\x1b[H");
+        } else if screen.lines > 0 {
+            text.extend(["\x1b[", &screen.lines.to_string(), "A\r"]);
         }
-        assert_eq!(scaled(Kib(1), Kib(0), 24), 0);
-        assert_eq!(scaled(Kib(u64::MAX), Kib(1), 24), 24);
-    }
-
-    #[test]
-    fn lines_are_cut_to_the_columns_they_take() {
-        assert_eq!(cut("abc", 4), "abc");
-        assert_eq!(cut("abcd", 4), "abc");
-        assert_eq!(cut("漢字漢字", 6), "漢字");
-        assert_eq!(cut("abc", 0), "");
-    }
-
-    #[test]
-    fn a_frame_is_drawn_over_the_one_before() {
-        let lines = ["a".to_owned(), "b".to_owned()];
-        assert_eq!(drawn(&lines, 0), "a\x1b[K\nb\x1b[K\n\x1b[J");
-        assert_eq!(drawn(&lines, 3), "\x1b[3A\ra\x1b[K\nb\x1b[K\n\x1b[J");
+        for line in &lines {
+            text.push_str(line);
+            text.push_str("\x1b[K\n");
+        }
+        text.push_str("\x1b[J");
+        screen.lines = lines.len();
+        self.output.write(&text)
     }
 }

@@ -1,55 +1,77 @@
-//! `xmem list --format openmetrics`: for `node_exporter`'s textfile collector.
-//!
-//! Owns the metrics' names; they are only ever added.
+//! `xmem list --format openmetrics`: for `node_exporter`'s textfile collector. Metrics' names are only ever added.
 
 use std::fmt::Write as _;
 
-use xmem::hypervisor::UNLIMITED;
-use xmem::overview::{Overview, Row};
-use xmem::size::Kib;
+use xen::Kib;
+use xen::escape::Escaped;
+use xen::hypervisor::UNLIMITED;
+use xmem_core::survey::{Row, Survey};
 
-/// A metric about a domain: its name, what it means, and its value; none where there is no number.
+/// A metric of a domain: its name, what it means, and its value; `None` if there is no number.
 type Metric = (&'static str, &'static str, fn(&Row) -> Option<u64>);
 
-const METRICS: [Metric; 5] = [
-    ("xmem_domain_current_bytes", "What the domain holds.", |row| bytes(Some(row.info.current))),
-    ("xmem_domain_target_bytes", "What its balloon driver aims at.", |row| bytes(row.target)),
+const METRICS: [Metric; 8] = [
+    ("xmem_domain_current_bytes", "Memory allocated to the domain.", |row| {
+        bytes(Some(row.memory.info.current))
+    }),
+    ("xmem_domain_target_bytes", "Balloon target of the domain.", |row| {
+        bytes(row.memory.target.clone().ok().flatten())
+    }),
+    ("xmem_domain_size_bytes", "Balloon target and video memory of the domain.", |row| {
+        bytes(row.memory.size())
+    }),
     (
         "xmem_domain_limit_bytes",
-        "What the hypervisor lets it hold; absent without a limit.",
-        |row| bytes(Some(row.info.limit).filter(|limit| *limit != UNLIMITED)),
+        "Hypervisor's limit of the domain; absent without a limit.",
+        |row| bytes(Some(row.memory.info.limit)),
     ),
-    ("xmem_domain_maximum_bytes", "Its static-max; absent without one.", |row| {
-        bytes(row.static_max.filter(|most| *most != UNLIMITED))
-    }),
-    ("xmem_domain_out_of_step", "1 when target, limit and maximum do not fit each other.", |row| {
-        Some(row.out_of_step().next().is_some().into())
+    (
+        "xmem_domain_maximum_bytes",
+        "Maximum (static-max) of the domain; absent without one.",
+        |row| bytes(row.memory.static_max.clone().ok().flatten()),
+    ),
+    (
+        "xmem_domain_outstanding_bytes",
+        "Memory claimed for the domain and not yet allocated.",
+        |row| bytes(Some(row.memory.info.outstanding)),
+    ),
+    (
+        "xmem_domain_used_bytes",
+        "Memory that the guest reports as used; absent if it does not.",
+        |row| bytes(row.used),
+    ),
+    ("xmem_domain_out_of_step", "1 if target, limit and maximum are inconsistent.", |row| {
+        Some(row.is_out_of_step().into())
     }),
 ];
 
-/// All metrics, ended as OpenMetrics wants it.
-pub(super) fn metrics(seen: &Overview) -> String {
+/// All metrics, ended as OpenMetrics requires. `escapes` control characters, which the format allows, for a terminal.
+pub(super) fn metrics(survey: &Survey, escapes: bool) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     for (name, help, value) in METRICS {
-        let _ok = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for row in &seen.rows {
-            if let Some(value) = value(row) {
-                let _ok = writeln!(text, "{name}{{{}}} {value}", labels(row));
-            }
+        let samples: String = survey
+            .rows
+            .iter()
+            .filter_map(|row| Some(format!("{name}{{{}}} {}\n", labels(row, escapes), value(row)?)))
+            .collect();
+        if !samples.is_empty() {
+            let _ok = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{samples}");
         }
     }
-    if let Ok(memory) = &seen.memory {
+    let name = "xmem_domain_state";
+    let _ok = writeln!(text, "# HELP {name} 1 for the state of the domain.\n# TYPE {name} gauge");
+    for row in &survey.rows {
+        let labels = labels(row, escapes);
+        let _ok = writeln!(text, "{name}{{{labels},state=\"{}\"}} 1", row.state.word());
+    }
+    if let Ok(memory) = &survey.host {
         for (name, help, kib) in [
             ("xmem_host_total_bytes", "All memory that Xen manages.", memory.total),
-            ("xmem_host_free_bytes", "Memory that no domain holds.", memory.free),
-            (
-                "xmem_host_claimed_bytes",
-                "Free memory that is promised to a domain.",
-                memory.claimed,
-            ),
+            ("xmem_host_free_bytes", "Memory that domains can be given.", memory.available()),
+            ("xmem_host_claimed_bytes", "Free memory that is claimed by domains.", memory.claimed),
         ] {
-            let value = bytes(Some(kib)).unwrap_or_default();
+            let value = kib.0.saturating_mul(1024);
             let _ok = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
     }
@@ -57,14 +79,17 @@ pub(super) fn metrics(seen: &Overview) -> String {
     text
 }
 
-fn labels(row: &Row) -> String {
-    // As it is shown elsewhere: metrics are looked at on terminals too.
-    let name = row.domain.name.as_ref().map(ToString::to_string).unwrap_or_default();
-    let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+fn labels(row: &Row, escapes: bool) -> String {
     let identity = row.domain.identity;
-    format!("domid=\"{}\",name=\"{name}\",uuid=\"{}\"", identity.domid, identity.uuid)
+    let name = row.domain.name.as_ref().map_or_else(String::new, |name| {
+        let value = name.0.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let value = if escapes { Escaped(&value).to_string() } else { value };
+        format!(",name=\"{value}\"")
+    });
+    format!("domid=\"{}\"{name},uuid=\"{}\"", identity.domid, identity.uuid)
 }
 
+/// An amount in bytes, unless there is none, or it means that there is no limit, or it does not fit.
 fn bytes(kib: Option<Kib>) -> Option<u64> {
-    kib.map(|kib| kib.0.saturating_mul(1024))
+    kib.filter(|kib| *kib != UNLIMITED)?.0.checked_mul(1024)
 }

@@ -1,188 +1,171 @@
-//! Guests on their way: a bar on a terminal, a line from time to time elsewhere, events for programs.
-//!
-//! Owns when and how it is shown. All of it but the events goes to stderr.
+//! Guests on their way to their targets: a bar on a terminal, a line now and then elsewhere, events in JSON.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use xmem::balloon::Progress;
-use xmem::change::Outcome;
-use xmem::domain::Domain;
-use xmem::size::Kib;
+use xen::Kib;
+use xmem_core::change::Outcome;
+use xmem_core::domain::Domain;
+use xmem_core::wait::Progress;
 
-use super::{Report, complain, json, print, text};
+use super::{Report, output, text};
 
-/// How far apart two lines are, and two events of a guest.
+/// The time between two lines, and between two events of a guest.
 const LINES: Duration = Duration::from_secs(5);
 const EVENTS: Duration = Duration::from_secs(1);
 
-/// What shows the guests' way.
-pub(crate) struct Show<'a> {
+/// Shows how far the guests are.
+pub(crate) struct ProgressView<'a> {
     report: &'a Report,
-    guests: Vec<Guest<'a>>,
-    /// Of all guests together: to add them up at each one's news would take as long as there are pairs.
-    all: Way,
-    how: How,
+    guests: BTreeMap<usize, Guest>,
+    style: Style,
 }
 
-/// How far guests have to go.
-#[derive(Clone, Copy, Default)]
-struct Way {
-    /// Of those whose wait is not over.
-    guests: usize,
+struct Guest {
+    domain: Domain,
+    /// The last poll; none before the first.
+    progress: Option<Progress>,
+    /// How far it has to go altogether.
     whole: Kib,
-    to_go: Kib,
+    ended: bool,
+    next_event: Duration,
 }
 
-/// One of them.
-struct Guest<'a> {
-    domain: &'a Domain,
-    /// The last look.
-    progress: Progress,
-    over: bool,
-    /// When its next event is due.
-    due: Duration,
-}
-
-enum How {
-    Not,
+enum Style {
+    Silent,
     Bar(ProgressBar),
-    /// When the next one is due.
-    Lines(Duration),
+    Lines { next: Duration },
     Events,
 }
 
-impl<'a> Show<'a> {
-    pub(super) fn new(report: &'a Report, outcomes: &[&'a Outcome]) -> Self {
-        let guest = |outcome: &&'a Outcome| Guest {
-            domain: &outcome.domain,
-            progress: Progress {
-                at: Duration::ZERO,
-                from: outcome.info.current,
-                current: outcome.info.current,
-                wanted: outcome.plan.wanted,
-            },
-            over: false,
-            due: Duration::ZERO,
-        };
-        // None of these shows anything before the first news.
-        let how = match report {
-            Report { quiet: true, .. } => How::Not,
-            Report { json: true, .. } => How::Events,
+impl<'a> ProgressView<'a> {
+    pub(crate) fn new(report: &'a Report) -> Self {
+        let style = match report.style {
+            super::Style { quiet: true, .. } => Style::Silent,
+            super::Style { json: true, .. } => Style::Events,
             // Log lines would tear a bar to pieces.
-            Report { verbose: true, .. } => How::Lines(Duration::ZERO),
+            super::Style { verbose: true, .. } => Style::Lines { next: Duration::ZERO },
             _ => match bar() {
-                // No terminal, or one that cannot go back in its line.
-                bar if bar.is_hidden() => How::Lines(Duration::ZERO),
-                bar => How::Bar(bar),
+                bar if bar.is_hidden() => Style::Lines { next: Duration::ZERO },
+                bar => Style::Bar(bar),
             },
         };
-        let guests: Vec<Guest<'a>> = outcomes.iter().map(guest).collect();
-        let all = guests.iter().fold(Way::default(), |all, guest| all.with(guest.way()));
-        Self { report, guests, all, how }
+        if let Style::Bar(bar) = &style {
+            report.output.set_bar(Some(bar.clone()));
+        }
+        Self { report, guests: BTreeMap::new(), style }
     }
 
-    /// Shows where a guest is.
-    pub(crate) fn news(&mut self, place: usize, progress: &Progress) {
-        let Some(guest) = self.guests.get_mut(place) else { return };
-        let before = guest.way();
-        guest.progress = *progress;
-        self.all = self.all.without(before).with(guest.way());
-        if matches!(self.how, How::Events) {
-            if guest.due <= progress.at {
-                guest.due = progress.at.saturating_add(EVENTS);
-                match json::progress(self.report, guest.domain, progress) {
-                    Ok(line) => drop(print(&line)),
-                    Err(error) => complain(&format!("xmem: {error}")),
-                }
+    /// The guest of `outcome` is waited for as number `index`.
+    pub(crate) fn add(&mut self, index: usize, outcome: &Outcome) {
+        let guest = Guest {
+            domain: outcome.domain.clone(),
+            progress: None,
+            whole: Kib(outcome.info.current.0.abs_diff(outcome.plan.wanted.0)),
+            ended: false,
+            next_event: Duration::ZERO,
+        };
+        self.guests.insert(index, guest);
+    }
+
+    /// Guest `index`.
+    pub(crate) fn domain(&self, index: usize) -> Option<&Domain> {
+        self.guests.get(&index).map(|guest| &guest.domain)
+    }
+
+    /// Shows a poll of guest `index`.
+    pub(crate) fn update(&mut self, index: usize, progress: &Progress) {
+        let Some(guest) = self.guests.get_mut(&index) else { return };
+        guest.progress = Some(*progress);
+        let at = progress.at;
+        match &mut self.style {
+            Style::Events if guest.next_event <= at => {
+                guest.next_event = at.saturating_add(EVENTS);
+                let domain = &guest.domain;
+                self.report.json(|json| json.progress(domain, progress));
             }
-            return;
-        }
-        let Way { whole, to_go, .. } = self.all;
-        match &self.how {
-            How::Bar(bar) => {
-                bar.set_prefix(self.lead());
+            Style::Lines { next } if *next <= at => {
+                *next = at.saturating_add(LINES);
+                self.report.output.complain(&format!("{}: {}", self.who(), self.way()));
+            }
+            Style::Silent | Style::Events | Style::Lines { .. } => {}
+            Style::Bar(bar) => {
+                let bar = bar.clone();
+                bar.set_prefix(self.who());
                 bar.set_message(self.way());
+                let (whole, to_go) = self.distance();
                 bar.update(|state| {
                     state.set_len(whole.0);
                     state.set_pos(whole.0.saturating_sub(to_go.0));
                 });
             }
-            How::Lines(due) if *due <= progress.at => {
-                complain(&format!("{}: {}", self.lead(), self.way()));
-                self.how = How::Lines(progress.at.saturating_add(LINES));
-            }
-            How::Not | How::Lines(_) | How::Events => {}
         }
     }
 
-    /// The wait for a guest is over, which `tell` tells. The bar is not in its way.
-    pub(crate) fn over<T>(&mut self, place: usize, tell: impl FnOnce() -> T) -> T {
-        if let Some(guest) = self.guests.get_mut(place) {
-            let before = guest.way();
-            guest.over = true;
-            self.all = self.all.without(before).with(guest.way());
+    /// The wait for guest `index` is over.
+    pub(crate) fn end(&mut self, index: usize) {
+        if let Some(guest) = self.guests.get_mut(&index) {
+            guest.ended = true;
         }
-        match &self.how {
-            How::Bar(bar) if self.all.guests == 0 => {
-                bar.finish_and_clear();
-                tell()
-            }
-            How::Bar(bar) => bar.suspend(tell),
-            How::Not | How::Lines(_) | How::Events => tell(),
+        if self.guests.values().all(|guest| guest.ended) {
+            self.clear();
         }
     }
 
-    /// Who is on the way.
-    fn lead(&self) -> String {
-        match &*self.guests {
-            [guest] => guest.domain.to_string(),
-            guests => text::still(self.all.guests, guests.len()),
+    fn clear(&self) {
+        if let Style::Bar(bar) = &self.style {
+            bar.finish_and_clear();
+            self.report.output.set_bar(None);
         }
     }
 
-    /// How far.
+    /// The only guest, if there is only one.
+    fn only(&self) -> Option<&Guest> {
+        self.guests.values().next().filter(|_| self.guests.len() == 1)
+    }
+
+    fn who(&self) -> String {
+        self.only().map_or_else(
+            || {
+                let waiting = self.guests.values().filter(|guest| !guest.ended).count();
+                format!("{waiting} of {} guests on their way", self.guests.len())
+            },
+            |guest| guest.domain.to_string(),
+        )
+    }
+
     fn way(&self) -> String {
-        match &*self.guests {
-            [guest] => text::way(&guest.progress, self.report.simulated),
-            _ => text::to_go(self.all.to_go, self.report.simulated),
-        }
+        let only = self.only().and_then(|guest| guest.progress);
+        only.map_or_else(|| text::to_go(self.distance().1), |progress| text::way(&progress))
+    }
+
+    /// How far all guests have to go altogether, and how much of it is left.
+    fn distance(&self) -> (Kib, Kib) {
+        self.guests.values().fold((Kib(0), Kib(0)), |(whole, left), guest| {
+            let to_go = match guest.progress {
+                _ if guest.ended => 0,
+                Some(progress) => progress.current.0.abs_diff(progress.wanted.0),
+                None => guest.whole.0,
+            };
+            (Kib(whole.0.saturating_add(guest.whole.0)), Kib(left.0.saturating_add(to_go)))
+        })
     }
 }
 
-impl Guest<'_> {
-    fn way(&self) -> Way {
-        let Progress { from, wanted, .. } = self.progress;
-        Way {
-            guests: usize::from(!self.over),
-            whole: Kib(from.0.abs_diff(wanted.0)),
-            to_go: if self.over { Kib(0) } else { self.progress.to_go() },
-        }
-    }
-}
-
-impl Way {
-    const fn with(self, other: Self) -> Self {
-        Self {
-            guests: self.guests.saturating_add(other.guests),
-            whole: Kib(self.whole.0.saturating_add(other.whole.0)),
-            to_go: Kib(self.to_go.0.saturating_add(other.to_go.0)),
-        }
-    }
-
-    const fn without(self, other: Self) -> Self {
-        Self {
-            guests: self.guests.saturating_sub(other.guests),
-            whole: Kib(self.whole.0.saturating_sub(other.whole.0)),
-            to_go: Kib(self.to_go.0.saturating_sub(other.to_go.0)),
-        }
+impl Drop for ProgressView<'_> {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
 fn bar() -> ProgressBar {
+    if !output::is_error_terminal() {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     // The template is a constant; without it the bar only looks different.
-    match ProgressStyle::with_template("{prefix} [{bar:24}] {wide_msg}") {
+    match ProgressStyle::with_template("{prefix} [{bar:20}] {wide_msg}") {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,
     }

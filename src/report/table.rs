@@ -1,116 +1,203 @@
-//! Domains for people: aligned, in MiB.
+//! Domains as a table: aligned for people, or separated by tabs for scripts.
+
+use std::cmp::Ordering;
 
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
-use xmem::hypervisor::UNLIMITED;
-use xmem::overview::{Overview, Row};
-use xmem::remark::Remark;
-use xmem::size::{Kib, Mib};
+use xen::hypervisor::UNLIMITED;
+use xen::{Kib, Mib};
+use xmem_core::diagnosis::DiagnosisKind;
+use xmem_core::failure::chain;
+use xmem_core::state::State;
+use xmem_core::survey::{GuestType, Row, Survey};
 
-/// A column: what stands above it, and whether its cells begin at the left.
-type Column = (&'static str, bool);
+use super::text;
+use crate::cli::Column;
+use crate::hints;
 
-const COLUMNS: [Column; 7] = [
-    ("NAME", true),
-    ("ID", false),
-    ("TYPE", true),
-    ("CURRENT", false),
-    ("TARGET", false),
-    ("LIMIT", false),
-    ("MAXIMUM", false),
-];
-/// What `watch` shows beside them.
-const EXTRA: [Column; 2] = [("HELD/TARGET/LIMIT", true), ("LATELY", true)];
-const NOTE: Column = ("NOTE", true);
+/// What a table shows, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layout {
+    /// The columns; none are the usual ones.
+    pub(crate) columns: Vec<Column>,
+    /// Without header and host, separated by tabs.
+    pub(crate) bare: bool,
+    /// Sizes in KiB.
+    pub(crate) exact: bool,
+}
 
-/// The cells that `watch` adds to a row.
-pub(super) type Extra<'a> = &'a dyn Fn(&Row) -> [String; 2];
+/// The columns that a table has if none are asked for, the state only where a domain is not running.
+pub(super) fn usual_columns(survey: &Survey) -> Vec<Column> {
+    let mut columns = vec![Column::Name, Column::Domid, Column::Type];
+    if survey.rows.iter().any(|row| row.state != State::Running) {
+        columns.push(Column::State);
+    }
+    columns.extend([Column::Current, Column::Target, Column::Limit, Column::Maximum, Column::Note]);
+    columns
+}
 
-/// The whole table, without a line's end.
-pub(super) fn table(seen: &Overview, coloured: bool) -> String {
-    let mut lines = lines(seen, None);
+/// Sorts the rows: sizes largest first, everything else in ascending order. Equal ones stay in the order of their domids.
+pub(crate) fn sort(rows: &mut [Row], by: Column) {
+    rows.sort_by(|one, other| match by {
+        Column::Name => one.domain.name.cmp(&other.domain.name),
+        Column::Domid => Ordering::Equal,
+        Column::Uuid => one.domain.identity.uuid.cmp(&other.domain.identity.uuid),
+        Column::Type | Column::State | Column::Note => {
+            cell(one, by, false).cmp(&cell(other, by, false))
+        }
+        size => number(other, size).cmp(&number(one, size)),
+    });
+}
+
+/// The lines of the table.
+pub(super) fn lines(
+    survey: &Survey,
+    layout: &Layout,
+    simulated: bool,
+    coloured: bool,
+) -> Vec<String> {
+    let columns =
+        if layout.columns.is_empty() { usual_columns(survey) } else { layout.columns.clone() };
+    let cells = |row: &Row| -> Vec<String> {
+        columns.iter().map(|column| cell(row, *column, layout.exact)).collect()
+    };
+    let rows: Vec<Vec<String>> = survey.rows.iter().map(cells).collect();
+    if layout.bare {
+        return rows.iter().map(|row| row.join("\t")).collect();
+    }
+    let head: Vec<String> = columns.iter().map(|column| heading(*column).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let alignments: Vec<bool> = columns.iter().map(|column| is_left(*column)).collect();
+    let mut lines = aligned(&rows, &alignments);
     if coloured {
-        let styles = std::iter::once(Style::new().bold()).chain(seen.rows.iter().map(style));
+        let styles = std::iter::once(Style::new().bold()).chain(survey.rows.iter().map(style));
         for (line, style) in lines.iter_mut().zip(styles) {
             *line = format!("{style}{line}{style:#}");
         }
     }
-    lines.join("\n")
-}
-
-/// The head, a line for each domain, and one for the host.
-pub(super) fn lines(seen: &Overview, extra: Option<Extra<'_>>) -> Vec<String> {
-    let mut columns = COLUMNS.to_vec();
-    if extra.is_some() {
-        columns.extend(EXTRA);
-    }
-    columns.push(NOTE);
-    let head = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
-    let rows: Vec<Vec<String>> =
-        std::iter::once(head).chain(seen.rows.iter().map(|row| cells(row, extra))).collect();
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max())
-        .map(Option::unwrap_or_default)
-        .collect();
-    let mut lines: Vec<String> = rows.iter().map(|row| line(row, &widths, &columns)).collect();
-    lines.push(host(seen));
+    lines.push(host(survey, layout.exact, simulated));
     lines
 }
 
-fn line(cells: &[String], widths: &[usize], columns: &[Column]) -> String {
-    let mut line = String::new();
-    for ((cell, width), (_, left)) in cells.iter().zip(widths).zip(columns) {
-        if !line.is_empty() {
-            line.push_str("  ");
+/// The rows as lines, their cells padded to the widest of each column.
+pub(super) fn aligned(rows: &[Vec<String>], left: &[bool]) -> Vec<String> {
+    let width =
+        |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max();
+    let widths: Vec<usize> = (0..left.len()).map(|at| width(at).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
+        let mut line = String::new();
+        for ((cell, width), left) in row.iter().zip(&widths).zip(left) {
+            if !line.is_empty() {
+                line.push_str("  ");
+            }
+            let padding = " ".repeat(width.saturating_sub(cell.width()));
+            let (before, after) = if *left { ("", &*padding) } else { (&*padding, "") };
+            line.extend([before, cell, after]);
         }
-        let padding = " ".repeat(width.saturating_sub(cell.width()));
-        let (before, after) = if *left { ("", padding.as_str()) } else { (padding.as_str(), "") };
-        line.extend([before, cell, after]);
-    }
-    line.truncate(line.trim_end().len());
-    line
+        line.truncate(line.trim_end().len());
+        line
+    };
+    rows.iter().map(line).collect()
 }
 
-fn cells(row: &Row, extra: Option<Extra<'_>>) -> Vec<String> {
-    let mut cells = vec![
-        row.domain.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
-        row.domain.identity.domid.to_string(),
-        row.kind.name().to_owned(),
-        mib(Some(row.info.current)),
-        mib(row.target),
-        mib(Some(row.info.limit)),
-        mib(row.static_max),
-    ];
-    cells.extend(extra.map(|extra| extra(row)).into_iter().flatten());
-    cells.push(row.remarks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
-    cells
+pub(super) const fn heading(column: Column) -> &'static str {
+    match column {
+        Column::Name => "NAME",
+        Column::Domid => "ID",
+        Column::Uuid => "UUID",
+        Column::Type => "TYPE",
+        Column::State => "STATE",
+        Column::Size => "SIZE",
+        Column::Target => "TARGET",
+        Column::Current => "CURRENT",
+        Column::Limit => "LIMIT",
+        Column::Maximum => "MAXIMUM",
+        Column::Video => "VIDEO",
+        Column::Outstanding => "OUTSTANDING",
+        Column::Used => "USED",
+        Column::Note => "NOTE",
+    }
+}
+
+/// Whether the cells of `column` begin at the left.
+pub(super) const fn is_left(column: Column) -> bool {
+    matches!(column, Column::Name | Column::Uuid | Column::Type | Column::State | Column::Note)
+}
+
+/// What `row` has in `column`.
+pub(super) fn cell(row: &Row, column: Column, exact: bool) -> String {
+    match column {
+        Column::Name => {
+            row.domain.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
+        }
+        Column::Domid => row.domain.identity.domid.to_string(),
+        Column::Uuid => row.domain.identity.uuid.to_string(),
+        Column::Type => guest_type(row).to_owned(),
+        Column::State => row.state.word().to_owned(),
+        Column::Note => row.findings.iter().map(text::finding).collect::<Vec<_>>().join("; "),
+        // As `set` takes it back: MiB without a unit, KiB with one.
+        Column::Size if !exact => number(row, column).map_or_else(
+            || "-".to_owned(),
+            |kib| if kib.0.is_multiple_of(1024) { kib.mib().to_string() } else { hints::size(kib) },
+        ),
+        size => match number(row, size) {
+            None => "-".to_owned(),
+            Some(UNLIMITED) => "none".to_owned(),
+            Some(kib) if exact => kib.0.to_string(),
+            Some(kib) => Mib(kib).to_string(),
+        },
+    }
+}
+
+/// The amount of memory in `column`.
+fn number(row: &Row, column: Column) -> Option<Kib> {
+    let memory = &row.memory;
+    match column {
+        Column::Size => memory.size(),
+        Column::Target => memory.target.clone().ok().flatten(),
+        Column::Current => Some(memory.info.current),
+        Column::Limit => Some(memory.info.limit),
+        Column::Maximum => memory.static_max.clone().ok().flatten(),
+        Column::Video => {
+            memory.video.clone().ok().flatten().and_then(|video| u64::try_from(video).ok()).map(Kib)
+        }
+        Column::Outstanding => Some(memory.info.outstanding),
+        Column::Used => row.used,
+        _ => None,
+    }
+}
+
+pub(super) const fn guest_type(row: &Row) -> &'static str {
+    match row.memory.guest_type {
+        GuestType::Pv => "PV",
+        GuestType::Pvh => "PVH",
+        GuestType::Hvm => "HVM",
+    }
 }
 
 /// The host's own line.
-fn host(seen: &Overview) -> String {
-    let host = if seen.simulated { "host (simulated)" } else { "host" };
-    match &seen.memory {
+pub(super) fn host(survey: &Survey, exact: bool, simulated: bool) -> String {
+    let host = if simulated { "host (simulated)" } else { "host" };
+    let unit = if exact { "KiB" } else { "MiB" };
+    let shown = |kib: Kib| if exact { kib.0.to_string() } else { Mib(kib).to_string() };
+    match &survey.host {
         Ok(memory) => format!(
-            "{host}: total {} MiB, free {} MiB, claimed {} MiB",
-            mib(Some(memory.total)),
-            mib(Some(memory.free)),
-            mib(Some(memory.claimed))
+            "{host}: total {} {unit}, free {} {unit}, claimed {} {unit}; all sizes in {unit}",
+            shown(memory.total),
+            shown(memory.available()),
+            shown(memory.claimed)
         ),
-        Err(error) => format!("{host}: {}", xmem::error::chain(error)),
-    }
-}
-
-fn mib(kib: Option<Kib>) -> String {
-    match kib {
-        None => "-".to_owned(),
-        Some(UNLIMITED) => "none".to_owned(),
-        Some(kib) => Mib(kib).to_string(),
+        Err(error) => {
+            format!("{host}: {}; all sizes in {unit}", text::shortened(&chain(error)))
+        }
     }
 }
 
 /// Red for what deserves attention now.
-fn style(row: &Row) -> Style {
-    let over = row.remarks.iter().any(|remark| matches!(remark, Remark::OverLimit { .. }));
-    let grave = over || row.out_of_step().next().is_some();
-    if grave { AnsiColor::Red.on_default() } else { Style::new() }
+pub(super) fn style(row: &Row) -> Style {
+    let is_grave = row
+        .findings
+        .iter()
+        .any(|finding| finding.is_out_of_step() || finding.kind == DiagnosisKind::OverLimit);
+    if is_grave { AnsiColor::Red.on_default() } else { Style::new() }
 }

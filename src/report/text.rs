@@ -1,113 +1,154 @@
-//! Results for people.
+//! Results as sentences.
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
-use xmem::balloon::{Ending, Progress, Waited};
-use xmem::change::{End, Outcome};
-use xmem::harmless::{Harmless, beginning};
-use xmem::intent::Numbers;
-use xmem::size::{Kib, Mib};
+use xen::escape::beginning;
+use xen::hypervisor::UNLIMITED;
+use xen::{Kib, Mib};
+use xmem_core::change::{ChangeStatus, Outcome};
+use xmem_core::diagnosis::Diagnosis;
+use xmem_core::memory::Numbers;
+use xmem_core::plan::TOLERANCE;
+use xmem_core::state::State;
+use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
-use super::{Nudge, Usage};
+/// How much of an error is shown.
+const LONGEST_ERROR: usize = 2000;
 
-/// What stands behind everything that is said of a simulated host.
-pub(super) const SIMULATED: &str = " (simulated)";
-
-/// How many characters of a word are repeated to who typed it.
-const LONGEST_WORD: usize = 100;
-
-/// How many of why it makes no sense: a reason can repeat a line of a batch.
-const LONGEST_WHY: usize = 1000;
+/// Something worth knowing about a change.
+pub(super) struct NoteText {
+    /// Which one: stable, for programs.
+    pub(super) kind: &'static str,
+    pub(super) text: String,
+}
 
 /// `web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB`.
-pub(super) fn outcome(outcome: &Outcome, simulated: bool) -> String {
-    let (old, new) = (outcome.plan.old, outcome.plan.goal());
-    let lead = match outcome.end {
-        End::Changed => "",
-        End::Already => "already at ",
-        End::DryRun => "would change: ",
+pub(super) fn outcome(outcome: &Outcome) -> String {
+    let plan = &outcome.plan;
+    let lead = match outcome.status {
+        ChangeStatus::Changed => "",
+        ChangeStatus::Unchanged => "already at ",
+        ChangeStatus::DryRun if plan.changes_nothing() => "would change nothing: ",
+        ChangeStatus::DryRun => "would change: ",
     };
-    let mut text =
-        format!("{}: {lead}{}", outcome.domain, numbers(old, new, outcome.plan.vm_memory));
-    if simulated {
-        text.push_str(SIMULATED);
-    }
-    text
-}
-
-/// What else there is to know about it.
-pub(super) fn notes(outcome: &Outcome) -> impl Iterator<Item = String> {
-    let earlier = outcome.earlier.iter().map(ToString::to_string);
-    earlier.chain(outcome.plan.notes.iter().map(ToString::to_string))
-}
-
-/// What was done for a guest that sleeps.
-pub(super) const fn nudge(nudge: Nudge) -> Option<&'static str> {
-    match nudge {
-        Nudge::NotNeeded => None,
-        Nudge::Done => Some(
-            "the guest was not there: to wake its driver up, it was shown a target one page off",
-        ),
-        Nudge::Failed => {
-            Some("the guest is not there, and its driver could not be woken up: see -v")
+    let mut parts = Vec::new();
+    if plan.writes_vm_memory || plan.old.target != plan.new.target {
+        // Only then is the size another number than the target.
+        if plan.video > 0 {
+            let size = |target: Option<Kib>| target.and_then(|it| it.offset(plan.video.into()));
+            parts.push(step("size", size(plan.old.target), size(plan.new.target)));
         }
+        parts.push(step("target", plan.old.target, plan.new.target));
+    }
+    if !plan.writes_vm_memory || plan.old.static_max != plan.new.static_max {
+        parts.push(step("maximum", plan.old.static_max, plan.new.static_max));
+    }
+    parts.push(step("limit", Some(plan.old.limit), Some(plan.new.limit)));
+    format!("{}: {lead}{}", outcome.domain, parts.join(", "))
+}
+
+/// `target 1024 MiB -> 512 MiB`, or `target 512 MiB` if it stays.
+pub(super) fn step(what: &str, old: Option<Kib>, new: Option<Kib>) -> String {
+    let (old, new) = (shown(old), shown(new));
+    if old == new { format!("{what} {new}") } else { format!("{what} {old} -> {new}") }
+}
+
+fn shown(kib: Option<Kib>) -> String {
+    match kib {
+        None | Some(UNLIMITED) => "none".to_owned(),
+        Some(kib) => kib.to_string(),
     }
 }
 
-/// `web (7): holds 512 MiB, 2.1 s later`, or why not.
-pub(super) fn waited(outcome: &Outcome, waited: &Waited, simulated: bool) -> String {
-    let mut text = format!("{}: {waited}", outcome.domain);
-    let took = waited.took.as_secs_f64();
-    if matches!(waited.end, Ending::There) && took >= 0.05 {
-        // Writing to a string cannot fail.
-        let _ok = write!(text, " after {took:.1} s");
-    }
-    if simulated {
-        text.push_str(SIMULATED);
-    }
-    text
+/// Each number that changes.
+pub(super) fn changed_numbers(old: Numbers, new: Numbers) -> Vec<String> {
+    [
+        ("target", old.target, new.target),
+        ("maximum", old.static_max, new.static_max),
+        ("limit", Some(old.limit), Some(new.limit)),
+    ]
+    .into_iter()
+    .filter(|(_, old, new)| old != new)
+    .map(|(what, old, new)| step(what, old, new))
+    .collect()
 }
 
-/// `holds 800 MiB, 288 MiB to go`.
-pub(super) fn way(progress: &Progress, simulated: bool) -> String {
-    format!("holds {} MiB, {}", Mib(progress.current), to_go(progress.to_go(), simulated))
+/// What else there is to know about a change; `waits` if its guest is waited for.
+pub(super) fn notes(outcome: &Outcome, waits: bool) -> Vec<NoteText> {
+    let note = |kind, text| NoteText { kind, text };
+    let mut notes = Vec::new();
+    notes.extend(outcome.recovery.iter().map(|it| note(it.kind(), it.to_string())));
+    notes.extend(outcome.plan.notes.iter().map(|it| note(it.kind(), it.to_string())));
+    let (current, wanted) = (outcome.info.current, outcome.plan.wanted);
+    let is_elsewhere = current.0.abs_diff(wanted.0) > TOLERANCE.0;
+    if outcome.status == ChangeStatus::Unchanged
+        && outcome.plan.writes_vm_memory
+        && !waits
+        && is_elsewhere
+        && outcome.state == State::Running
+    {
+        let text = format!(
+            "the guest has {} MiB, not {} MiB; --wait nudges its balloon driver",
+            Mib(current),
+            Mib(wanted)
+        );
+        notes.push(note("not-reached", text));
+    }
+    notes
+}
+
+/// An error with all its reasons, as much of it as is shown and without Rust's numbers for the operating system's errors.
+pub(crate) fn shortened(text: &str) -> String {
+    let (text, cut) = beginning(text, LONGEST_ERROR);
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        shown.push_str(before);
+        rest = after.split_once(')').map_or("", |(_number, after)| after);
+    }
+    format!("{shown}{rest}{cut}")
+}
+
+/// A sentence about a finding, with its gravity.
+pub(super) fn finding(diagnosis: &Diagnosis) -> String {
+    let lead = if diagnosis.is_out_of_step() { "out of step: " } else { "" };
+    format!("{lead}{}", diagnosis.message)
+}
+
+/// `web (7): has 512 MiB after 2.1 s`, or why not.
+pub(super) fn waited(outcome: &Outcome, wait: &WaitReport) -> String {
+    let is_long = wait.took >= Duration::from_millis(50);
+    let took = match wait.end {
+        WaitEnd::Reached if is_long => format!(" after {}", seconds(wait.took)),
+        _ => String::new(),
+    };
+    format!("{}: {wait}{took}", outcome.domain)
+}
+
+/// `has 800 MiB, 288 MiB to go`.
+pub(super) fn way(progress: &Progress) -> String {
+    let distance = Kib(progress.current.0.abs_diff(progress.wanted.0));
+    let state = match progress.state {
+        State::Running => String::new(),
+        state => format!(" ({})", state.word()),
+    };
+    format!("has {} MiB, {}{state}", Mib(progress.current), to_go(distance))
 }
 
 /// `288 MiB to go`.
-pub(super) fn to_go(distance: Kib, simulated: bool) -> String {
-    let mark = if simulated { SIMULATED } else { "" };
-    format!("{} MiB to go{mark}", Mib(distance))
+pub(super) fn to_go(distance: Kib) -> String {
+    format!("{} MiB to go", Mib(distance))
 }
 
-/// `3 of 12 guests on their way`.
-pub(super) fn still(waiting: usize, all: usize) -> String {
-    format!("{waiting} of {all} guests on their way")
-}
-
-/// `domain "": it is empty`.
-pub(super) fn usage(usage: &Usage) -> String {
-    let (text, text_cut) = beginning(&usage.text, LONGEST_WORD);
-    let (why, why_cut) = beginning(&usage.why, LONGEST_WHY);
-    format!("{} `{}{text_cut}`: {why}{why_cut}", usage.what, Harmless(text))
-}
-
-/// Each of the numbers that a command is about, and each that changes.
-fn numbers(old: Numbers, new: Numbers, set: bool) -> String {
-    let parts = [
-        (set || old.target != new.target).then(|| step("target", old.target, new.target)),
-        (!set || old.static_max != new.static_max)
-            .then(|| step("maximum", old.static_max, new.static_max)),
-        Some(step("limit", Some(old.limit), Some(new.limit))),
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-fn step(what: &str, old: Option<Kib>, new: Option<Kib>) -> String {
-    let show = |kib: Option<Kib>| match kib {
-        None => "none".to_owned(),
-        Some(kib) if kib == xmem::hypervisor::UNLIMITED => "none".to_owned(),
-        Some(kib) => kib.to_string(),
-    };
-    let (old, new) = (show(old), show(new));
-    if old == new { format!("{what} {new}") } else { format!("{what} {old} -> {new}") }
+/// A duration as `2.1 s`, or `300 ms` if it is less than a second.
+pub(super) fn seconds(time: Duration) -> String {
+    if time < Duration::from_secs(1) && !time.is_zero() {
+        format!("{} ms", time.as_millis())
+    } else {
+        let tenths = time.as_millis() / 100;
+        match (tenths / 10, tenths % 10) {
+            (whole, 0) => format!("{whole} s"),
+            (whole, tenth) => format!("{whole}.{tenth} s"),
+        }
+    }
 }

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use nix::sys::signal::Signal::SIGINT;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 use snapbox::str;
 use tempfile::TempDir;
@@ -84,11 +82,11 @@ hint: a domain is a domid (7), a UUID or a name; name:... forces a name
     );
     let facts = Batch::new("web 3G\nnosuch 1G\ndb 1G\n8 2G\n");
     apply(&sim, &facts, "").run().fails(4, str![[r#"
-xmem: line 1: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed
+xmem: line 1: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed
 hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
-xmem: line 2: there is no `nosuch` on this host; nothing is changed
+xmem: line 2: there is no `nosuch` on this host; nothing changed
 hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
-xmem: line 4: db (8): line 3 names the same domain; nothing is changed
+xmem: line 4: db (8): line 3 names the same domain; nothing changed
 
 "#]]);
     let missing = Batch::new("");
@@ -148,7 +146,7 @@ db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
 win (9): target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
 
 "#]], str![[r#"
-xmem: web (7): it needs 1024 MiB more, and the host has only 256 MiB free for it; nothing is changed (simulated)
+xmem: web (7): it needs 1024 MiB more, and the host has only 256 MiB free for it; nothing changed (simulated)
 hint: see `xmem list` for guests that have not given back yet, or shrink another one
 
 "#]]);
@@ -266,10 +264,10 @@ fn a_signal_ends_it_between_two_changes() {
     let mut first = String::new();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     stdout.read_line(&mut first).unwrap();
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), SIGINT).unwrap();
+    child.send(SIGINT);
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
-    let ran = Ran::new(child.wait_with_output().unwrap(), Some(sim.path()));
+    let ran = Ran::new(child.wait_with_output(), Some(sim.path()));
     ran.dies_by(SIGINT);
     let (first, second): (Value, Value) =
         (serde_json::from_str(&first).unwrap(), serde_json::from_str(&rest).unwrap());

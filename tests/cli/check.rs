@@ -2,13 +2,12 @@
 
 use std::fs::{self, File};
 
-use fs2::FileExt;
 use serde_json::{Value, json};
 use snapbox::str;
 
 use crate::sandbox::{Sim, WEB};
 
-/// The state folder and the world, to the byte.
+/// The state directory and the world, to the byte.
 pub(crate) fn all(sim: &Sim) -> (Vec<(String, Vec<u8>)>, Value) {
     let read = |name: String| {
         let bytes = fs::read(sim.path().join("lib").join(&name)).unwrap();
@@ -34,7 +33,7 @@ pub(crate) fn limit(sim: &Sim, domid: &str, kib: u64) {
 
 /// Dropped, it would be held on for as long as another test's child, between fork and exec, has it open.
 pub(crate) fn release(lock: &File) {
-    FileExt::unlock(lock).unwrap();
+    lock.unlock().unwrap();
 }
 
 /// The words for what is found, and whether each of them is out of step.
@@ -113,7 +112,7 @@ web (7): 2048 MiB below its target
     }
 }
 
-/// An empty file in the state folder.
+/// An empty file in the state directory.
 fn file(sim: &Sim, kind: &str, last: &str) {
     let name = format!("lib/userdata-{kind}.{WEB}.{last}");
     fs::write(sim.path().join(name), "").unwrap();
@@ -222,7 +221,7 @@ fn a_held_lock() {
     limit(&sim, "7", 524_288);
     fs::write(sim.intent(), "").unwrap();
     let lock = File::create(sim.lock()).unwrap();
-    lock.lock_exclusive().unwrap();
+    lock.lock().unwrap();
     let before = all(&sim);
     for words in ["check --json", "check --repair --json", "check --repair --json --lock-timeout 0"]
     {
@@ -248,7 +247,7 @@ fn a_held_lock_of_a_gone_domain_is_not_touched() {
     let sim = Sim::new();
     let path = sim.path().join(format!("lib/userdata-l.12.{WEB}.domain-userdata-lock"));
     let lock = File::create(&path).unwrap();
-    lock.lock_exclusive().unwrap();
+    lock.lock().unwrap();
     for words in ["check --json", "check --repair --json"] {
         let ran = sim.xmem(words).leaves(1).run();
         assert_eq!(
@@ -313,7 +312,7 @@ fn in_json() {
     assert_eq!(
         lines[0],
         json!({
-            "schema": 1, "command": "check", "simulated": true,
+            "schema": 2, "command": "check", "simulated": true,
             "domid": 7, "name": "web", "uuid": WEB,
             "kind": "limit-too-low", "out_of_step": true,
             "message": "out of step: limit 512 MiB is below the 1025 MiB that its target needs",
@@ -325,7 +324,7 @@ fn in_json() {
     assert_eq!(
         lines[2],
         json!({
-            "schema": 1, "command": "check", "simulated": true,
+            "schema": 2, "command": "check", "simulated": true,
             "summary": { "domains": 4, "out_of_step": 1, "information": 1, "repaired": 0 },
         })
     );

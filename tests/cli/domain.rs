@@ -54,7 +54,7 @@ domain 7: target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 
 "#]]);
     sim.xmem("set 7 3G").run().fails(4, str![[r#"
-xmem: domain 7: a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed (simulated)
+xmem: domain 7: a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
 hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
 
 "#]]);
@@ -66,7 +66,7 @@ fn what_is_not_there_is_said() {
     sim.xmem("set wbe 1G").run().fails(
         3,
         str![[r#"
-xmem: there is no `wbe` on this host; nothing is changed (simulated)
+xmem: there is no `wbe` on this host; nothing changed (simulated)
 hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
 
 "#]],
@@ -74,7 +74,7 @@ hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `nam
     sim.xmem("set WEB 1G").run().fails(
         3,
         str![[r#"
-xmem: there is no `WEB` on this host; nothing is changed (simulated)
+xmem: there is no `WEB` on this host; nothing changed (simulated)
 hint: did you mean `web`?
 
 "#]],
@@ -82,7 +82,7 @@ hint: did you mean `web`?
     sim.xmem("set 5 1G").run().fails(
         3,
         str![[r#"
-xmem: there is no domain 5 on this host; nothing is changed (simulated)
+xmem: there is no domain 5 on this host; nothing changed (simulated)
 hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
 
 "#]],
@@ -90,7 +90,7 @@ hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `nam
     sim.xmem("set 00000000-0000-4000-8000-000000000001 1G").run().fails(
         3,
         str![[r#"
-xmem: there is no UUID 00000000-0000-4000-8000-000000000001 on this host; nothing is changed (simulated)
+xmem: there is no UUID 00000000-0000-4000-8000-000000000001 on this host; nothing changed (simulated)
 hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
 
 "#]],
@@ -98,7 +98,7 @@ hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `nam
     sim.xmem("set").arg("\u{1b}[2J").arg("1G").run().fails(
         3,
         str![[r#"
-xmem: there is no `\u{1b}[2J` on this host; nothing is changed (simulated)
+xmem: there is no `\u{1b}[2J` on this host; nothing changed (simulated)
 hint: `xmem list` shows the domains; names are exact, `id:7` is a domid and `name:7` a name
 
 "#]],
@@ -124,7 +124,7 @@ fn a_name_of_two_is_refused_with_both() {
     sim.xmem("set web 1G").run().fails(
         3,
         str![[r#"
-xmem: `web` is the name of several domains: 7, 8; nothing is changed (simulated)
+xmem: `web` is the name of several domains: 7, 8; nothing changed (simulated)
 hint: name it by its domid: id:7
 
 "#]],
@@ -145,14 +145,14 @@ fn what_is_on_its_way_out_is_gone() {
     dying.xmem("set 7 512M").run().fails(
         3,
         str![[r#"
-xmem: web (7): the domain went away; nothing is changed (simulated)
+xmem: web (7): the domain went away; nothing changed (simulated)
 
 "#]],
     );
     emptied.xmem("set 7 512M").run().fails(
         3,
         str![[r#"
-xmem: domain 7: the domain went away; nothing is changed (simulated)
+xmem: domain 7: the domain went away; nothing changed (simulated)
 
 "#]],
     );

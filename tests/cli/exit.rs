@@ -27,7 +27,7 @@ fn no_xen_here() {
     xmem("set web 1G").run().fails(
         7,
         str![[r#"
-xmem: there is no Xen here: /dev/xen/privcmd is missing; nothing is changed
+xmem: there is no Xen here: /dev/xen/privcmd is missing; nothing changed
 hint: without Xen, try: xmem --host sim
 
 "#]],
@@ -40,7 +40,7 @@ fn failed_1() {
         "pod-refused",
         1,
         str![[r#"
-xmem: web (7): the hypervisor refused XENMEM_set_pod_target: Cannot allocate memory (os error 12); the limit was put back to 1025 MiB, nothing is changed (simulated)
+xmem: web (7): the hypervisor refused XENMEM_set_pod_target: Cannot allocate memory (os error 12); the limit was put back to 1025 MiB, nothing changed (simulated)
 hint: the host has no free memory for it: see `xl info`
 
 "#]],
@@ -49,7 +49,7 @@ hint: the host has no free memory for it: see `xl info`
         "store-full",
         1,
         str![[r#"
-xmem: web (7): xenstored answered ENOSPC to WRITE /local/domain/7/memory/target; nothing is changed (simulated)
+xmem: web (7): xenstored answered ENOSPC to WRITE /local/domain/7/memory/target; nothing changed (simulated)
 hint: xenstore's quota is used up: see `xenstore-ls` for who fills it
 
 "#]],
@@ -58,7 +58,7 @@ hint: xenstore's quota is used up: see `xenstore-ls` for who fills it
         "commit-lost-undone",
         1,
         str![[r#"
-xmem: web (7): xenstored closed the connection during TRANSACTION_END; the limit was put back to 1025 MiB, nothing is changed (simulated)
+xmem: web (7): xenstored closed the connection during TRANSACTION_END; the limit was put back to 1025 MiB, nothing changed (simulated)
 hint: is xenstored still running? see its log
 
 "#]],
@@ -71,7 +71,7 @@ fn no_domain_3() {
         "gone",
         3,
         str![[r#"
-xmem: web (7): the domain went away; nothing is changed (simulated)
+xmem: web (7): the domain went away; nothing changed (simulated)
 
 "#]],
     );
@@ -89,7 +89,7 @@ fn locked_5() {
     assert!(who.contains("xmem --host sim:"), "{who}");
     assert!(
         who.ends_with(
-            ") holds it; nothing is changed (simulated)\n\
+            ") holds it; nothing changed (simulated)\n\
              hint: wait longer with --lock-timeout, or see what that process is doing\n"
         ),
         "{who}"
@@ -103,7 +103,7 @@ fn conflicts_6() {
         "conflict",
         6,
         str![[r#"
-xmem: web (7): xenstore had a conflicting change each of 16 times; nothing is changed (simulated)
+xmem: web (7): xenstore had a conflicting change each of 16 times; nothing changed (simulated)
 hint: another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?
 
 "#]],
@@ -116,7 +116,7 @@ fn no_access_7() {
         "no-xen",
         7,
         str![[r#"
-xmem: there is no Xen here: /dev/xen/privcmd is missing; nothing is changed (simulated)
+xmem: there is no Xen here: /dev/xen/privcmd is missing; nothing changed (simulated)
 hint: without Xen, try: xmem --host sim
 
 "#]],
@@ -125,7 +125,7 @@ hint: without Xen, try: xmem --host sim
         "no-permission",
         7,
         str![[r#"
-xmem: cannot use /dev/xen/privcmd: Permission denied (os error 13); nothing is changed (simulated)
+xmem: cannot use /dev/xen/privcmd: Permission denied (os error 13); nothing changed (simulated)
 hint: run it as root, in dom0
 
 "#]],
@@ -134,7 +134,7 @@ hint: run it as root, in dom0
         "not-control",
         7,
         str![[r#"
-xmem: the hypervisor refused XEN_SYSCTL_getdomaininfolist: Operation not permitted (os error 1); nothing is changed (simulated)
+xmem: the hypervisor refused XEN_SYSCTL_getdomaininfolist: Operation not permitted (os error 1); nothing changed (simulated)
 hint: run it as root, in dom0
 
 "#]],
@@ -143,7 +143,7 @@ hint: run it as root, in dom0
         "limit-refused",
         7,
         str![[r#"
-xmem: web (7): the hypervisor refused XEN_DOMCTL_max_mem: Operation not permitted (os error 1); nothing is changed (simulated)
+xmem: web (7): the hypervisor refused XEN_DOMCTL_max_mem: Operation not permitted (os error 1); nothing changed (simulated)
 hint: run it as root, in dom0
 
 "#]],
@@ -152,7 +152,7 @@ hint: run it as root, in dom0
         "store-down",
         7,
         str![[r#"
-xmem: cannot reach xenstored at DIR/world.json: Connection refused (os error 111); nothing is changed (simulated)
+xmem: cannot reach xenstored at DIR/world.json: Connection refused (os error 111); nothing changed (simulated)
 hint: is xenstored running? without Xen, try: xmem --host sim
 
 "#]],

@@ -1,7 +1,7 @@
-//! A state folder that others have put things into: links, FIFOs, folders, files of theirs.
+//! A state directory that others have put things into: links, FIFOs, directorys, files of theirs.
 //!
 //! Whatever stands in the way of a lock or a record: no run hangs at it, none follows a link out of the
-//! folder, and each says what is in its way.
+//! directory, and each says what is in its way.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown, symlink};
@@ -18,7 +18,7 @@ use crate::sandbox::{Ran, Sim, WEB};
 
 /// What can stand where a file should.
 const OBSTACLES: [&str; 7] =
-    ["link to /dev/zero", "link", "dangling link", "link to itself", "fifo", "socket", "folder"];
+    ["link to /dev/zero", "link", "dangling link", "link to itself", "fifo", "socket", "directory"];
 
 /// A sim, and a place outside it that nothing may touch.
 struct Host {
@@ -48,7 +48,7 @@ impl Host {
                 assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
             }
             "socket" => drop(UnixListener::bind(path).unwrap()),
-            "folder" => {
+            "directory" => {
                 fs::create_dir(path).unwrap();
                 fs::write(path.join("file"), "").unwrap();
             }
@@ -56,7 +56,7 @@ impl Host {
         }
     }
 
-    /// A path in the state folder of `web`, or of domain 12, which is not there.
+    /// A path in the state directory of `web`, or of domain 12, which is not there.
     fn place(&self, letter: char, domid: u16, last: &str) -> PathBuf {
         self.sim.path().join(format!("lib/userdata-{letter}.{domid}.{WEB}.{last}"))
     }
@@ -64,7 +64,7 @@ impl Host {
     /// What is said after `words` in time; it leaves so many files.
     fn run(&self, words: &str, leaves: usize) -> Ran {
         let words = words.replace("FILE", self.batch.to_str().unwrap());
-        let ran = self.sim.xmem(&words).in_time().leaves(leaves).run();
+        let ran = self.sim.xmem(&words).leaves(leaves).run();
         assert_eq!(fs::read_to_string(self.outside.path().join("precious")).unwrap(), "precious");
         assert_eq!(fs::read_dir(self.outside.path()).unwrap().count(), 2, "{words}: {ran:?}");
         ran
@@ -94,10 +94,10 @@ fn in_the_place_of_the_lock() {
                 "xmem: web (7): DIR/lib/userdata-l.7.",
             ];
             assert!(told.iter().any(|told| ran.stderr.starts_with(told)), "{what}: {ran:?}");
-            assert!(ran.stderr.contains("; nothing is changed"), "{what}: {ran:?}");
+            assert!(ran.stderr.contains("; nothing changed"), "{what}: {ran:?}");
         }
         // Who takes no lock is not kept from anything; that it is in the way is told.
-        for words in ["list", "watch -c 1", "check", "__words", "check --repair"] {
+        for words in ["list", "watch -c 1", "check", "__complete-domains", "check --repair"] {
             let ran = host.run(words, 1);
             assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{what}: {ran:?}");
             let told = ran.stdout.contains("no file: DIR/lib/userdata-l.7.");
@@ -155,7 +155,7 @@ fn in_the_place_of_the_draft() {
         let draft = host.place('n', 7, "xmem-intent");
         host.put(what, &draft);
         let before = host.sim.numbers(7);
-        if what == "folder" {
+        if what == "directory" {
             let ran = host.run("set web 512M", 1);
             assert_eq!(ran.status.code(), Some(1), "{ran:?}");
             assert!(
@@ -171,7 +171,7 @@ fn in_the_place_of_the_draft() {
     }
 }
 
-/// Where a record is moved to that is none: an older one gives way, a folder does not.
+/// Where a record is moved to that is none: an older one gives way, a directory does not.
 #[test]
 fn in_the_place_of_what_is_set_aside() {
     for what in OBSTACLES {
@@ -179,8 +179,8 @@ fn in_the_place_of_what_is_set_aside() {
         let aside = host.place('d', 7, "xmem-intent-foreign");
         host.put(what, &aside);
         fs::write(host.sim.intent(), "none").unwrap();
-        let ran = host.run("set web 512M", if what == "folder" { 2 } else { 1 });
-        if what == "folder" {
+        let ran = host.run("set web 512M", if what == "directory" { 2 } else { 1 });
+        if what == "directory" {
             assert_eq!(ran.status.code(), Some(1), "{ran:?}");
             assert!(
                 ran.stderr.starts_with("xmem: web (7): cannot set aside DIR/lib/userdata-d.7."),
@@ -200,7 +200,7 @@ fn what_is_left_of_a_gone_domain() {
         let host = Host::new();
         host.put(what, &host.place('d', 12, "xmem-intent"));
         assert_eq!(host.run("check", 1).status.code(), Some(0));
-        let stays = what == "folder";
+        let stays = what == "directory";
         let ran = host.run("check --repair", usize::from(stays));
         assert_eq!(ran.status.code(), Some(i32::from(stays)), "{what}: {ran:?}");
 
@@ -219,7 +219,7 @@ fn what_is_left_of_a_gone_domain() {
 
 /// Anybody may make files there, as in /tmp: it is no reason to do less, or more.
 #[test]
-fn a_folder_that_is_everybodys() {
+fn a_directory_that_is_everybodys() {
     for mode in [0o777, 0o1777] {
         let host = Host::new();
         fs::set_permissions(host.sim.path().join("lib"), Permissions::from_mode(mode)).unwrap();
@@ -231,7 +231,7 @@ fn a_folder_that_is_everybodys() {
     }
 }
 
-/// `xmem` as a user who owns the sim, but not what `prepare` has put into its state folder. Root is
+/// `xmem` as a user who owns the sim, but not what `prepare` has put into its state directory. Root is
 /// kept out of nothing: it becomes nobody, with a program that nobody can read.
 fn as_somebody(words: &str, prepare: impl FnOnce(&Sim)) -> (Sim, Output) {
     const NOBODY: u32 = 65_534;
@@ -271,16 +271,16 @@ fn files_that_cannot_be_opened() {
     let (sim, output) = as_somebody("set web 512M", |sim| closed(&sim.lock()));
     let ran = Ran::new(output, Some(sim.path()));
     ran.fails(7, str![[r#"
-xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.00000000-0000-4000-8000-000000000007.domain-userdata-lock: Permission denied (os error 13); nothing is changed (simulated)
-hint: run it as root; if that is so already, see with `ls -la` whose that file and its folder are
+xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.00000000-0000-4000-8000-000000000007.domain-userdata-lock: Permission denied (os error 13); nothing changed (simulated)
+hint: run it as root; if that is so already, see with `ls -la` whose that file and its directory are
 
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
     let (sim, output) = as_somebody("set web 512M", |sim| closed(&sim.intent()));
     let ran = Ran::new(output, Some(sim.path()));
     ran.fails(7, str![[r#"
-xmem: web (7): cannot read DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent: Permission denied (os error 13); nothing is changed (simulated)
-hint: run it as root; if that is so already, see with `ls -la` whose that file and its folder are
+xmem: web (7): cannot read DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent: Permission denied (os error 13); nothing changed (simulated)
+hint: run it as root; if that is so already, see with `ls -la` whose that file and its directory are
 
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
@@ -296,7 +296,7 @@ hint: run it as root; if that is so already, see with `ls -la` whose that file a
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to() {
+fn a_directory_that_cannot_be_written_to() {
     let read_only = |sim: &Sim| {
         fs::set_permissions(sim.path().join("lib"), Permissions::from_mode(0o555)).unwrap();
     };
@@ -313,7 +313,7 @@ fn a_folder_that_cannot_be_written_to() {
 
 /// Where it cannot be seen whether a change is under way, nothing is said of it; and what is to judge does not.
 #[test]
-fn a_folder_that_cannot_be_searched() {
+fn a_directory_that_cannot_be_searched() {
     let closed = |sim: &Sim| {
         fs::set_permissions(sim.path().join("lib"), Permissions::from_mode(0o600)).unwrap();
     };

@@ -12,7 +12,7 @@ fn a_change() {
     assert_eq!(
         ran.json(),
         json!({
-            "schema": 1, "command": "set", "simulated": true,
+            "schema": 2, "command": "set", "simulated": true,
             "domid": 7, "name": "web", "uuid": WEB,
             "changed": true, "dry_run": false,
             "old": { "target_kib": 1_048_576, "static_max_kib": 2_097_152, "limit_kib": 1_049_600 },
@@ -111,7 +111,7 @@ fn every_failure() {
         assert_eq!(ran.status.code(), Some(code), "{ran:?}");
         let told = ran.json();
         let error = &told["error"];
-        assert_eq!((&told["schema"], &told["changed"]), (&json!(1), &json!(false)), "{ran:?}");
+        assert_eq!((&told["schema"], &told["changed"]), (&json!(2), &json!(false)), "{ran:?}");
         assert_eq!((&error["exit_code"], &error["kind"]), (&json!(code), &json!(kind)), "{ran:?}");
         assert_eq!(error["state"], state, "{ran:?}");
         let mut lines = ran.stderr.lines();

@@ -62,7 +62,7 @@ note: an earlier xmem was cut off after its commit; the limit is 513 MiB, as it 
 #[test]
 fn it_is_settled_even_if_the_next_change_is_refused() {
     let sim = killed_before_its_commit();
-    let ran = sim.xmem("set web 3G --json").settles().run();
+    let ran = sim.xmem("set web 3G --json").recovers().run();
     assert_eq!(ran.json()["error"]["kind"], "refused");
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
 }
@@ -77,7 +77,7 @@ fn a_killed_max() {
         let sim = Sim::new();
         sim.xmem("max web 4G").fault(fault).leaves(2).run().dies_by(SIGKILL);
         // Refused, so that nothing but the settlement changes anything.
-        let ran = sim.xmem("set web 9G").settles().run();
+        let ran = sim.xmem("set web 9G").recovers().run();
         assert_eq!(ran.status.code(), Some(4), "{ran:?}");
         assert_eq!(sim.numbers(7), after, "{fault}");
     }
@@ -168,7 +168,7 @@ fn a_refusal_after_a_settlement_says_what_was_settled() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run();
     assert_eq!(ran.status.code(), None);
-    let ran = sim.xmem("set web 3G --json").settles().run();
+    let ran = sim.xmem("set web 3G --json").recovers().run();
     assert_eq!(ran.status.code(), Some(4), "{ran:?}");
     let told = "; nothing else is changed: an earlier xmem was cut off before its commit; the limit was put back to 1025 MiB";
     assert!(ran.stderr.contains(told), "{ran:?}");

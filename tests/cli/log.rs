@@ -11,7 +11,7 @@ fn quiet_says_nothing_but_errors() {
     sim.xmem("-q set web 536870913b").run().says("");
     assert_eq!(sim.numbers(7).0, 524_288);
     sim.xmem("set -q web 3G").run().fails(4, str![[r#"
-xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed (simulated)
+xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
 hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
 
 "#]]);

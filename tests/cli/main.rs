@@ -1,5 +1,7 @@
 //! What a user of the command line meets: words in; output, exit code and state of the host out.
 //! One binary, on the sim, in an environment with nothing in it.
+//!
+//! `SNAPSHOTS=overwrite cargo test --test cli` accepts changed output.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
@@ -36,6 +38,8 @@ mod race;
 mod repair;
 #[cfg(test)]
 mod sandbox;
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod set;
 #[cfg(test)]

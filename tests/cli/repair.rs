@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 
-use fs2::FileExt as _;
 use nix::sys::signal::Signal::SIGKILL;
 use serde_json::{Value, json};
 use snapbox::str;
@@ -10,7 +9,7 @@ use snapbox::str;
 use crate::check::{all, kinds, limit, node, release};
 use crate::sandbox::{Ran, Sim, WEB};
 
-/// A file in the state folder of a domain that is not there.
+/// A file in the state directory of a domain that is not there.
 fn left(sim: &Sim, letter: char, last: &str) {
     let name = format!("lib/userdata-{letter}.12.{WEB}.{last}");
     fs::write(sim.path().join(name), "left").unwrap();
@@ -310,7 +309,7 @@ fn a_gone_domain_whose_lock_is_held_is_left() {
     left(&sim, 'l', "domain-userdata-lock");
     let lock = sim.path().join(format!("lib/userdata-l.12.{WEB}.domain-userdata-lock"));
     let lock = File::open(lock).unwrap();
-    lock.lock_exclusive().unwrap();
+    lock.lock().unwrap();
     let ran = sim.xmem("check --repair").leaves(2).run();
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
     assert!(ran.stderr.starts_with("xmem: domain 12: the domain's lock was not free"), "{ran:?}");
@@ -352,7 +351,7 @@ fn what_a_killed_process_left_of_a_living_domain() {
     assert_eq!(sim.state(), [""; 0], "{ran:?}");
     // While somebody holds the lock, both are that one's.
     let lock = File::create(sim.lock()).unwrap();
-    lock.lock_exclusive().unwrap();
+    lock.lock().unwrap();
     fs::write(&draft, "{").unwrap();
     let ran = sim.xmem("check --json").leaves(2).run();
     assert!(ran.stdout.contains("\"locked\"") && !ran.stdout.contains("stale"), "{ran:?}");

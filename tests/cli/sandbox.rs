@@ -1,33 +1,56 @@
 //! A sim of one's own, and runs of xmem in it.
 //!
-//! Every run is checked for what must hold whatever the test is about: nothing is left in the state
-//! folder, a run that failed has changed nothing, and nothing that could steer a terminal is printed.
+//! Every run is checked for what must hold whatever the test is about: nothing is left in the state directory, a run that
+//! failed has changed nothing, nothing that could steer a terminal is printed, and JSON is as its schema says. No run
+//! depends on who started the tests: it begins with default signals, an empty environment and no input, and it is killed
+//! when it takes longer than any run should.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{self, Write as _};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use snapbox::{IntoData, assert_data_eq};
 use tempfile::TempDir;
-use xmem::harmless::Harmless;
-use xmem::host::sim::{Faults, SimHost};
+use xen::escape::Escaped;
+use xmem_sim::{Faults, SimHost, StartWorld};
+
+use crate::schema;
 
 /// The UUIDs of the start world's guests end in their domid.
 pub(crate) const WEB: &str = "00000000-0000-4000-8000-000000000007";
 
-/// A sim in a folder of its own.
+/// Longer than any run takes, also on a busy machine.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// A sim in a directory of its own.
 #[derive(Debug)]
 pub(crate) struct Sim(TempDir);
 
 impl Sim {
-    /// With the start world: dom0, `web` (7, PVH, 1 of 2 GiB), `db` (8, PV, 2 of 4 GiB) and `win` (9,
-    /// HVM, 2 of 2 GiB with 16 MiB of video memory).
+    /// With the start world: dom0, `web` (7, PVH, 1 of 2 GiB), `db` (8, PV, 2 of 4 GiB) and `win` (9, HVM, 2 of 2 GiB with
+    /// 16 MiB of video memory).
     pub(crate) fn new() -> Self {
+        Self::with(StartWorld::Start)
+    }
+
+    /// With a domain in each state beside them.
+    pub(crate) fn with_states() -> Self {
+        Self::with(StartWorld::States)
+    }
+
+    fn with(world: StartWorld) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        SimHost::with_faults(Some(dir.path()), Faults::default()).unwrap();
+        SimHost::open_with(Some(dir.path()), world, Faults::default()).unwrap();
         Self(dir)
     }
 
@@ -70,11 +93,12 @@ impl Sim {
         (node("target"), node("static-max"), limit)
     }
 
-    /// The files in the state folder: locks and intents.
+    /// The files in the state directory: locks and intent records.
     pub(crate) fn state(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path().join("lib")).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        // libxl's own file of each domain is always there.
+        let mut names: Vec<String> = names.filter(|name| !name.ends_with(".libxl-json")).collect();
         names.sort();
         names
     }
@@ -84,15 +108,14 @@ impl Sim {
         self.path().join(format!("lib/userdata-l.7.{WEB}.domain-userdata-lock"))
     }
 
-    /// `web`'s intent.
+    /// `web`'s intent record.
     pub(crate) fn intent(&self) -> PathBuf {
         self.path().join(format!("lib/userdata-d.7.{WEB}.xmem-intent"))
     }
 
-    /// `xmem --host sim:DIR` with `words`, which stand between blanks.
+    /// `xmem` with `words`, which stand between blanks, and this sim in its environment.
     pub(crate) fn xmem(&self, words: &str) -> Call<'_> {
-        let host = ["--host".into(), self.host()];
-        Call::new(Some(self), host.into_iter().chain(words.split_whitespace().map(OsString::from)))
+        xmem(words).env("XMEM_HOST", self.host()).within(self)
     }
 
     pub(crate) fn host(&self) -> OsString {
@@ -104,7 +127,22 @@ impl Sim {
 
 /// `xmem` with `words`, without a sim.
 pub(crate) fn xmem(words: &str) -> Call<'static> {
-    Call::new(None, words.split_whitespace().map(OsString::from))
+    Call {
+        sim: None,
+        argv: [env!("CARGO_BIN_EXE_xmem")]
+            .into_iter()
+            .chain(words.split_whitespace())
+            .map(OsString::from)
+            .collect(),
+        envs: Vec::new(),
+        // A balloon that moves would change the world all by itself.
+        faults: "guest-ignores".to_owned(),
+        leaves: 0,
+        recovers: false,
+        stdin: None,
+        stdout: None,
+        stderr: None,
+    }
 }
 
 /// A run that is about to be.
@@ -112,44 +150,34 @@ pub(crate) fn xmem(words: &str) -> Call<'static> {
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     sim: Option<&'a Sim>,
-    command: Command,
+    argv: Vec<OsString>,
+    envs: Vec<(String, OsString)>,
     faults: String,
     leaves: usize,
-    settles: bool,
-    own_stdout: bool,
-    own_stderr: bool,
+    recovers: bool,
+    stdin: Option<Stdio>,
+    stdout: Option<Stdio>,
+    stderr: Option<Stdio>,
 }
 
 impl<'a> Call<'a> {
-    fn new(sim: Option<&'a Sim>, words: impl Iterator<Item = OsString>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xmem"));
-        command.env_clear().stdin(Stdio::null()).args(words);
-        // A balloon that moves would change the world all by itself.
-        Self {
-            sim,
-            command,
-            faults: "guest-ignores".to_owned(),
-            leaves: 0,
-            settles: false,
-            own_stdout: false,
-            own_stderr: false,
-        }
-    }
-
     /// One more word, blanks and all.
     pub(crate) fn arg(mut self, word: impl AsRef<OsStr>) -> Self {
-        self.command.arg(word);
+        self.argv.push(word.as_ref().to_owned());
         self
     }
 
     pub(crate) fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
-        self.command.env(key, value);
+        self.envs.push((key.to_owned(), value.as_ref().to_owned()));
         self
     }
 
     /// In this sim, which is not named on the command line.
-    pub(crate) fn within(self, sim: &'a Sim) -> Self {
-        Self { sim: Some(sim), ..self }
+    pub(crate) fn within<'b>(self, sim: &'b Sim) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        Call { sim: Some(sim), ..self }
     }
 
     /// With one more of the sim's faults.
@@ -164,34 +192,29 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// It leaves so many files in the state folder.
+    /// It leaves so many files in the state directory.
     pub(crate) fn leaves(self, leaves: usize) -> Self {
         Self { leaves, ..self }
     }
 
-    /// It settles what an earlier run left, even if it fails then.
-    pub(crate) fn settles(self) -> Self {
-        Self { settles: true, ..self }
+    /// It recovers from what a killed run left, even if it fails then.
+    pub(crate) fn recovers(self) -> Self {
+        Self { recovers: true, ..self }
     }
 
     /// As `nohup` starts it.
     pub(crate) fn ignoring_sighup(self) -> Self {
-        self.started_by("nohup", &[])
+        self.started_by(&["nohup"])
     }
 
     /// As a child of a shell, which tells the exit code that it sees on stderr.
     pub(crate) fn by_a_shell(self) -> Self {
-        self.started_by("sh", &["-c", "\"$0\" \"$@\"; echo \"a shell sees $?\" >&2"])
+        self.started_by(&["sh", "-c", "\"$0\" \"$@\"; echo \"a shell sees $?\" >&2"])
     }
 
     /// With stdout closed, which is not the same as one that nobody reads.
     pub(crate) fn with_closed_stdout(self) -> Self {
-        self.started_by("sh", &["-c", "exec \"$0\" \"$@\" >&-"])
-    }
-
-    /// It ends by itself, or else with code 124.
-    pub(crate) fn in_time(self) -> Self {
-        self.started_by("timeout", &["20"])
+        self.started_by(&["sh", "-c", "exec \"$0\" \"$@\" >&-"])
     }
 
     /// No file of its may become longer than so many bytes; whoever ignores the signal for it meets an error.
@@ -200,54 +223,114 @@ impl<'a> Call<'a> {
             if ignoring_sigxfsz { "--ignore-signal=XFSZ" } else { "--default-signal=XFSZ" };
         // No core, whatever the machine is set to.
         let script = format!("ulimit -c 0; exec env {disposition} prlimit --fsize={bytes} \"$@\"");
-        self.started_by("sh", &["-c", &script, "sh"])
+        self.started_by(&["sh", "-c", &script, "sh"])
     }
 
-    fn started_by(self, program: &str, words: &[&str]) -> Self {
-        let mut command = Command::new(program);
-        command.env_clear().stdin(Stdio::null()).args(words);
-        command.arg(self.command.get_program()).args(self.command.get_args());
-        Self { command, ..self }
-    }
-
-    pub(crate) fn stderr(mut self, to: impl Into<Stdio>) -> Self {
-        self.command.stderr(to);
-        self.own_stderr = true;
+    fn started_by(mut self, argv: &[&str]) -> Self {
+        self.argv.splice(..0, argv.iter().map(OsString::from));
         self
     }
 
-    pub(crate) fn stdout(mut self, to: impl Into<Stdio>) -> Self {
-        self.command.stdout(to);
-        self.own_stdout = true;
-        self
+    /// With `text` on standard input.
+    pub(crate) fn stdin(self, text: &str) -> Self {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let text = text.to_owned();
+        // The run may end before it has read everything.
+        thread::spawn(move || writer.write_all(text.as_bytes()));
+        Self { stdin: Some(reader.into()), ..self }
+    }
+
+    pub(crate) fn stderr(self, to: impl Into<Stdio>) -> Self {
+        Self { stderr: Some(to.into()), ..self }
+    }
+
+    pub(crate) fn stdout(self, to: impl Into<Stdio>) -> Self {
+        Self { stdout: Some(to.into()), ..self }
     }
 
     /// Starts it. Nothing of it is checked.
-    pub(crate) fn start(mut self) -> Child {
-        self.command.env("XMEM_SIM_FAULT", &self.faults);
-        if !self.own_stderr {
-            self.command.stderr(Stdio::piped());
-        }
-        if !self.own_stdout {
-            self.command.stdout(Stdio::piped());
-        }
-        self.command.spawn().unwrap()
+    pub(crate) fn start(self) -> Running {
+        // Signals that the tests' parent ignores (nohup) would be ignored by a child as well.
+        let mut command = Command::new("env");
+        command.env_clear().arg("--default-signal").args(&self.argv);
+        command.envs(self.envs).env("XMEM_SIM_FAULT", &self.faults);
+        command.stdin(self.stdin.unwrap_or_else(Stdio::null));
+        command.stdout(self.stdout.unwrap_or_else(Stdio::piped));
+        command.stderr(self.stderr.unwrap_or_else(Stdio::piped));
+        Running::new(command.spawn().unwrap())
     }
 
     /// Runs it to its end.
-    pub(crate) fn run(mut self) -> Ran {
-        let before = self.sim.map(Sim::text);
-        self.command.env("XMEM_SIM_FAULT", &self.faults);
-        let ran = Ran::new(self.command.output().unwrap(), self.sim.map(Sim::path));
-        if let Some(sim) = self.sim {
-            let (what, state) = (&self.command, sim.state());
-            assert_eq!(state.len(), self.leaves, "{what:?} left {state:?}: {ran:?}");
+    pub(crate) fn run(self) -> Ran {
+        let (sim, leaves, recovers) = (self.sim, self.leaves, self.recovers);
+        let (before, what) = (sim.map(Sim::text), self.argv.clone());
+        let ran = Ran::new(self.start().wait_with_output(), sim.map(Sim::path));
+        if let Some(sim) = sim {
+            let state = sim.state();
+            assert_eq!(state.len(), leaves, "{what:?} left {state:?}: {ran:?}");
             let failed = ran.status.code().is_some_and(|code| !matches!(code, 0 | 8..=10));
-            if failed && !self.settles {
+            if failed && !recovers {
                 assert_eq!(Some(sim.text()), before, "{what:?} changed something: {ran:?}");
             }
         }
         ran
+    }
+}
+
+/// A run in progress. It is killed when it is dropped, and when it takes too long.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Option<Child>,
+    /// Ends the wait for the deadline when it is dropped.
+    _ended: Sender<()>,
+}
+
+impl Running {
+    pub(crate) fn new(child: Child) -> Self {
+        let (ended, deadline) = channel();
+        let pid = pid(&child);
+        thread::spawn(move || {
+            if deadline.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
+                kill(pid, Signal::SIGKILL).unwrap();
+            }
+        });
+        Self { child: Some(child), _ended: ended }
+    }
+
+    pub(crate) fn send(&self, signal: Signal) {
+        kill(pid(self), signal).unwrap();
+    }
+
+    pub(crate) fn wait_with_output(mut self) -> Output {
+        self.child.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().try_into().unwrap())
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.child.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.child.as_mut().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended already.
+            let _killed = child.kill();
+            let _ended = child.wait();
+        }
     }
 }
 
@@ -261,18 +344,23 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// With the sim's folder called DIR.
+    /// With the sim's directory called DIR.
     pub(crate) fn new(output: Output, dir: Option<&Path>) -> Self {
         let text = |bytes| {
             let text = String::from_utf8(bytes).unwrap();
-            let harmful = |c| c != '\n' && Harmless::is_harmful(c);
-            assert!(!text.contains(harmful), "{text:?}");
+            let steers = |c| c != '\n' && c != '\t' && Escaped::must_escape(c);
+            assert!(!text.contains(steers), "{text:?}");
             match dir {
                 Some(dir) => text.replace(dir.to_str().unwrap(), "DIR"),
                 None => text,
             }
         };
-        Self { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        let ran = Self { status: output.status, stdout, stderr };
+        for line in ran.stdout.lines().filter(|line| line.starts_with('{')) {
+            schema::check(&serde_json::from_str(line).unwrap());
+        }
+        ran
     }
 
     /// Exactly this came out.
@@ -295,6 +383,12 @@ impl Ran {
         self.is(code, "", stderr);
     }
 
+    /// The JSON objects on stdout.
+    #[track_caller]
+    pub(crate) fn objects(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// The one JSON object on stdout.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
@@ -303,7 +397,7 @@ impl Ran {
     }
 
     #[track_caller]
-    pub(crate) fn dies_by(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn dies_by(&self, signal: Signal) {
         assert_eq!(self.status.signal(), Some(signal as i32), "{self:?}");
     }
 }

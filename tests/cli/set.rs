@@ -62,7 +62,7 @@ web (7): target 1280 MiB -> 768 MiB, limit 1281 MiB -> 769 MiB (simulated)
     sim.xmem("set web -1G").run().fails(
         4,
         str![[r#"
-xmem: web (7): taking 1024 MiB from 768 MiB leaves nothing; nothing is changed (simulated)
+xmem: web (7): taking 1024 MiB from 768 MiB leaves nothing; nothing changed (simulated)
 hint: without a sign, the size is what it becomes
 
 "#]],
@@ -81,7 +81,7 @@ win (9): target 1008 MiB -> 1108 MiB, limit 1025 MiB -> 1125 MiB (simulated)
 
 "#]]);
     sim.xmem("set win 16M").run().fails(4, str![[r#"
-xmem: win (9): 16 MiB is not more than the domain's video memory of 16 MiB, which is part of it; nothing is changed (simulated)
+xmem: win (9): 16 MiB is not more than the domain's video memory of 16 MiB, which is part of it; nothing changed (simulated)
 hint: ask for more than that
 
 "#]]);
@@ -91,13 +91,13 @@ hint: ask for more than that
 fn not_above_the_maximum_unless_it_is_raised() {
     let sim = Sim::new();
     sim.xmem("set web 3G").run().fails(4, str![[r#"
-xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed (simulated)
+xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
 hint: ask for at most 2048 MiB, or raise the maximum with the target: set --raise-max
 
 "#]]);
     // The hint counts video memory in, as the size does.
     sim.xmem("set win 3G").run().fails(4, str![[r#"
-xmem: win (9): a target of 3056 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing is changed (simulated)
+xmem: win (9): a target of 3056 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
 hint: ask for at most 2064 MiB, or raise the maximum with the target: set --raise-max
 
 "#]]);
@@ -120,7 +120,7 @@ note: static-max is raised from 2048 MiB to 3072 MiB
     sim.xmem("set web 17T --raise-max").run().fails(
         4,
         str![[r#"
-xmem: web (7): a limit beyond 16383 GiB cannot be told to the hypervisor; nothing is changed (simulated)
+xmem: web (7): a limit beyond 16383 GiB cannot be told to the hypervisor; nothing changed (simulated)
 hint: is the unit right? a bare number is MiB
 
 "#]],
@@ -133,7 +133,7 @@ fn not_below_what_a_guest_needs_unless_forced() {
     sim.xmem("set web 31M").run().fails(
         4,
         str![[r#"
-xmem: web (7): 31 MiB is less than nearly every guest can live with: 32 MiB; nothing is changed (simulated)
+xmem: web (7): 31 MiB is less than nearly every guest can live with: 32 MiB; nothing changed (simulated)
 hint: --force does it all the same
 
 "#]],
@@ -160,7 +160,7 @@ fn dom0_gets_a_limit_and_never_less_than_it_needs() {
         sim.xmem(&format!("set 0 {size}")).run().fails(
             4,
             str![[r#"
-xmem: Domain-0 (0): 127 MiB is less than dom0 can live with: 128 MiB; nothing is changed (simulated)
+xmem: Domain-0 (0): 127 MiB is less than dom0 can live with: 128 MiB; nothing changed (simulated)
 hint: dom0 is never set below that, --force or not
 
 "#]],
@@ -210,7 +210,7 @@ fn a_domu_without_memory_nodes_is_refused() {
         assert!(nodes.remove("/local/domain/7/memory/static-max").is_some());
     });
     sim.xmem("set web 512M").run().fails(4, str![[r#"
-xmem: web (7): xenstore has no memory/static-max for it, so there is nothing to keep in step; nothing is changed (simulated)
+xmem: web (7): xenstore has no memory/static-max for it, so there is nothing to keep in step; nothing changed (simulated)
 hint: if the domain is being built, try again when it is; if not, its toolstack does not support ballooning
 
 "#]]);
@@ -223,7 +223,7 @@ fn a_node_that_is_no_size_is_shown() {
         world["xenstore"]["/local/domain/7/memory/target"] = "1024 MB\u{1b}[2J".into();
     });
     sim.xmem("set web 512M").run().fails(1, str![[r#"
-xmem: web (7): xenstore has "1024 MB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB; nothing is changed (simulated)
+xmem: web (7): xenstore has "1024 MB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB; nothing changed (simulated)
 hint: whoever wrote it is at fault; once nobody does any more: xenstore-write /local/domain/7/memory/target KIB
 
 "#]]);

@@ -2,20 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::process::Child;
 use std::time::Duration;
 use std::{iter, thread};
 
-use fs2::FileExt as _;
-use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
+
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::sandbox::{Call, Ran, Sim};
-
-fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-}
+use crate::sandbox::{Call, Ran, Running, Sim};
 
 /// Looks again and again until it is so.
 fn wait_until(mut so: impl FnMut() -> bool) {
@@ -26,16 +21,16 @@ fn wait_until(mut so: impl FnMut() -> bool) {
 }
 
 /// The rest of a run whose stderr was `read` so far.
-fn end(sim: &Sim, child: Child, read: &str) -> Ran {
-    let mut output = child.wait_with_output().unwrap();
+fn end(sim: &Sim, child: Running, read: &str) -> Ran {
+    let mut output = child.wait_with_output();
     output.stderr.splice(..0, read.bytes());
     Ran::new(output, Some(sim.path()))
 }
 
 /// Holds `web`'s lock, and starts a run that waits for it.
-fn waiting(sim: &Sim, call: Call<'_>) -> (File, Child, String) {
+fn waiting(sim: &Sim, call: Call<'_>) -> (File, Running, String) {
     let lock = File::create(sim.lock()).unwrap();
-    lock.lock_exclusive().unwrap();
+    lock.lock().unwrap();
     let mut child = call.start();
     let mut read = String::new();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -54,12 +49,12 @@ fn while_it_waits_for_the_lock_it_ends_with_nothing_changed() {
         let before = sim.world();
         let (lock, child, read) = waiting(&sim, sim.xmem("-v set web 512M"));
         assert!(read.contains(&format!(": process {} (", std::process::id())), "{read}");
-        send(&child, signal);
+        child.send(signal);
         let ran = end(&sim, child, &read);
         ran.dies_by(signal);
         assert!(
             ran.stderr.ends_with(
-                "xmem: web (7): interrupted while waiting for the domain's lock; nothing is changed (simulated)\n"
+                "xmem: web (7): interrupted while waiting for the domain's lock; nothing changed (simulated)\n"
             ),
             "{ran:?}"
         );
@@ -75,7 +70,7 @@ fn while_it_waits_for_the_lock_it_ends_with_nothing_changed() {
 fn an_ignored_signal_ends_nothing() {
     let sim = Sim::new();
     let (lock, child, read) = waiting(&sim, sim.xmem("-v set web 512M").ignoring_sighup());
-    send(&child, SIGHUP);
+    child.send(SIGHUP);
     fs::remove_file(sim.lock()).unwrap();
     // Closing it is not enough while another test's child is between fork and exec.
     lock.unlock().unwrap();
@@ -87,7 +82,7 @@ fn an_ignored_signal_ends_nothing() {
 
 /// A run of `words` that stands still right before the log line `at`, since stderr is a pipe that has
 /// just so much room as the lines before it need. Given: the child, and the pipe's other end.
-fn stopped(sim: &Sim, words: &str, at: &str) -> (Child, io::PipeReader) {
+fn stopped(sim: &Sim, words: &str, at: &str) -> (Running, io::PipeReader) {
     let rehearsal = Sim::new();
     let ran = rehearsal.xmem(words).run();
     let room = ran.stderr.find(at).and_then(|at| ran.stderr[..at].rfind('\n')).unwrap() + 1;
@@ -107,7 +102,7 @@ fn in_the_middle_of_a_change_it_waits_until_the_change_is_done_and_told() {
         // The intent is written and the limit is not.
         wait_until(|| sim.intent().exists());
         assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
-        send(&child, signal);
+        child.send(signal);
         let mut told = String::new();
         stderr.read_to_string(&mut told).unwrap();
         let ran = end(&sim, child, &told);
@@ -129,13 +124,13 @@ fn before_the_change_begins_it_ends() {
     let (child, mut stderr) = stopped(&sim, "-v set web 512M", "planned");
     // It has the lock, and has not planned yet.
     wait_until(|| sim.lock().exists());
-    send(&child, SIGTERM);
+    child.send(SIGTERM);
     let mut told = String::new();
     stderr.read_to_string(&mut told).unwrap();
     let ran = end(&sim, child, &told);
     ran.dies_by(SIGTERM);
     assert!(
-        ran.stderr.ends_with("xmem: web (7): interrupted; nothing is changed (simulated)\n"),
+        ran.stderr.ends_with("xmem: web (7): interrupted; nothing changed (simulated)\n"),
         "{ran:?}"
     );
     assert_eq!((sim.world(), ran.stdout), (before, String::new()));
@@ -143,9 +138,9 @@ fn before_the_change_begins_it_ends() {
 }
 
 /// Before anything is held off: it still waits for its turn at the sim.
-fn before_the_first_step(sim: &Sim) -> (File, Child) {
+fn before_the_first_step(sim: &Sim) -> (File, Running) {
     let turn = File::open(sim.path().join("world.lock")).unwrap();
-    turn.lock_exclusive().unwrap();
+    turn.lock().unwrap();
     let child = sim.xmem("set web 512M").start();
     // `1: -> FLOCK  ADVISORY  WRITE 1234 ...` is one that waits.
     let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", child.id());
@@ -159,7 +154,7 @@ fn before_the_first_step_it_ends() {
         let sim = Sim::new();
         let before = sim.world();
         let (turn, child) = before_the_first_step(&sim);
-        send(&child, signal);
+        child.send(signal);
         let ran = end(&sim, child, "");
         turn.unlock().unwrap();
         ran.dies_by(signal);
@@ -170,7 +165,7 @@ fn before_the_first_step_it_ends() {
 
 /// A run whose result nobody reads yet, since stdout is a pipe with no room in it. Given: the child, and
 /// the pipe's other end.
-fn telling(sim: &Sim, words: &str) -> (Child, io::PipeReader) {
+fn telling(sim: &Sim, words: &str) -> (Running, io::PipeReader) {
     let (reader, mut writer) = io::pipe().unwrap();
     let size = rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
     writer.write_all(&vec![b' '; size]).unwrap();
@@ -185,7 +180,7 @@ fn while_it_tells_the_result_a_signal_waits_until_it_is_told() {
         let (child, mut stdout) = telling(&sim, "set web 512M");
         // The lock is released before.
         wait_until(|| sim.numbers(7).0 == 524_288 && sim.state().is_empty());
-        send(&child, signal);
+        child.send(signal);
         // Long enough to die of it, for one that does.
         thread::sleep(Duration::from_millis(200));
         let mut told = String::new();
@@ -204,7 +199,7 @@ fn while_it_tells_the_result_a_signal_waits_until_it_is_told() {
 #[test]
 fn sigpipe_ends_nothing() {
     let done = (524_288, 2_097_152, 525_312);
-    let ends_well = |sim: &Sim, child: Child, read: &str| {
+    let ends_well = |sim: &Sim, child: Running, read: &str| {
         let ran = end(sim, child, read);
         assert_eq!(ran.status.code(), Some(0), "{ran:?}");
         assert_eq!((sim.numbers(7), sim.state()), (done, Vec::new()));
@@ -212,13 +207,13 @@ fn sigpipe_ends_nothing() {
 
     let sim = Sim::new();
     let (turn, child) = before_the_first_step(&sim);
-    send(&child, SIGPIPE);
+    child.send(SIGPIPE);
     turn.unlock().unwrap();
     ends_well(&sim, child, "");
 
     let sim = Sim::new();
     let (lock, child, read) = waiting(&sim, sim.xmem("-v set web 512M"));
-    send(&child, SIGPIPE);
+    child.send(SIGPIPE);
     fs::remove_file(sim.lock()).unwrap();
     lock.unlock().unwrap();
     ends_well(&sim, child, &read);
@@ -226,21 +221,21 @@ fn sigpipe_ends_nothing() {
     let sim = Sim::new();
     let (child, mut stderr) = stopped(&sim, "-v set web 512M", "written in the transaction");
     wait_until(|| sim.intent().exists());
-    send(&child, SIGPIPE);
+    child.send(SIGPIPE);
     io::copy(&mut stderr, &mut io::sink()).unwrap();
     ends_well(&sim, child, "");
 
     let sim = Sim::new();
     let (child, mut stdout) = telling(&sim, "set web 512M");
     wait_until(|| sim.numbers(7) == done && sim.state().is_empty());
-    send(&child, SIGPIPE);
+    child.send(SIGPIPE);
     io::copy(&mut stdout, &mut io::sink()).unwrap();
     ends_well(&sim, child, "");
 
     let sim = Sim::new();
     let child = sim.xmem("set web 512M --wait=1s").start();
     wait_until(|| sim.numbers(7) == done && sim.state().is_empty());
-    send(&child, SIGPIPE);
+    child.send(SIGPIPE);
     let ran = end(&sim, child, "");
     assert_eq!((ran.status.code(), sim.numbers(7)), (Some(8), done), "{ran:?}");
 }
@@ -254,7 +249,7 @@ fn a_file_that_may_not_grow_ends_it_in_order() {
     let ran = sim.xmem("set web 512M").with_files_of(512, false).run();
     ran.dies_by(SIGXFSZ);
     assert!(ran.stderr.contains("File too large (os error 27)"), "{ran:?}");
-    assert!(ran.stderr.contains("nothing is changed"), "{ran:?}");
+    assert!(ran.stderr.contains("nothing changed"), "{ran:?}");
     assert_eq!(sim.world(), before);
 }
 
@@ -279,7 +274,7 @@ fn a_shell_sees_which_signal_it_was() {
 fn an_interrupted_run_leaves_room_for_the_next() {
     let sim = Sim::new();
     let (lock, child, read) = waiting(&sim, sim.xmem("-v set web 512M"));
-    send(&child, SIGINT);
+    child.send(SIGINT);
     end(&sim, child, &read).dies_by(SIGINT);
     fs::remove_file(sim.lock()).unwrap();
     // Closing it is not enough while another test's child is between fork and exec.

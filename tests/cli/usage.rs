@@ -69,7 +69,7 @@ fn wrong_words_as_json() {
         let ran = xmem(words).run();
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");
         let told: Value = serde_json::from_str(&ran.stdout).unwrap();
-        assert_eq!((&told["schema"], &told["changed"]), (&json!(1), &json!(false)), "{told}");
+        assert_eq!((&told["schema"], &told["changed"]), (&json!(2), &json!(false)), "{told}");
         let error = &told["error"];
         assert_eq!((&error["kind"], &error["exit_code"]), (&json!("usage"), &json!(2)), "{told}");
         assert_eq!(error["message"], what, "{told}");
@@ -172,17 +172,17 @@ fn a_sim_that_cannot_be_is_explained() {
     let ran = sim.xmem("set web 1G").fault("oops").run();
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");
     assert!(ran.stderr.starts_with("xmem: XMEM_SIM_FAULT `oops`: it is not one of "), "{ran:?}");
-    sim.edit(|world| world["version"] = 2.into());
+    sim.edit(|world| world["version"] = 99.into());
     sim.xmem("set web 1G").run().fails(
         2,
         str![[r#"
 xmem: host `sim:DIR`: DIR/world.json has version 2; this xmem knows version 1
-hint: sim:DIR keeps a simulated host in a folder of your choice
+hint: sim:DIR keeps a simulated host in a directory of your choice
 
 "#]],
     );
     for (dir, why) in [
-        ("/dev/null", "/dev/null is not a folder"),
+        ("/dev/null", "/dev/null is not a directory"),
         ("/proc", "/proc is neither empty nor a sim: it has no world.json"),
         ("/proc/nowhere", "cannot make /proc/nowhere: No such file or directory (os error 2)"),
     ] {

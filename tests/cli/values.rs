@@ -38,7 +38,7 @@ fn values_that_are_no_size() {
             node(&sim, path, Some(value));
             let ran = sim.xmem("set web 512M").run();
             assert_eq!(ran.status.code(), Some(1), "{ran:?}");
-            let told = format!(" at {path}, which is not a size in KiB; nothing is changed");
+            let told = format!(" at {path}, which is not a size in KiB; nothing changed");
             assert!(ran.stderr.starts_with("xmem: web (7): xenstore has \""), "{ran:?}");
             assert!(ran.stderr.contains(&told) && ran.stderr.len() < 1000, "{ran:?}");
             let ran = sim.xmem("check --json --repair").run();
@@ -133,7 +133,7 @@ fn names() {
         assert!(metrics.lines().all(is_metric), "{metrics}");
         assert_eq!(metrics.matches("\nxmem_domain_current_bytes{domid=\"7\"").count(), 1);
         // What the shells are told can be typed.
-        let words = sim.xmem("__words").run().stdout;
+        let words = sim.xmem("__complete-domains").run().stdout;
         let words: Vec<&str> = words.lines().map(|line| line.split_once(' ').unwrap().1).collect();
         assert_eq!(words.len(), 4, "{words:?}");
         let ran = sim.xmem("set").arg(words[1]).arg("1G").run();
@@ -229,16 +229,16 @@ fn files_that_steer() {
     }
 }
 
-/// A sim's folder whose own name steers, in all that tells of the files in it.
+/// A sim's directory whose own name steers, in all that tells of the files in it.
 #[test]
-fn a_folder_that_steers() {
+fn a_directory_that_steers() {
     let sim = Sim::new();
-    let folder = sim.path().join(STEERING.replace('\0', ""));
+    let directory = sim.path().join(STEERING.replace('\0', ""));
     let mut host = std::ffi::OsString::from("sim:");
-    host.push(&folder);
+    host.push(&directory);
     assert_eq!(xmem("list --host").arg(&host).run().status.code(), Some(0));
     let of = |letter: char, domid: u16, last: &str| {
-        folder.join(format!("lib/userdata-{letter}.{domid}.{}.{last}", crate::sandbox::WEB))
+        directory.join(format!("lib/userdata-{letter}.{domid}.{}.{last}", crate::sandbox::WEB))
     };
     fs::write(of('d', 7, "xmem-intent"), "").unwrap();
     fs::write(of('l', 12, "domain-userdata-lock"), "").unwrap();

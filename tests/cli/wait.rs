@@ -2,18 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use snapbox::{IntoData as _, assert_data_eq, str};
 
-use crate::sandbox::{Call, Ran, Sim, WEB};
+use crate::sandbox::{Call, Ran, Running, Sim, WEB};
 
 const CHANGED: &str = "\
 web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
@@ -256,7 +254,7 @@ fn events_and_one_result() {
     assert_eq!(
         event,
         json!({
-            "schema": 1, "command": "set", "simulated": true,
+            "schema": 2, "command": "set", "simulated": true,
             "domid": 7, "name": "web", "uuid": WEB, "event": "progress",
             "at_ms": null, "from_kib": 1_048_576, "current_kib": null, "wanted_kib": 524_288,
         })
@@ -269,7 +267,7 @@ fn events_and_one_result() {
     assert_eq!(
         result,
         json!({
-            "schema": 1, "command": "set", "simulated": true,
+            "schema": 2, "command": "set", "simulated": true,
             "domid": 7, "name": "web", "uuid": WEB,
             "changed": true, "dry_run": false,
             "old": { "target_kib": 1_048_576, "static_max_kib": 2_097_152, "limit_kib": 1_049_600 },
@@ -304,7 +302,7 @@ fn a_result_that_is_none_yet() {
     assert!(message.starts_with(error["message"].as_str().unwrap()), "{ran:?}");
     assert_eq!(lines.next().unwrap().strip_prefix("hint: "), error["hint"].as_str());
     assert_eq!(lines.next(), None);
-    // The second time nothing is changed, and the guest is woken up.
+    // The second time nothing changed, and the guest is woken up.
     let ran = sim.xmem("set web 512M --wait --json --patience 100ms").run();
     let (_, result) = told(&ran.stdout);
     assert_eq!(
@@ -316,7 +314,7 @@ fn a_result_that_is_none_yet() {
 }
 
 /// A run that waits for a guest that does not move, after its first event.
-fn waiting(call: Call<'_>) -> (Child, String) {
+fn waiting(call: Call<'_>) -> (Running, String) {
     let mut child = call.arg("--json").start();
     let mut read = String::new();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -327,14 +325,10 @@ fn waiting(call: Call<'_>) -> (Child, String) {
     (child, read)
 }
 
-fn end(sim: &Sim, child: Child, read: &str) -> Ran {
-    let mut output = child.wait_with_output().unwrap();
+fn end(sim: &Sim, child: Running, read: &str) -> Ran {
+    let mut output = child.wait_with_output();
     output.stdout.splice(..0, read.bytes());
     Ran::new(output, Some(sim.path()))
-}
-
-fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
 }
 
 #[test]
@@ -342,7 +336,7 @@ fn a_signal_ends_the_wait_and_leaves_the_change() {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let sim = Sim::new();
         let (child, read) = waiting(sim.xmem("set web 512M --wait"));
-        send(&child, signal);
+        child.send(signal);
         let ran = end(&sim, child, &read);
         ran.dies_by(signal);
         // One line.
@@ -366,7 +360,7 @@ fn an_ignored_signal_ends_no_wait() {
     let sim = Sim::new();
     let words = "set web 512M --wait --patience 600ms";
     let (child, read) = waiting(sim.xmem(words).ignoring_sighup());
-    send(&child, SIGHUP);
+    child.send(SIGHUP);
     let ran = end(&sim, child, &read);
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     assert_eq!(told(&ran.stdout).1["wait"]["end"], "stuck");
@@ -383,7 +377,7 @@ fn a_wait_can_be_stopped_and_holds_no_lock() {
     let is_blocked = |signal: Signal| blocked & 1 << (signal as i32 - 1) != 0;
     assert!(!is_blocked(SIGTSTP) && is_blocked(SIGINT), "{status}");
     assert_eq!(sim.state(), [""; 0]);
-    send(&child, SIGTERM);
+    child.send(SIGTERM);
     end(&sim, child, &read).dies_by(SIGTERM);
 }
 

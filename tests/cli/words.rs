@@ -1,4 +1,4 @@
-//! `__words`: what the shells' completions are told. Whatever happens, it is quick, silent and
+//! `__complete-domains`: what the shells' completions are told. Whatever happens, it is quick, silent and
 //! content.
 
 use std::fs::File;
@@ -16,8 +16,8 @@ use crate::sandbox::{Sim, xmem};
 fn each_domain_with_its_domid() {
     let sim = Sim::new();
     let expected = "0 Domain-0\n7 web\n8 db\n9 win\n";
-    sim.xmem("__words").run().says(expected);
-    xmem("__words").env("XMEM_HOST", sim.host()).within(&sim).run().says(expected);
+    sim.xmem("__complete-domains").run().says(expected);
+    xmem("__complete-domains").env("XMEM_HOST", sim.host()).within(&sim).run().says(expected);
 }
 
 #[test]
@@ -28,13 +28,13 @@ fn a_name_that_would_mislead_is_replaced_by_what_does_not() {
         world["xenstore"]["/local/domain/8/name"] = json!("7");
         world["xenstore"]["/local/domain/9/name"] = json!("forged\nline");
     });
-    sim.xmem("__words").run().says("0 Domain-0\n7 my $(vm)\n8 name:7\n9 9\n");
+    sim.xmem("__complete-domains").run().says("0 Domain-0\n7 my $(vm)\n8 name:7\n9 9\n");
     // Two of one name, and none.
     sim.edit(|world| {
         world["xenstore"]["/local/domain/8/name"] = json!("my $(vm)");
         world["xenstore"].as_object_mut().unwrap().remove("/local/domain/9/name");
     });
-    sim.xmem("__words").run().says("0 Domain-0\n7 7\n8 8\n9 9\n");
+    sim.xmem("__complete-domains").run().says("0 Domain-0\n7 7\n8 8\n9 9\n");
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn no_lock_is_taken_or_waited_for() {
     let lock = File::create(sim.lock()).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     let begun = Instant::now();
-    sim.xmem("__words").leaves(1).run().says("0 Domain-0\n7 web\n8 db\n9 win\n");
+    sim.xmem("__complete-domains").leaves(1).run().says("0 Domain-0\n7 web\n8 db\n9 win\n");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
@@ -52,14 +52,14 @@ fn failures_are_silent() {
     let sim = Sim::new();
     let none = sim.path().join("none");
     for host in ["nonsense", "sim:", &format!("sim:{}", none.display()), "xen"] {
-        xmem("__words --host").arg(host).env("XENSTORED_PATH", &none).run().says("");
+        xmem("__complete-domains --host").arg(host).env("XENSTORED_PATH", &none).run().says("");
     }
-    // Not even a folder is made.
+    // Not even a directory is made.
     assert!(!none.exists());
-    sim.xmem("__words").fault("store-down").run().says("");
-    sim.xmem("__words").fault("nonsense").run().says("");
+    sim.xmem("__complete-domains").fault("store-down").run().says("");
+    sim.xmem("__complete-domains").fault("nonsense").run().says("");
     sim.edit(|world| world["version"] = json!(99));
-    sim.xmem("__words").run().says("");
+    sim.xmem("__complete-domains").run().says("");
 }
 
 /// Answers one client as xenstored does, with three domains, one of which has no name.
@@ -85,26 +85,29 @@ fn xenstored(listener: &UnixListener) {
 
 #[test]
 fn on_a_real_host_xenstore_is_enough() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("socket");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| xenstored(&listener));
-        xmem("__words").env("XENSTORED_PATH", &socket).run().says("0 Domain-0\n7 web\n8 8\n");
+        xmem("__complete-domains")
+            .env("XENSTORED_PATH", &socket)
+            .run()
+            .says("0 Domain-0\n7 web\n8 8\n");
     });
 }
 
 /// A xenstored that hangs, before and after it has taken the client.
 #[test]
 fn a_hang_is_not_waited_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("socket");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
     for accepts in [false, true] {
         let begun = Instant::now();
         thread::scope(|scope| {
             let waiting = accepts.then(|| scope.spawn(|| listener.accept().unwrap()));
-            xmem("__words").env("XENSTORED_PATH", &socket).run().says("");
+            xmem("__complete-domains").env("XENSTORED_PATH", &socket).run().says("");
             waiting.map(thread::ScopedJoinHandle::join);
         });
         let took = begun.elapsed();
@@ -117,6 +120,6 @@ fn a_hang_is_not_waited_for() {
 fn it_is_nowhere_in_the_help() {
     for words in ["--help", "-h", "help set", "nonsense", "domains", "names", "completion"] {
         let ran = xmem(words).run();
-        assert!(!format!("{ran:?}").contains("__words"), "{ran:?}");
+        assert!(!format!("{ran:?}").contains("__complete-domains"), "{ran:?}");
     }
 }

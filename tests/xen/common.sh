@@ -1,5 +1,5 @@
-# What images, boot, run and demo share: where the cache is, which Xen releases there are, what the machine must have.
-# Sourced, never run. Expects `here` to be the folder of this file.
+# What the scripts of tests/xen share: the cache, the Xen releases, the architectures, the tools that this machine needs.
+# Sourced. Expects `here` to be the directory of this file.
 
 root=$(cd "$here/../.." && pwd)
 cache=${XMEM_XEN_CACHE:-target/xen}
@@ -9,32 +9,52 @@ cache=${XMEM_XEN_CACHE:-target/xen}
 declare -A suite_of=([4.14]=bullseye [4.17]=bookworm [4.20]=trixie)
 releases=(4.14 4.17 4.20)
 
+# Architecture -> its names elsewhere.
+declare -A debian_name=([x86]=amd64 [arm64]=arm64)
+declare -A triplet=([x86]=x86_64-linux-gnu [arm64]=aarch64-linux-gnu)
+declare -A rust_target=([x86]=x86_64-unknown-linux-gnu [arm64]=aarch64-unknown-linux-gnu)
+declare -A loader=([x86]=ld-linux-x86-64.so.2 [arm64]=ld-linux-aarch64.so.1)
+declare -A compiler=([x86]=cc [arm64]=aarch64-linux-gnu-gcc)
+declare -A emulator=([x86]=qemu-system-x86_64 [arm64]=qemu-system-aarch64)
+
+# Tool -> the Debian package that has it.
+declare -A package_of=([qemu-system-x86_64]=qemu-system-x86 [qemu-system-aarch64]=qemu-system-arm [cpio]=cpio [cc]=gcc
+    [aarch64-linux-gnu-gcc]=gcc-aarch64-linux-gnu [readelf]=binutils)
+
 die() {
     echo "$(basename "$0"): $*" >&2
     exit 1
 }
 
-# The names of the programs that are not on this machine.
-missing_tools() {
+# The packages that a boot needs and this machine lacks.
+missing_packages() { # ARCH
     local tool
-    for tool in qemu-system-x86_64 cpio; do
-        command -v "$tool" >/dev/null || echo "$tool"
-    done
+    for tool in "${emulator[$1]}" "${compiler[$1]}" cpio readelf; do
+        command -v "$tool" >/dev/null || echo "${package_of[$tool]}"
+    done | paste -sd ' '
 }
 
-need_tools() {
+need_tools() { # ARCH
     local missing
-    missing=$(missing_tools | paste -sd ' ')
-    [[ -z $missing ]] || die "not on this machine: $missing. Install with: apt-get install -y qemu-system-x86 cpio"
+    missing=$(missing_packages "$1")
+    [[ -z $missing ]] || die "not installed here: $missing. Install with: apt-get install -y $missing"
 }
 
 known_release() {
-    [[ -n ${suite_of[$1]:-} ]] || die "no such Xen release here: '$1' (there are: ${releases[*]})"
+    [[ -n ${suite_of[$1]:-} ]] || die "no such Xen release here: '$1' (known: ${releases[*]})"
 }
 
-# A program of timing/ for dom0: static, like xmem, but without its randomised addresses, the relocation of which is dear
-# under emulation.
-timing_program() { # NAME FILE
+known_architecture() {
+    [[ -n ${triplet[$1]:-} ]] || die "no such architecture here: '$1' (known: x86, arm64)"
+}
+
+# A C program of programs/ for dom0, static.
+c_program() { # NAME ARCH FILE
+    "${compiler[$2]}" -O2 -Wall -static -s -o "$3" "$here/programs/$1.c"
+}
+
+# A Rust program of programs/ for dom0: static, and at a fixed address, since relocation is expensive under emulation.
+rust_program() { # NAME FILE
     rustc --edition 2024 -O -C panic=abort -C strip=symbols -C target-feature=+crt-static -C relocation-model=static \
-        --target x86_64-unknown-linux-gnu -o "$2" "$here/timing/$1.rs"
+        --target x86_64-unknown-linux-gnu -o "$2" "$here/programs/$1.rs"
 }

@@ -1,20 +1,20 @@
 # What the real xl does, with no xmem at all: shows that this harness's own parts work.
 
-check_xl_set_moves_target_and_limit_of_pv() {
+check_xl_set_moves_target_and_limit_of_pv() { # every boot
     expect 0 xl mem-set g1 128
-    is "state" "$(state g1)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
+    is "numbers" "$(numbers g1)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
     is_in_step g1
     is_tidy
 }
 
-check_xl_set_moves_target_and_limit_of_pvh() {
+check_xl_set_moves_target_and_limit_of_pvh() { # every boot
     expect 0 xl mem-set g2 128
-    is "state" "$(state g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
+    is "numbers" "$(numbers g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
     is_in_step g2
     is_tidy
 }
 
-check_xl_guests_follow_down_and_up() {
+check_xl_guests_follow_down_and_up() { # every boot
     expect 0 xl mem-set g1 128
     expect 0 xl mem-set g2 128
     follows g1 131072
@@ -25,7 +25,7 @@ check_xl_guests_follow_down_and_up() {
     follows g2 196608
 }
 
-check_xl_max_moves_the_limit() {
+check_xl_max_moves_the_limit() { # every boot
     expect 0 xl mem-max g1 300
     is "limit" "$(limit g1)" 308224
     case $XEN in
@@ -44,7 +44,7 @@ check_xl_limit_read_from_the_hypervisor_itself() {
 # What README says of xl's words. A guest of its own, since no memory is too little for xl.
 check_xl_takes_a_unit_without_a_number_for_zero() {
     expect 0 start_guest g3 pv 128 128 -p
-    remember g3
+    store_ids g3
     trap 'xl destroy g3' EXIT
     expect 0 xl mem-set g3 k
     is "target" "$(target g3)" 0

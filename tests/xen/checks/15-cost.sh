@@ -27,14 +27,3 @@ check_cost_of_a_set_by_domid() {
     traced -- set "$(domid_of g1)" 128M
     costs_at_most "set by domid" 59 4 4
 }
-
-# The program's pages are brought in as they are touched, and a fault costs more than a system call. What runs in every
-# command stands together in it (.cargo/layout.ld): where it no longer does, tests/xen/layout puts it together again.
-check_cost_in_pages() {
-    needs_xmem
-    busybox time -v $program --quiet set g1 128M >/tmp/out 2>/tmp/err || fail "$(cat /tmp/out /tmp/err)"
-    faults=$(sed -n 's/.*Minor .* page faults: //p' /tmp/err)
-    echo "$faults page faults"
-    [ "${faults:-0}" -gt 40 ] || fail "too few to be true: $(cat /tmp/err)"
-    [ "$faults" -le 85 ] || fail "a set of a PV guest touches $faults pages, of which some 76 are known of; see tests/xen/layout"
-}

@@ -4,10 +4,10 @@
 same_as_xl() { # DOM SUBCOMMAND SIZE-FOR-XL SIZE-FOR-XMEM
     sx_start="$(target "$1") $(static_max "$1")"
     expect 0 xl "$2" "$1" "$3"
-    sx_xl=$(state "$1")
+    sx_xl=$(numbers "$1")
     set_by_xl "$1" "$sx_start"
     expect 0 xmem "$2" "$1" "$4"
-    is "what xmem left of $1" "$(state "$1")" "$sx_xl"
+    is "what xmem left of $1" "$(numbers "$1")" "$sx_xl"
     is_in_step "$1"
     is_tidy
 }
@@ -17,34 +17,34 @@ same_as_xl() { # DOM SUBCOMMAND SIZE-FOR-XL SIZE-FOR-XMEM
 set_by_xl() { # DOM "TARGET STATIC-MAX"
     sb_dom=$1 sb_video=$(videoram "$1")
     set -- $2
-    put "$sb_dom" videoram 0
-    put "$sb_dom" static-max "$2"
+    write_key "$sb_dom" videoram 0
+    write_key "$sb_dom" static-max "$2"
     xl mem-set "$sb_dom" "${1}k"
-    put "$sb_dom" videoram "$sb_video"
+    write_key "$sb_dom" videoram "$sb_video"
 }
 
-check_set_pv_as_xl() {
+check_set_pv_as_xl() { # every boot
     needs_xmem
     same_as_xl g1 mem-set 128 128
-    is "state" "$(state g1)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
+    is "numbers" "$(numbers g1)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
 }
 
-check_set_pvh_as_xl() {
+check_set_pvh_as_xl() { # every boot
     needs_xmem
     same_as_xl g2 mem-set 128 128
-    is "state" "$(state g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
+    is "numbers" "$(numbers g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
 }
 
 # A new guest has populate-on-demand memory left, whose cache counts in what it holds.
-check_set_pvh_grows_the_pod_cache_as_xl() {
+check_set_pvh_grows_the_pod_cache_as_xl() { # every boot
     needs_xmem
     trap 'xl destroy g3 2>/dev/null || true' EXIT
     holds_after() { # COMMAND...: what a new g3 holds before and after it
         start_guest g3 pvh 96 192 -p
-        remember g3
-        before=$(held g3)
+        store_ids g3
+        before=$(current g3)
         expect 0 "$@"
-        after=$(held g3)
+        after=$(current g3)
         xl destroy g3
     }
     holds_after xl mem-set g3 128
@@ -54,102 +54,102 @@ check_set_pvh_grows_the_pod_cache_as_xl() {
     is "what it holds after xmem" "$after" "$by_xl"
 }
 
-check_set_up_to_the_maximum_as_xl() {
+check_set_up_to_the_maximum_as_xl() { # every boot
     needs_xmem
     same_as_xl g1 mem-set 256 256M
     same_as_xl g2 mem-set 256 262144k
 }
 
 # Rows of HVM guests, which need a device model that is not here: any guest's node will do.
-check_set_with_video_memory_of_stdvga_as_xl() {
+check_set_with_video_memory_of_stdvga_as_xl() { # every boot
     needs_xmem
-    put g1 videoram 16384
+    write_key g1 videoram 16384
     same_as_xl g1 mem-set 160 160
-    is "state" "$(state g1)" "target 147456 static-max 262144 limit 164864 /vm/memory 144"
+    is "numbers" "$(numbers g1)" "target 147456 static-max 262144 limit 164864 /vm/memory 144"
 }
 
 check_set_with_video_memory_of_cirrus_as_xl() {
     needs_xmem
-    put g1 videoram 8192
+    write_key g1 videoram 8192
     same_as_xl g1 mem-set 160 160
-    is "state" "$(state g1)" "target 155648 static-max 262144 limit 164864 /vm/memory 152"
+    is "numbers" "$(numbers g1)" "target 155648 static-max 262144 limit 164864 /vm/memory 152"
 }
 
 check_set_with_video_memory_minus_one_as_xl() {
     needs_xmem
-    put g2 videoram -1
+    write_key g2 videoram -1
     same_as_xl g2 mem-set 160 160
-    is "state" "$(state g2)" "target 163841 static-max 262144 limit 164864 /vm/memory 160"
+    is "numbers" "$(numbers g2)" "target 163841 static-max 262144 limit 164864 /vm/memory 160"
 }
 
 check_set_of_less_than_the_video_memory_is_refused() {
     needs_xmem
-    put g1 videoram 65536
-    before=$(state g1)
+    write_key g1 videoram 65536
+    before=$(numbers g1)
     expect 4 xmem set --force g1 64
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
 check_set_one_step_up_and_down() {
     needs_xmem
     expect 0 xmem set g1 +64M
-    is "state" "$(state g1)" "target 262144 static-max 262144 limit 263168 /vm/memory 256"
+    is "numbers" "$(numbers g1)" "target 262144 static-max 262144 limit 263168 /vm/memory 256"
     expect 0 xmem set g1 -64M
-    is "state" "$(state g1)" "target 196608 static-max 262144 limit 197632 /vm/memory 192"
+    is "numbers" "$(numbers g1)" "target 196608 static-max 262144 limit 197632 /vm/memory 192"
     expect 0 xmem set g2 -64M
-    is "state" "$(state g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
+    is "numbers" "$(numbers g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
     is_tidy
 }
 
 # A step changes the target by just that much, whatever the video memory.
 check_set_step_leaves_video_memory_alone() {
     needs_xmem
-    put g1 videoram 16384
+    write_key g1 videoram 16384
     set_by_xl g1 "163840 262144"
     expect 0 xmem set g1 -32M
-    is "state" "$(state g1)" "target 131072 static-max 262144 limit 148480 /vm/memory 128"
+    is "numbers" "$(numbers g1)" "target 131072 static-max 262144 limit 148480 /vm/memory 128"
     is_in_step g1
 }
 
 check_set_above_the_maximum_is_refused() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     expect 4 xmem set g1 300M
     contains "stderr" "$err" "xmem: "
     contains "stderr" "$err" "hint: "
     contains "stderr" "$err" "--raise-max"
     is "stdout" "$out" ""
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
-check_set_raise_max_raises_both() {
+check_set_raise_max_raises_both() { # every boot
     needs_xmem
     expect 0 xmem set --raise-max g1 300M
-    is "state" "$(state g1)" "target 307200 static-max 307200 limit 308224 /vm/memory 300"
+    is "numbers" "$(numbers g1)" "target 307200 static-max 307200 limit 308224 /vm/memory 300"
     is_in_step g1
     expect 0 xmem set --raise-max g2 320M
-    is "state" "$(state g2)" "target 327680 static-max 327680 limit 328704 /vm/memory 320"
-    start_over g1
+    is "numbers" "$(numbers g2)" "target 327680 static-max 327680 limit 328704 /vm/memory 320"
+    reset_guests g1
     # It raises, and never lowers.
     expect 0 xmem set --raise-max g1 160M
-    is "state" "$(state g1)" "target 163840 static-max 262144 limit 164864 /vm/memory 160"
+    is "numbers" "$(numbers g1)" "target 163840 static-max 262144 limit 164864 /vm/memory 160"
     is_tidy
 }
 
-check_set_same_again_changes_nothing() {
+check_set_same_size_changes_nothing() { # every boot
     needs_xmem
     expect 0 xmem set g1 128M
-    before=$(state g1)
+    before=$(numbers g1)
     expect 0 xmem --json set g1 128M
     is "changed" "$(json changed)" false
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
 # A target that is right already, with a limit that is not, still has to be brought in step.
-check_set_same_again_mends_the_limit() {
+check_set_same_size_fixes_the_limit() { # every boot
     needs_xmem
     expect 0 xl mem-max g1 300
     expect 0 xmem --json set g1 192M
@@ -161,11 +161,11 @@ check_set_same_again_mends_the_limit() {
 check_set_dry_run_changes_nothing() {
     needs_xmem
     for dom in g1 g2; do
-        before=$(state $dom)
+        before=$(numbers $dom)
         expect 0 xmem --json set --dry-run $dom 128M
         is "new target" "$(json new target_kib)" 131072
         is "new limit" "$(json new limit_kib)" 132096
-        is "state" "$(state $dom)" "$before"
+        is "numbers" "$(numbers $dom)" "$before"
     done
     expect 4 xmem set --dry-run g1 512M
     is_tidy
@@ -218,13 +218,13 @@ check_set_rounds_down_to_whole_pages_and_says_so() {
 
 check_set_below_32_mib_is_refused_without_force() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     expect 4 xmem set g1 16M
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     contains "stderr" "$err" "--force"
 }
 
-check_guest_pv_follows_down_and_up() {
+check_follow_pv_goes_down_and_up() { # every boot
     needs_xmem
     expect 0 xmem set g1 128M
     follows g1 131072
@@ -232,7 +232,7 @@ check_guest_pv_follows_down_and_up() {
     follows g1 196608
 }
 
-check_guest_pvh_follows_down_and_up() {
+check_follow_pvh_goes_down_and_up() { # every boot
     needs_xmem
     expect 0 xmem set g2 128M
     follows g2 131072

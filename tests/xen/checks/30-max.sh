@@ -2,16 +2,16 @@
 #   4.14's xl does not write static-max; xmem does.
 #   xl can put the limit below target + video + slack; xmem does not.
 
-check_max_as_xl() {
+check_max_as_xl() { # every boot
     needs_xmem
     for dom in g1 g2; do
         expect 0 xl mem-max $dom 300
         by_xl=$(limit $dom)
-        put $dom static-max 262144
+        write_key $dom static-max 262144
         xl mem-set $dom 192
         expect 0 xmem max $dom 300
         is "limit of $dom" "$(limit $dom)" "$by_xl"
-        is "state" "$(state $dom)" "target 196608 static-max 307200 limit 308224 /vm/memory 192"
+        is "numbers" "$(numbers $dom)" "target 196608 static-max 307200 limit 308224 /vm/memory 192"
         is_in_step $dom
     done
     is_tidy
@@ -25,20 +25,20 @@ check_max_alias_and_json() {
     is "new" "$(json new target_kib) $(json new static_max_kib) $(json new limit_kib)" "196608 307200 308224"
     expect 0 xmem --json mem-max g1 300
     is "changed" "$(json changed)" false
-    is "state" "$(state g1)" "target 196608 static-max 307200 limit 308224 /vm/memory 192"
+    is "numbers" "$(numbers g1)" "target 196608 static-max 307200 limit 308224 /vm/memory 192"
 }
 
 check_max_below_the_target_is_refused() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     expect 4 xmem max g1 128M
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
 check_max_counts_video_memory() {
     needs_xmem
-    put g1 videoram 16384
+    write_key g1 videoram 16384
     expect 0 xmem max g1 192M
     is "static-max" "$(static_max g1)" 196608
     is "limit" "$(limit g1)" $((196608 + 16384 + 1024))
@@ -47,9 +47,9 @@ check_max_counts_video_memory() {
 
 check_max_dry_run_changes_nothing() {
     needs_xmem
-    before=$(state g2)
+    before=$(numbers g2)
     expect 0 xmem max --dry-run g2 300M
-    is "state" "$(state g2)" "$before"
+    is "numbers" "$(numbers g2)" "$before"
     is_tidy
 }
 
@@ -57,7 +57,7 @@ check_max_then_set_up_to_it() {
     needs_xmem
     expect 0 xmem max g1 300M
     expect 0 xmem set g1 300M
-    is "state" "$(state g1)" "target 307200 static-max 307200 limit 308224 /vm/memory 300"
+    is "numbers" "$(numbers g1)" "target 307200 static-max 307200 limit 308224 /vm/memory 300"
     # And xl finds a domain that it can work with.
     expect 0 xl mem-set g1 192
     is_in_step g1

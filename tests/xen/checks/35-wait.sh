@@ -1,7 +1,7 @@
 # xmem --wait: the guest is where xmem says that it is; and a driver that sleeps is woken up.
 
 is_there() { # DOM KIB
-    holds_between "$1" $(($2 - 1024)) $(($2 + 1024)) || fail "$1 holds $(held "$1") KiB, not $2"
+    holds_between "$1" $(($2 - 1024)) $(($2 + 1024)) || fail "$1 holds $(current "$1") KiB, not $2"
 }
 
 waits_down_and_up() { # DOM
@@ -42,7 +42,7 @@ check_wait_for_a_paused_guest() {
 # sleeps from then on, also when the limit is raised. Older kernels' try for ever.
 check_wait_wakes_a_driver_up() {
     needs_xmem
-    put g1 target 262144
+    write_key g1 target 262144
     sleep 90
     expect 0 xl mem-max g1 256
     is "target" "$(target g1)" 262144

@@ -3,8 +3,8 @@
 
 # The two keys, each a size or "absent".
 keys() { # TARGET STATIC-MAX
-    put Domain-0 target "$1"
-    put Domain-0 static-max "$2"
+    write_key Domain-0 target "$1"
+    write_key Domain-0 static-max "$2"
 }
 
 # As at the start of the boot, however a check ends.
@@ -34,20 +34,20 @@ check_dom0_set_with_no_keys() {
 }
 
 # What xl makes of the same.
-check_dom0_set_with_no_keys_as_xl() {
+check_dom0_set_with_no_keys_as_xl() { # every boot
     dom0_check
     # Both from the limit that a set leaves, which is not the one of the boot.
     dom0_as_before
     keys absent absent
     expect 0 xl mem-set 0 700
-    by_xl=$(state Domain-0)
+    by_xl=$(numbers Domain-0)
     dom0_as_before
     keys absent absent
     expect 0 xmem set Domain-0 700
-    is "what xmem left" "$(state Domain-0)" "$by_xl"
+    is "what xmem left" "$(numbers Domain-0)" "$by_xl"
 }
 
-check_dom0_set_with_only_target() {
+check_dom0_set_with_only_target() { # every boot
     dom0_check
     keys 786432 absent
     before=$(limit Domain-0)
@@ -57,7 +57,7 @@ check_dom0_set_with_only_target() {
     is_in_step Domain-0
 }
 
-check_dom0_set_with_only_static_max() {
+check_dom0_set_with_only_static_max() { # every boot
     dom0_check
     keys absent 786432
     expect 0 xmem set 0 704M
@@ -80,7 +80,7 @@ check_dom0_below_128_mib_is_refused() {
     before="$(target Domain-0) $(limit Domain-0)"
     expect 4 xmem set 0 127M
     expect 4 xmem set --force 0 64M
-    is "state" "$(target Domain-0) $(limit Domain-0)" "$before"
+    is "numbers" "$(target Domain-0) $(limit Domain-0)" "$before"
     is_tidy
 }
 
@@ -94,7 +94,7 @@ check_dom0_max() {
     is_tidy
 }
 
-check_dom0_max_with_no_keys() {
+check_dom0_max_with_no_keys() { # every boot
     dom0_check
     keys absent absent
     expect 0 xmem max 0 800M

@@ -2,15 +2,15 @@
 
 check_access_not_root() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     expect 7 su -s /bin/sh nobody -c "$program set g1 128M"
     contains "stderr" "$err" "xmem: "
     contains "stderr" "$err" "root"
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
-# In a folder with nothing but the program: no devices, no socket, no libxl.
+# In a directory with nothing but the program: no devices, no socket, no libxl.
 check_access_no_xen_at_all() {
     needs_xmem
     mkdir -p /tmp/empty
@@ -24,20 +24,20 @@ check_access_no_xen_at_all() {
 # The hypervisor is there, xenstored is not: neither a socket nor the device.
 check_access_no_store_at_all() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     expect 7 env XENSTORED_PATH=/run/nosuch/socket $program set g1 128M
     contains "stderr" "$err" "/run/nosuch/socket"
     contains "stderr" "$err" "hint: "
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
 check_access_folder_is_missing() {
     needs_xmem
-    before=$(state g1)
-    mv $state_folder $state_folder.away
-    trap 'mv $state_folder.away $state_folder' EXIT
+    before=$(numbers g1)
+    mv $state_dir $state_dir.away
+    trap 'mv $state_dir.away $state_dir' EXIT
     expect 7 xmem set g1 128M
-    contains "stderr" "$err" "$state_folder"
-    is "state" "$(state g1)" "$before"
+    contains "stderr" "$err" "$state_dir"
+    is "numbers" "$(numbers g1)" "$before"
 }

@@ -24,15 +24,15 @@ know_the_way() {
 # Opens to nobody's group what xmem needs, and closes it again at the end.
 open_to_user() {
     trap 'close_to_user' EXIT
-    chgrp nogroup /dev/xen/privcmd /dev/xen/hypercall "$door" $state_folder
+    chgrp nogroup /dev/xen/privcmd /dev/xen/hypercall "$door" $state_dir
     chmod g+rw /dev/xen/privcmd /dev/xen/hypercall "$door"
-    chmod g+rwx $state_folder
+    chmod g+rwx $state_dir
 }
 
 close_to_user() {
-    chgrp root /dev/xen/privcmd /dev/xen/hypercall "$door" $state_folder
+    chgrp root /dev/xen/privcmd /dev/xen/hypercall "$door" $state_dir
     chmod 600 /dev/xen/privcmd /dev/xen/hypercall "$door"
-    chmod 755 $state_folder
+    chmod 755 $state_dir
 }
 
 # Every command, changing and looking, does its work for this caller.
@@ -58,7 +58,7 @@ all_commands_work() { # XMEM
 # None of the commands does anything for nobody, since FILE is not to be had. Those that only look are allowed to
 # need less: LOOK is their exit code.
 is_named() { # FILE LOOK
-    before=$(state g1)
+    before=$(numbers g1)
     for words in "set g1 128M" "max g1 300M" "apply /tmp/plan"; do
         expect 7 user_xmem "$words"
         contains "stderr" "$err" "$1"
@@ -70,7 +70,7 @@ is_named() { # FILE LOOK
         expect "$2" user_xmem $words
         [ "$2" = 0 ] || contains "stderr" "$err" "$1"
     done
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
@@ -88,7 +88,7 @@ check_privilege_user_who_was_let_in() {
     know_the_way
     open_to_user
     all_commands_work user_xmem
-    # What libxl makes in the folder is root's: while xl has the lock, such a user is told no, and not let wait.
+    # What libxl makes in the directory is root's: while xl has the lock, such a user is told no, and not let wait.
     flock -o "$(lock_file g1)" sleep 300 &
     holder=$!
     eventually 30 grep -q "FLOCK.* $holder " /proc/locks || fail "the lock was not to be had for this check"
@@ -110,21 +110,21 @@ check_privilege_each_file_is_named() {
         chmod 660 "$file"
     done
     # Whoever only looks writes nothing.
-    chmod g-w $state_folder
-    is_named $state_folder 0
+    chmod g-w $state_dir
+    is_named $state_dir 0
     # Without a way in, there is nothing to be seen of others' changes: list shows the rest, check cannot judge.
-    chmod g=r,o= $state_folder
+    chmod g=r,o= $state_dir
     expect 7 user_xmem set g1 128M
-    contains "stderr" "$err" "$state_folder"
+    contains "stderr" "$err" "$state_dir"
     expect 0 user_xmem list --json
     ! echo "$out" | grep -q unsettled || fail "what it cannot see it calls unsettled: $out"
     for words in check "check g1"; do
         expect 7 user_xmem "$words"
-        contains "stderr" "$err" "cannot look into $state_folder"
+        contains "stderr" "$err" "cannot look into $state_dir"
         contains "stderr" "$err" "hint: "
     done
     # A named domain's files are found by their names; those of the dead are not.
-    chmod g=wx $state_folder
+    chmod g=wx $state_dir
     expect 0 user_xmem check g1
     expect 7 user_xmem check
     expect 0 user_xmem set g1 128M
@@ -132,17 +132,17 @@ check_privilege_each_file_is_named() {
     is_tidy
 }
 
-# Root needs CAP_DAC_OVERRIDE, and nothing else, where even root is kept out by the folder's mode.
+# Root needs CAP_DAC_OVERRIDE, and nothing else, where even root is kept out by the directory's mode.
 check_privilege_folder_closed_to_root() {
     needs_xmem
     know_the_way
-    before=$(state g1)
-    trap 'chmod 755 $state_folder' EXIT
-    chmod 000 $state_folder
+    before=$(numbers g1)
+    trap 'chmod 755 $state_dir' EXIT
+    chmod 000 $state_dir
     expect 7 bare_xmem set g1 128M
-    contains "stderr" "$err" "$state_folder"
+    contains "stderr" "$err" "$state_dir"
     expect 7 bare_xmem check
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     expect 0 xmem set g1 128M
     is_in_step g1
     is_tidy
@@ -172,7 +172,7 @@ check_privilege_locked_page() {
 check_privilege_no_file_may_grow() {
     needs_xmem
     know_the_way
-    before=$(state g1)
+    before=$(numbers g1)
     {
         code=0
         (ulimit -f 0 && env ${way:+"$way"} $program set g1 128M) 2>&1 || code=$?
@@ -182,6 +182,6 @@ check_privilege_no_file_may_grow() {
     contains "its words" "$out" "File too large"
     contains "its words" "$out" "nothing is changed"
     contains "its end" "$out" "exit code 153"
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }

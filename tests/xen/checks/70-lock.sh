@@ -18,7 +18,7 @@ release() {
 
 check_lock_held_is_5_in_time_and_names_the_holder() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     hold g1 300
     read_uptime
     begin=$uptime
@@ -28,7 +28,7 @@ check_lock_held_is_5_in_time_and_names_the_holder() {
     release
     contains "stderr" "$err" "(flock "
     [ $took -ge 1 ] && [ $took -le 30 ] || fail "it took $took s"
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
@@ -43,7 +43,7 @@ check_lock_names_the_holders_pid() {
     is_tidy
 }
 
-check_lock_freed_in_time() {
+check_lock_freed_in_time() { # every boot
     needs_xmem
     hold g1 300
     xmem set --lock-timeout 120s g1 128M >/tmp/out 2>&1 &
@@ -68,7 +68,7 @@ check_lock_file_of_the_dead_is_no_lock() {
 
 check_lock_waiting_ends_on_sigterm() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     hold g1 300
     set +e
     xmem set --lock-timeout 120s g1 128M >/tmp/out 2>&1 &
@@ -81,7 +81,7 @@ check_lock_waiting_ends_on_sigterm() {
     release
     echo "xmem left with $code: $(cat /tmp/out)"
     [ $code != 0 ] || fail "it left with 0"
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
@@ -96,10 +96,10 @@ check_lock_of_another_domain_does_not_matter() {
 
 # `xl destroy` empties the domain's place in xenstore, then waits for the lock like xmem. Whoever gets it first,
 # xmem must not write into the place that is gone.
-check_lock_domain_destroyed_while_waiting() {
+check_lock_domain_destroyed_while_waiting() { # every boot
     needs_xmem
     expect 0 start_guest g3 pv 128 128 -p
-    remember g3
+    store_ids g3
     trap 'xl destroy g3 2>/dev/null || true' EXIT
     hold g3 300
     xmem set --lock-timeout 120s g3 96M >/tmp/xmem.out 2>&1 &
@@ -117,6 +117,6 @@ check_lock_domain_destroyed_while_waiting() {
     echo "xmem left with $code: $(cat /tmp/xmem.out)"
     is "exit code" $code 3
     gone || fail "$place is there again: $(xenstore-ls "$place")"
-    eventually 30 nothing_left || fail "left behind: $(left_over)"
+    eventually 30 nothing_left || fail "left behind: $(leftovers)"
     trap - EXIT
 }

@@ -28,32 +28,32 @@ rounds() { # DOM ROUNDS "COMMAND" "COMMAND", in which $a $b $c stand for sizes i
     echo "$2 rounds"
 }
 
-check_race_xl_and_xmem_on_pv() {
+check_race_xl_and_xmem_on_pv() { # every boot
     needs_xmem
     # xmem is several times faster, so it goes several times.
     rounds g1 "$ROUNDS" 'xl mem-set g1 $a' 'xmem set g1 $b && xmem set g1 $c && xmem set g1 $b'
 }
 
-check_race_xl_and_xmem_on_pvh() {
+check_race_xl_and_xmem_on_pvh() { # every boot
     needs_xmem
     rounds g2 $((ROUNDS / 4)) 'xl mem-set g2 $a' 'xmem set g2 $b && xmem set g2 $c && xmem set g2 $b'
 }
 
-check_race_two_xmem() {
+check_race_two_xmem() { # every boot
     needs_xmem
     rounds g1 $((ROUNDS / 4)) 'xmem set g1 $a && xmem set g1 $b' 'xmem set g1 $c && xmem set g1 $a'
 }
 
-check_race_xl_max_and_xmem_set() {
+check_race_xl_max_and_xmem_set() { # every boot
     needs_xmem
     [ "$XEN" != 4.14 ] || skip "xl mem-max of 4.14 leaves static-max as it is, so the two differ by right"
     rounds g1 $((ROUNDS / 8)) 'xl mem-max g1 $((a + 100))' 'xmem set g1 $b && xmem set g1 $c'
 }
 
 # A program that writes without the lock makes commits fail. xmem tries again, or says so and changes nothing.
-check_race_writer_without_the_lock() {
+check_race_writer_without_the_lock() { # every boot
     needs_xmem
-    (while :; do put g1 static-max 262144; done) &
+    (while :; do write_key g1 static-max 262144; done) &
     writer=$!
     trap 'kill $writer' EXIT
     round=0 refused=0
@@ -78,7 +78,7 @@ check_race_writer_without_the_lock() {
 
 # Everybody at once: two workers with xmem and two with xl, on two guests and on a domain that is created and destroyed
 # all the time, and a watch that looks on. About as many changes as ROUNDS says.
-check_race_torture() {
+check_race_torture() { # every boot
     needs_xmem
     each=$((ROUNDS / 4 + 5))
     rm -f /tmp/worker.* /tmp/torture.end

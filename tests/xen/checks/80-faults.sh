@@ -2,18 +2,18 @@
 # beginning with one that SEED chooses; `--stride 1` takes them all.
 #
 # What is cut off is one of these, each from target 192 MiB and maximum 256 MiB: its words go to $words, its domain to
-# $dom, and the state that it leaves when nothing stops it to $done_state.
+# $dom, and the state that it leaves when nothing stops it to $done_numbers.
 
-# Those by which xmem talks to xenstore, to the hypervisor and to the state folder.
+# Those by which xmem talks to xenstore, to the hypervisor and to the state directory.
 talk="sendto sendmsg write ppoll read recvfrom ioctl flock unlink rename openat open fsync socket connect setsockopt signalfd4 statx"
 
 change() { # DOM WORDS...
     dom=$1 words=$*
     words="${words#* }"
-    start_over "$dom"
+    reset_guests "$dom"
     # shellcheck disable=SC2086 # a list of words
     traced -- $words || fail "the run that counts left with $?"
-    done_state=$(state "$dom")
+    done_numbers=$(numbers "$dom")
 }
 
 # For each point: FUNCTION NAME NUMBER. How many were tried goes to $tried; a point that a run does not come by counts
@@ -34,11 +34,11 @@ at_every_point() { # FUNCTION [NAME...]: these calls only
             *" $name:$number "*) ;;
             *) [ $(((point + SEED) % STRIDE)) = 0 ] || continue ;;
             esac
-            start_over "$dom"
+            reset_guests "$dom"
             "$ae_function" "$name" $number
         done
     done 4</tmp/calls
-    start_over "$dom"
+    reset_guests "$dom"
     is_tidy
 }
 
@@ -76,7 +76,7 @@ fails() { # NAME NUMBER
     for errno in "$@"; do
         # shellcheck disable=SC2086 # two words
         goes_wrong "fails with $errno" "error=$errno" $fa_at
-        [ $# = 1 ] || start_over "$dom"
+        [ $# = 1 ] || reset_guests "$dom"
     done
 }
 
@@ -93,14 +93,14 @@ lies() { # NAME NUMBER
 
 # Whatever a call does in place of what it should: the run says what became of it, and the next one finds its way.
 goes_wrong() { # WHAT-IT-DOES STRACE-WORDS NAME NUMBER
-    before=$(state "$dom")
+    before=$(numbers "$dom")
     code=0
     # shellcheck disable=SC2086 # a list of words
     traced -e inject="$3:$2:when=$4" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
     echo "$3 $4 $1: exit code $code. $(cat /tmp/err)"
     ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
-    judge "$words: $3 $4 $1" $code "$dom" "$done_state" "$before"
-    [ "$(state "$dom")" = "$before" ] || next_run_mends "after: $3 $4 $1" "$dom" 192M
+    judge "$words: $3 $4 $1" $code "$dom" "$done_numbers" "$before"
+    [ "$(numbers "$dom")" = "$before" ] || next_run_recovers "after: $3 $4 $1" "$dom" 192M
 }
 
 killed() { # NAME NUMBER
@@ -114,25 +114,25 @@ killed() { # NAME NUMBER
     # refused and so sets nothing itself: what is in step then was settled.
     case $(((point + SEED) % 5)) in
     # shellcheck disable=SC2086 # a list of words
-    0) mends "$what" "$dom" xmem $words ;;
-    1) mends "$what" "$dom" xmem set "$dom" 144M ;;
-    2) mends "$what" "$dom" xmem check --repair ;;
+    0) recovers "$what" "$dom" xmem $words ;;
+    1) recovers "$what" "$dom" xmem set "$dom" 144M ;;
+    2) recovers "$what" "$dom" xmem check --repair ;;
     3)
         xl mem-set "$dom" 160 || fail "$what: xl left with $?"
         in_step "$dom" >/tmp/step || fail "$what, then xl: $(cat /tmp/step)"
-        mends "$what, then xl" "$dom" xmem check --repair
+        recovers "$what, then xl" "$dom" xmem check --repair
         ;;
     4)
         code=0
         xmem set --lock-timeout 20s "$dom" 1G >/tmp/next.out 2>&1 || code=$?
         is "exit code of a refused change" $code 4
         in_step "$dom" >/tmp/step || fail "$what: not settled: $(cat /tmp/step) It said: $(cat /tmp/next.out)"
-        mends "$what" "$dom" xmem check --repair
+        recovers "$what" "$dom" xmem check --repair
         ;;
     esac
 }
 
-matrix_of_failures() { # DOM WORDS...
+every_failure() { # DOM WORDS...
     needs_xmem
     change "$@"
     # shellcheck disable=SC2086 # a list of words
@@ -140,53 +140,53 @@ matrix_of_failures() { # DOM WORDS...
     figure $tried "failures of a system call, each with the right exit code"
 }
 
-matrix_of_lies() { # DOM WORDS...
+every_false_result() { # DOM WORDS...
     needs_xmem
     change "$@"
     at_every_point lies sendto write ppoll read recvfrom
     figure $tried "system calls that lied, each without a false success"
 }
 
-matrix_of_kills() { # DOM WORDS...
+every_kill() { # DOM WORDS...
     needs_xmem
     change "$@"
     at_every_point killed
     figure $tried "kills at a system call, each mended by what came next"
 }
 
-check_fault_fails_pv_down() { matrix_of_failures g1 set g1 128M; }
-check_fault_fails_pv_up() { matrix_of_failures g1 set g1 256M; }
-check_fault_fails_pv_raise() { matrix_of_failures g1 set --raise-max g1 300M; }
-check_fault_fails_pv_max() { matrix_of_failures g1 max g1 300M; }
-check_fault_fails_pvh_down() { matrix_of_failures g2 set g2 128M; }
-check_fault_fails_pvh_up() { matrix_of_failures g2 set g2 256M; }
-check_fault_fails_pvh_raise() { matrix_of_failures g2 set --raise-max g2 300M; }
-check_fault_fails_pvh_max() { matrix_of_failures g2 max g2 300M; }
+check_fault_fails_pv_down() { every_failure g1 set g1 128M; } # every boot
+check_fault_fails_pv_up() { every_failure g1 set g1 256M; }
+check_fault_fails_pv_raise() { every_failure g1 set --raise-max g1 300M; }
+check_fault_fails_pv_max() { every_failure g1 max g1 300M; }
+check_fault_fails_pvh_down() { every_failure g2 set g2 128M; }
+check_fault_fails_pvh_up() { every_failure g2 set g2 256M; }
+check_fault_fails_pvh_raise() { every_failure g2 set --raise-max g2 300M; }
+check_fault_fails_pvh_max() { every_failure g2 max g2 300M; }
 
-check_fault_lies_pv_down() { matrix_of_lies g1 set g1 128M; }
-check_fault_lies_pvh_raise() { matrix_of_lies g2 set --raise-max g2 300M; }
+check_fault_false_result_pv_down() { every_false_result g1 set g1 128M; }
+check_fault_false_result_pvh_raise() { every_false_result g2 set --raise-max g2 300M; }
 
-check_fault_kills_pv_down() { matrix_of_kills g1 set g1 128M; }
-check_fault_kills_pv_up() { matrix_of_kills g1 set g1 256M; }
-check_fault_kills_pv_raise() { matrix_of_kills g1 set --raise-max g1 300M; }
-check_fault_kills_pv_max() { matrix_of_kills g1 max g1 300M; }
-check_fault_kills_pvh_down() { matrix_of_kills g2 set g2 128M; }
-check_fault_kills_pvh_up() { matrix_of_kills g2 set g2 256M; }
-check_fault_kills_pvh_raise() { matrix_of_kills g2 set --raise-max g2 300M; }
-check_fault_kills_pvh_max() { matrix_of_kills g2 max g2 300M; }
+check_fault_kills_pv_down() { every_kill g1 set g1 128M; }
+check_fault_kills_pv_up() { every_kill g1 set g1 256M; }
+check_fault_kills_pv_raise() { every_kill g1 set --raise-max g1 300M; }
+check_fault_kills_pv_max() { every_kill g1 max g1 300M; }
+check_fault_kills_pvh_down() { every_kill g2 set g2 128M; }
+check_fault_kills_pvh_up() { every_kill g2 set g2 256M; }
+check_fault_kills_pvh_raise() { every_kill g2 set --raise-max g2 300M; } # every boot
+check_fault_kills_pvh_max() { every_kill g2 max g2 300M; }
 
 # A PVH guest has one more hypercall, the populate-on-demand target. All of them, whatever STRIDE is.
 check_fault_hypercalls_refused_for_pvh() {
     needs_xmem
     change g2 set g2 128M
     refused() { # ioctl NUMBER
-        before=$(state g2)
+        before=$(numbers g2)
         code=0
         traced -e inject="ioctl:error=ENOMEM:when=$2" -- set g2 128M >/tmp/out 2>/tmp/err || code=$?
         echo "hypercall $2 is refused: exit code $code. $(cat /tmp/err)"
         # Where the store makes conflicts up, one run makes more of them than another.
         ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
-        judge "hypercall $2 is refused" $code g2 "$done_state" "$before"
+        judge "hypercall $2 is refused" $code g2 "$done_numbers" "$before"
     }
     STRIDE=1
     at_every_point refused ioctl
@@ -194,25 +194,25 @@ check_fault_hypercalls_refused_for_pvh() {
     [ $tried -ge 4 ] || fail "only $tried refusals came"
 }
 
-# A state folder that takes nothing: no room for the record, or for anything.
+# A state directory that takes nothing: no room for the record, or for anything.
 check_fault_state_folder_is_full() {
     needs_xmem
-    before=$(state g1)
-    mount -t tmpfs -o size=4k tmpfs $state_folder
-    trap 'umount $state_folder' EXIT
-    dd if=/dev/zero of=$state_folder/full bs=4096 count=4 2>/dev/null || true
+    before=$(numbers g1)
+    mount -t tmpfs -o size=4k tmpfs $state_dir
+    trap 'umount $state_dir' EXIT
+    dd if=/dev/zero of=$state_dir/full bs=4096 count=4 2>/dev/null || true
     expect 1 xmem set g1 128M
     contains "stderr" "$err" "No space left"
     contains "stderr" "$err" "hint: "
-    is "state" "$(state g1)" "$before"
-    rm $state_folder/full
+    is "numbers" "$(numbers g1)" "$before"
+    rm $state_dir/full
     is_tidy
-    mount -o remount,ro $state_folder
+    mount -o remount,ro $state_dir
     ex_got=0
     xmem set g1 128M >/tmp/out 2>/tmp/err || ex_got=$?
     echo "read-only: exit code $ex_got: $(cat /tmp/err)"
     [ $ex_got = 1 ] || [ $ex_got = 7 ] || fail "it left with $ex_got"
-    is "state" "$(state g1)" "$before"
+    is "numbers" "$(numbers g1)" "$before"
 }
 
 # So few file descriptors that one after the other cannot be had.
@@ -223,12 +223,12 @@ check_fault_out_of_file_descriptors() {
     while [ $code != 0 ]; do
         most=$((most + 1))
         [ $most -lt 30 ] || fail "even with $most file descriptors it leaves with $code: $(cat /tmp/err)"
-        start_over g1
-        before=$(state g1)
+        reset_guests g1
+        before=$(numbers g1)
         code=0
         (ulimit -n $most && xmem set g1 128M) >/tmp/out 2>/tmp/err || code=$?
         echo "$most file descriptors: exit code $code: $(cat /tmp/err)"
-        judge "$most file descriptors" $code g1 "$done_state" "$before"
+        judge "$most file descriptors" $code g1 "$done_numbers" "$before"
         is_tidy
     done
     [ $most -gt 4 ] || fail "it never ran out"
@@ -237,12 +237,12 @@ check_fault_out_of_file_descriptors() {
 # The result cannot be told. Exit code 1 would promise that nothing is changed.
 check_fault_stdout_is_full() {
     needs_xmem
-    before=$(state g1)
+    before=$(numbers g1)
     code=0
     xmem set g1 128M >/dev/full 2>/tmp/err || code=$?
     echo "exit code $code. $(cat /tmp/err)"
     case $code in
-    1) is "state after exit code 1" "$(state g1)" "$before" ;;
+    1) is "numbers after exit code 1" "$(numbers g1)" "$before" ;;
     esac
     is_in_step g1
     is_tidy
@@ -266,13 +266,13 @@ comes_at_the_commit() { # SIGNAL CODE
     is_tidy
 }
 
-check_fault_sigterm_at_the_commit_waits() { comes_at_the_commit TERM 143; }
+check_fault_sigterm_at_the_commit_waits() { comes_at_the_commit TERM 143; } # every boot
 check_fault_sighup_at_the_commit_waits() { comes_at_the_commit HUP 129; }
 # In dom0's init all jobs ignore SIGINT, and so does what they start: it ends nothing. Nor does SIGPIPE anywhere.
 check_fault_sigint_ignored_at_the_commit() { comes_at_the_commit INT 0; }
 check_fault_sigpipe_at_the_commit() { comes_at_the_commit PIPE 0; }
 
-check_fault_xl_waits_for_the_held_run() {
+check_fault_xl_waits_for_the_held_run() { # every boot
     needs_xmem
     hold_before_commit g1 128
     xl mem-set g1 160 >/tmp/xl.out 2>&1 &
@@ -288,10 +288,10 @@ check_fault_xl_waits_for_the_held_run() {
 }
 
 # A target written without the lock while xmem is about to commit: the commit fails, xmem reads and plans again.
-check_fault_target_written_at_the_commit() {
+check_fault_target_written_at_the_commit() { # every boot
     needs_xmem
     hold_before_commit g1 128
-    put g1 target 180224
+    write_key g1 target 180224
     let_go
     is "exit code" $code 0
     is "target" "$(target g1)" 131072
@@ -300,11 +300,11 @@ check_fault_target_written_at_the_commit() {
 }
 
 # The same, but what is written makes the request impossible: the limit has to be put back.
-check_fault_maximum_lowered_at_the_commit() {
+check_fault_maximum_lowered_at_the_commit() { # every boot
     needs_xmem
     hold_before_commit g1 160
-    put g1 static-max 147456
-    put g1 target 147456
+    write_key g1 static-max 147456
+    write_key g1 target 147456
     let_go
     is "exit code" $code 4
     is "target" "$(target g1)" 147456
@@ -313,10 +313,10 @@ check_fault_maximum_lowered_at_the_commit() {
 }
 
 # The domain is destroyed while xmem is about to commit. Nothing of it may be made again.
-check_fault_domain_destroyed_at_the_commit() {
+check_fault_domain_destroyed_at_the_commit() { # every boot
     needs_xmem
     expect 0 start_guest g4 pv 192 192 -p
-    remember g4
+    store_ids g4
     trap 'xl destroy g4 2>/dev/null || true' EXIT
     hold_before_commit g4 128
     place=/local/domain/$(domid_of g4)
@@ -329,5 +329,5 @@ check_fault_domain_destroyed_at_the_commit() {
     trap - EXIT
     is "exit code" $code 3
     gone || fail "$place is there again: $(xenstore-ls "$place")"
-    eventually 60 nothing_left || fail "left behind: $(left_over)"
+    eventually 60 nothing_left || fail "left behind: $(leftovers)"
 }

@@ -158,9 +158,9 @@ counted_set() { # WHAT WHO DOM DOM-OR-DOMID
 echo "about Xen $(xen_release), xenstored: $STORE, way to it: $VIA, clock: $CLOCK, $ROUNDS rounds, $few of what takes longer"
 [ -x $program ] || give_up "there is no xmem in this boot"
 start_guests g1 g2 >/tmp/start.log 2>&1 || give_up "the guests did not start: $(tr '\n' ' ' </tmp/start.log)"
-remember g1
-remember g2
-start_over g1 g2
+store_ids g1
+store_ids g2
+reset_guests g1 g2
 # Paused, so that no balloon driver's work is in what is timed.
 xl pause g1 && xl pause g2 || give_up "the guests were not to be paused"
 
@@ -228,6 +228,6 @@ while [ $number -lt 27 ]; do
 done
 echo "lists of 30 domains"
 list_in_turn list-30 30
-is_left=$(left_over)
+is_left=$(leftovers)
 [ -z "$is_left" ] || give_up "left behind: $is_left"
 echo "done"

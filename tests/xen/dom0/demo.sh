@@ -15,7 +15,7 @@ what_the_guest_says() {
 
 echo "Xen $(xen_release), dom0: Linux $(uname -r), store: $STORE. Starting a guest with 192 MiB ..."
 start_guests g1 || exit
-remember g1
+store_ids g1
 place=/local/domain/$(domid_of g1)/memory
 
 show "xl list"

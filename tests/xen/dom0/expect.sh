@@ -55,12 +55,12 @@ is_in_step() { # DOM
 
 # Nobody left a lock or an intent behind.
 is_tidy() {
-    it_left=$(left_over)
+    it_left=$(leftovers)
     [ -z "$it_left" ] || fail "left behind: $it_left"
 }
 
 nothing_left() {
-    [ -z "$(left_over)" ]
+    [ -z "$(leftovers)" ]
 }
 
 # Somebody waits in the kernel's queue for a lock.
@@ -72,12 +72,22 @@ somebody_waits() {
 follows() { # DOM KIB
     fo_most=$(($2 + 1024)) fo_least=$(($2 - 2048))
     eventually 60 holds_between "$1" $fo_least $fo_most ||
-        fail "$1 holds $(held "$1") KiB after a minute, not about $2"
+        fail "$1 holds $(current "$1") KiB after a minute, not about $2"
 }
 
 holds_between() { # DOM LEAST MOST
-    hb_now=$(held "$1")
+    hb_now=$(current "$1")
     [ "$hb_now" -ge "$2" ] && [ "$hb_now" -le "$3" ]
+}
+
+# What `xmem list` says a domain is doing.
+is_state() { # DOM-OR-DOMID STATE
+    expect 0 xmem list --json "$1"
+    is "state of $1" "$(json state | head -n 1)" "$2"
+}
+
+x86_only() { # REASON
+    [ "$ARCH" = x86 ] || skip "$1"
 }
 
 needs_xmem() {

@@ -1,16 +1,17 @@
-# Starting guests. Sourced.
-#   g1   a PV guest             g2   a PVH guest, populate-on-demand
-# Both: memory 192 MiB, at most 256 MiB. Each says on its console (see console_of) how much memory it has.
+# Starting guests, and bringing them into every state that a domain can have. Sourced.
+#   g1   a PV guest             g2   a PVH guest, populated on demand
+# Both: memory 192 MiB, at most 256 MiB. Each prints on its console (see console_of) how much memory it has.
+# On arm64 both are PVH and start with all of their 256 MiB, since there is nothing else there.
 
 guest_config() { # NAME pv|pvh MEMORY MAXMEM
     echo "name = '$1'"
-    if [ "$2" = pvh ]; then
-        echo "type = 'pvh'"
-        echo "acpi = 0"
-    fi
+    case $ARCH-$2 in
+    arm64-*) echo "type = 'pvh'" ;;
+    x86-pvh) printf "type = 'pvh'\nacpi = 0\n" ;;
+    esac
     echo "kernel = '/guest/vmlinux'"
     echo "ramdisk = '/guest/initrd.gz'"
-    echo "extra = 'console=hvc0 quiet'"
+    echo "extra = 'console=hvc0 quiet sysrq_always_enabled'"
     echo "memory = $3"
     echo "maxmem = $4"
     echo "vcpus = 1"
@@ -20,12 +21,20 @@ console_of() { # NAME
     echo "/var/log/xen/console/guest-$1.log"
 }
 
-# Starts a guest; further words go to `xl create` (-p: leave it paused).
+# Starts a guest; further words go to `xl create`: -p leaves it paused, 'on_crash="preserve"' adds to its configuration.
 start_guest() { # NAME pv|pvh MEMORY MAXMEM [OPTION...]
-    guest_config "$1" "$2" "$3" "$4" >"/tmp/$1.cfg"
     sg_name=$1
+    guest_config "$1" "$2" "$3" "$4" >"/tmp/$1.cfg"
     shift 4
     xl create -q "$@" "/tmp/$sg_name.cfg"
+}
+
+# The same, and waits until it runs.
+run_guest() { # NAME pv|pvh MEMORY MAXMEM [OPTION...]
+    rm -f "$(console_of "$1")"
+    start_guest "$@" || return 1
+    wait_for_guest "$1" || return 1
+    store_ids "$1"
 }
 
 # The kernel of a PVH guest dies now and then of the emulation, whatever is done to it: it takes a page fault in its own
@@ -44,18 +53,123 @@ wait_for_guest() { # NAME
 }
 
 start_guests() { # NAME...: any of g1 and g2, at the same time
-    for sg in "$@"; do
-        case $sg in
-        g1) start_guest g1 pv 192 256 >/tmp/g1.log 2>&1 & ;;
-        g2) start_guest g2 pvh 192 256 >/tmp/g2.log 2>&1 & ;;
+    ss_memory=192
+    [ "$ARCH" = x86 ] || ss_memory=256
+    for ss in "$@"; do
+        case $ss in
+        g1) start_guest g1 pv $ss_memory 256 >/tmp/g1.log 2>&1 & ;;
+        g2) start_guest g2 pvh $ss_memory 256 >/tmp/g2.log 2>&1 & ;;
         esac
     done
     wait
-    for sg in "$@"; do
-        if ! wait_for_guest "$sg"; then
-            echo "guest $sg did not come up"
-            cat "/tmp/$sg.log" "$(console_of "$sg")"
+    for ss in "$@"; do
+        if ! wait_for_guest "$ss"; then
+            echo "guest $ss did not come up"
+            cat "/tmp/$ss.log" "$(console_of "$ss")"
             return 1
         fi
+        store_ids "$ss"
     done
+}
+
+# The hypervisor's word on a domain: flag paused DOM; field cpu_ns DOM. See programs/domctl.c.
+flag() { # FLAG DOM
+    load_ids "$2"
+    domctl "$domid" | grep -q "state [a-z,]*$1,"
+}
+
+field() { # NAME DOM
+    load_ids "$2"
+    domctl "$domid" | sed -n "s/.* $1 \([^ ]*\).*/\1/p"
+}
+
+stopped_for() { # REASON DOM
+    [ "$(field reason "$2")" = "$1" ]
+}
+
+# Shut down or crashed, and kept: the guest has to be started with on_poweroff="preserve" or on_crash="preserve".
+# A PVH guest without ACPI cannot power off.
+shut_down() { # DOM
+    command xl sysrq "$1" o
+    eventually 120 stopped_for 0 "$1"
+}
+
+crash() { # DOM
+    command xl sysrq "$1" c
+    eventually 120 stopped_for 3 "$1"
+}
+
+# Suspended as during a save, for as long as the check likes: the process that copies the memory is stopped. Its save
+# goes on with `resume_save`, after which the domain is gone.
+suspend() { # DOM FILE
+    command xl save "$1" "$2" >/tmp/save.log 2>&1 &
+    saver=$!
+    eventually 120 stopped_for 2 "$1" || return 1
+    kill -STOP $(pidof libxl-save-helper xl)
+    stopped_for 2 "$1"
+}
+
+resume_save() {
+    kill -CONT $(pidof libxl-save-helper xl)
+    wait $saver
+}
+
+# A domain in the middle of being built: xl is stopped as soon as the domain exists and has no memory keys yet.
+# finish_build lets it go on.
+start_build() { # COMMAND...: xl create ..., xl restore ...
+    sb_last=$(domctl | tail -n 1 | cut -d ' ' -f 2)
+    setsid "$@" >/tmp/build.log 2>&1 </dev/null &
+    builder=$!
+    eventually_quick 600 is_being_built || return 1
+}
+
+is_being_built() {
+    kill -STOP -- -$builder 2>/dev/null
+    ib_id=$(domctl | tail -n 1 | cut -d ' ' -f 2)
+    if [ "$ib_id" != "$sb_last" ] && xenstore-exists "/local/domain/$ib_id/vm"; then
+        building=$ib_id
+        ! xenstore-exists "/local/domain/$ib_id/memory/target" && return 0
+    fi
+    kill -CONT -- -$builder 2>/dev/null
+    return 1
+}
+
+# As often as it goes, for what lasts a moment only.
+eventually_quick() { # TIMES COMMAND...
+    eq_left=$1
+    shift
+    until "$@" >/dev/null 2>&1; do
+        eq_left=$((eq_left - 1))
+        [ $eq_left -gt 0 ] || return 1
+        usleep 20000
+    done
+}
+
+finish_build() {
+    kill -CONT -- -$builder
+    wait $builder
+}
+
+# Received by a migration from this same host: `xl migrate` runs in steps, see is_being_built.
+start_migration() { # DOM
+    start_build /usr/sbin/xl migrate -s '' "$1" 'xl migrate-receive'
+}
+
+# Destroyed, but not gone: xenconsoled keeps a page of it mapped until free_zombie.
+make_zombie() { # DOM
+    kill -STOP "$(pidof xenconsoled)"
+    command xl destroy "$1"
+    flag dying "$1"
+}
+
+free_zombie() {
+    kill -CONT "$(pidof xenconsoled)"
+}
+
+# A device model domain as xenstore shows one: it serves DOM.
+make_device_model() { # STUB DOM
+    load_ids "$2"
+    md_of=$domid
+    load_ids "$1"
+    xenstore-write "/local/domain/$domid/target" "$md_of" "/local/domain/$md_of/image/device-model-domid" "$domid"
 }

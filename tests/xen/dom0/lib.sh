@@ -1,12 +1,11 @@
-# What checks, demo and shell share inside dom0. Sourced; brings the other libraries along.
+# What every task sources; it brings the other libraries along.
 export PATH=/usr/lib/xen/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 . /check/plan
 . /check/store.sh
+. /check/memory.sh
 . /check/guests.sh
-. /check/state.sh
 . /check/expect.sh
-. /check/faults.sh
-. /check/costs.sh
+. /check/strace.sh
 
 # The program under test. With VIA=bus it talks to the store through the kernel's device; all others keep the socket.
 program=/usr/sbin/xmem
@@ -18,6 +17,16 @@ xmem() {
     else
         $program "$@"
     fi
+}
+
+# On arm64, `xl mem-set` and `xl mem-max` die of an assertion. Checks that need them as an actor get a stand-in, which
+# leaves what libxl would leave; those that need them as the judge are skipped (x86_only).
+xl() {
+    case $ARCH:$1 in
+    arm64:mem-set) set_without_xl "$2" "$3" ;;
+    arm64:mem-max) max_without_xl "$2" "$3" ;;
+    *) command xl "$@" ;;
+    esac
 }
 
 # Seconds since boot, in $uptime; starts no process.

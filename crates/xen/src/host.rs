@@ -1,0 +1,283 @@
+//! A Xen host: its hypervisor, its xenstore, libxl's state directory.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::domain::DomId;
+use crate::hypervisor::{DomainInfo, Hypervisor, HypervisorError, Privcmd};
+use crate::size::Kib;
+use crate::xenstore::{Client, Nodes, Store, StoreError};
+
+/// libxl's `XEN_LIB_DIR` on Linux: fixed at build time, and the same in every distribution.
+const STATE_DIR: &str = "/var/lib/xen";
+
+/// A host whose domains can be read and changed.
+///
+/// ```no_run
+/// use xen::{Host, XenHost};
+///
+/// let host = XenHost::open()?;
+/// let store = host.connect()?;
+/// for domain in host.list_domains(&*store)?.domains {
+///     let path = format!("/local/domain/{}/memory/target", domain.identity.domid);
+///     println!("{path}: {:?}", store.read_each(&[&path])?);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Host: Send + Sync {
+    /// Opens a new connection to xenstore.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`].
+    fn connect(&self) -> Result<Box<dyn Store>, StoreError>;
+
+    /// The hypervisor.
+    fn hypervisor(&self) -> &dyn Hypervisor;
+
+    /// The directory of libxl's lock and data files: `/var/lib/xen` on a real host.
+    fn state_dir(&self) -> &Path;
+
+    /// The state of the control domain's own kernel.
+    fn dom0(&self) -> Dom0 {
+        Dom0::default()
+    }
+
+    /// Every domain, also where the hypervisor refuses to list them (`XEN_SYSCTL_getdomaininfolist`).
+    ///
+    /// Each domid below `/local/domain` in `store` is then asked for by itself (`XEN_DOMCTL_getdomaininfo`), which needs
+    /// no sysctl. Such a list lacks any domain that has no directory in xenstore, and its `refused` is the reason.
+    ///
+    /// # Errors
+    /// The hypervisor's refusal to list, if `store` cannot list the domids either; or its refusal of a domctl.
+    fn list_domains(&self, store: &dyn Nodes) -> Result<DomainList, HypervisorError> {
+        let refused = match self.hypervisor().domains() {
+            Ok(domains) => return Ok(DomainList { domains, refused: None }),
+            Err(error) => error,
+        };
+        let names = match store.list("/local/domain") {
+            Ok(names) => names.unwrap_or_default(),
+            Err(error) => {
+                tracing::debug!(%error, "cannot list the domains in xenstore either");
+                return Err(refused);
+            }
+        };
+        let domids = names.iter().filter_map(|name| DomId::new(name.parse().ok()?));
+        let domids: BTreeSet<DomId> = domids.chain([DomId::DOM0]).collect();
+        let mut domains = Vec::with_capacity(domids.len());
+        for domid in domids {
+            domains.extend(self.hypervisor().domain(domid)?);
+        }
+        Ok(DomainList { domains, refused: Some(refused) })
+    }
+}
+
+/// The domains of a host.
+#[derive(Debug)]
+pub struct DomainList {
+    /// Their states, by domid.
+    pub domains: Vec<DomainInfo>,
+    /// Why the hypervisor did not list them. If it is set, domains without a directory in xenstore are missing.
+    pub refused: Option<HypervisorError>,
+}
+
+/// The state of the control domain's kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dom0 {
+    /// Its balloon driver's target, which an admin can set in `/sys/devices/system/xen_memory/xen_memory0/target_kb`.
+    /// `None` if there is no driver.
+    pub balloon_target: Option<Kib>,
+    /// The major and minor version of the kernel.
+    pub kernel: Option<(u32, u32)>,
+    /// Whether Xen maps it 1:1 (Arm), so that the pages it balloons out stay allocated to it.
+    pub direct_mapped: bool,
+}
+
+/// The host of this control domain.
+#[derive(Debug)]
+pub struct XenHost {
+    hypervisor: Privcmd,
+}
+
+impl XenHost {
+    /// Opens the hypervisor's device. Makes no hypercall, and connects to no xenstored yet.
+    ///
+    /// # Errors
+    /// [`HypervisorError::NoXen`] and [`HypervisorError::Device`].
+    pub fn open() -> Result<Self, HypervisorError> {
+        Ok(Self { hypervisor: Privcmd::open()? })
+    }
+}
+
+impl Host for XenHost {
+    fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
+        Ok(Box::new(Client::connect()?))
+    }
+
+    fn hypervisor(&self) -> &dyn Hypervisor {
+        &self.hypervisor
+    }
+
+    fn state_dir(&self) -> &Path {
+        Path::new(STATE_DIR)
+    }
+
+    fn dom0(&self) -> Dom0 {
+        let target =
+            std::fs::read_to_string("/sys/devices/system/xen_memory/xen_memory0/target_kb");
+        let release = rustix::system::uname();
+        let mut numbers = release.release().to_str().unwrap_or_default().split('.');
+        let mut number = || numbers.next().and_then(|number| number.parse().ok());
+        Dom0 {
+            balloon_target: target.ok().and_then(|kib| kib.trim().parse().ok()).map(Kib),
+            kernel: number().zip(number()),
+            direct_mapped: cfg!(target_arch = "aarch64"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::Identity;
+    use crate::hypervisor::{HostMemory, Pod};
+    use crate::xenstore::Answer;
+
+    /// A host with domains 0, 7 and 9, of which xenstore knows all but 9.
+    struct Small {
+        lists: bool,
+        answers: bool,
+    }
+
+    fn refused(call: &'static str) -> HypervisorError {
+        HypervisorError::Refused { call, source: io::Error::from_raw_os_error(1) }
+    }
+
+    fn info(number: u32) -> DomainInfo {
+        DomainInfo {
+            identity: Identity { domid: DomId::new(number).unwrap(), uuid: crate::Uuid::nil() },
+            dying: false,
+            shutdown: None,
+            paused: false,
+            hvm: false,
+            current: Kib(0),
+            limit: Kib(0),
+            outstanding: Kib(0),
+            cpu_time: Duration::ZERO,
+            online_vcpus: 1,
+        }
+    }
+
+    impl Hypervisor for Small {
+        fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
+            if !self.answers {
+                return Err(refused("XEN_DOMCTL_getdomaininfo"));
+            }
+            let number = u32::from(domid.get());
+            Ok([0, 7, 9].contains(&number).then(|| info(number)))
+        }
+        fn domains(&self) -> Result<Vec<DomainInfo>, HypervisorError> {
+            if !self.lists {
+                return Err(refused("XEN_SYSCTL_getdomaininfolist"));
+            }
+            Ok([0, 7, 9].map(info).to_vec())
+        }
+        fn set_limit(&self, _: DomId, _: Kib) -> Result<(), HypervisorError> {
+            unreachable!()
+        }
+        fn pod(&self, _: DomId) -> Result<Pod, HypervisorError> {
+            unreachable!()
+        }
+        fn set_pod_target(&self, _: DomId, _: Kib) -> Result<(), HypervisorError> {
+            unreachable!()
+        }
+        fn host_memory(&self) -> Result<HostMemory, HypervisorError> {
+            unreachable!()
+        }
+    }
+
+    impl Host for Small {
+        fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
+            unreachable!()
+        }
+        fn hypervisor(&self) -> &dyn Hypervisor {
+            self
+        }
+        fn state_dir(&self) -> &Path {
+            unreachable!()
+        }
+    }
+
+    /// Lists these names, or refuses to.
+    struct Names(Option<&'static [&'static str]>);
+
+    impl Nodes for Names {
+        fn read_each(&self, _: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+            unreachable!()
+        }
+        fn write_each(&self, _: &[(&str, &str)]) -> Result<(), StoreError> {
+            unreachable!()
+        }
+        fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
+            assert_eq!(path, "/local/domain");
+            let denied = || StoreError::Answered { answer: Answer::Denied, request: path.into() };
+            let names = self.0.ok_or_else(denied)?;
+            Ok(Some(names.iter().map(ToString::to_string).collect()))
+        }
+        fn may_write_any(&self, _: DomId, _: &[&str]) -> Result<bool, StoreError> {
+            unreachable!()
+        }
+    }
+
+    /// The domids listed, and whether the hypervisor's own list was refused.
+    fn listed(host: &Small, store: &Names) -> Result<(Vec<u16>, bool), String> {
+        let list = host.list_domains(store).map_err(|error| error.to_string())?;
+        let domids = list.domains.iter().map(|info| info.identity.domid.get()).collect();
+        Ok((domids, list.refused.is_some()))
+    }
+
+    #[test]
+    fn the_hypervisors_own_list_is_preferred() {
+        let host = Small { lists: true, answers: true };
+        assert_eq!(listed(&host, &Names(None)), Ok((vec![0, 7, 9], false)));
+    }
+
+    #[test]
+    fn a_refused_list_is_replaced_by_the_domains_in_xenstore() {
+        let host = Small { lists: false, answers: true };
+        // 8 is gone already; the others are no domids.
+        let names = Names(Some(&["7", "0", "8", "web", "32752", "7"]));
+        assert_eq!(listed(&host, &names), Ok((vec![0, 7], true)));
+        // dom0 exists even if xenstore is empty.
+        assert_eq!(listed(&host, &Names(Some(&[]))), Ok((vec![0], true)));
+    }
+
+    #[test]
+    fn without_xenstore_the_refusal_to_list_is_the_error() {
+        let host = Small { lists: false, answers: true };
+        let error = Err("the hypervisor refused XEN_SYSCTL_getdomaininfolist".to_owned());
+        assert_eq!(listed(&host, &Names(None)), error);
+    }
+
+    #[test]
+    fn a_refused_domctl_is_never_an_empty_list() {
+        let host = Small { lists: false, answers: false };
+        let error = Err("the hypervisor refused XEN_DOMCTL_getdomaininfo".to_owned());
+        assert_eq!(listed(&host, &Names(Some(&["7"]))), error);
+    }
+
+    #[test]
+    fn hosts_and_stores_can_be_used_from_any_thread() {
+        fn send_sync<T: Send + Sync + ?Sized>() {}
+        fn send<T: Send + ?Sized>() {}
+        send_sync::<XenHost>();
+        send_sync::<dyn Host>();
+        send_sync::<dyn Hypervisor>();
+        send_sync::<Client>();
+        send_sync::<crate::xenstore::Span>();
+        send_sync::<crate::lock::Lock>();
+        send::<dyn Store>();
+    }
+}

@@ -1,0 +1,192 @@
+//! Many changes in one run: planned as a whole, then made one by one, shrinking before growing.
+
+mod ledger;
+mod planning;
+
+use std::time::Duration;
+
+use xen::{Host, Interrupt, Kib};
+
+use self::ledger::{Grant, Ledger};
+use crate::batch::{Batch, LineProblem};
+use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
+use crate::domain::{Domain, DomainRef};
+use crate::failure::Failure;
+use crate::memory::Memory;
+use crate::plan::{MemoryRequest, Note, Plan};
+use crate::size::{Amount, Size};
+use crate::state::{Follows, State};
+
+/// How all changes of a run are made.
+#[derive(Clone, Copy, Debug)]
+pub struct ApplyOptions {
+    /// Raise a domain's maximum if its size is above it.
+    pub raise_max: bool,
+    /// Do what a safety rule would refuse.
+    pub force: bool,
+    /// Memory of the host that must stay free, over the whole batch.
+    pub keep_free: Option<Kib>,
+    /// When the host does not have enough for all, give the first lines theirs, and the next what is left.
+    pub partial: bool,
+    /// How long to wait for each lock.
+    pub lock_timeout: Duration,
+    /// Give up on a change that needs memory after this long without more becoming available to it.
+    pub patience: Duration,
+}
+
+/// A change that was planned.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The line that asks for it.
+    pub line: usize,
+    /// The domain.
+    pub domain: Domain,
+    /// What it would come to if the host has the memory.
+    pub plan: Plan,
+    state: State,
+    memory: Memory,
+    request: MemoryRequest,
+    /// What it will come to, as far as can be foreseen.
+    foreseen: Plan,
+    is_left_alone: bool,
+}
+
+impl Step {
+    /// What it would come to, for a dry run: with what the host will be short of, or have left, once each domain that
+    /// shrinks has given back its memory.
+    pub fn preview(&self) -> Outcome {
+        let is_unchanged = self.foreseen.changes_nothing();
+        let status = if is_unchanged { ChangeStatus::Unchanged } else { ChangeStatus::DryRun };
+        self.outcome(self.foreseen.clone(), status)
+    }
+
+    /// An outcome of which nothing was made.
+    fn outcome(&self, plan: Plan, status: ChangeStatus) -> Outcome {
+        let (domain, info) = (self.domain.clone(), self.memory.info);
+        Outcome { domain, state: self.state, info, plan, status, recovery: None }
+    }
+
+    /// Whether the line is JSON and its target is the present one: the list was not edited there. The domain's limit is
+    /// left as it is, and its guest is not waited for.
+    pub const fn is_left_alone(&self) -> bool {
+        self.is_left_alone
+    }
+
+    /// Whether its target is raised.
+    fn grows(&self) -> bool {
+        self.plan.new.target > self.plan.old.target
+    }
+
+    /// Memory that the domain takes from the host when it holds `held`.
+    fn needs(&self, held: Kib) -> Kib {
+        self.plan.wanted.minus(held).unwrap_or_default()
+    }
+
+    /// Whether the domain gives back memory that it holds above its target.
+    fn can_give(&self) -> bool {
+        self.state.follows() == Follows::Now
+    }
+
+    /// The request and the note for a domain that can hold `room` and no more. `None` if that is not more than it has.
+    fn partial(&self, room: Kib, options: &ApplyOptions) -> (Option<MemoryRequest>, Note) {
+        // Whole MiB: nobody wants a size of 1031244 KiB.
+        let size = Kib::from_mib(room.mib());
+        let present = self.plan.old_size();
+        let note = Note::Partial { asked: self.plan.wanted, got: size.max(present) };
+        let ApplyOptions { raise_max, force, .. } = *options;
+        let size = (size > present).then_some(Size::exact(Amount::To(size)));
+        (size.map(|size| MemoryRequest::Set { size, raise_max, force }), note)
+    }
+
+    /// A failure of this step, with the domain as it was resolved: once it is gone, its name cannot be read any more.
+    fn failed(&self, failure: Failure) -> Failure {
+        let named = failure.domain.filter(|domain| domain.name.is_some());
+        Failure { domain: Some(named.unwrap_or_else(|| self.domain.clone())), ..failure }
+    }
+}
+
+/// A line that cannot be carried out.
+#[derive(Debug)]
+pub struct LineFailure {
+    /// The line; `None` is the batch as a whole.
+    pub line: Option<usize>,
+    /// The reason.
+    pub reason: LineFailureReason,
+}
+
+/// Why a line cannot be carried out.
+#[derive(Debug)]
+pub enum LineFailureReason {
+    /// It is invalid.
+    Line(LineProblem),
+    /// Its change would fail.
+    Change(Failure),
+}
+
+/// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
+///
+/// # Errors
+/// Every line that cannot be carried out, by number: invalid lines, unknown domains, contradictions, duplicates, refusals.
+pub fn plan_all(
+    host: &dyn Host,
+    batch: &Batch,
+    options: &ApplyOptions,
+) -> Result<Vec<Step>, Vec<LineFailure>> {
+    planning::plan_all(host, batch, options)
+}
+
+/// Makes the changes, and reports each as it is made. One failure does not stop the others; an interrupt does.
+pub fn apply(
+    host: &dyn Host,
+    steps: &[Step],
+    options: &ApplyOptions,
+    interrupt: &dyn Interrupt,
+    on_result: &mut dyn FnMut(&Step, Result<Outcome, Failure>),
+) {
+    let mut ledger = Ledger::new(host, options);
+    let mut session = ChangeSession::new(host);
+    for step in steps {
+        let result = if step.is_left_alone {
+            Ok(step.outcome(step.plan.clone(), ChangeStatus::Unchanged))
+        } else {
+            make(step, options, &mut ledger, &mut session, interrupt)
+        };
+        on_result(step, result.map_err(|failure| step.failed(failure)));
+    }
+}
+
+/// Makes the change of `step` when there is memory for it.
+fn make(
+    step: &Step,
+    options: &ApplyOptions,
+    ledger: &mut Ledger<'_>,
+    session: &mut ChangeSession<'_>,
+    interrupt: &dyn Interrupt,
+) -> Result<Outcome, Failure> {
+    let grant = ledger
+        .wait_for(step, interrupt)
+        .map_err(|cause| Failure::unchanged(Some(step.domain.clone()), cause))?;
+    let mut request = ChangeRequest {
+        domain: DomainRef::Same(step.domain.identity),
+        memory: step.request,
+        keep_free: options.keep_free,
+        dry_run: false,
+        lock_timeout: options.lock_timeout,
+    };
+    let mut note = None;
+    if let Grant::Part(room) = grant {
+        let (partial, got) = step.partial(room, options);
+        let Some(partial) = partial else {
+            let mut plan = step.plan.clone();
+            plan.leave_alone();
+            plan.notes.push(got);
+            return Ok(step.outcome(plan, ChangeStatus::Unchanged));
+        };
+        request.memory = partial;
+        note = Some(got);
+    }
+    let mut outcome = session.change(&request, interrupt)?;
+    ledger.promise(step.domain.identity, outcome.info.current, outcome.plan.wanted);
+    outcome.plan.notes.extend(note);
+    Ok(outcome)
+}

@@ -1,0 +1,262 @@
+//! Planning a whole batch before anything is changed.
+
+use std::collections::HashMap;
+
+use xen::hypervisor::{DomainInfo, HostMemory};
+use xen::xenstore::Store;
+use xen::{DomId, Host, Identity, Kib};
+
+use super::{ApplyOptions, LineFailure, LineFailureReason, Step};
+use crate::batch::{Batch, Line, LineError, LineProblem, Listed, MOST_ERRORS, Wanted};
+use crate::change::plan_among;
+use crate::domain::{Domain, DomainRef};
+use crate::failure::{Cause, Failure};
+use crate::memory::{Memory, size_of};
+use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings, plan};
+use crate::resolve::DomainIndex;
+use crate::size::{Amount, Size};
+use crate::state::State;
+
+/// See [`super::plan_all`].
+pub(super) fn plan_all(
+    host: &dyn Host,
+    batch: &Batch,
+    options: &ApplyOptions,
+) -> Result<Vec<Step>, Vec<LineFailure>> {
+    let syntax = |error: &LineError| LineFailure {
+        line: Some(error.number),
+        reason: LineFailureReason::Line(error.problem.clone()),
+    };
+    let mut failures: Vec<LineFailure> = batch.errors.iter().map(syntax).collect();
+    let whole = |reason| LineFailure { line: None, reason };
+    if batch.lines.is_empty() {
+        if failures.is_empty() {
+            failures.push(whole(LineFailureReason::Line(LineProblem::Empty)));
+        }
+        return Err(failures);
+    }
+    // Not to know it forbids nothing but to foresee that it is short.
+    let memory = host.hypervisor().host_memory().ok();
+    let mut steps = Vec::with_capacity(batch.lines.len());
+    match plan_lines(host, memory, &batch.lines, options, &mut steps) {
+        Ok(refused) => failures.extend(refused),
+        Err(cause) => {
+            failures.push(whole(LineFailureReason::Change(Failure::unchanged(None, cause))));
+        }
+    }
+    if !failures.is_empty() {
+        failures.sort_by_key(|failure| failure.line);
+        return Err(failures);
+    }
+    steps.sort_by_key(Step::grows);
+    if let Some(memory) = memory {
+        foresee(memory.available(), options, &mut steps);
+    }
+    Ok(steps)
+}
+
+/// Plans each of `lines`. Returns those that cannot be carried out.
+fn plan_lines(
+    host: &dyn Host,
+    memory: Option<HostMemory>,
+    lines: &[Line],
+    options: &ApplyOptions,
+    steps: &mut Vec<Step>,
+) -> Result<Vec<LineFailure>, Cause> {
+    let store = host.connect()?;
+    let around = Surroundings {
+        // Whether there is enough is foreseen when the order is known.
+        host: memory.map(|HostMemory { total, .. }| HostMemory {
+            total,
+            free: total,
+            scrub: Kib(0),
+            claimed: Kib(0),
+        }),
+        dom0: host.dom0(),
+        ..Surroundings::default()
+    };
+    let wanted = lines.iter().map(|line| &line.domain);
+    let index = DomainIndex::read(&*store, host.hypervisor(), wanted)?;
+    let found: Vec<_> = lines.iter().map(|line| index.find(&line.domain)).collect();
+    let infos: Vec<DomainInfo> = found.iter().flatten().map(|(_, info)| *info).collect();
+    let mut memories = Memory::read_each(&*store, &infos)?.into_iter();
+    let mut planning =
+        Planning { host, store: &*store, index: &index, around, options, lines: HashMap::new() };
+    let mut failures = Vec::new();
+    for (line, found) in lines.iter().zip(found) {
+        let memory = found.as_ref().ok().and_then(|_| memories.next());
+        let planned = match (found, memory) {
+            (Ok((domain, _)), Some(memory)) => planning.step(line, domain, memory),
+            (Err(error), _) => Err(LineFailureReason::Change(Failure::unchanged(None, error))),
+            // One memory was read for each domain that was found.
+            (Ok((domain, _)), None) => {
+                Err(LineFailureReason::Change(Failure::unchanged(Some(domain), Cause::Gone)))
+            }
+        };
+        match planned {
+            Ok(step) => steps.push(step),
+            Err(_) if failures.len() >= MOST_ERRORS => {
+                let reason = LineFailureReason::Line(LineProblem::TooMany);
+                failures.push(LineFailure { line: Some(line.number), reason });
+                break;
+            }
+            Err(reason) => failures.push(LineFailure { line: Some(line.number), reason }),
+        }
+    }
+    Ok(failures)
+}
+
+struct Planning<'a> {
+    host: &'a dyn Host,
+    store: &'a dyn Store,
+    index: &'a DomainIndex,
+    around: Surroundings,
+    options: &'a ApplyOptions,
+    /// The first line of each domain.
+    lines: HashMap<Identity, usize>,
+}
+
+impl Planning<'_> {
+    fn step(
+        &mut self,
+        line: &Line,
+        domain: Domain,
+        memory: Memory,
+    ) -> Result<Step, LineFailureReason> {
+        let domain = Domain { name: memory.name.clone().or(domain.name), ..domain };
+        let failure =
+            |cause| LineFailureReason::Change(Failure::unchanged(Some(domain.clone()), cause));
+        if let Some(listed) = &line.listed {
+            self.check_domain(line, listed, &domain).map_err(LineFailureReason::Line)?;
+        }
+        let earlier = *self.lines.entry(domain.identity).or_insert(line.number);
+        if earlier != line.number {
+            return Err(failure(Cause::Duplicate { earlier }));
+        }
+        let size = match line.to {
+            Wanted::Size(size) => size,
+            Wanted::Target(target) => {
+                let video = memory.video_kib().map_err(|bad| failure(bad.into()))?;
+                whole_pages(size_of(target, video))
+            }
+        };
+        let ApplyOptions { raise_max, force, .. } = *self.options;
+        let request = MemoryRequest::Set { size, raise_max, force };
+        let planned = plan_among(self.host, self.store, &memory, &request, &self.around);
+        let mut plan = planned.map_err(failure)?;
+        let is_left_alone = line.listed.is_some() && plan.new.target == plan.old.target;
+        if is_left_alone {
+            plan.leave_alone();
+        }
+        if let Some(listed) = &line.listed {
+            check_numbers(line, listed, &domain, &plan).map_err(LineFailureReason::Line)?;
+            plan.notes.extend(ignored_limit(listed, &plan));
+        }
+        let receiver = domain.name.as_ref().and_then(|name| self.index.receiver_of(name));
+        let mut foreseen = plan.clone();
+        if let (Some(to), false) = (receiver, plan.changes_nothing()) {
+            foreseen.notes.push(Note::Migrating { to });
+        }
+        let (line, state) = (line.number, State::on(self.host, &memory));
+        Ok(Step { line, domain, plan, state, memory, request, foreseen, is_left_alone })
+    }
+
+    /// Refuses a line whose members name two domains. Only a domid that no domain has any more is passed over: the domain
+    /// of that UUID has been created anew since it was listed.
+    fn check_domain(
+        &self,
+        line: &Line,
+        listed: &Listed,
+        domain: &Domain,
+    ) -> Result<(), LineProblem> {
+        let other = |said: String| {
+            let found = format!("{} is {domain}", line.domain);
+            Err(LineProblem::OtherDomain { said, found })
+        };
+        match (&listed.name, listed.domid) {
+            (Some(name), _) if domain.name.as_ref() != Some(name) => {
+                other(format!("`name` is `{name}`"))
+            }
+            (_, Some(domid)) if domid != domain.identity.domid && self.is_there(domid) => {
+                other(format!("`domid` is {domid}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_there(&self, domid: DomId) -> bool {
+        self.index.find(&DomainRef::Id(domid)).is_ok()
+    }
+}
+
+/// Refuses numbers that are not the domain's own and that `apply` does not set, and a size that contradicts the target.
+fn check_numbers(
+    line: &Line,
+    listed: &Listed,
+    domain: &Domain,
+    plan: &Plan,
+) -> Result<(), LineProblem> {
+    if let (Some(size), Wanted::Target(target)) = (listed.size, line.to)
+        && size != size_of(target, plan.video)
+    {
+        return Err(LineProblem::Contradiction { target, size });
+    }
+    if let Some(video) = listed.video
+        && video.max(0) != plan.video.max(0)
+    {
+        let kib = |kib: i32| Kib(i64::from(kib.max(0)).unsigned_abs());
+        return Err(LineProblem::NotItsVideo { said: kib(video), present: kib(plan.video) });
+    }
+    match (listed.static_max, plan.old.static_max) {
+        (Some(said), Some(present)) if said != present && Some(said) != plan.new.static_max => {
+            Err(LineProblem::NotItsMaximum { said, present, domid: domain.identity.domid })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A limit is neither refused nor set: it follows the target, and a list of an hour ago has the one of its own target.
+fn ignored_limit(listed: &Listed, plan: &Plan) -> Option<Note> {
+    let said = listed.limit.filter(|said| *said != plan.old.limit && *said != plan.new.limit)?;
+    Some(Note::LimitIgnored { said, limit: plan.new.limit })
+}
+
+/// Foresees what the host will be short of, or have left: it has `available` now, and what each domain that shrinks gives
+/// back.
+fn foresee(available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
+    let keep_free = options.keep_free.unwrap_or_default();
+    let mut available = available;
+    for step in steps {
+        let current = step.memory.info.current;
+        let gives = current.minus(step.plan.wanted).filter(|_| step.can_give());
+        available = Kib(available.0.saturating_add(gives.unwrap_or_default().0));
+        if !step.grows() {
+            continue;
+        }
+        let needs = step.needs(current);
+        let free = available.minus(keep_free).unwrap_or_default();
+        if needs <= free {
+            available = available.minus(needs).unwrap_or_default();
+            if available < HOST_RESERVE {
+                step.foreseen.notes.push(Note::LeavesLittle { free: available });
+            }
+        } else if options.partial {
+            available = available.min(keep_free);
+            let (partial, note) = step.partial(Kib(current.0.saturating_add(free.0)), options);
+            match partial.map(|it| plan(&step.memory, &it, &Surroundings::default())) {
+                Some(Ok(partial)) => step.foreseen = partial,
+                _ => step.foreseen.leave_alone(),
+            }
+            step.foreseen.notes.push(note);
+        } else {
+            step.foreseen.notes.push(Note::HostShort { needs, available: free });
+        }
+    }
+}
+
+/// `size` in whole pages.
+fn whole_pages(size: Kib) -> Size {
+    let whole = Kib::from_pages(size.pages());
+    let cut = size.0.saturating_sub(whole.0).saturating_mul(1024);
+    Size { amount: Amount::To(whole), cut }
+}

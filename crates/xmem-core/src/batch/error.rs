@@ -1,0 +1,214 @@
+//! Errors in a batch, and how to fix them.
+
+use xen::escape::{Escaped, beginning};
+use xen::{DomId, Kib};
+
+use crate::domain::DomainRefError;
+use crate::size::SizeError;
+
+/// How many errors are reported. A file of another kind has millions of them.
+pub const MOST_ERRORS: usize = 100;
+
+/// How many characters of a word are repeated.
+const LONGEST_WORD: usize = 100;
+
+/// An invalid line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {number}: {problem}")]
+pub struct LineError {
+    /// The number of the line, from 1.
+    pub number: usize,
+    /// The problem.
+    pub problem: LineProblem,
+}
+
+/// Why a line is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineProblem {
+    /// It has one word, or more than two behind a quoted name.
+    #[error("not of the form `DOMAIN SIZE`")]
+    Words,
+    /// A quoted name without its second quote.
+    #[error("the quote {quote} is not closed")]
+    Unclosed {
+        /// `"` or `'`.
+        quote: char,
+    },
+    /// Not a domain.
+    #[error("domain `{text}`: {why}")]
+    Domain {
+        /// The text, shortened.
+        text: String,
+        /// Why.
+        why: DomainRefError,
+    },
+    /// Not a size.
+    #[error("size `{text}`: {why}")]
+    Size {
+        /// The text, shortened.
+        text: String,
+        /// Why.
+        why: SizeError,
+    },
+    /// Not JSON.
+    #[error("not valid JSON (at line {line})")]
+    Json {
+        /// The line with the mistake.
+        line: usize,
+    },
+    /// JSON that ends before its last bracket.
+    #[error("the JSON that begins here is cut off")]
+    Incomplete,
+    /// An array of something else than objects.
+    #[error("the array contains something other than objects")]
+    NotAnObject,
+    /// A member that `list --json` does not have.
+    #[error("unknown member `{member}`")]
+    UnknownMember {
+        /// Its name, shortened.
+        member: String,
+    },
+    /// A repeated member.
+    #[error("member `{member}` is repeated")]
+    RepeatedMember {
+        /// Its name, shortened.
+        member: String,
+    },
+    /// A member with a value of another type.
+    #[error("`{member}` is {value}, not {wants}")]
+    BadValue {
+        /// The member.
+        member: &'static str,
+        /// Its value, shortened.
+        value: String,
+        /// What belongs there.
+        wants: &'static str,
+    },
+    /// A target or a size of less than a page.
+    #[error("`{member}` is {kib}, less than one page (4 KiB)")]
+    TooSmall {
+        /// The member.
+        member: &'static str,
+        /// Its value.
+        kib: Kib,
+    },
+    /// No domain.
+    #[error("no domain: neither `uuid`, `domid` nor `name`")]
+    NoDomain,
+    /// Neither a target nor a size.
+    #[error("no size: neither `target_kib` nor `size_kib`")]
+    NoSize,
+    /// A domain that had no target when it was listed.
+    #[error("the target is null: the domain has no memory target")]
+    NoTarget,
+    /// An object of another command.
+    #[error("this is output of `xmem {command}`, not of `xmem list --json`")]
+    OtherOutput {
+        /// The command, shortened.
+        command: String,
+    },
+    /// `list` failed, and its error stands in the file.
+    #[error("`xmem list` failed: {message}")]
+    ListFailed {
+        /// Its message, shortened.
+        message: String,
+    },
+    /// Members that name two domains.
+    #[error("{said}, but {found}")]
+    OtherDomain {
+        /// A member and its value.
+        said: String,
+        /// The domain that the line's other members name.
+        found: String,
+    },
+    /// A target and a size that differ by something else than the video memory.
+    #[error("`target_kib` ({target}) and `size_kib` ({size}) contradict each other")]
+    Contradiction {
+        /// The target.
+        target: Kib,
+        /// The size.
+        size: Kib,
+    },
+    /// A maximum that the domain does not have.
+    #[error("`static_max_kib` is {said}, but the domain's maximum is {present}")]
+    NotItsMaximum {
+        /// The member.
+        said: Kib,
+        /// The domain's maximum.
+        present: Kib,
+        /// The domain.
+        domid: DomId,
+    },
+    /// Video memory that the domain does not have.
+    #[error("`videoram_kib` is {said}, but the domain has {present} of video memory")]
+    NotItsVideo {
+        /// The member.
+        said: Kib,
+        /// The domain's video memory.
+        present: Kib,
+    },
+    /// An empty batch.
+    #[error("no domains in the batch")]
+    Empty,
+    /// More errors than are reported.
+    #[error("not read, nor anything below: {MOST_ERRORS} errors above")]
+    TooMany,
+}
+
+impl LineProblem {
+    /// What to write instead.
+    pub fn hint(&self) -> String {
+        let hint = match self {
+            Self::Domain { why, .. } => return why.hint().to_owned(),
+            Self::Size { why, .. } => return why.hint(),
+            Self::NotItsMaximum { said, domid, .. } => {
+                return format!(
+                    "apply sets targets: set the maximum first (xmem max {domid} {}k), or remove `static_max_kib`",
+                    said.0
+                );
+            }
+            Self::Contradiction { .. } => {
+                "keep the one that you mean: jq -c 'del(.size_kib)' or jq -c 'del(.target_kib)'"
+            }
+            Self::OtherDomain { .. } => "remove the member that is wrong",
+            Self::NotItsVideo { .. } => "video memory cannot be changed: remove `videoram_kib`",
+            Self::Words => "write `web 512M`, or `\"SQL #2\" 1G` if the name contains ` #`",
+            Self::Unclosed { .. } => {
+                "close the quote, or write the name without quotes: the size is the last word"
+            }
+            Self::Json { .. } | Self::NotAnObject => {
+                "pass objects of `xmem list --json`, one a line (jq -c) or in an array"
+            }
+            Self::Incomplete | Self::Empty => {
+                "check that the command that wrote it succeeded, such as jq before a pipe"
+            }
+            Self::UnknownMember { .. } | Self::NoSize => {
+                "name the new size `size_kib`, or the new target `target_kib`"
+            }
+            Self::RepeatedMember { .. } => "keep one of the two",
+            Self::BadValue { member, .. } if !member.ends_with("_kib") => {
+                "write it as `xmem list --json` does"
+            }
+            Self::BadValue { .. } | Self::TooSmall { .. } => {
+                "write sizes as `xmem list --json` does: 524288 is 512 MiB"
+            }
+            Self::NoDomain => "name the domain as `xmem list --json` does, best by its `uuid`",
+            Self::NoTarget => "leave such domains out: jq -c 'select(.target_kib)'",
+            Self::OtherOutput { command } if matches!(command.as_str(), "set" | "apply") => {
+                "to set its new target: jq -c '{uuid, target_kib: .new.target_kib}'; to go back: .old.target_kib"
+            }
+            Self::OtherOutput { .. } | Self::ListFailed { .. } => {
+                "pass the output of `xmem list --json`"
+            }
+            Self::TooMany => "check that this is the right file",
+        };
+        hint.to_owned()
+    }
+}
+
+/// The beginning of `text`, escaped.
+pub(super) fn shortened(text: &str) -> String {
+    let (text, dots) = beginning(text, LONGEST_WORD);
+    format!("{}{dots}", Escaped(text))
+}

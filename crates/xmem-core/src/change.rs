@@ -1,0 +1,319 @@
+//! The change: how target and limit are kept in step, from top to bottom.
+//!
+//! The types keep the order: only a [locked domain](locked) gives out a transaction, only its plan a pending change, and a
+//! pending change that is dropped is rolled back.
+//!
+//! libxl holds the userdata lock over its transaction and the setmaxmem call as well (commit 5f33fa2bca of 2015), but
+//! leaves the limit changed when anything fails after it. Here, whatever fails is rolled back before the lock is released.
+
+mod locked;
+mod pending;
+mod planned;
+mod transaction;
+mod wake;
+
+use std::fmt;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+use xen::hypervisor::DomainInfo;
+use xen::xenstore::Store;
+use xen::{DomId, Host, Interrupt, Kib};
+
+use self::locked::{Failed, LockedDomain};
+use self::pending::Commit;
+pub(crate) use self::planned::plan_among;
+pub use self::planned::plan_on;
+pub use self::wake::{Away, wake_away, wake_back};
+use crate::domain::{Domain, DomainRef, Name};
+use crate::failure::{Aftermath, Cause, Failure, chain};
+use crate::memory::Paths;
+use crate::plan::{MemoryRequest, Note, Plan};
+use crate::recovery::Recovery;
+use crate::resolve::{DomainIndex, ResolveError, resolve};
+use crate::state::State;
+
+/// How often a change is tried whose commit meets another one. oxenstored's test mode fails one commit in three: 16 in a
+/// row is then less likely than 1 in 40 million.
+const TRIES: u32 = 16;
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A change that is asked for.
+#[derive(Clone, Debug)]
+pub struct ChangeRequest {
+    /// Of which domain.
+    pub domain: DomainRef,
+    /// To what.
+    pub memory: MemoryRequest,
+    /// Memory of the host that must stay free.
+    pub keep_free: Option<Kib>,
+    /// Stop when the plan is made.
+    pub dry_run: bool,
+    /// How long to wait for the domain's lock.
+    pub lock_timeout: Duration,
+}
+
+/// A change that succeeded.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The domain.
+    pub domain: Domain,
+    /// What it was doing.
+    pub state: State,
+    /// What the hypervisor said of it, under the lock, before the change.
+    pub info: DomainInfo,
+    /// The plan.
+    pub plan: Plan,
+    /// Whether it was carried out.
+    pub status: ChangeStatus,
+    /// What a killed run had left, and what became of it.
+    pub recovery: Option<Recovery>,
+}
+
+/// How a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeStatus {
+    /// It was made.
+    Changed,
+    /// Everything was so already.
+    Unchanged,
+    /// It was only planned.
+    DryRun,
+}
+
+/// Changes one after the other, over one connection to xenstore for as long as it holds.
+pub struct ChangeSession<'h> {
+    host: &'h dyn Host,
+    store: Option<Box<dyn Store>>,
+}
+
+impl fmt::Debug for ChangeSession<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeSession")
+            .field("connected", &self.store.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'h> ChangeSession<'h> {
+    /// No change yet, and no connection.
+    pub const fn new(host: &'h dyn Host) -> Self {
+        Self { host, store: None }
+    }
+
+    /// Changes a domain's memory as `request` says, or leaves it as it was.
+    ///
+    /// `interrupt` can end it before step 6, with nothing changed. From there on it is finished or rolled back, whatever is
+    /// pending.
+    ///
+    /// # Errors
+    /// [`Failure`]: what stopped it, and the state that is left.
+    pub fn change(
+        &mut self,
+        request: &ChangeRequest,
+        interrupt: &dyn Interrupt,
+    ) -> Result<Outcome, Failure> {
+        // A change can end well over a connection that has not.
+        let store = match self.store.take().filter(|store| store.is_usable()) {
+            Some(store) => store,
+            None => self.host.connect().map_err(|error| Failure::unchanged(None, error))?,
+        };
+        let change = Change { host: self.host, store: &*store, request, interrupt };
+        let result = change.run();
+        self.store = Some(store);
+        result
+    }
+}
+
+/// One change.
+struct Change<'a> {
+    host: &'a dyn Host,
+    store: &'a dyn Store,
+    request: &'a ChangeRequest,
+    interrupt: &'a dyn Interrupt,
+}
+
+/// What is learned of the domain on the way.
+struct Subject {
+    domain: Domain,
+    /// The domain that receives it, if it is being migrated to this host.
+    receiver: Option<DomId>,
+    /// What the request comes to.
+    absolute: Option<Kib>,
+}
+
+impl Change<'_> {
+    fn run(&self) -> Result<Outcome, Failure> {
+        // 1. Which domain?
+        let mut subject = self.resolve()?;
+        self.locked(&mut subject).map_err(|failed| {
+            if subject.domain.name.is_none() {
+                subject.domain.name = self.name(&subject.domain);
+            }
+            let Failed { cause, aftermath } = failed;
+            Failure { domain: Some(subject.domain), cause, aftermath, absolute: subject.absolute }
+        })
+    }
+
+    fn resolve(&self) -> Result<Subject, Failure> {
+        let (hypervisor, wanted) = (self.host.hypervisor(), &self.request.domain);
+        let find = || -> Result<_, ResolveError> {
+            if let DomainRef::Name(name) = wanted {
+                let index = DomainIndex::read(self.store, hypervisor, [wanted])?;
+                return Ok((index.find(wanted)?.0, index.receiver_of(name)));
+            }
+            Ok((resolve(self.store, hypervisor, wanted)?, None))
+        };
+        match find() {
+            Ok((domain, receiver)) => Ok(Subject { domain, receiver, absolute: None }),
+            Err(error) => Err(match (wanted, error) {
+                // It was there before.
+                (DomainRef::Same(identity), ResolveError::NoSuchDomain { .. }) => {
+                    let domain = Domain { identity: *identity, name: None };
+                    Failure::unchanged(Some(domain), Cause::Gone)
+                }
+                (_, error) => Failure::unchanged(None, error),
+            }),
+        }
+    }
+
+    /// The domain's name, for a message.
+    fn name(&self, domain: &Domain) -> Option<Name> {
+        let path = Paths::of(domain.identity).name();
+        let value = self.store.read_each(&[&path]).ok()?.pop()??;
+        String::from_utf8(value).ok().map(Name)
+    }
+
+    fn locked(&self, subject: &mut Subject) -> Result<Outcome, Failed> {
+        // 2. Its lock. 8. It is released when `locked` goes, whatever happens.
+        let mut locked = self.lock(&subject.domain)?;
+        // 3. What a killed run left.
+        let recovery =
+            if self.request.dry_run { locked.pending_recovery()? } else { locked.recover()? };
+        let result = self.attempts(&mut locked, subject, recovery.as_ref());
+        result.map_err(|failed| match (&failed, recovery) {
+            (Failed { cause: Cause::LockLost, .. }, _) => failed
+                .recovered_by(self.lock(&subject.domain).and_then(|mut again| again.recover())),
+            // What was recovered stays so, also if the change itself fails.
+            (Failed { aftermath: Aftermath::Unchanged, .. }, Some(recovery))
+                if !self.request.dry_run =>
+            {
+                Failed { aftermath: Aftermath::Recovered(recovery), ..failed }
+            }
+            _ => failed,
+        })
+    }
+
+    fn lock(&self, domain: &Domain) -> Result<LockedDomain<'_>, Failed> {
+        LockedDomain::take(self.host, self.store, domain, self.request.lock_timeout, self.interrupt)
+    }
+
+    /// Steps 4 to 7, as often as it takes.
+    fn attempts(
+        &self,
+        locked: &mut LockedDomain<'_>,
+        subject: &mut Subject,
+        recovery: Option<&Recovery>,
+    ) -> Result<Outcome, Failed> {
+        let before = locked.info.limit;
+        // What the last conflict left behind.
+        let mut left = Aftermath::Unchanged;
+        for attempt in 1..=TRIES {
+            match self
+                .attempt(locked, subject, recovery)
+                .map_err(|failed| failed.after(&left, before))?
+            {
+                Attempt::Ended(outcome) => return Ok(*outcome),
+                Attempt::Conflict(aftermath) => left = aftermath,
+            }
+            locked.refresh().map_err(|cause| Failed::from(cause).after(&left, before))?;
+            pause(attempt, self.interrupt);
+        }
+        Err(Failed::from(Cause::Conflicts { tries: TRIES }).after(&left, before))
+    }
+
+    fn attempt(
+        &self,
+        locked: &LockedDomain<'_>,
+        subject: &mut Subject,
+        recovery: Option<&Recovery>,
+    ) -> Result<Attempt, Failed> {
+        // 4. A transaction, and what it reads.
+        let open = locked.open()?;
+        subject.domain.name.clone_from(&open.memory.name);
+        let (state, info) = (State::on(self.host, &open.memory), open.memory.info);
+        // 5. The plan.
+        let mut planned = open.plan(&self.request.memory, self.request.keep_free)?;
+        let plan = &mut planned.plan;
+        subject.absolute = self.request.memory.absolute(plan);
+        if let (Some(to), false) = (subject.receiver, plan.changes_nothing()) {
+            plan.notes.push(Note::Migrating { to });
+        }
+        debug!(domain = %subject.domain, old = %plan.old, new = %plan.new, "planned");
+        let outcome = |plan: Plan, status| {
+            let (domain, recovery) = (subject.domain.clone(), recovery.cloned());
+            Attempt::Ended(Box::new(Outcome { domain, state, info, plan, status, recovery }))
+        };
+        if planned.plan.changes_nothing() {
+            return Ok(outcome(planned.plan, ChangeStatus::Unchanged));
+        }
+        if self.request.dry_run {
+            return Ok(outcome(planned.plan, ChangeStatus::DryRun));
+        }
+        // The last moment at which an interrupt ends the run with nothing changed.
+        if self.interrupt.pending() {
+            return Err(Cause::Interrupted.into());
+        }
+        // 6. Intent, writes, limit, PoD target. 7. Commit.
+        Ok(match planned.prepare()?.commit()? {
+            Commit::Done(plan) => outcome(plan, ChangeStatus::Changed),
+            Commit::Conflict(aftermath) => Attempt::Conflict(aftermath),
+        })
+    }
+}
+
+/// How one try ended.
+enum Attempt {
+    Ended(Box<Outcome>),
+    /// Another program's commit came first; this is what rolling back left.
+    Conflict(Aftermath),
+}
+
+impl Failed {
+    /// The failure of a later try, with what the earlier ones `left` of a limit that was once `before`.
+    fn after(self, left: &Aftermath, before: Kib) -> Self {
+        let aftermath = match (self.aftermath, left) {
+            (Aftermath::Unchanged, left) => left.clone(),
+            (aftermath, _) => aftermath,
+        };
+        let aftermath = match aftermath {
+            Aftermath::RolledBack { limit, .. } => Aftermath::RolledBack { limit, before },
+            aftermath => aftermath,
+        };
+        Self { aftermath, ..self }
+    }
+
+    /// The failure of a change that lost its lock, once the lock was taken again and the change recovered like any other
+    /// that was cut off. Without the lock nothing could be rolled back.
+    fn recovered_by(self, again: Result<Option<Recovery>, Self>) -> Self {
+        let aftermath = match again {
+            Ok(Some(recovery)) => Aftermath::Recovered(recovery),
+            // Whoever had the lock meanwhile has done it.
+            Ok(None) => Aftermath::Unchanged,
+            Err(Self { cause: Cause::Gone, .. }) => return Cause::Gone.into(),
+            Err(again) => {
+                warn!(error = %chain(&again.cause), "cannot take the lost lock again");
+                self.aftermath
+            }
+        };
+        Self { aftermath, ..self }
+    }
+}
+
+/// A pause, longer and more random each time, so that two that met do not meet again.
+fn pause(attempt: u32, interrupt: &dyn Interrupt) {
+    let longest =
+        Duration::from_millis(1_u64.checked_shl(attempt).unwrap_or(u64::MAX)).min(LONGEST_PAUSE);
+    interrupt.sleep(longest.mul_f64(fastrand::f64()));
+}

@@ -1,0 +1,280 @@
+//! A change that is half made: written in its transaction, with the new limit set, and then committed or rolled back.
+
+use rustix::io::Errno;
+use tracing::{debug, error, warn};
+use xen::Kib;
+use xen::hypervisor::HypervisorError;
+use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
+
+use super::locked::{Failed, LockedDomain, Restored};
+use crate::failure::{Aftermath, Cause, chain};
+use crate::memory::{Memory, Numbers};
+use crate::plan::{Note, Plan};
+use crate::recovery::{CommitState, Restoration};
+
+/// A change that needs only its commit. Dropped, it is rolled back.
+pub(super) struct PendingChange<'a> {
+    locked: &'a LockedDomain<'a>,
+    /// `None` once it is over.
+    transaction: Option<Box<dyn Transaction + 'a>>,
+    /// What was read in the transaction.
+    memory: Memory,
+    plan: Plan,
+    limit_changed: bool,
+    is_over: bool,
+}
+
+/// What became of a commit.
+pub(super) enum Commit {
+    Done(Plan),
+    /// Another program's commit came first. This is what rolling back left.
+    Conflict(Aftermath),
+}
+
+impl<'a> PendingChange<'a> {
+    /// Writes what `plan` says, and sets its limits. What fails is rolled back.
+    pub(super) fn prepare(
+        locked: &'a LockedDomain<'a>,
+        transaction: Box<dyn Transaction + 'a>,
+        memory: Memory,
+        plan: Plan,
+    ) -> Result<Self, Failed> {
+        let transaction = Some(transaction);
+        let mut pending =
+            Self { locked, transaction, memory, plan, limit_changed: false, is_over: false };
+        match pending.make() {
+            Ok(()) => Ok(pending),
+            Err(cause) => Err(pending.fail(None, cause)),
+        }
+    }
+
+    /// The writes are acknowledged before the limit is touched.
+    fn make(&mut self) -> Result<(), Cause> {
+        let Self { locked, plan, .. } = self;
+        let writes =
+            self.transaction.as_ref().map(|transaction| write(locked, plan, &**transaction));
+        writes.transpose()?;
+        // From here on, until it is known otherwise: a call that fails may have had its effect.
+        self.limit_changed = true;
+        locked.set_limit(plan.new.limit)?;
+        debug!(domain = %locked.domain, from = %plan.old.limit, to = %plan.new.limit, "limit set");
+        if let Some(pod) = plan.pod {
+            set_pod_target(locked, pod)?;
+        }
+        if locked.is_still_held()? { Ok(()) } else { Err(Cause::LockLost) }
+    }
+
+    /// Makes it visible, or rolls it back.
+    pub(super) fn commit(mut self) -> Result<Commit, Failed> {
+        let Some(Err(error)) = self.transaction.take().map(Transaction::commit) else {
+            return Ok(Commit::Done(self.finish()));
+        };
+        match error {
+            StoreError::Answered { answer: Answer::Again, .. } => {
+                let aftermath = self.roll_back(None)?;
+                debug!(domain = %self.locked.domain, %aftermath, "conflict at the commit");
+                Ok(Commit::Conflict(aftermath))
+            }
+            // It was never sent.
+            StoreError::Unsendable { .. } | StoreError::Unusable { .. } => {
+                Err(self.fail(None, error.into()))
+            }
+            // It may be carried out at any later time: there is no use in asking now.
+            StoreError::Deadline { .. } => Err(self.leave_unknown(error.into())),
+            _ => self.resolve_lost_commit(error),
+        }
+    }
+
+    /// The connection died during the commit, or the answer was neither yes nor a conflict (oxenstored says EIO to whatever
+    /// it stumbled over, also after it has committed). A daemon takes what a connection has sent before it reads from one
+    /// that is made later, so a new connection sees how it ended.
+    fn resolve_lost_commit(mut self, error: StoreError) -> Result<Commit, Failed> {
+        let domain = &self.locked.domain;
+        warn!(%domain, %error, "no clear answer to the commit; reading what became of it");
+        let read = || -> Result<_, Cause> {
+            let store = self.locked.host.connect()?;
+            let shown = Memory::read(&*store, self.memory.info)?.numbers()?;
+            Ok((store, shown))
+        };
+        let (store, shown) = match read() {
+            Ok(read) => read,
+            Err(again) => {
+                warn!(%domain, error = %chain(&again), "cannot read it");
+                return Err(self.leave_unknown(error.into()));
+            }
+        };
+        match CommitState::of(shown, self.plan.old, self.plan.new) {
+            CommitState::Applied => Ok(Commit::Done(self.finish())),
+            CommitState::NotApplied | CommitState::Superseded => {
+                Err(self.fail(Some(&*store), error.into()))
+            }
+        }
+    }
+
+    /// It stands. The record goes.
+    fn finish(&mut self) -> Plan {
+        self.is_over = true;
+        debug!(domain = %self.locked.domain, "committed");
+        if let Err(error) = self.locked.intent.remove() {
+            warn!(domain = %self.locked.domain, "{}; the next xmem removes it", chain(&error));
+            let (path, why) = (error.path, error.source.to_string());
+            self.plan.notes.push(Note::RecordLeft { path, why });
+        }
+        self.plan.clone()
+    }
+
+    /// Rolls it back because of `cause`, by what `fresh`, or else any connection, shows.
+    fn fail(mut self, fresh: Option<&dyn Store>, cause: Cause) -> Failed {
+        match self.roll_back(fresh) {
+            Ok(aftermath) => Failed { cause, aftermath },
+            Err(failed) => failed,
+        }
+    }
+
+    /// Restores the old limit, as far as it is this change's to restore, by what `fresh`, or else any connection, shows.
+    ///
+    /// The PoD target is not set again: the hypervisor only ever grows a PoD cache (`p2m_pod_set_mem_target`,
+    /// `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing. What was added stays until the guest uses it or balloons
+    /// down.
+    fn roll_back(&mut self, fresh: Option<&dyn Store>) -> Result<Aftermath, Failed> {
+        self.is_over = true;
+        // Aborts it, if it is not over.
+        drop(self.transaction.take());
+        let before = self.plan.old.limit;
+        let mut aftermath = Aftermath::Unchanged;
+        if self.limit_changed {
+            let LockedDomain { host, store, .. } = self.locked;
+            let again = match fresh {
+                None if !store.is_usable() => host.connect().ok(),
+                _ => None,
+            };
+            let nodes = fresh.or(again.as_deref()).unwrap_or(*store);
+            match self.restore(Some(nodes), before) {
+                // The call that was to change it had no effect.
+                Ok(Restored { limit, was_set: false }) if limit == before => {}
+                Ok(Restored { limit, .. }) => {
+                    aftermath = Aftermath::RolledBack { limit, before };
+                }
+                // What is gone needs no limit.
+                Err(Cause::Gone) => {}
+                Err(cause) => {
+                    let why = format!("the old limit of {before} could not be restored");
+                    return Err(self.out_of_step(cause, None, why));
+                }
+            }
+        }
+        if let Err(error) = self.locked.intent.remove() {
+            warn!(domain = %self.locked.domain, "{}; the next xmem removes it", chain(&error));
+        }
+        Ok(aftermath)
+    }
+
+    /// Restores the limit `to`. `nodes` is xenstore, if it may be asked.
+    fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<Restored, Cause> {
+        // Whoever has the lock now may have set a limit and a target of their own.
+        if matches!(self.locked.is_still_held(), Ok(false)) {
+            return Err(Cause::LockLost);
+        }
+        let info = self.locked.present()?;
+        // If xenstore does not answer, what was read in the transaction has to do.
+        let read = nodes.and_then(|nodes| Some((Some(nodes), Memory::read(nodes, info).ok()?)));
+        let (nodes, memory) =
+            read.unwrap_or_else(|| (None, Memory { info, ..self.memory.clone() }));
+        let new = self.plan.new.limit;
+        let restoration = Restoration { ours: [new, new], to };
+        self.locked.restore_limit(nodes, &memory, restoration)
+    }
+
+    /// Nobody knows whether it is committed. Leaves the larger limit, safe for either target, and the record, so that the
+    /// next run can resolve it.
+    fn leave_unknown(mut self, cause: Cause) -> Failed {
+        self.is_over = true;
+        let why = format!("whether {} was committed is not known", new_values(&self.plan));
+        let larger = self.plan.old.limit.max(self.plan.new.limit);
+        match self.restore(None, larger) {
+            Ok(Restored { limit, .. }) => self.out_of_step(cause, Some(limit), why),
+            Err(lost @ Cause::LockLost) => self.out_of_step(lost, None, why),
+            Err(error) => self.out_of_step(cause, None, format!("{why}, and {}", chain(&error))),
+        }
+    }
+
+    fn out_of_step(&self, cause: Cause, limit: Option<Kib>, why: String) -> Failed {
+        let intent = self.locked.intent.path().to_owned();
+        Failed { cause, aftermath: Aftermath::OutOfStep { limit, why, intent } }
+    }
+}
+
+impl Drop for PendingChange<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        if let Err(failed) = self.roll_back(None) {
+            error!(domain = %self.locked.domain, "{}", chain(&failed.cause));
+        }
+    }
+}
+
+/// Writes the nodes of `plan`.
+fn write(
+    locked: &LockedDomain<'_>,
+    plan: &Plan,
+    transaction: &dyn Transaction,
+) -> Result<(), StoreError> {
+    let Numbers { target, static_max, .. } = plan.new;
+    let target_changes = target != plan.old.target;
+    let max_changes = static_max != plan.old.static_max;
+    // `set` writes the target even if it is the same, as libxl does; and so does a change of the limit alone, so that it
+    // conflicts with any other writer of the target.
+    let writes_target = target_changes || plan.writes_vm_memory || !max_changes;
+    let node = |applies: bool, path: String, value: Option<u64>| {
+        value.filter(|_| applies).map(|value| (path, value.to_string()))
+    };
+    let nodes = [
+        node(writes_target, locked.paths.memory("target"), target.map(|kib| kib.0)),
+        node(max_changes, locked.paths.memory("static-max"), static_max.map(|kib| kib.0)),
+        // MiB, rounded down, as libxl writes it.
+        node(plan.writes_vm_memory, locked.paths.vm_memory(), target.map(Kib::mib)),
+    ];
+    let nodes: Vec<(String, String)> = nodes.into_iter().flatten().collect();
+    let nodes: Vec<(&str, &str)> = nodes.iter().map(|(path, value)| (&**path, &**value)).collect();
+    transaction.write_each(&nodes)?;
+    let shown: Vec<String> = nodes.iter().map(|(path, value)| format!("{path}={value}")).collect();
+    debug!(domain = %locked.domain, nodes = shown.join(" "), "written in the transaction");
+    Ok(())
+}
+
+/// Sets the PoD target where that means anything: with a device passed through, Xen refuses the call (ENOTEMPTY) also for a
+/// guest that has no populate-on-demand memory left.
+fn set_pod_target(locked: &LockedDomain<'_>, target: Kib) -> Result<(), HypervisorError> {
+    let (hypervisor, domid) = (locked.host.hypervisor(), locked.domain.identity.domid);
+    match hypervisor.set_pod_target(domid, target) {
+        Err(error) if error.errno() == Some(Errno::NOTEMPTY) => {
+            if hypervisor.pod(domid)?.entries > Kib(0) {
+                return Err(error);
+            }
+            debug!(domain = %locked.domain, "a device is passed through, and there is no populate-on-demand memory");
+        }
+        result => {
+            result?;
+            debug!(domain = %locked.domain, to = %target, "populate-on-demand target set");
+        }
+    }
+    Ok(())
+}
+
+/// What a plan writes to xenstore, for a sentence.
+fn new_values(plan: &Plan) -> String {
+    let Numbers { target, static_max, .. } = plan.new;
+    let value = |what, old: Option<Kib>, new: Option<Kib>| {
+        new.filter(|_| old != new).map(|new| format!("the new {what} of {new}"))
+    };
+    let values = [
+        value("target", plan.old.target, target),
+        value("maximum", plan.old.static_max, static_max),
+    ];
+    match &values.into_iter().flatten().collect::<Vec<_>>()[..] {
+        [] => "the change".to_owned(),
+        values => values.join(" and "),
+    }
+}

@@ -1,0 +1,96 @@
+//! A plan for a domain on its host: what the pure plan needs is asked for here, and only if it matters.
+
+use tracing::debug;
+use xen::xenstore::Nodes;
+use xen::{Host, Kib};
+
+use super::locked::check_state;
+use crate::failure::{Cause, chain};
+use crate::memory::{Memory, Paths};
+use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, plan};
+
+/// The plan that `request` comes to for a domain with this `memory`, which was read through `nodes`. Asks for the host's
+/// memory if the domain grows, and for its populate-on-demand state if it shrinks and can have one.
+///
+/// # Errors
+/// A [`Refusal`], a state that allows no change, or the host does not answer.
+pub fn plan_on(
+    host: &dyn Host,
+    nodes: &dyn Nodes,
+    memory: &Memory,
+    request: &MemoryRequest,
+    keep_free: Option<Kib>,
+) -> Result<Plan, Cause> {
+    check_state(host, memory)?;
+    let blind = plan(memory, request, &Surroundings::default());
+    let questions = match &blind {
+        Ok(plan) => Questions::of(memory, request, plan),
+        // dom0's kernel may be the better reason.
+        Err(_) => Questions { host: false, pod: false, dom0: memory.is_dom0() },
+    };
+    let plan = if questions == Questions::default() {
+        blind?
+    } else {
+        plan(memory, request, &surroundings(host, memory, keep_free, questions)?)?
+    };
+    refuse_guests_word(nodes, memory, plan)
+}
+
+/// The plan that `request` comes to in surroundings that are known, for one of many domains. Asks only for the domain's
+/// populate-on-demand state, if it shrinks and can have one.
+///
+/// # Errors
+/// As [`plan_on`].
+pub(crate) fn plan_among(
+    host: &dyn Host,
+    nodes: &dyn Nodes,
+    memory: &Memory,
+    request: &MemoryRequest,
+    around: &Surroundings,
+) -> Result<Plan, Cause> {
+    check_state(host, memory)?;
+    let mut planned = plan(memory, request, around)?;
+    if Questions::of(memory, request, &planned).pod {
+        let pod = host.hypervisor().pod(memory.info.identity.domid).ok();
+        planned = plan(memory, request, &Surroundings { pod, ..*around })?;
+    }
+    refuse_guests_word(nodes, memory, planned)
+}
+
+/// A guest's own word never raises its limit.
+fn refuse_guests_word(nodes: &dyn Nodes, memory: &Memory, plan: Plan) -> Result<Plan, Cause> {
+    let identity = memory.info.identity;
+    if plan.relies_on_store && Paths::of(identity).guest_may_write(nodes, identity.domid)? {
+        return Err(Refusal::GuestWritable { limit: plan.new.limit }.into());
+    }
+    Ok(plan)
+}
+
+fn surroundings(
+    host: &dyn Host,
+    memory: &Memory,
+    keep_free: Option<Kib>,
+    questions: Questions,
+) -> Result<Surroundings, Cause> {
+    let hypervisor = host.hypervisor();
+    let mut around = Surroundings { keep_free, ..Surroundings::default() };
+    if questions.host {
+        match hypervisor.host_memory() {
+            Ok(memory) => around.host = Some(memory),
+            Err(error) if keep_free.is_some() => return Err(error.into()),
+            Err(error) => debug!(error = %chain(&error), "the host's memory is not known"),
+        }
+    }
+    if questions.pod {
+        match hypervisor.pod(memory.info.identity.domid) {
+            Ok(pod) => around.pod = Some(pod),
+            Err(error) => {
+                debug!(error = %chain(&error), "the populate-on-demand state is not known");
+            }
+        }
+    }
+    if questions.dom0 {
+        around.dom0 = host.dom0();
+    }
+    Ok(around)
+}

@@ -1,0 +1,46 @@
+//! A transaction of a locked domain, and the plan that is made of what was read in it.
+
+use xen::Kib;
+use xen::xenstore::Transaction;
+
+use super::locked::{Failed, LockedDomain};
+use super::pending::PendingChange;
+use super::planned::plan_on;
+use crate::failure::Cause;
+use crate::memory::Memory;
+use crate::plan::{MemoryRequest, Plan};
+
+/// A transaction, and what was read in it. Dropped, it is aborted.
+pub(super) struct OpenTransaction<'a> {
+    pub(super) locked: &'a LockedDomain<'a>,
+    pub(super) transaction: Box<dyn Transaction + 'a>,
+    pub(super) memory: Memory,
+}
+
+/// A change that is planned. Nothing of it is made.
+pub(super) struct PlannedChange<'a> {
+    open: OpenTransaction<'a>,
+    pub(super) plan: Plan,
+}
+
+impl<'a> OpenTransaction<'a> {
+    /// Plans `request`.
+    pub(super) fn plan(
+        self,
+        request: &MemoryRequest,
+        keep_free: Option<Kib>,
+    ) -> Result<PlannedChange<'a>, Cause> {
+        let host = self.locked.host;
+        let plan = plan_on(host, &*self.transaction, &self.memory, request, keep_free)?;
+        Ok(PlannedChange { open: self, plan })
+    }
+}
+
+impl<'a> PlannedChange<'a> {
+    /// Makes everything but the commit. What fails is rolled back.
+    pub(super) fn prepare(self) -> Result<PendingChange<'a>, Failed> {
+        let Self { open: OpenTransaction { locked, transaction, memory }, plan } = self;
+        locked.intent.write(plan.old, plan.new)?;
+        PendingChange::prepare(locked, transaction, memory, plan)
+    }
+}

@@ -1,0 +1,132 @@
+//! Waking a balloon driver that has given up on its target.
+//!
+//! Linux's driver tries a few times and then sleeps until it sees a target that differs from the one it has
+//! (`BP_ECANCELED`, `drivers/xen/balloon.c`): writing the same one again does nothing. So a target one page off is set
+//! ([`wake_away`]), and the old one again later ([`wake_back`]), both by an ordinary change. The lock is not held in
+//! between, so that many guests can be woken at once.
+
+use std::fmt;
+use std::time::Duration;
+
+use tracing::debug;
+use xen::size::PAGE;
+use xen::{Host, Interrupt, Kib};
+
+use super::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
+use crate::domain::{Domain, DomainRef};
+use crate::failure::{Aftermath, Cause, Failure};
+use crate::plan::{Condition, MemoryRequest};
+use crate::size::{Amount, Size};
+
+/// A target that was moved one page off, and is to be moved back.
+#[derive(Clone, Debug)]
+pub struct Away {
+    /// The change that moved it.
+    pub outcome: Outcome,
+    back: Amount,
+}
+
+/// Moves the target of the domain of `outcome`, which stands, one page off. Returns `None` if another program has set the
+/// target meanwhile, if the rules allow no other target, or if the caller interrupts.
+///
+/// The guest needs some time to see the new target: half a second is enough for Linux's driver.
+///
+/// # Errors
+/// [`Failure`], as of a change.
+pub fn wake_away(
+    host: &dyn Host,
+    outcome: &Outcome,
+    lock_timeout: Duration,
+    interrupt: &dyn Interrupt,
+) -> Result<Option<Away>, Failure> {
+    let Some(target) = outcome.plan.new.target else { return Ok(None) };
+    let (up, down) = (Amount::Up(PAGE), Amount::Down(PAGE));
+    // Not past the old target, if there is a choice: then the guest's progress meanwhile is in the right direction.
+    let domid = outcome.domain.identity.domid;
+    let info = host.hypervisor().domain(domid).ok().flatten().unwrap_or(outcome.info);
+    let shrinks = info.current > outcome.plan.wanted;
+    for (there, back) in if shrinks { [(up, down), (down, up)] } else { [(down, up), (up, down)] } {
+        match step(host, &outcome.domain, target, there, false, lock_timeout, interrupt) {
+            Ok(outcome) => return Ok(outcome.map(|outcome| Away { outcome, back })),
+            // At the minimum, or at the maximum.
+            Err(Failure { cause: Cause::Refused(why), .. }) => {
+                debug!(domain = %outcome.domain, %why, "no waking in that direction");
+            }
+            Err(Failure {
+                cause: Cause::Interrupted,
+                aftermath: Aftermath::Unchanged | Aftermath::Recovered(_),
+                ..
+            }) => return Ok(None),
+            Err(failure) => {
+                return Err(Failure { absolute: Some(outcome.plan.size()), ..failure });
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Moves the target back. Returns `None` if another program has set it meanwhile. An interrupt ends only a wait for the
+/// lock.
+///
+/// # Errors
+/// [`Failure`], with [`Aftermath::OnePageOff`] unless the domain is gone, or target and limit may be out of step.
+pub fn wake_back(
+    host: &dyn Host,
+    away: &Away,
+    lock_timeout: Duration,
+    interrupt: &dyn Interrupt,
+) -> Result<Option<Outcome>, Failure> {
+    let Outcome { domain, plan, .. } = &away.outcome;
+    let Some(target) = plan.new.target else { return Ok(None) };
+    let interrupt = WhileWaiting(interrupt);
+    step(host, domain, target, away.back, true, lock_timeout, &interrupt).map_err(|failure| {
+        let aftermath = match failure.aftermath {
+            // A domain that is gone has no target.
+            aftermath if matches!(failure.cause, Cause::Gone) => aftermath,
+            aftermath @ Aftermath::OutOfStep { .. } => aftermath,
+            _ => Aftermath::OnePageOff { target },
+        };
+        let absolute = plan.old.target.and_then(|target| target.offset(plan.video.into()));
+        Failure { aftermath, absolute, ..failure }
+    })
+}
+
+/// One ordinary change by `amount`. `None` if the target is not `from` any more.
+fn step(
+    host: &dyn Host,
+    domain: &Domain,
+    from: Kib,
+    amount: Amount,
+    force: bool,
+    lock_timeout: Duration,
+    interrupt: &dyn Interrupt,
+) -> Result<Option<Outcome>, Failure> {
+    let condition = Condition::TargetIs(from);
+    let request = ChangeRequest {
+        domain: DomainRef::Same(domain.identity),
+        memory: MemoryRequest::SetIf { condition, size: Size::exact(amount), force },
+        keep_free: None,
+        dry_run: false,
+        lock_timeout,
+    };
+    let result = ChangeSession::new(host).change(&request, interrupt);
+    let outcome = result.map_err(|failure| Failure { domain: Some(domain.clone()), ..failure })?;
+    Ok(Some(outcome).filter(|outcome| outcome.status == ChangeStatus::Changed))
+}
+
+/// Interrupts waits, and nothing else.
+struct WhileWaiting<'a>(&'a dyn Interrupt);
+
+impl Interrupt for WhileWaiting<'_> {
+    fn pending(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, time: Duration) -> bool {
+        self.0.sleep(time)
+    }
+
+    fn waiting_for(&self, what: &dyn fmt::Display) {
+        self.0.waiting_for(what);
+    }
+}

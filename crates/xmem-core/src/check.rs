@@ -1,0 +1,201 @@
+//! Everything that is wrong on a host: in its domains, in libxl's state directory, in xenstore; and fixing what has only
+//! one possible fix.
+
+mod orphans;
+mod repair;
+mod stale_files;
+
+use std::time::Duration;
+
+use xen::xenstore::Store;
+use xen::{DomId, Host, Identity, Interrupt};
+
+pub use self::repair::{preview, repair};
+use crate::change::Outcome;
+use crate::diagnosis::{Diagnosis, DiagnosisKind};
+use crate::domain::{Domain, DomainRef};
+use crate::failure::{Cause, Failure};
+use crate::memory::{Numbers, Paths};
+use crate::recovery::Recovery;
+use crate::state::State;
+use crate::survey::{self, Row, StateFiles, UsedMemory};
+
+/// How often a domain that looks out of step is looked at, at most, and the pause between two looks. A change that is made
+/// between two reads looks out of step; what is really so, is so again.
+const LOOKS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A finding, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The domid, of a domain or of what is left of one; `None` if it is about the host.
+    pub domid: Option<DomId>,
+    /// The domain, alive or gone, if more than its domid is known.
+    pub domain: Option<Domain>,
+    /// What.
+    pub diagnosis: Diagnosis,
+}
+
+impl Finding {
+    fn of(domain: &Domain, diagnosis: Diagnosis) -> Self {
+        Self { domid: Some(domain.identity.domid), domain: Some(domain.clone()), diagnosis }
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.domain.as_ref().map(|domain| domain.identity)
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct CheckReport {
+    /// The domains that were looked at.
+    pub rows: Vec<Row>,
+    /// How many of them were not judged, since their lock is held.
+    pub locked: usize,
+    /// How many of them were not judged, since they are being built.
+    pub building: usize,
+    /// All findings: first those about domains, by domid and gravity, then those about what others left.
+    pub findings: Vec<Finding>,
+    /// The domains that were asked for and are not there.
+    pub missing: Vec<DomainRef>,
+}
+
+impl CheckReport {
+    /// How many domains were judged.
+    pub fn checked(&self) -> usize {
+        self.rows.len().saturating_sub(self.locked).saturating_sub(self.building)
+    }
+}
+
+/// What became of a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepairOutcome {
+    /// It is as it was.
+    NotRepaired,
+    /// It would be fixed.
+    WouldRepair(RepairAction),
+    /// It is fixed.
+    Repaired(RepairAction),
+    /// It is no longer so, without our doing.
+    Resolved,
+}
+
+/// How a finding is fixed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepairAction {
+    /// The domain's numbers change, or an intent record goes, or both.
+    Numbers {
+        /// Before.
+        old: Numbers,
+        /// After.
+        new: Numbers,
+        /// What a killed run left, and what becomes of it.
+        recovery: Option<Recovery>,
+    },
+    /// The file is removed.
+    Removed,
+}
+
+/// What repairing came to.
+#[derive(Debug)]
+pub struct RepairReport {
+    /// The state after the repair; its findings are those that are left or new.
+    pub after: CheckReport,
+    /// Every finding from before, and what became of it; then those that are out of step only since.
+    pub findings: Vec<(Finding, RepairOutcome)>,
+    /// What was done, or not, to each domain. One whose lock could not be taken is a failure.
+    pub changes: Vec<Result<Outcome, Failure>>,
+    /// Files that could not be removed.
+    pub failures: Vec<(Identity, Cause)>,
+}
+
+/// Checks the domains that `wanted` names, or the whole host if it is empty. Takes no lock and changes nothing. Findings
+/// are confirmed by a second look.
+///
+/// # Errors
+/// xenstore, the hypervisor or the state directory do not answer, or the caller interrupts.
+pub fn check(
+    host: &dyn Host,
+    wanted: &[DomainRef],
+    interrupt: &dyn Interrupt,
+) -> Result<CheckReport, Cause> {
+    // For whoever may not read the directory, all would look well.
+    let dir = host.state_dir();
+    StateFiles::list(dir).map_err(|source| Cause::StateDir { path: dir.to_owned(), source })?;
+    let store = host.connect()?;
+    let (mut rows, missing) = survey::rows_of(host, &*store, wanted, UsedMemory::Skip)?;
+    confirm(host, &*store, &mut rows, interrupt)?;
+    for row in &mut rows {
+        mind_the_guest(host, &*store, row)?;
+    }
+    let mut findings: Vec<Finding> = rows
+        .iter()
+        .flat_map(|row| row.findings.iter().map(|it| Finding::of(&row.domain, it.clone())))
+        .collect();
+    if wanted.is_empty() {
+        findings.extend(stale_files::find(host, &rows)?);
+        // libxl makes a domain and its nodes in several steps.
+        if !rows.iter().any(|row| row.state == State::Building) {
+            findings.extend(orphans::find(host, &*store)?);
+        }
+    }
+    let locked = rows.iter().filter(|row| row.is_locked()).count();
+    let building = rows.iter().filter(|row| row.state == State::Building).count();
+    Ok(CheckReport { rows, locked, building, findings, missing })
+}
+
+/// Looks again at domains with findings until two looks agree.
+fn confirm(
+    host: &dyn Host,
+    store: &dyn Store,
+    rows: &mut Vec<Row>,
+    interrupt: &dyn Interrupt,
+) -> Result<(), Cause> {
+    let mut doubtful: Vec<Identity> = rows
+        .iter()
+        .filter(|row| row.findings.iter().any(|it| !it.kind.is_about_now()))
+        .map(|row| row.domain.identity)
+        .collect();
+    for _ in 1..LOOKS {
+        if doubtful.is_empty() {
+            break;
+        }
+        if interrupt.sleep(PAUSE) {
+            return Err(Cause::Interrupted);
+        }
+        let before = out_of_step(rows);
+        survey::look_again(host, store, rows, &doubtful, UsedMemory::Skip)?;
+        let now = out_of_step(rows);
+        // Only what is out of step is worth a third look.
+        doubtful =
+            if now == before { Vec::new() } else { now.into_iter().map(|(it, _)| it).collect() };
+        doubtful.dedup();
+    }
+    Ok(())
+}
+
+fn out_of_step(rows: &[Row]) -> Vec<(Identity, DiagnosisKind)> {
+    let of = |row: &Row| -> Vec<_> {
+        let grave = row.findings.iter().filter(|it| it.is_out_of_step());
+        grave.map(|it| (row.domain.identity, it.kind.clone())).collect()
+    };
+    rows.iter().flat_map(of).collect()
+}
+
+/// Takes back the offer to repair what only the guest's own word is the reason for.
+fn mind_the_guest(host: &dyn Host, store: &dyn Store, row: &mut Row) -> Result<(), Cause> {
+    let relies_on_nodes = |it: &Diagnosis| it.repairable && it.kind == DiagnosisKind::LimitTooLow;
+    let identity = row.domain.identity;
+    if row.findings.iter().any(relies_on_nodes)
+        && Paths::of(identity).guest_may_write(store, identity.domid)?
+    {
+        let judged = survey::findings_if_the_guest_writes(host, row);
+        for finding in &mut row.findings {
+            if let Some(anew) = judged.iter().find(|it| it.kind == finding.kind) {
+                finding.clone_from(anew);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Fixing what has only one possible fix: a domain by a change, stale files by removing them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use xen::lock::Lock;
+use xen::{DomId, Host, Identity, Interrupt};
+
+use super::{CheckReport, Finding, RepairAction, RepairOutcome, RepairReport, check, stale_files};
+use crate::change::{ChangeRequest, ChangeSession, Outcome};
+use crate::diagnosis::DiagnosisKind;
+use crate::domain::{Domain, DomainRef};
+use crate::failure::{Cause, Failure};
+use crate::intent::{IntentFile, Record};
+use crate::memory::{Memory, Paths};
+use crate::plan::{MemoryRequest, Surroundings, plan};
+use crate::recovery::{self, Recovery};
+
+/// What [`repair`] would do, as far as can be said without a lock.
+pub fn preview(host: &dyn Host, report: &CheckReport) -> Vec<(Finding, RepairOutcome)> {
+    let memories: BTreeMap<Identity, &Memory> =
+        report.rows.iter().map(|row| (row.domain.identity, &row.memory)).collect();
+    let outcome = |finding: &Finding| match target(finding) {
+        None => RepairOutcome::NotRepaired,
+        Some(Target::Files(_)) => RepairOutcome::WouldRepair(RepairAction::Removed),
+        Some(Target::Domain(identity)) => match memories.get(&identity).map(|it| foresee(host, it))
+        {
+            Some(Ok(action)) => RepairOutcome::WouldRepair(action),
+            Some(Err(_)) | None => RepairOutcome::NotRepaired,
+        },
+    };
+    report.findings.iter().map(|finding| (finding.clone(), outcome(finding))).collect()
+}
+
+/// Fixes what can be fixed of `report`, each domain under its lock, and checks again. A domain that was locked is waited
+/// for, for `lock_timeout` at most, and judged then.
+///
+/// # Errors
+/// The host does not answer any more.
+pub fn repair(
+    host: &dyn Host,
+    report: &CheckReport,
+    wanted: &[DomainRef],
+    lock_timeout: Duration,
+    interrupt: &dyn Interrupt,
+) -> Result<RepairReport, Cause> {
+    let mut run = Run {
+        host,
+        session: ChangeSession::new(host),
+        lock_timeout,
+        interrupt,
+        actions: BTreeMap::new(),
+        changes: Vec::new(),
+        failures: Vec::new(),
+        tried: BTreeSet::new(),
+    };
+    let mut findings = report.findings.clone();
+    run.fix(report);
+    let unlocked = run.wait_for_locks(report);
+    if !unlocked.is_empty() {
+        let late = check(host, &unlocked, interrupt)?;
+        run.fix(&late);
+        // What hid behind the lock takes the place of the lock.
+        let domids: BTreeSet<Option<Identity>> =
+            late.rows.iter().map(|row| Some(row.domain.identity)).collect();
+        let is_replaced = |it: &Finding| {
+            matches!(it.diagnosis.kind, DiagnosisKind::Locked(_)) && domids.contains(&it.identity())
+        };
+        let kept = findings.iter().filter(|it| !is_replaced(it));
+        let kept: BTreeMap<_, _> = kept.map(|it| (key(it), it.clone())).collect();
+        findings.retain(|it| !is_replaced(it));
+        findings.extend(late.findings.into_iter().filter(|it| !kept.contains_key(&key(it))));
+    }
+    let after = check(host, wanted, interrupt)?;
+    let left: BTreeSet<Key> = after.findings.iter().map(key).collect();
+    let before: BTreeSet<Key> = findings.iter().map(key).collect();
+    let outcome = |finding: &Finding| {
+        let action = finding.identity().and_then(|identity| run.actions.get(&identity));
+        match action {
+            _ if left.contains(&key(finding)) => RepairOutcome::NotRepaired,
+            Some(action) if finding.diagnosis.repairable => RepairOutcome::Repaired(action.clone()),
+            _ => RepairOutcome::Resolved,
+        }
+    };
+    let is_new = |it: &&Finding| it.diagnosis.is_out_of_step() && !before.contains(&key(it));
+    let new =
+        after.findings.iter().filter(is_new).map(|it| (it.clone(), RepairOutcome::NotRepaired));
+    let findings = findings.iter().map(|it| (it.clone(), outcome(it))).chain(new).collect();
+    let Run { changes, failures, .. } = run;
+    Ok(RepairReport { after, findings, changes, failures })
+}
+
+/// What is repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    /// A domain's numbers and its record.
+    Domain(Identity),
+    /// Stale files.
+    Files(Identity),
+}
+
+/// What is to be repaired because of `finding`, if anything is.
+fn target(finding: &Finding) -> Option<Target> {
+    let identity = finding.identity().filter(|_| finding.diagnosis.repairable)?;
+    Some(match finding.diagnosis.kind {
+        DiagnosisKind::StaleLock | DiagnosisKind::StaleRecord => Target::Files(identity),
+        _ => Target::Domain(identity),
+    })
+}
+
+/// What is equal in the same finding at another time.
+type Key = (&'static str, Option<DomId>, Option<Identity>);
+
+fn key(finding: &Finding) -> Key {
+    (finding.diagnosis.kind.word(), finding.domid, finding.identity())
+}
+
+/// One repair.
+struct Run<'a> {
+    host: &'a dyn Host,
+    session: ChangeSession<'a>,
+    lock_timeout: Duration,
+    interrupt: &'a dyn Interrupt,
+    actions: BTreeMap<Identity, RepairAction>,
+    changes: Vec<Result<Outcome, Failure>>,
+    failures: Vec<(Identity, Cause)>,
+    tried: BTreeSet<Target>,
+}
+
+impl Run<'_> {
+    /// Repairs what the findings of `report` are about, each target once.
+    fn fix(&mut self, report: &CheckReport) {
+        for target in report.findings.iter().filter_map(target) {
+            if self.interrupt.pending() || !self.tried.insert(target) {
+                continue;
+            }
+            match target {
+                Target::Domain(identity) => self.fix_domain(report, identity),
+                Target::Files(identity) => {
+                    match stale_files::remove(self.host, identity, self.interrupt) {
+                        Ok(()) => drop(self.actions.insert(identity, RepairAction::Removed)),
+                        Err(cause) => self.failures.push((identity, cause)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn fix_domain(&mut self, report: &CheckReport, identity: Identity) {
+        let request = ChangeRequest {
+            domain: DomainRef::Same(identity),
+            memory: MemoryRequest::Repair,
+            keep_free: None,
+            dry_run: false,
+            lock_timeout: self.lock_timeout,
+        };
+        let result = self.session.change(&request, self.interrupt);
+        if let Ok(outcome) = &result {
+            // Before the recovery, which the plan begins after.
+            let row = report.rows.iter().find(|row| row.domain.identity == identity);
+            let old = row.and_then(|row| row.memory.numbers().ok()).unwrap_or(outcome.plan.old);
+            let new = outcome.plan.new;
+            let recovery = outcome.recovery.clone();
+            self.actions.insert(identity, RepairAction::Numbers { old, new, recovery });
+        }
+        self.changes.push(result);
+    }
+
+    /// Waits until the locks of the domains that were not judged are free. Those that stay locked are failures.
+    fn wait_for_locks(&mut self, report: &CheckReport) -> Vec<DomainRef> {
+        let mut unlocked = Vec::new();
+        for row in report.rows.iter().filter(|row| row.is_locked()) {
+            let Domain { identity, .. } = row.domain;
+            match Lock::take(self.host.state_dir(), identity, self.lock_timeout, self.interrupt) {
+                Ok(_) => unlocked.push(DomainRef::Same(identity)),
+                Err(error) => {
+                    self.changes.push(Err(Failure::unchanged(Some(row.domain.clone()), error)));
+                }
+            }
+        }
+        unlocked
+    }
+}
+
+/// What a change would do to a domain with this `memory`, to repair it.
+///
+/// # Errors
+/// It would fail.
+fn foresee(host: &dyn Host, memory: &Memory) -> Result<RepairAction, Cause> {
+    let old = memory.numbers()?;
+    let identity = memory.info.identity;
+    let guest_writes = || -> Result<bool, Cause> {
+        Ok(Paths::of(identity).guest_may_write(&*host.connect()?, identity.domid)?)
+    };
+    let mut memory = memory.clone();
+    let file = IntentFile::new(host.state_dir(), identity);
+    let recovery = match file.read()? {
+        Record::Absent => None,
+        Record::Intent(intent) => {
+            let (restoration, report) = recovery::recover(&memory, &intent)?;
+            // As the change does: a guest's own word raises no limit.
+            memory.info.limit = if guest_writes()? {
+                restoration.limit(&memory)
+            } else {
+                restoration.limit_for_target(&memory)
+            };
+            Some(report(memory.info.limit))
+        }
+        Record::Foreign { why } => Some(Recovery::SetAside { path: file.path().to_owned(), why }),
+    };
+    let around = Surroundings { dom0: host.dom0(), ..Surroundings::default() };
+    let new = match plan(&memory, &MemoryRequest::Repair, &around) {
+        Ok(plan) if !(plan.relies_on_store && guest_writes()?) => plan.new,
+        _ => memory.numbers()?,
+    };
+    Ok(RepairAction::Numbers { old, new, recovery })
+}

@@ -1,0 +1,174 @@
+//! Files that gone domains and killed processes left in libxl's state directory.
+//!
+//! The record of a domain that exists is not among them: it is the domain's own finding.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use xen::escape::escaped_path;
+use xen::hypervisor::HypervisorError;
+use xen::lock::{Lock, LockState};
+use xen::userdata::{FileName, Letter};
+use xen::{Host, Identity, Interrupt};
+
+use super::Finding;
+use crate::diagnosis::{Diagnosis, DiagnosisKind, Severity, unusable_lock};
+use crate::domain::Domain;
+use crate::failure::Cause;
+use crate::intent::{IntentError, RECORD, SET_ASIDE};
+use crate::survey::{Row, StateFiles};
+
+/// What a file is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Lock,
+    /// An intent record.
+    Record,
+    /// An intent record that was not completely written.
+    Draft,
+    /// An intent record that was moved aside.
+    SetAside,
+}
+
+impl Role {
+    fn of(name: &FileName) -> Option<Self> {
+        match (name.letter, name.kind.as_str()) {
+            (Letter::Lock, _) => Some(Self::Lock),
+            (Letter::Data, RECORD) => Some(Self::Record),
+            (Letter::Data, SET_ASIDE) => Some(Self::SetAside),
+            (Letter::New, _) => Some(Self::Draft),
+            (Letter::Data, _) => None,
+        }
+    }
+}
+
+/// The stale files, by domid. `rows` are the domains that were just looked at.
+pub(super) fn find(host: &dyn Host, rows: &[Row]) -> Result<Vec<Finding>, Cause> {
+    let dir = host.state_dir();
+    // The files first, and only then the domains: a file of a domain that was made in between would otherwise look like
+    // one of a domain that is gone.
+    let files =
+        StateFiles::list(dir).map_err(|source| Cause::StateDir { path: dir.to_owned(), source })?;
+    let mut findings = Vec::new();
+    for (identity, names) in files {
+        let names: Vec<(Role, PathBuf)> =
+            names.iter().filter_map(|name| Some((Role::of(name)?, name.in_dir(dir)))).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let is_alive = is_alive(host, identity)?;
+        let row = rows.iter().find(|row| row.domain.identity == identity);
+        let domain = row.map_or(Domain { identity, name: None }, |row| row.domain.clone());
+        let lock = LockState::of(dir, identity).unwrap_or(LockState::Unlocked);
+        let has_record = names.iter().any(|(role, _)| *role == Role::Record);
+        for (role, path) in names {
+            let found = if is_alive {
+                of_living(role, &path, &lock, has_record)
+            } else {
+                of_gone(role, &path, &lock, identity)
+            };
+            findings.extend(found.map(|it| Finding::of(&domain, it)));
+        }
+    }
+    Ok(findings)
+}
+
+/// A file of a domain that exists.
+fn of_living(role: Role, path: &Path, lock: &LockState, has_record: bool) -> Option<Diagnosis> {
+    let shown = escaped_path(path);
+    let stale = |kind, message: String, meaning| {
+        Some(Diagnosis::notice(kind, message, meaning).repaired_by("xmem check --repair"))
+    };
+    match role {
+        // Repairing the record takes the lock, and its file goes with that.
+        Role::Lock if *lock == LockState::Stale && !has_record => stale(
+            DiagnosisKind::StaleLock,
+            format!("a stale lock file: {shown}"),
+            "harmless; the next process to lock this domain reuses it",
+        ),
+        Role::Draft if !matches!(lock, LockState::Held(_)) => stale(
+            DiagnosisKind::StaleRecord,
+            format!("an intent record that was never completed: {shown}"),
+            "harmless; the change it was for had not begun",
+        ),
+        Role::SetAside => Some(
+            Diagnosis::notice(
+                DiagnosisKind::SetAside,
+                format!("an intent record that an earlier xmem moved aside: {shown}"),
+                "it was incomplete, or written before a reboot, by another version of xmem or by another program; \
+                 nothing acts on it",
+            )
+            .with_fix(format!("read it, then: rm {shown}")),
+        ),
+        Role::Lock | Role::Record | Role::Draft => None,
+    }
+}
+
+/// A file of a domain that is gone.
+fn of_gone(role: Role, path: &Path, lock: &LockState, identity: Identity) -> Option<Diagnosis> {
+    let (shown, uuid) = (escaped_path(path), identity.uuid);
+    let (kind, message, meaning) = match (role, lock) {
+        (Role::Lock, LockState::Unlocked) => return None,
+        (Role::Lock, LockState::Held(holder)) => {
+            return Some(
+                Diagnosis::notice(
+                    DiagnosisKind::Locked(Some(holder.clone())),
+                    format!("gone (UUID {uuid}), but its lock is held by {holder}"),
+                    "the domain is being destroyed, or that process hangs",
+                )
+                .with_fix("wait; if it stays locked, check what that process is doing"),
+            );
+        }
+        (Role::Lock, LockState::Unusable) => {
+            return Some(Diagnosis { severity: Severity::Notice, ..unusable_lock(path) });
+        }
+        (Role::Lock, _) => (
+            DiagnosisKind::StaleLock,
+            format!("gone (UUID {uuid}), but its lock file is left: {shown}"),
+            "harmless; libxl removes it with the domain unless it is killed",
+        ),
+        _ => (
+            DiagnosisKind::StaleRecord,
+            format!("gone (UUID {uuid}), but the record of a change is left: {shown}"),
+            "harmless, unless a domain with the same domid and UUID is started",
+        ),
+    };
+    Some(Diagnosis::notice(kind, message, meaning).repaired_by("xmem check --repair"))
+}
+
+/// Removes the stale files of `identity` under its lock, if nobody holds that. Of a domain that exists, its record stays,
+/// and what was set aside.
+///
+/// # Errors
+/// The lock is held, or a file cannot be removed.
+pub(super) fn remove(
+    host: &dyn Host,
+    identity: Identity,
+    interrupt: &dyn Interrupt,
+) -> Result<(), Cause> {
+    // The lock's own file goes when it is released.
+    let _lock = Lock::take(host.state_dir(), identity, Duration::ZERO, interrupt)?;
+    let is_alive = is_alive(host, identity)?;
+    let files = [(Letter::New, RECORD), (Letter::Data, RECORD), (Letter::Data, SET_ASIDE)];
+    for (letter, kind) in files {
+        if is_alive && letter != Letter::New {
+            continue;
+        }
+        let path = FileName { letter, identity, kind: kind.to_owned() }.in_dir(host.state_dir());
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(IntentError { action: "remove", path, source }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the domain exists: this one, and not another with its domid.
+fn is_alive(host: &dyn Host, identity: Identity) -> Result<bool, HypervisorError> {
+    let info = host.hypervisor().domain(identity.domid)?;
+    Ok(info.is_some_and(|info| info.identity == identity))
+}

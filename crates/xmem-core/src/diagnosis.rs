@@ -1,0 +1,171 @@
+//! What can be wrong, or worth knowing, about a domain or a host: what it is, what it means, how to fix it.
+//!
+//! [`diagnose`] judges one domain and is pure. One cause is one finding: what follows from another finding is not reported.
+
+mod judge;
+
+use std::path::PathBuf;
+
+use xen::Kib;
+use xen::lock::Holder;
+
+pub(crate) use self::judge::unusable_lock;
+pub use self::judge::{Facts, KilledChange, diagnose};
+
+/// A finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Which one: stable, for programs.
+    pub kind: DiagnosisKind,
+    /// How grave it is.
+    pub severity: Severity,
+    /// The fact, without the domain's name.
+    pub message: String,
+    /// What it means for the domain and its host.
+    pub meaning: &'static str,
+    /// What to do about it: a sentence or a command.
+    pub fix: Option<String>,
+    /// Whether `check --repair` fixes it.
+    pub repairable: bool,
+}
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Target, limit and maximum do not fit, or cannot be kept in step.
+    OutOfStep,
+    /// Worth knowing.
+    Notice,
+}
+
+/// The findings there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each is documented by its Diagnosis")]
+pub enum DiagnosisKind {
+    BadNode,
+    TargetAboveMaximum,
+    LimitTooLow,
+    MissingKey,
+    InterruptedChange { record: PathBuf, pid: Option<u32> },
+    UnusableLock,
+    LimitHigh,
+    OverLimit,
+    AboveTarget,
+    BelowTarget,
+    NoKeys,
+    Managed,
+    Paused,
+    Suspended,
+    ShutDown,
+    Crashed,
+    Building,
+    Dying,
+    Locked(Option<Holder>),
+    Outstanding,
+    Populating,
+    DeviceModel,
+    StaleLock,
+    StaleRecord,
+    SetAside,
+    OrphanNodes,
+    NotListed,
+}
+
+impl DiagnosisKind {
+    /// The kind's name: stable, for programs.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::BadNode => "bad-node",
+            Self::TargetAboveMaximum => "target-above-maximum",
+            Self::LimitTooLow => "limit-too-low",
+            Self::MissingKey => "missing-key",
+            Self::InterruptedChange { .. } => "interrupted-change",
+            Self::UnusableLock => "unusable-lock",
+            Self::LimitHigh => "limit-high",
+            Self::OverLimit => "over-limit",
+            Self::AboveTarget => "above-target",
+            Self::BelowTarget => "below-target",
+            Self::NoKeys => "no-keys",
+            Self::Managed => "managed",
+            Self::Paused => "paused",
+            Self::Suspended => "suspended",
+            Self::ShutDown => "shut-down",
+            Self::Crashed => "crashed",
+            Self::Building => "building",
+            Self::Dying => "dying",
+            Self::Locked(_) => "locked",
+            Self::Outstanding => "outstanding",
+            Self::Populating => "populating",
+            Self::DeviceModel => "device-model",
+            Self::StaleLock => "stale-lock",
+            Self::StaleRecord => "stale-record",
+            Self::SetAside => "set-aside",
+            Self::OrphanNodes => "orphan-nodes",
+            Self::NotListed => "not-listed",
+        }
+    }
+
+    /// Whether it says what the domain is doing, which no earlier look can confirm.
+    pub(crate) const fn is_about_now(&self) -> bool {
+        matches!(
+            self,
+            Self::Locked(_)
+                | Self::Paused
+                | Self::Suspended
+                | Self::ShutDown
+                | Self::Crashed
+                | Self::Building
+                | Self::Dying
+        )
+    }
+}
+
+impl Diagnosis {
+    /// A finding that is worth knowing.
+    pub(crate) fn notice(
+        kind: DiagnosisKind,
+        message: impl Into<String>,
+        meaning: &'static str,
+    ) -> Self {
+        let (message, severity) = (message.into(), Severity::Notice);
+        Self { kind, severity, message, meaning, fix: None, repairable: false }
+    }
+
+    /// A finding that is out of step.
+    pub(crate) fn out_of_step(
+        kind: DiagnosisKind,
+        message: impl Into<String>,
+        meaning: &'static str,
+    ) -> Self {
+        Self { severity: Severity::OutOfStep, ..Self::notice(kind, message, meaning) }
+    }
+
+    /// The same with a fix for the admin.
+    #[must_use]
+    pub(crate) fn with_fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
+    }
+
+    /// The same, fixed by `check --repair`, which `command` runs.
+    #[must_use]
+    pub(crate) fn repaired_by(self, command: impl Into<String>) -> Self {
+        Self { fix: Some(command.into()), repairable: true, ..self }
+    }
+
+    /// Whether it is out of step, and not only worth knowing.
+    pub fn is_out_of_step(&self) -> bool {
+        self.severity == Severity::OutOfStep
+    }
+}
+
+/// `size` as a user writes it, exactly and in the largest unit: `1G`, `1536M`, `1000004k`.
+pub(crate) fn typed(size: Kib) -> String {
+    const GIB: u64 = 1 << 20;
+    const MIB: u64 = 1 << 10;
+    match size.0 {
+        kib if kib.is_multiple_of(GIB) => format!("{}G", kib / GIB),
+        kib if kib.is_multiple_of(MIB) => format!("{}M", kib / MIB),
+        kib => format!("{kib}k"),
+    }
+}

@@ -1,0 +1,237 @@
+//! The findings about a domain's numbers.
+
+use xen::escape::Escaped;
+use xen::hypervisor::{Pod, UNLIMITED};
+use xen::{Kib, Mib};
+
+use super::super::{Diagnosis, DiagnosisKind, typed};
+use super::Judge;
+use crate::memory::{GuestType, Memory, Node};
+use crate::plan::{MemoryRequest, SLACK, Surroundings, TOLERANCE, plan};
+use crate::state::{Follows, State};
+
+impl Judge<'_> {
+    /// What is wrong between target, maximum, limit and what the domain holds.
+    pub(super) fn numbers(&self) -> Vec<Diagnosis> {
+        let Memory { target, static_max, .. } = self.memory;
+        let mut found = Vec::new();
+        match (target, static_max) {
+            // What has stopped may be on its way out, and xenstore goes first.
+            (Ok(None), Ok(None)) if self.state.follows() == Follows::Never => return found,
+            (Ok(None), Ok(None)) => return vec![self.no_keys()],
+            (Ok(None), Ok(Some(_))) => found.push(self.missing_key("memory/target")),
+            (Ok(Some(_)), Ok(None)) => found.push(self.missing_key("memory/static-max")),
+            _ => {}
+        }
+        let grave = self.above_maximum().or_else(|| self.limit_too_low());
+        // Over its limit because that is too low, or above a target that is wrong: no findings of their own.
+        let follows = grave.is_some();
+        found.extend(grave);
+        if found.is_empty() {
+            found.extend(self.limit_high());
+        }
+        if !follows {
+            found.extend(self.balloon());
+        }
+        found
+    }
+
+    fn no_keys(&self) -> Diagnosis {
+        let message = "no memory keys in xenstore";
+        let kind = DiagnosisKind::NoKeys;
+        if !self.memory.is_dom0() {
+            return Diagnosis::notice(
+                kind,
+                message,
+                "its toolstack does not support ballooning, so there is nothing to keep in step",
+            );
+        }
+        if self.misreads_first_target() {
+            return Diagnosis::notice(
+                kind,
+                message,
+                "harmless; and this dom0 kernel (PVH, before 6.15) would give away far too much at its first target",
+            );
+        }
+        let found = Diagnosis::notice(
+            kind,
+            message,
+            "harmless: the first change of dom0's memory writes them, as xl's does",
+        );
+        self.repairable(found)
+    }
+
+    /// Whether the kernel computes its first size wrongly: a PVH dom0 before Linux 6.15.
+    fn misreads_first_target(&self) -> bool {
+        self.memory.guest_type == GuestType::Pvh
+            && self.facts.dom0.kernel.is_none_or(|kernel| kernel < (6, 15))
+    }
+
+    fn missing_key(&self, key: &str) -> Diagnosis {
+        let found = Diagnosis::out_of_step(
+            DiagnosisKind::MissingKey,
+            format!("xenstore has no {key}"),
+            "xl and xmem need both memory/target and memory/static-max to change its memory",
+        );
+        if self.memory.is_dom0() && self.misreads_first_target() {
+            return found;
+        }
+        let write =
+            format!("if you know the value: xenstore-write /local/domain/{}/{key} KIB", self.domid);
+        self.repairable(found.with_fix(write))
+    }
+
+    fn above_maximum(&self) -> Option<Diagnosis> {
+        if !self.memory.is_above_maximum() {
+            return None;
+        }
+        let (target, static_max) = (known(&self.memory.target)?, known(&self.memory.static_max)?);
+        let size = self.memory.size()?;
+        let most = self.with_video(static_max)?;
+        let found = Diagnosis::out_of_step(
+            DiagnosisKind::TargetAboveMaximum,
+            format!(
+                "the target of {} MiB is above the maximum of {} MiB",
+                Mib(target),
+                Mib(static_max)
+            ),
+            "one of them is wrong, and xmem cannot tell which; xl refuses most changes to either",
+        );
+        let max =
+            self.command("max", size.max(target)).map(|it| format!("if the target is right: {it}"));
+        let set = self.command("set", most).map(|it| format!("if the maximum is right: {it}"));
+        let fix = max.into_iter().chain(set).collect::<Vec<_>>().join("; ");
+        Some(if fix.is_empty() { found } else { found.with_fix(fix) })
+    }
+
+    fn limit_too_low(&self) -> Option<Diagnosis> {
+        // Video memory that is not known only adds to what is needed.
+        let video = Ok(self.memory.video.clone().unwrap_or_default());
+        let required = Memory { video, ..self.memory.clone() }.missing_limit()?;
+        let found = Diagnosis::out_of_step(
+            DiagnosisKind::LimitTooLow,
+            format!(
+                "the limit of {} MiB is below the {} MiB that its target needs",
+                Mib(self.memory.info.limit),
+                Mib(required)
+            ),
+            "the guest is told to use more than Xen lets it have: its allocations fail",
+        );
+        Some(self.repairable(match &self.memory.static_max {
+            Err(bad) => found.with_fix(format!("first fix {}", Escaped(&bad.path))),
+            Ok(_) => found,
+        }))
+    }
+
+    fn limit_high(&self) -> Option<Diagnosis> {
+        let (limit, static_max) = (self.memory.info.limit, known(&self.memory.static_max)?);
+        let (size, required) = (self.memory.size()?, self.memory.required_limit());
+        // libxl builds an HVM guest that may grow with a target of 1 MiB less (`libxl__get_targetmem_fudge`).
+        let is_high = limit > required.plus(SLACK)?;
+        let of_maximum = Kib::from_pages(static_max.plus(SLACK)?.pages());
+        if !is_high || limit == of_maximum || limit == UNLIMITED || self.memory.is_dom0() {
+            return None;
+        }
+        let found = Diagnosis::notice(
+            DiagnosisKind::LimitHigh,
+            format!(
+                "the limit of {} MiB is above the {} MiB that its target needs",
+                Mib(limit),
+                Mib(required)
+            ),
+            "the guest may use more than its target; some tools do this on purpose",
+        );
+        Some(match self.command("set", size) {
+            Some(set) => found.with_fix(format!("if nothing needs the higher limit: {set}")),
+            None => found,
+        })
+    }
+
+    /// Where the guest is, seen from its target. Only a running guest can be expected there.
+    fn balloon(&self) -> Option<Diagnosis> {
+        const WAIT: &str = "wait; if it persists, check that the guest's balloon driver is loaded \
+                            (it gives up after a few tries until the target changes)";
+        if self.state != State::Running {
+            return None;
+        }
+        let info = &self.memory.info;
+        if let Some(Pod { cache, entries }) = self.facts.pod
+            && entries > cache
+        {
+            return Some(Diagnosis::notice(
+                DiagnosisKind::Populating,
+                format!(
+                    "still populating its memory on demand: {} MiB promised, {} MiB there",
+                    Mib(entries),
+                    Mib(cache)
+                ),
+                "its balloon driver has not yet given back what the guest was booted without; \
+                 a smaller target can crash it until then",
+            ));
+        }
+        if info.current > info.limit {
+            return Some(
+                Diagnosis::notice(
+                    DiagnosisKind::OverLimit,
+                    format!("over its limit: has {} of {} MiB", Mib(info.current), Mib(info.limit)),
+                    "Xen gives it nothing more until it has given that back",
+                )
+                .with_fix(WAIT),
+            );
+        }
+        let size = self.memory.size()?;
+        let distance = |from: Kib, to: Kib| from.minus(to).filter(|by| *by > TOLERANCE);
+        let found = if let Some(by) = distance(info.current, size) {
+            Diagnosis::notice(
+                DiagnosisKind::AboveTarget,
+                format!("{} MiB above its target", Mib(by)),
+                "the guest has not yet given back what its target no longer grants",
+            )
+        } else {
+            Diagnosis::notice(
+                DiagnosisKind::BelowTarget,
+                format!("{} MiB below its target", Mib(distance(size, info.current)?)),
+                "the guest has not yet taken what its target grants",
+            )
+        };
+        Some(found.with_fix(WAIT))
+    }
+
+    /// `found` as fixed by `check --repair`, if there is only one possible fix.
+    fn repairable(&self, found: Diagnosis) -> Diagnosis {
+        match plan(self.memory, &MemoryRequest::Repair, &self.surroundings()) {
+            Ok(plan) if plan.changes_nothing() => found,
+            // A guest's own word raises no limit.
+            Ok(plan) if plan.relies_on_store && self.facts.guest_writes => found.with_fix(format!(
+                "xmem set {} SIZE with the size it should have; the guest itself may write there (xenstore-ls -p)",
+                self.domid
+            )),
+            Ok(_) => found.repaired_by(format!("xmem check --repair {}", self.domid)),
+            Err(_) => found,
+        }
+    }
+
+    /// A command that sets `size`, unless xmem would refuse it.
+    fn command(&self, name: &str, size: Kib) -> Option<String> {
+        let typed = typed(size);
+        let asked = typed.parse().ok()?;
+        let request = match name {
+            "max" => MemoryRequest::Max { size: asked, force: false },
+            _ => MemoryRequest::Set { size: asked, raise_max: false, force: false },
+        };
+        plan(self.memory, &request, &self.surroundings()).ok()?;
+        Some(format!("xmem {name} {} {typed}", self.domid))
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings { dom0: self.facts.dom0, ..Surroundings::default() }
+    }
+
+    fn with_video(&self, kib: Kib) -> Option<Kib> {
+        kib.offset(self.memory.video_kib().ok()?.into())
+    }
+}
+
+fn known(node: &Node<Kib>) -> Option<Kib> {
+    node.as_ref().ok().copied().flatten()
+}

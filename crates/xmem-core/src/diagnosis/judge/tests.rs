@@ -1,0 +1,414 @@
+#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+
+use std::time::Duration;
+
+use xen::hypervisor::{DomainInfo, UNLIMITED};
+use xen::lock::Holder;
+use xen::{Identity, Uuid};
+
+use super::*;
+use crate::memory::{GuestType, Manager};
+
+const MIB: u64 = 1024;
+
+/// A domain with 512 MiB of target, in step as libxl leaves it; a domU has 16 MiB of video memory.
+fn domain(domid: u32) -> Memory {
+    let video = if domid == 0 { 0 } else { 16 * 1024 };
+    let limit = Kib((if domid == 0 { 513 } else { 529 }) * MIB);
+    let info = DomainInfo {
+        identity: Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::from_u128(7) },
+        dying: false,
+        shutdown: None,
+        paused: false,
+        hvm: domid != 0,
+        current: Kib(limit.0 - MIB),
+        limit,
+        outstanding: Kib(0),
+        cpu_time: Duration::from_secs(1),
+        online_vcpus: 1,
+    };
+    Memory {
+        target: Ok(Some(Kib(512 * MIB))),
+        static_max: Ok(Some(Kib(1024 * MIB))),
+        video: Ok(Some(video)),
+        ..Memory::of(info)
+    }
+}
+
+fn facts() -> Facts<'static> {
+    Facts::none(Path::new("/var/lib/xen"))
+}
+
+fn judge(memory: &Memory) -> Vec<Diagnosis> {
+    diagnose(memory, State::of(memory), &facts())
+}
+
+fn words(found: &[Diagnosis]) -> Vec<&'static str> {
+    found.iter().map(|it| it.kind.word()).collect()
+}
+
+fn bad(node: &str) -> BadNode {
+    BadNode { path: format!("/local/domain/7/memory/{node}"), value: "x".to_owned() }
+}
+
+/// Target, maximum and limit, all in KiB, and the kinds that are found.
+type Case = (&'static str, Option<u64>, Option<u64>, u64, &'static [&'static str]);
+
+#[track_caller]
+fn numbers_are(domid: u32, cases: &[Case]) {
+    for (case, target, static_max, limit, expected) in cases {
+        let mut memory = domain(domid);
+        (memory.target, memory.static_max) = (Ok(target.map(Kib)), Ok(static_max.map(Kib)));
+        memory.info.limit = Kib(*limit);
+        memory.info.current = memory.size().unwrap_or(memory.info.current);
+        assert_eq!(words(&judge(&memory)), *expected, "{case}");
+    }
+}
+
+#[test]
+fn a_domu_is_out_of_step_if_its_limit_does_not_hold_target_and_video_memory() {
+    let (half, gib) = (Some(512 * MIB), Some(1024 * MIB));
+    numbers_are(
+        7,
+        &[
+            ("after set", half, gib, 529 * MIB, &[]),
+            ("after max", half, gib, 1025 * MIB, &[]),
+            ("after max, of odd KiB", half, Some(1024 * MIB + 3), 1025 * MIB, &[]),
+            ("target = maximum", gib, gib, 1041 * MIB, &[]),
+            ("a page too low", half, gib, 529 * MIB - 4, &["limit-too-low"]),
+            ("no room for video", half, gib, 513 * MIB, &["limit-too-low"]),
+            ("as libxl builds one that may grow", half, gib, 530 * MIB, &[]),
+            ("a page more", half, gib, 530 * MIB + 4, &["limit-high"]),
+            ("xl mem-max before 4.17", half, gib, 3000 * MIB, &["limit-high"]),
+            ("no limit", half, gib, UNLIMITED.0, &[]),
+            ("above the maximum", Some(1025 * MIB), gib, 1042 * MIB, &["target-above-maximum"]),
+            // Fixing the one fixes the other.
+            ("and the limit", Some(1025 * MIB), gib, 529 * MIB, &["target-above-maximum"]),
+            ("no target", None, gib, 529 * MIB, &["missing-key"]),
+            ("no maximum", half, None, 529 * MIB, &["missing-key"]),
+            ("no maximum, too low", half, None, 528 * MIB, &["missing-key", "limit-too-low"]),
+            ("neither", None, None, 529 * MIB, &["no-keys"]),
+            ("absurd", Some(u64::MAX), Some(u64::MAX), 529 * MIB, &["limit-too-low"]),
+        ],
+    );
+}
+
+#[test]
+fn dom0_may_have_the_limit_that_it_booted_with() {
+    let (half, gib) = (Some(512 * MIB), Some(1024 * MIB));
+    numbers_are(
+        0,
+        &[
+            ("after set", half, gib, 513 * MIB, &[]),
+            ("as it boots with dom0_mem=max:", half, half, 512 * MIB, &[]),
+            ("a page less", half, gib, 512 * MIB - 4, &["limit-too-low"]),
+            ("any higher limit", half, gib, 3000 * MIB, &[]),
+            ("no limit", half, Some(UNLIMITED.0), UNLIMITED.0, &[]),
+            ("neither", None, None, UNLIMITED.0, &["no-keys"]),
+            ("no target", None, gib, 513 * MIB, &["missing-key"]),
+            ("no maximum", half, None, 513 * MIB, &["missing-key"]),
+        ],
+    );
+}
+
+/// libxl 4.10 to 4.16 wrote videoram -1 and a target of one KiB too much for PVH guests.
+#[test]
+fn video_memory_of_minus_one_is_in_step() {
+    let mut memory = domain(7);
+    (memory.target, memory.static_max) = (Ok(Some(Kib(528 * MIB + 1))), Ok(Some(Kib(528 * MIB))));
+    memory.video = Ok(Some(-1));
+    assert_eq!(judge(&memory), []);
+}
+
+#[test]
+fn a_running_guest_is_expected_at_its_target() {
+    let at = |current: u64, limit: u64| {
+        let mut memory = domain(7);
+        (memory.info.current, memory.info.limit) = (Kib(current * MIB), Kib(limit * MIB));
+        words(&judge(&memory))
+    };
+    assert!(at(529, 529).is_empty());
+    assert!(at(527, 529).is_empty());
+    assert_eq!(at(530, 1025), ["above-target"]);
+    assert_eq!(at(500, 529), ["below-target"]);
+    // Being above the target follows from it.
+    assert_eq!(at(600, 529), ["over-limit"]);
+}
+
+#[test]
+fn one_cause_is_one_finding() {
+    let mut memory = domain(7);
+    memory.info.current = Kib(1024 * MIB);
+    memory.info.limit = Kib(64 * MIB);
+    assert_eq!(words(&judge(&memory)), ["limit-too-low"]);
+    memory.info.paused = true;
+    memory.info.limit = Kib(529 * MIB);
+    assert_eq!(words(&judge(&memory)), ["paused"]);
+
+    memory.info.paused = false;
+    memory.info.limit = Kib(64 * MIB);
+    let record = PathBuf::from("/var/lib/xen/record");
+    let killed = Some(KilledChange { record: record.clone(), pid: Ok(4711) });
+    let found = diagnose(&memory, State::Running, &Facts { killed, ..facts() });
+    assert_eq!(words(&found), ["interrupted-change"]);
+    assert_eq!(found[0].kind, DiagnosisKind::InterruptedChange { record, pid: Some(4711) });
+    assert!(found[0].repairable && found[0].is_out_of_step());
+
+    let pod = Some(Pod { cache: Kib(4 * MIB), entries: Kib(8 * MIB) });
+    let found = diagnose(&domain(7), State::Running, &Facts { pod, ..facts() });
+    assert_eq!(words(&found), ["populating"]);
+    let pod = Some(Pod { cache: Kib(8 * MIB), entries: Kib(8 * MIB) });
+    assert_eq!(diagnose(&domain(7), State::Running, &Facts { pod, ..facts() }), []);
+}
+
+#[test]
+fn no_advice_harms_a_domain_that_does_not_run() {
+    let mut memory = domain(7);
+    memory.info.current = Kib(16 * MIB);
+    for (state, word) in [
+        (State::Building, "building"),
+        (State::Suspended, "suspended"),
+        (State::ShutDown, "shut-down"),
+        (State::Crashed, "crashed"),
+        (State::Dying, "dying"),
+    ] {
+        let found = diagnose(&memory, state, &facts());
+        assert_eq!(words(&found), [word]);
+        assert_eq!((&found[0].fix, found[0].repairable), (&None, false), "{word}");
+    }
+    let found = diagnose(&memory, State::Building, &facts());
+    assert_eq!(found[0].message, "being created, restored or received (16 of 512 MiB)");
+    let found = diagnose(&memory, State::Paused, &facts());
+    assert!(found[0].fix.as_ref().unwrap().ends_with("xl unpause 7"));
+}
+
+#[test]
+fn a_domain_without_nodes_that_has_stopped_is_on_its_way_out() {
+    let mut memory = domain(7);
+    (memory.target, memory.static_max) = (Ok(None), Ok(None));
+    assert_eq!(words(&diagnose(&memory, State::ShutDown, &facts())), ["shut-down"]);
+    assert_eq!(words(&diagnose(&memory, State::Dying, &facts())), ["dying"]);
+}
+
+#[test]
+fn the_numbers_of_a_locked_domain_are_not_judged() {
+    let mut memory = domain(7);
+    memory.info.limit = Kib(4);
+    memory.info.paused = true;
+    let holder = Holder { pid: 4711, command: "xl mem-set web 512".to_owned() };
+    let lock = LockState::Held(holder);
+    let found = diagnose(&memory, State::Paused, &Facts { lock, ..facts() });
+    assert_eq!(words(&found), ["locked", "paused"]);
+    assert_eq!(found[0].message, "locked by process 4711 (xl mem-set web 512)");
+}
+
+#[test]
+fn a_lock_that_cannot_be_taken_is_out_of_step() {
+    let found =
+        diagnose(&domain(7), State::Running, &Facts { lock: LockState::Unusable, ..facts() });
+    assert_eq!(words(&found), ["unusable-lock"]);
+    assert!(found[0].is_out_of_step() && !found[0].repairable);
+    assert!(found[0].message.contains("/var/lib/xen/userdata-l.7."), "{}", found[0].message);
+}
+
+#[test]
+fn only_what_has_one_possible_fix_is_repairable() {
+    type Edit = fn(&mut Memory);
+    let cases: [(&str, u32, Edit, bool); 12] = [
+        ("a limit that is too low", 7, |it| it.info.limit = Kib(4), true),
+        (
+            "and a target above the maximum",
+            7,
+            |it| {
+                it.info.limit = Kib(4);
+                it.static_max = Ok(Some(Kib(511 * MIB)));
+            },
+            false,
+        ),
+        (
+            "a limit beyond what Xen can count",
+            7,
+            |it| (it.target, it.static_max) = (Ok(Some(UNLIMITED)), Ok(Some(UNLIMITED))),
+            false,
+        ),
+        ("a target above the maximum", 7, |it| it.static_max = Ok(Some(Kib(511 * MIB))), false),
+        ("a limit that is too high", 7, |it| it.info.limit = Kib(3000 * MIB), false),
+        ("a domU without keys", 7, |it| (it.target, it.static_max) = (Ok(None), Ok(None)), false),
+        ("a domU without a target", 7, |it| it.target = Ok(None), false),
+        (
+            "a domU without a maximum, and a low limit",
+            7,
+            |it| {
+                it.static_max = Ok(None);
+                it.info.limit = Kib(4);
+            },
+            false,
+        ),
+        ("dom0 without keys", 0, |it| (it.target, it.static_max) = (Ok(None), Ok(None)), true),
+        ("dom0 without a target", 0, |it| it.target = Ok(None), true),
+        ("dom0 without a maximum", 0, |it| it.static_max = Ok(None), true),
+        (
+            "dom0 without one, and a target above its limit",
+            0,
+            |it| {
+                it.static_max = Ok(None);
+                it.info.limit = Kib(511 * MIB);
+            },
+            false,
+        ),
+    ];
+    for (case, domid, edit, repairable) in cases {
+        let mut memory = domain(domid);
+        edit(&mut memory);
+        let found = judge(&memory);
+        assert!(!found.is_empty(), "{case}");
+        assert_eq!(found.iter().any(|it| it.repairable), repairable, "{case}: {found:?}");
+        for it in found.iter().filter(|it| it.repairable) {
+            assert_eq!(it.fix, Some(format!("xmem check --repair {domid}")), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_low_limit_is_repairable_beside_a_bad_node_that_it_does_not_depend_on() {
+    let mut memory = domain(7);
+    memory.info.limit = Kib(256 * MIB);
+    memory.video = Err(bad("videoram"));
+    let found = judge(&memory);
+    assert_eq!(words(&found), ["bad-node", "limit-too-low"]);
+    assert!(found[1].repairable, "{found:?}");
+    // Whether the target is right cannot be known then; the advice names the node.
+    memory.video = Ok(Some(0));
+    memory.static_max = Err(bad("static-max"));
+    let found = judge(&memory);
+    assert_eq!(words(&found), ["bad-node", "limit-too-low"]);
+    assert_eq!(found[1].fix.as_deref(), Some("first fix /local/domain/7/memory/static-max"));
+}
+
+#[test]
+fn a_bad_node_is_not_a_missing_one() {
+    for node in ["target", "static-max"] {
+        let mut memory = domain(7);
+        match node {
+            "target" => memory.target = Err(bad(node)),
+            _ => memory.static_max = Err(bad(node)),
+        }
+        let found = judge(&memory);
+        assert_eq!(words(&found), ["bad-node"]);
+        assert_eq!(
+            found[0].fix.as_deref().unwrap().rsplit_once(": ").unwrap().1,
+            format!("xenstore-write /local/domain/7/memory/{node} KIB")
+        );
+    }
+}
+
+#[test]
+fn commands_are_in_units_that_people_use() {
+    let mut memory = domain(7);
+    (memory.target, memory.video) = (Ok(Some(Kib(1024 * MIB))), Ok(Some(0)));
+    (memory.static_max, memory.info.limit) = (Ok(Some(Kib(4096 * MIB))), Kib(3000 * MIB));
+    let found = judge(&memory);
+    assert_eq!(found[0].fix.as_deref(), Some("if nothing needs the higher limit: xmem set 7 1G"));
+    assert_eq!(
+        found[0].message,
+        "the limit of 3000 MiB is above the 1025 MiB that its target needs"
+    );
+    memory.info.limit = Kib(1_800_000);
+    assert_eq!(
+        judge(&memory)[0].message,
+        "the limit of 1757.8 MiB is above the 1025 MiB that its target needs"
+    );
+    memory.static_max = Ok(Some(Kib(512 * MIB)));
+    assert_eq!(
+        judge(&memory)[0].fix.as_deref(),
+        Some("if the target is right: xmem max 7 1G; if the maximum is right: xmem set 7 512M")
+    );
+    for (kib, text) in [(1_048_576, "1G"), (1_572_864, "1536M"), (1_000_004, "1000004k")] {
+        assert_eq!(super::super::typed(Kib(kib)), text);
+    }
+}
+
+#[test]
+fn no_fix_names_a_command_that_xmem_refuses() {
+    for target in [0, 3, 4, 1000, 31 * MIB] {
+        let mut memory = domain(7);
+        (memory.target, memory.video) = (Ok(Some(Kib(target))), Ok(Some(0)));
+        memory.info.limit = Kib(512 * MIB);
+        memory.info.current = Kib(target);
+        let found = judge(&memory);
+        let fix = found.iter().find(|it| it.kind == DiagnosisKind::LimitHigh).unwrap().fix.clone();
+        let Some(size) = fix.as_ref().and_then(|fix| fix.rsplit_once(' ')) else { continue };
+        let size = size.1.parse().unwrap();
+        let request = crate::plan::MemoryRequest::Set { size, raise_max: false, force: false };
+        crate::plan::plan(&memory, &request, &crate::plan::Surroundings::default()).unwrap();
+    }
+}
+
+#[test]
+fn a_pvh_dom0_with_an_old_kernel_is_not_offered_its_keys() {
+    let mut memory = domain(0);
+    memory.guest_type = GuestType::Pvh;
+    for (kernel, offered) in [(None, false), (Some((6, 12)), false), (Some((6, 15)), true)] {
+        let facts = Facts { dom0: Dom0 { kernel, ..Dom0::default() }, ..facts() };
+        memory.static_max = Ok(Some(Kib(1024 * MIB)));
+        memory.target = Ok(None);
+        assert_eq!(diagnose(&memory, State::Running, &facts)[0].repairable, offered, "{kernel:?}");
+        memory.static_max = Ok(None);
+        assert_eq!(diagnose(&memory, State::Running, &facts)[0].repairable, offered, "{kernel:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_may_write_its_nodes_raises_no_limit() {
+    let mut memory = domain(7);
+    memory.info.limit = Kib(4);
+    let found = diagnose(&memory, State::Running, &Facts { guest_writes: true, ..facts() });
+    assert_eq!((found[0].kind.word(), found[0].repairable), ("limit-too-low", false));
+    assert!(found[0].fix.as_ref().unwrap().starts_with("xmem set 7 SIZE"));
+}
+
+#[test]
+fn what_others_have_to_do_with_a_domain_is_reported() {
+    let mut memory = domain(7);
+    memory.manager = Some(Manager::Qmemman);
+    memory.device_model_of = DomId::new(9);
+    memory.info.outstanding = Kib(64 * MIB);
+    let found = judge(&memory);
+    assert_eq!(words(&found), ["device-model", "managed", "outstanding"]);
+    assert_eq!(found[0].message, "device model of domain 9");
+    assert!(found.iter().all(|it| !it.is_out_of_step()));
+}
+
+#[test]
+fn the_gravest_finding_comes_first() {
+    let mut memory = domain(7);
+    memory.manager = Some(Manager::Squeezed);
+    memory.info.paused = true;
+    memory.info.limit = Kib(4);
+    assert_eq!(words(&judge(&memory)), ["limit-too-low", "paused", "managed"]);
+}
+
+#[test]
+fn sentences_have_no_full_stop() {
+    let mut memory = domain(7);
+    memory.info.limit = Kib(4);
+    memory.video = Err(bad("videoram"));
+    let killed = |pid| Some(KilledChange { record: PathBuf::from("/f"), pid });
+    let all = [
+        judge(&memory),
+        judge(&Memory { target: Ok(None), ..domain(7) }),
+        diagnose(&domain(7), State::Paused, &facts()),
+        diagnose(&domain(7), State::Running, &Facts { killed: killed(Ok(7)), ..facts() }),
+        diagnose(
+            &domain(7),
+            State::Running,
+            &Facts { killed: killed(Err("x".to_owned())), ..facts() },
+        ),
+    ];
+    for it in all.iter().flatten() {
+        for text in [&*it.message, it.meaning].into_iter().chain(it.fix.as_deref()) {
+            assert!(!text.is_empty() && !text.ends_with('.') && !text.contains("  "), "{text}");
+            assert!(!text.starts_with("out of step"), "{text}");
+        }
+    }
+}

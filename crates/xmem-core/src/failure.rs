@@ -1,0 +1,281 @@
+//! A change, or a look, that failed: the cause, the domain, and the state that is left.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use xen::escape::escaped_path;
+use xen::hypervisor::HypervisorError;
+use xen::lock::LockError;
+use xen::xenstore::StoreError;
+use xen::{Kib, Mib};
+
+use crate::domain::Domain;
+use crate::intent::IntentError;
+use crate::memory::BadNode;
+use crate::plan::Refusal;
+use crate::recovery::Recovery;
+use crate::resolve::ResolveError;
+use crate::state::State;
+
+/// What stopped a change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The domain was not found.
+    #[error(transparent)]
+    Resolve(ResolveError),
+    /// The domain existed, and does not any more.
+    #[error("the domain went away")]
+    Gone,
+    /// The domain's state allows no change.
+    #[error("the domain is {0}")]
+    State(State),
+    /// A limit or a safety rule.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// A node with a value that makes no sense.
+    #[error(transparent)]
+    BadNode(#[from] BadNode),
+    /// The lock was not taken.
+    #[error(transparent)]
+    Lock(LockError),
+    /// The lock was taken, and another program removed its file.
+    #[error("another program removed the domain's lock file while xmem held the lock")]
+    LockLost,
+    /// The caller interrupted it.
+    #[error("interrupted")]
+    Interrupted,
+    /// xenstore failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The hypervisor failed.
+    #[error(transparent)]
+    Hypervisor(HypervisorError),
+    /// The intent record could not be written, read or removed.
+    #[error(transparent)]
+    Intent(#[from] IntentError),
+    /// libxl's state directory cannot be read.
+    #[error("cannot read the directory {}", escaped_path(path))]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Every try met another client's change.
+    #[error("gave up after {tries} conflicting xenstore transactions")]
+    Conflicts {
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// Two lines name the same domain.
+    #[error("line {earlier} names the same domain")]
+    Duplicate {
+        /// The first of them.
+        earlier: usize,
+    },
+    /// The host does not have the memory, and none is coming.
+    #[error("it needs {} MiB more, and the host has only {} MiB free for it", Mib(*needs), Mib(*free))]
+    NoMemory {
+        /// What it needs.
+        needs: Kib,
+        /// What there is.
+        free: Kib,
+    },
+}
+
+impl Cause {
+    /// One word for programs: stable, unlike the sentences.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Resolve(ResolveError::Ambiguous { .. }) => "ambiguous-domain",
+            Self::Resolve(_) => "no-such-domain",
+            Self::Gone => "domain-gone",
+            Self::State(State::Building) => "domain-building",
+            Self::Refused(_) | Self::State(_) => "refused",
+            Self::BadNode(_) => "bad-node",
+            Self::Lock(LockError::Busy { .. }) => "lock-busy",
+            Self::Lock(_) => "lock",
+            Self::LockLost => "lock-lost",
+            Self::Interrupted => "interrupted",
+            Self::Store(_) => "xenstore",
+            Self::Hypervisor(_) => "hypervisor",
+            Self::Intent(_) => "intent",
+            Self::StateDir { .. } => "state-directory",
+            Self::Conflicts { .. } => "conflicts",
+            Self::Duplicate { .. } => "duplicate",
+            Self::NoMemory { .. } => "no-memory",
+        }
+    }
+}
+
+impl From<HypervisorError> for Cause {
+    fn from(error: HypervisorError) -> Self {
+        match error.errno() {
+            Some(Errno::SRCH) => Self::Gone,
+            _ => Self::Hypervisor(error),
+        }
+    }
+}
+
+impl From<LockError> for Cause {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Interrupted => Self::Interrupted,
+            error => Self::Lock(error),
+        }
+    }
+}
+
+impl From<Refusal> for Cause {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadNode(node) => Self::BadNode(node),
+            refusal => Self::Refused(refusal),
+        }
+    }
+}
+
+impl From<ResolveError> for Cause {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Store(error) => error.into(),
+            ResolveError::Hypervisor(error) => error.into(),
+            error => Self::Resolve(error),
+        }
+    }
+}
+
+/// The state that a failure leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Aftermath {
+    /// Nothing was touched.
+    Unchanged,
+    /// Only what a killed run left was completed or rolled back.
+    Recovered(Recovery),
+    /// Nothing was to be changed.
+    ReadOnly,
+    /// The limit had been changed, and the change was rolled back.
+    RolledBack {
+        /// The limit now: the old one, or one that another program set meanwhile or that its target needs.
+        limit: Kib,
+        /// The limit before.
+        before: Kib,
+    },
+    /// Waking the guest's driver left the target one page off, with the limit in step.
+    OnePageOff {
+        /// The target.
+        target: Kib,
+    },
+    /// Target and limit may be out of step.
+    OutOfStep {
+        /// The limit that was left in place, if it is known.
+        limit: Option<Kib>,
+        /// What is not known, or could not be done.
+        why: String,
+        /// The intent record from which the next run recovers.
+        intent: PathBuf,
+    },
+}
+
+impl Aftermath {
+    /// The state's name: stable, for programs. `None` if nothing was to be changed.
+    pub const fn word(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unchanged => "unchanged",
+            Self::Recovered(_) => "recovered",
+            Self::ReadOnly => return None,
+            Self::RolledBack { .. } => "rolled-back",
+            Self::OnePageOff { .. } => "one-page-off",
+            Self::OutOfStep { .. } => "out-of-step",
+        })
+    }
+}
+
+/// For people, after the cause; empty if nothing was to be changed.
+impl fmt::Display for Aftermath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unchanged => f.write_str("nothing changed"),
+            Self::Recovered(recovery) => write!(f, "nothing else changed: {recovery}"),
+            Self::ReadOnly => Ok(()),
+            Self::RolledBack { limit, before } if limit == before => {
+                write!(f, "rolled back; the limit is {limit} again")
+            }
+            Self::RolledBack { limit, before } => write!(
+                f,
+                "rolled back; the limit is {limit} now, where it was {before}: another program set it, or the target in xenstore needs it"
+            ),
+            Self::OnePageOff { target } => write!(
+                f,
+                "the target is still {target}, one page off, where it was set to wake the guest's driver; the limit is in step"
+            ),
+            Self::OutOfStep { limit, why, .. } => {
+                write!(f, "target and limit may be out of step: {why}")?;
+                limit.map_or(Ok(()), |limit| write!(f, "; the limit is {limit} now"))
+            }
+        }
+    }
+}
+
+/// A change that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The domain, if it was found.
+    pub domain: Option<Domain>,
+    /// What stopped it.
+    pub cause: Cause,
+    /// What is left behind.
+    pub aftermath: Aftermath,
+    /// What the request came to, if it got so far: the size for `set`, the maximum for `max`. A relative request is to be
+    /// repeated with this, so that it is not applied twice.
+    pub absolute: Option<Kib>,
+}
+
+impl Failure {
+    /// A failure before anything was touched.
+    pub fn unchanged(domain: Option<Domain>, cause: impl Into<Cause>) -> Self {
+        Self { domain, cause: cause.into(), aftermath: Aftermath::Unchanged, absolute: None }
+    }
+
+    /// A failure of something that changes nothing.
+    pub fn read_only(domain: Option<Domain>, cause: impl Into<Cause>) -> Self {
+        Self { aftermath: Aftermath::ReadOnly, ..Self::unchanged(domain, cause) }
+    }
+}
+
+/// One line: the domain, the cause with its sources, and the state that is left.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(domain) = &self.domain {
+            write!(f, "{domain}: ")?;
+        }
+        write!(f, "{}", chain(&self.cause))?;
+        match &self.aftermath {
+            Aftermath::ReadOnly => Ok(()),
+            aftermath => write!(f, "; {aftermath}"),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.source()
+    }
+}
+
+/// An error with all its sources, outermost first.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,188 @@
+//! From what was read and what is asked to the numbers to write, or to a refusal. Pure.
+//!
+//! libxl's arithmetic (`libxl_set_memory_target` and `libxl_domain_setmaxmem`, `tools/libs/light/libxl_mem.c`) and xmem's
+//! safety rules.
+
+mod compute;
+mod note;
+mod present;
+mod refusal;
+mod safety;
+
+use xen::hypervisor::{HostMemory, Pod};
+use xen::{Dom0, Kib};
+
+pub use self::note::Note;
+pub use self::refusal::Refusal;
+pub(crate) use self::safety::Questions;
+pub use crate::memory::SLACK;
+use crate::memory::{Memory, Numbers, size_of};
+use crate::size::Size;
+
+/// How far a guest may be from what it should hold and still count as having reached it: a page-table page or a device's
+/// rings more or less.
+pub const TOLERANCE: Kib = Kib::from_mib(1);
+/// The least size of dom0 (`LIBXL_MIN_DOM0_MEM`).
+pub const DOM0_MINIMUM: Kib = Kib::from_mib(128);
+/// The least size to which a domU is shrunk without force.
+pub const GUEST_MINIMUM: Kib = Kib::from_mib(32);
+/// A growing domain that leaves the host less than this gets a note: dom0's backends and the IOMMU's page tables need some.
+pub const HOST_RESERVE: Kib = Kib::from_mib(128);
+
+/// What is asked of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryRequest {
+    /// Set the target, and the limit with it.
+    Set {
+        /// The new size, video memory included.
+        size: Size,
+        /// Raise static-max to the size if it is lower, as `max` would.
+        raise_max: bool,
+        /// Do what a safety rule would refuse.
+        force: bool,
+    },
+    /// Set the target, and the limit with it, if a condition holds under the domain's lock. Otherwise nothing changes.
+    SetIf {
+        /// The condition.
+        condition: Condition,
+        /// The new size, video memory included.
+        size: Size,
+        /// Do what a safety rule would refuse.
+        force: bool,
+    },
+    /// Set static-max, and the limit with it.
+    Max {
+        /// The new maximum.
+        size: Size,
+        /// Do what a safety rule would refuse.
+        force: bool,
+    },
+    /// Fix what is out of step and has only one possible fix.
+    Repair,
+}
+
+/// When [`MemoryRequest::SetIf`] changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// The domain's size becomes smaller.
+    Lowers,
+    /// The target in xenstore is this, so that no other program has set one since.
+    TargetIs(Kib),
+}
+
+impl MemoryRequest {
+    /// The size that is asked for, of whatever.
+    pub const fn size(&self) -> Option<Size> {
+        match self {
+            Self::Set { size, .. } | Self::SetIf { size, .. } | Self::Max { size, .. } => {
+                Some(*size)
+            }
+            Self::Repair => None,
+        }
+    }
+
+    /// Whether it sets the target.
+    pub const fn is_set(&self) -> bool {
+        matches!(self, Self::Set { .. } | Self::SetIf { .. })
+    }
+
+    /// What `plan`, made for this request, comes to in absolute terms: the size or the maximum to ask for again.
+    pub fn absolute(&self, plan: &Plan) -> Option<Kib> {
+        match self {
+            Self::Set { .. } | Self::SetIf { .. } => Some(plan.size()),
+            Self::Max { .. } => plan.new.static_max,
+            Self::Repair => None,
+        }
+    }
+}
+
+/// What the plan has to respect besides the domain itself. What is not known constrains nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings {
+    /// The host's memory.
+    pub host: Option<HostMemory>,
+    /// Memory of the host that must stay free.
+    pub keep_free: Option<Kib>,
+    /// The domain's populate-on-demand state.
+    pub pod: Option<Pod>,
+    /// The control domain's kernel.
+    pub dom0: Dom0,
+}
+
+/// What will be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The numbers as they are.
+    pub old: Numbers,
+    /// The numbers as they will be, the limit in whole pages. Target and maximum are there, unless nothing changes.
+    pub new: Numbers,
+    /// Video memory in KiB; -1 from builders that mean none.
+    pub video: i32,
+    /// What the domain holds once its guest has followed: target and video memory.
+    pub wanted: Kib,
+    /// The populate-on-demand target to set, if any.
+    pub pod: Option<Kib>,
+    /// Whether `/vm/<uuid>/memory` follows the target, as after libxl's mem-set.
+    pub writes_vm_memory: bool,
+    /// Whether the limit rises by more than was asked for, because of nodes in xenstore: then the guest must not be able
+    /// to write them.
+    pub relies_on_store: bool,
+    /// What a user should know about it.
+    pub notes: Vec<Note>,
+}
+
+impl Plan {
+    /// Whether everything is already as it was asked for.
+    pub fn changes_nothing(&self) -> bool {
+        self.old == self.new
+    }
+
+    /// The size before, video memory included. Zero without a target.
+    pub fn old_size(&self) -> Kib {
+        self.old.target.map_or(Kib(0), |target| size_of(target, self.video))
+    }
+
+    /// The size that this plan sets, video memory included: what `set` takes.
+    pub const fn size(&self) -> Kib {
+        self.wanted
+    }
+
+    /// Turns it into a plan that changes nothing.
+    pub fn leave_alone(&mut self) {
+        self.new = self.old;
+        self.wanted = self.old.target.map_or(self.wanted, |target| size_of(target, self.video));
+        self.pod = None;
+        self.relies_on_store = false;
+        self.notes.clear();
+    }
+}
+
+/// The plan that `request` comes to for a domain with this `memory`.
+///
+/// # Errors
+/// [`Refusal`]: nothing may be changed.
+pub fn plan(
+    memory: &Memory,
+    request: &MemoryRequest,
+    around: &Surroundings,
+) -> Result<Plan, Refusal> {
+    let (mut plan, is_forced) = match *request {
+        MemoryRequest::Set { size, raise_max, force } => {
+            (compute::set(memory, size, raise_max)?, force)
+        }
+        MemoryRequest::SetIf { condition, size, force } => {
+            (compute::set_if(memory, condition, size)?, force)
+        }
+        MemoryRequest::Max { size, force } => (compute::max(memory, size)?, force),
+        MemoryRequest::Repair => (compute::repair(memory)?, false),
+    };
+    if !plan.changes_nothing() {
+        safety::check(memory, request, around, &plan, is_forced)?;
+    }
+    note::add(memory, request, around, &mut plan);
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! What a user might not expect of a plan or a change.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use xen::escape::escaped_path;
+use xen::hypervisor::UNLIMITED;
+use xen::{DomId, Kib, Mib};
+
+use super::safety::growth;
+use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings};
+use crate::memory::{GuestType, Manager, Memory};
+use crate::state::State;
+
+/// Something that a user might not expect of a plan or a change. The sentences hold before the change and after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The size was rounded down to whole pages.
+    Rounded {
+        /// How many bytes fell off.
+        bytes: u64,
+    },
+    /// dom0 had no `memory/target` or no `memory/static-max`; they are filled in as libxl does.
+    FilledIn {
+        /// `target`.
+        target: bool,
+        /// `static-max`.
+        static_max: bool,
+    },
+    /// dom0 had no limit and gets one.
+    FirstLimit {
+        /// The new limit.
+        limit: Kib,
+    },
+    /// The limit stays above the maximum that was asked for, since target and video memory need it.
+    LimitAboveMax {
+        /// The limit.
+        limit: Kib,
+        /// The maximum.
+        max: Kib,
+    },
+    /// The target is less than the size by the video memory.
+    VideoMemory {
+        /// The size.
+        size: Kib,
+        /// The target.
+        target: Kib,
+    },
+    /// An HVM guest's maximum rises, of which its device model does not learn.
+    DeviceModelMaximum,
+    /// The host has less free memory than the domain is to grow by.
+    HostShort {
+        /// What the domain is to grow by.
+        needs: Kib,
+        /// What the host can give.
+        available: Kib,
+    },
+    /// The host has little memory left once the domain has grown.
+    LeavesLittle {
+        /// What is left.
+        free: Kib,
+    },
+    /// The domain is paused and holds more than its new limit.
+    Paused {
+        /// What it holds.
+        current: Kib,
+    },
+    /// The domain is suspended.
+    Suspended,
+    /// The domain has shut down or crashed.
+    Stopped(State),
+    /// The domain is being migrated to the same host.
+    Migrating {
+        /// The domain that receives it.
+        to: DomId,
+    },
+    /// A daemon manages the domain's memory.
+    Managed(Manager),
+    /// The guest is shrunk by force while it is still giving back its boot memory.
+    Populating {
+        /// What the guest may still touch and is not there.
+        outstanding: Kib,
+    },
+    /// The host does not have enough for the size that was asked for.
+    Partial {
+        /// The size asked for.
+        asked: Kib,
+        /// The size that it gets.
+        got: Kib,
+    },
+    /// A limit in a batch is neither the present one nor the one that goes with the target.
+    LimitIgnored {
+        /// The limit in the batch.
+        said: Kib,
+        /// The limit that the domain gets or keeps.
+        limit: Kib,
+    },
+    /// The change was made, and its intent record could not be removed.
+    RecordLeft {
+        /// The record.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Note {
+    /// One word for programs: stable, unlike the sentences.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Rounded { .. } => "rounded",
+            Self::FilledIn { .. } => "filled-in",
+            Self::FirstLimit { .. } => "first-limit",
+            Self::LimitAboveMax { .. } => "limit-above-max",
+            Self::VideoMemory { .. } => "video-memory",
+            Self::DeviceModelMaximum => "device-model-maximum",
+            Self::HostShort { .. } => "host-short",
+            Self::LeavesLittle { .. } => "host-left",
+            Self::Paused { .. } => "paused",
+            Self::Suspended => "suspended",
+            Self::Stopped(state) => state.word(),
+            Self::Migrating { .. } => "migrating",
+            Self::Managed(_) => "managed",
+            Self::Populating { .. } => "populating",
+            Self::Partial { .. } => "partial",
+            Self::LimitIgnored { .. } => "limit-ignored",
+            Self::RecordLeft { .. } => "record-left",
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rounded { bytes } => {
+                let s = if *bytes == 1 { "" } else { "s" };
+                write!(f, "the size was rounded down by {bytes} byte{s} to whole 4 KiB pages")
+            }
+            Self::FilledIn { target, static_max } => {
+                let keys = match (target, static_max) {
+                    (true, true) => "memory/target and memory/static-max",
+                    (true, false) => "memory/target",
+                    (false, _) => "memory/static-max",
+                };
+                write!(f, "xenstore had no {keys}: filled in from dom0's present memory and limit")
+            }
+            Self::FirstLimit { limit } => {
+                write!(f, "dom0 gets a limit in the hypervisor for the first time: {limit}")
+            }
+            Self::LimitAboveMax { limit, max } => {
+                write!(f, "the limit is {limit}: target and video memory need more than {max}")
+            }
+            Self::VideoMemory { size, target } => {
+                write!(f, "a size of {size} includes video memory: the target is {target}")
+            }
+            Self::DeviceModelMaximum => f.write_str(
+                "the device model keeps the maximum that the guest was started with until the guest is started again",
+            ),
+            Self::HostShort { needs, available } => write!(
+                f,
+                "growing by {} MiB, but the host has only {} MiB free",
+                Mib(*needs),
+                Mib(*available)
+            ),
+            Self::LeavesLittle { free } => write!(f, "leaves the host {} MiB free", Mib(*free)),
+            Self::Paused { current } => {
+                write!(f, "the domain is paused: it keeps {} MiB until it runs again", Mib(*current))
+            }
+            Self::Suspended => f.write_str(
+                "the domain is suspended, to be saved or migrated: a change made now can be lost",
+            ),
+            Self::Stopped(state) => {
+                write!(f, "the domain is {state}: its guest does not follow any more")
+            }
+            Self::Migrating { to } => write!(
+                f,
+                "the domain is being migrated (domain {to} receives it): a change made now can be lost"
+            ),
+            Self::Managed(manager) => {
+                write!(f, "the domain's memory is managed by {manager}, which may overwrite this")
+            }
+            Self::Populating { outstanding } => write!(
+                f,
+                "the guest has not yet given back its boot memory (populate on demand: {} MiB outstanding)",
+                Mib(*outstanding)
+            ),
+            Self::Partial { asked, got } => {
+                write!(f, "the host does not have enough for {asked}: the size is {got}")
+            }
+            Self::LimitIgnored { said, limit } => {
+                write!(f, "limit_kib ({said}) is not set: the limit follows the target and is {limit}")
+            }
+            Self::RecordLeft { path, why } => {
+                write!(f, "the intent record {} could not be removed: {why}", escaped_path(path))
+            }
+        }
+    }
+}
+
+/// Adds to `plan` the notes that `request` gives rise to.
+pub(super) fn add(
+    memory: &Memory,
+    request: &MemoryRequest,
+    around: &Surroundings,
+    plan: &mut Plan,
+) {
+    let Some(size) = request.size() else { return };
+    let is_set = request.is_set();
+    let changes = !plan.changes_nothing();
+    let limit = plan.new.limit;
+    let mut notes = std::mem::take(&mut plan.notes);
+    let mut note = |applies: bool, note: Note| {
+        if applies {
+            notes.push(note);
+        }
+    };
+    note(size.cut != 0, Note::Rounded { bytes: size.cut });
+    let had_no_limit = plan.old.limit == UNLIMITED && limit < UNLIMITED;
+    note(had_no_limit && memory.is_dom0(), Note::FirstLimit { limit });
+    if let (true, Some(target)) = (is_set && changes && plan.video > 0, plan.new.target) {
+        note(!size.amount.is_step(), Note::VideoMemory { size: plan.wanted, target });
+    }
+    let raises_max = plan.new.static_max > plan.old.static_max;
+    note(raises_max && memory.guest_type == GuestType::Hvm, Note::DeviceModelMaximum);
+    if let (Some(needs), Some(host)) = (growth(memory, plan), around.host) {
+        let available = host.available();
+        match available.minus(needs) {
+            None => note(true, Note::HostShort { needs, available }),
+            Some(free) => note(changes && free < HOST_RESERVE, Note::LeavesLittle { free }),
+        }
+    }
+    let current = memory.info.current;
+    match State::of(memory) {
+        State::Paused => note(current > limit, Note::Paused { current }),
+        State::Suspended => note(changes, Note::Suspended),
+        state @ (State::ShutDown | State::Crashed) => note(is_set, Note::Stopped(state)),
+        _ => {}
+    }
+    if let Some(manager) = memory.manager {
+        note(changes, Note::Managed(manager));
+    }
+    if let Some(outstanding) = around.outstanding_pod() {
+        note(changes, Note::Populating { outstanding });
+    }
+    plan.notes = notes;
+}

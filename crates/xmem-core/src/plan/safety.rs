@@ -1,0 +1,128 @@
+//! The rules that refuse what libxl would do.
+
+use xen::Kib;
+
+use super::{DOM0_MINIMUM, GUEST_MINIMUM, MemoryRequest, Plan, Refusal, Surroundings, TOLERANCE};
+use crate::memory::{GuestType, Memory};
+
+/// The first Linux whose balloon driver computes a PVH dom0's first size right.
+const FIXED_DOM0_KERNEL: (u32, u32) = (6, 15);
+
+/// Refuses a plan that breaks a rule. `is_forced` lifts those that can be lifted ([`Refusal::can_be_forced`]).
+pub(super) fn check(
+    memory: &Memory,
+    request: &MemoryRequest,
+    around: &Surroundings,
+    plan: &Plan,
+    is_forced: bool,
+) -> Result<(), Refusal> {
+    let refusals = [
+        first_dom0_target(memory, around),
+        below_minimum(memory, plan),
+        shrinking(memory, around, plan),
+        above_host(request, around, plan),
+        reserve(memory, around, plan),
+    ];
+    match refusals.into_iter().flatten().find(|refusal| !(is_forced && refusal.can_be_forced())) {
+        Some(refusal) => Err(refusal),
+        None => Ok(()),
+    }
+}
+
+/// The driver of a PVH dom0 with an older kernel subtracts its boot memory from the first target that it sees.
+fn first_dom0_target(memory: &Memory, around: &Surroundings) -> Option<Refusal> {
+    let kernel = around.dom0.kernel.filter(|kernel| *kernel < FIXED_DOM0_KERNEL)?;
+    let is_first = memory.is_dom0() && matches!(memory.target, Ok(None));
+    let is_pvh = memory.guest_type == GuestType::Pvh;
+    (is_first && is_pvh).then_some(Refusal::Dom0Kernel { kernel })
+}
+
+fn below_minimum(memory: &Memory, plan: &Plan) -> Option<Refusal> {
+    let size = plan.wanted;
+    if memory.is_dom0() {
+        return (plan.writes_vm_memory && size < DOM0_MINIMUM)
+            .then_some(Refusal::Dom0Minimum { size });
+    }
+    (shrinks(memory, plan) && size < GUEST_MINIMUM).then_some(Refusal::GuestMinimum { size })
+}
+
+/// A domain that must not shrink, or has no use in it.
+fn shrinking(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
+    if !shrinks(memory, plan) {
+        return None;
+    }
+    if memory.is_dom0() && around.dom0.direct_mapped {
+        return Some(Refusal::DirectMapped);
+    }
+    if let Some(of) = memory.device_model_of {
+        return Some(Refusal::DeviceModel { of });
+    }
+    around.outstanding_pod().map(|outstanding| Refusal::Populating { outstanding })
+}
+
+/// Whether the domain is to get smaller.
+fn shrinks(memory: &Memory, plan: &Plan) -> bool {
+    let size = memory.size().unwrap_or(memory.info.current);
+    plan.writes_vm_memory && plan.wanted < size
+}
+
+/// `1T` where `1G` was meant. What is lowered may still be above it.
+fn above_host(request: &MemoryRequest, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
+    let (old, new) = match request {
+        _ if request.is_set() => (plan.old.target, plan.new.target),
+        MemoryRequest::Max { .. } => (plan.old.static_max, plan.new.static_max),
+        _ => return None,
+    };
+    let total = around.host?.total;
+    let size = request.absolute(plan)?;
+    (new > old && size > total).then_some(Refusal::AboveHost { size, total })
+}
+
+/// The host's memory that must stay free.
+fn reserve(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
+    let (needs, keep_free) = (growth(memory, plan)?, around.keep_free?);
+    let available = around.host?.available();
+    let left = available.minus(needs).unwrap_or_default();
+    (left < keep_free).then_some(Refusal::KeepFree { needs, available, keep_free })
+}
+
+/// What the domain takes from the host to get to its new size. `None` if that is nothing.
+pub(super) fn growth(memory: &Memory, plan: &Plan) -> Option<Kib> {
+    let more = plan.wanted.minus(memory.info.current).filter(|more| *more > TOLERANCE)?;
+    plan.writes_vm_memory.then_some(more)
+}
+
+impl Surroundings {
+    /// Memory that the guest may still touch and that is not there, since it is still giving back its boot memory.
+    pub(super) fn outstanding_pod(&self) -> Option<Kib> {
+        let pod = self.pod?;
+        pod.entries.minus(pod.cache).filter(|outstanding| *outstanding > Kib(0))
+    }
+}
+
+/// What has to be known of the surroundings to judge a plan: each costs a hypercall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Questions {
+    /// The host's memory.
+    pub(crate) host: bool,
+    /// The populate-on-demand state.
+    pub(crate) pod: bool,
+    /// The control domain's kernel.
+    pub(crate) dom0: bool,
+}
+
+impl Questions {
+    /// Those of `plan`, which was made without surroundings.
+    pub(crate) fn of(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Self {
+        let raises_max = plan.new.static_max > plan.old.static_max;
+        let is_max = matches!(request, MemoryRequest::Max { .. });
+        let changes = !plan.changes_nothing();
+        // Only a guest that was started with less than its maximum is populated on demand.
+        let can_be_populating = memory.info.current < plan.old.static_max.unwrap_or_default();
+        Self {
+            host: changes && (growth(memory, plan).is_some() || is_max && raises_max),
+            pod: plan.pod.is_some() && can_be_populating && shrinks(memory, plan),
+            dom0: changes && memory.is_dom0(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Making room on a host: shrinking named guests until the host has enough memory available.
+//!
+//! A guest gives at most what it has above its floor. The floor is the largest of
+//!
+//! * the size that the user gives (`--floor`);
+//! * what the guest itself reports as used, and a margin ([`margin`]);
+//! * half of its size, if it reports nothing and the user gives no floor;
+//! * [`GUEST_MINIMUM`](crate::plan::GUEST_MINIMUM).
+//!
+//! Only domUs that run, that no daemon manages and that are not a device model give anything. Every size is absolute and
+//! a guest is never grown, and a run waits while another one shrinks the same guests. So two runs at once that need the
+//! same memory take it once.
+
+mod donor;
+mod planning;
+mod run;
+mod shares;
+
+use std::time::Duration;
+
+use xen::{Host, Interrupt, Kib};
+
+pub use self::donor::{Donor, Exclusion, Floor, FloorReason, margin};
+pub use self::shares::Priority;
+use crate::change::Outcome;
+use crate::domain::DomainRef;
+use crate::failure::{Cause, Failure};
+use crate::size::Size;
+use crate::wait::WaitEvent;
+
+/// How much memory is needed, and from which guests it may be taken.
+#[derive(Clone, Debug)]
+pub struct ReclaimRequest {
+    /// Memory that must become available to a new domain.
+    pub size: Kib,
+    /// Memory that must stay free besides.
+    pub keep_free: Option<Kib>,
+    /// The guests to take it from.
+    pub from: DonorSelection,
+    /// The size below which no guest is shrunk; never a step.
+    pub floor: Option<Size>,
+    /// Floors of single guests.
+    pub floors: Vec<(DomainRef, Size)>,
+    /// How the memory is divided among them.
+    pub priority: Priority,
+    /// Give up on a guest after this long without progress.
+    pub patience: Duration,
+    /// How long to wait for each lock.
+    pub lock_timeout: Duration,
+    /// Give the memory back if the host cannot have enough.
+    pub or_restore: bool,
+}
+
+/// The guests that memory may be taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DonorSelection {
+    /// Every guest that can give any.
+    All,
+    /// These, in this order.
+    Named(Vec<DomainRef>),
+}
+
+/// Who gives how much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReclaimPlan {
+    /// Memory that the host is to have available: the size asked for and what must stay free.
+    pub goal: Kib,
+    /// Memory that the host has available now.
+    pub available: Kib,
+    /// Memory that the guests are giving back already, since their targets are below what they hold.
+    pub coming: Kib,
+    /// The guests that may give some, in order of priority.
+    pub donors: Vec<Donor>,
+    /// What each of them gives: the same index. All they can, if that is not enough.
+    pub shares: Vec<Kib>,
+}
+
+/// What happens during a reclaim. The index is a donor's, in [`ReclaimPlan::donors`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReclaimEvent {
+    /// The plan for the next changes: the first one, or a new one because guests gave less than planned or another program
+    /// took some memory.
+    Planned(ReclaimPlan),
+    /// A guest's target was lowered, or was as low already.
+    Changed(usize, Outcome),
+    /// A guest's target could not be lowered.
+    NotChanged(usize, Failure),
+    /// A guest is on its way.
+    Wait(usize, WaitEvent),
+    /// A guest's old target was restored. `Unchanged` if another program has set the target since.
+    Restored(usize, Result<Outcome, Failure>),
+}
+
+/// How a reclaim ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReclaimEnd {
+    /// The host has enough available.
+    Reached,
+    /// The guests cannot give enough; nothing was changed.
+    NotEnough {
+        /// What the host could have available at most.
+        possible: Kib,
+    },
+    /// Guests gave less than planned, or another program took some memory, and the others have no more to give.
+    FellShort,
+    /// The caller interrupted it.
+    Interrupted,
+    /// xenstore or the hypervisor no longer answers.
+    Unreachable(Cause),
+}
+
+/// What a reclaim came to.
+#[derive(Debug)]
+pub struct ReclaimReport {
+    /// How it ended.
+    pub end: ReclaimEnd,
+    /// Memory that the host was to have available.
+    pub goal: Kib,
+    /// Memory that it has, as last seen.
+    pub available: Kib,
+    /// What became of each donor: the same order as [`ReclaimPlan::donors`].
+    pub donors: Vec<DonorReport>,
+}
+
+/// What became of a donor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DonorReport {
+    /// As it was before.
+    pub donor: Donor,
+    /// What it was to hold at last; `None` if it was not asked.
+    pub asked: Option<Kib>,
+    /// What it holds, as last seen; nothing if it went away.
+    pub held: Kib,
+    /// Why it gave no more.
+    pub exclusion: Option<Exclusion>,
+    /// Whether its old target was restored.
+    pub restored: bool,
+}
+
+impl DonorReport {
+    /// What it gave.
+    pub fn gave(&self) -> Kib {
+        self.donor.held.minus(self.held).unwrap_or_default()
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReclaimError {
+    /// The host does not answer, or it has no such domain: one failure for each.
+    #[error("cannot plan")]
+    Failures(Vec<Failure>),
+    /// A floor of a domain that nothing is to be taken from.
+    #[error("a floor for {0}, which is not among the domains to take memory from")]
+    StrayFloor(DomainRef),
+    /// A floor relative to the present size.
+    #[error("a floor cannot be relative")]
+    RelativeFloor,
+}
+
+impl ReclaimPlan {
+    /// The plan for a host that has `available` memory. The donors before `from` give no share.
+    fn new(goal: Kib, available: Kib, donors: Vec<Donor>, priority: Priority, from: usize) -> Self {
+        let coming = donors.iter().fold(0_u64, |sum, it| sum.saturating_add(it.coming().0));
+        let expected = Kib(available.0.saturating_add(coming));
+        let spare = |(index, donor): (usize, &Donor)| {
+            if index < from { Kib(0) } else { donor.spare() }
+        };
+        let spare: Vec<Kib> = donors.iter().enumerate().map(spare).collect();
+        let shares = shares::shares(goal.minus(expected).unwrap_or_default(), &spare, priority);
+        Self { goal, available, coming: Kib(coming), donors, shares }
+    }
+
+    /// What the host would have available at most.
+    pub fn possible(&self) -> Kib {
+        let expected = self.available.0.saturating_add(self.coming.0);
+        Kib(self.donors.iter().fold(expected, |sum, it| sum.saturating_add(it.spare().0)))
+    }
+
+    /// Whether that is enough.
+    pub fn is_enough(&self) -> bool {
+        self.possible() >= self.goal
+    }
+}
+
+/// Plans a reclaim. Takes no lock and changes nothing.
+///
+/// # Errors
+/// [`ReclaimError`]. A plan that is not enough is no error here.
+pub fn plan_reclaim(
+    host: &dyn Host,
+    request: &ReclaimRequest,
+) -> Result<ReclaimPlan, ReclaimError> {
+    planning::plan(host, request)
+}
+
+/// Carries out `plan`: shrinks the guests, waits for them, and plans again until the host has enough or no guest can give
+/// more. A plan that is not enough changes nothing.
+pub fn reclaim(
+    host: &dyn Host,
+    plan: ReclaimPlan,
+    request: &ReclaimRequest,
+    interrupt: &dyn Interrupt,
+    on_event: &mut dyn FnMut(ReclaimEvent),
+) -> ReclaimReport {
+    run::run(host, plan, request, interrupt, on_event)
+}

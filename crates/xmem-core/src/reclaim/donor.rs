@@ -1,0 +1,126 @@
+//! What a guest can give.
+
+use xen::{DomId, Kib};
+
+use crate::domain::Domain;
+use crate::memory::Manager;
+use crate::plan::{GUEST_MINIMUM, TOLERANCE};
+use crate::state::State;
+
+/// A domain that memory may be taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Donor {
+    /// The domain.
+    pub domain: Domain,
+    /// What it is doing.
+    pub state: State,
+    /// Memory that it holds.
+    pub held: Kib,
+    /// Its size: target and video memory.
+    pub size: Kib,
+    /// Its limit.
+    pub limit: Kib,
+    /// The size below which it is not shrunk.
+    pub floor: Floor,
+    /// Why it gives nothing, whatever it could spare.
+    pub exclusion: Option<Exclusion>,
+}
+
+/// The size below which a guest is not shrunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// The size.
+    pub size: Kib,
+    /// What sets it.
+    pub reason: FloorReason,
+}
+
+/// What sets a guest's floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FloorReason {
+    /// The user.
+    Asked,
+    /// What the guest reports as used, and a margin.
+    Used(Kib),
+    /// Half of its size: it reports nothing, and the user gave no floor.
+    Half,
+    /// [`GUEST_MINIMUM`].
+    Minimum,
+}
+
+/// Why a domain gives nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Exclusion {
+    /// It is dom0.
+    #[error("dom0 gives nothing")]
+    Dom0,
+    /// It does not run.
+    #[error("the domain is {}", .0.word())]
+    State(State),
+    /// It is the device model of another domain.
+    #[error("it is the device model of domain {0}")]
+    DeviceModel(DomId),
+    /// A daemon sets its memory.
+    #[error("its memory is managed by {0}")]
+    Managed(Manager),
+    /// It is still giving back its boot memory (populate on demand) and can crash if it is shrunk.
+    #[error("it is still populating its memory on demand")]
+    Populating,
+    /// xenstore has no target for it, or one that makes no sense.
+    #[error("it has no memory target")]
+    NoTarget,
+    /// Its target could not be lowered.
+    #[error("its target could not be lowered")]
+    NotChanged,
+    /// It did not reach its target.
+    #[error("it gave less than planned")]
+    GaveLess,
+    /// It went away.
+    #[error("it went away")]
+    Gone,
+}
+
+impl Floor {
+    /// The floor of a guest of this `size`: see the [module](super).
+    pub fn of(size: Kib, asked: Option<Kib>, used: Option<Kib>) -> Self {
+        let floor = |size, reason| Self { size, reason };
+        let half = Kib::from_pages((size.0 / 2).div_ceil(4));
+        [
+            asked.map(|asked| floor(asked, FloorReason::Asked)),
+            used.map(|used| floor(margin(used), FloorReason::Used(used))),
+            asked.or(used).is_none().then_some(floor(half, FloorReason::Half)),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(floor(GUEST_MINIMUM, FloorReason::Minimum), |floor, other| {
+            if other.size > floor.size { other } else { floor }
+        })
+    }
+}
+
+/// The least size of a guest that reports `used` memory: an eighth more, and at least 64 MiB more, for what its kernel
+/// does not count and for what it needs next.
+pub fn margin(used: Kib) -> Kib {
+    Kib(used.0.saturating_add((used.0 / 8).max(Kib::from_mib(64).0)))
+}
+
+impl Donor {
+    /// What it can give, in whole MiB: what it holds at its present target, above its floor.
+    pub fn spare(&self) -> Kib {
+        let spare = self.settled().minus(self.floor.size).unwrap_or_default();
+        if self.exclusion.is_none() { Kib::from_mib(spare.mib()) } else { Kib(0) }
+    }
+
+    /// What it is giving back already, since its target is below what it holds.
+    pub fn coming(&self) -> Kib {
+        let above = self.held.minus(self.size).filter(|above| *above > TOLERANCE);
+        above.filter(|_| self.exclusion.is_none()).unwrap_or_default()
+    }
+
+    /// What it holds once it has reached its present target.
+    pub(super) fn settled(&self) -> Kib {
+        self.held.min(self.size)
+    }
+}

@@ -1,0 +1,163 @@
+//! Finding the donors, and what each can give.
+
+use xen::hypervisor::{DomainInfo, HypervisorError};
+use xen::xenstore::Store;
+use xen::{Host, Identity, Kib};
+
+use super::{Donor, DonorSelection, Exclusion, Floor, ReclaimError, ReclaimPlan, ReclaimRequest};
+use crate::diagnosis::DiagnosisKind;
+use crate::domain::{Domain, DomainRef};
+use crate::failure::{Cause, Failure};
+use crate::memory::Memory;
+use crate::resolve::DomainIndex;
+use crate::size::{Amount, Size};
+use crate::state::State;
+use crate::survey::{Row, UsedMemory, survey};
+
+/// See [`super::plan_reclaim`].
+pub(super) fn plan(host: &dyn Host, request: &ReclaimRequest) -> Result<ReclaimPlan, ReclaimError> {
+    let sizes = request.floors.iter().map(|(_, size)| size).chain(&request.floor);
+    if sizes.into_iter().any(|size| size.amount.is_step()) {
+        return Err(ReclaimError::RelativeFloor);
+    }
+    let store = host.connect().map_err(|error| failed(None, error))?;
+    let names = match &request.from {
+        DonorSelection::Named(names) => &**names,
+        DonorSelection::All => &[],
+    };
+    let refs = names.iter().chain(request.floors.iter().map(|(name, _)| name));
+    let index =
+        DomainIndex::read(&*store, host.hypervisor(), refs).map_err(|error| failed(None, error))?;
+    let floors = Floors {
+        all: request.floor,
+        single: resolve(&index, request.floors.iter().map(|(name, size)| (name, *size)))?,
+    };
+    let donors = match &request.from {
+        DonorSelection::Named(names) => named(host, &*store, &index, names, &floors)?,
+        DonorSelection::All => {
+            let rows = look(host, &*store, &[]).map_err(|cause| failed(None, cause))?;
+            let donors = rows.iter().map(|row| donor(row, &floors));
+            donors.filter(|donor| donor.exclusion.is_none()).collect()
+        }
+    };
+    let is_donor = |domain: &Domain| donors.iter().any(|it| it.domain.identity == domain.identity);
+    let stray = floors.single.iter().zip(&request.floors).find(|((it, _), _)| !is_donor(it));
+    if let Some((_, (name, _))) = stray {
+        return Err(ReclaimError::StrayFloor(name.clone()));
+    }
+    let available = available(host).map_err(|error| failed(None, error))?;
+    let keep_free = request.keep_free.unwrap_or_default();
+    let goal = Kib(request.size.0.saturating_add(keep_free.0));
+    Ok(ReclaimPlan::new(goal, available, donors, request.priority, 0))
+}
+
+/// The floors that the user gives.
+struct Floors {
+    all: Option<Size>,
+    single: Vec<(Domain, Size)>,
+}
+
+impl Floors {
+    /// The floor of a domain; the last one given counts. A share of a maximum that is not known is no floor.
+    fn of(&self, identity: Identity, memory: &Memory) -> Option<Kib> {
+        let own = self.single.iter().rev().find(|(domain, _)| domain.identity == identity);
+        let size = own.map(|(_, size)| *size).or(self.all)?;
+        let static_max = memory.static_max.clone().ok().flatten();
+        match size.amount {
+            Amount::To(size) => Some(size),
+            Amount::Maximum => static_max,
+            Amount::Percent(percent) => {
+                static_max.map(|max| Kib(max.0.saturating_mul(percent.into()).div_ceil(100)))
+            }
+            Amount::Up(_) | Amount::Down(_) => None,
+        }
+    }
+}
+
+/// The donors that `names` name, in their order, each once.
+fn named(
+    host: &dyn Host,
+    store: &dyn Store,
+    index: &DomainIndex,
+    names: &[DomainRef],
+    floors: &Floors,
+) -> Result<Vec<Donor>, ReclaimError> {
+    let mut domains: Vec<Domain> = Vec::new();
+    for (domain, ()) in resolve(index, names.iter().map(|name| (name, ())))? {
+        if !domains.iter().any(|earlier| earlier.identity == domain.identity) {
+            domains.push(domain);
+        }
+    }
+    if domains.is_empty() {
+        return Ok(Vec::new());
+    }
+    let identities: Vec<Identity> = domains.iter().map(|domain| domain.identity).collect();
+    let rows = look(host, store, &identities).map_err(|cause| failed(None, cause))?;
+    let donor = |domain: Domain| {
+        let row = rows.iter().find(|row| row.domain.identity == domain.identity);
+        row.map(|row| donor(row, floors)).ok_or_else(|| failed(Some(domain), Cause::Gone))
+    };
+    domains.into_iter().map(donor).collect()
+}
+
+/// Finds the domains of all `names`, or reports all that cannot be found.
+fn resolve<'a, T>(
+    index: &DomainIndex,
+    names: impl Iterator<Item = (&'a DomainRef, T)>,
+) -> Result<Vec<(Domain, T)>, ReclaimError> {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for (name, with) in names {
+        match index.find(name) {
+            Ok((domain, _)) => found.push((domain, with)),
+            Err(error) => failures.push(Failure::unchanged(None, error)),
+        }
+    }
+    if failures.is_empty() { Ok(found) } else { Err(ReclaimError::Failures(failures)) }
+}
+
+/// What the host has available.
+pub(super) fn available(host: &dyn Host) -> Result<Kib, HypervisorError> {
+    Ok(host.hypervisor().host_memory()?.available())
+}
+
+/// Looks at the domains `which`, or at all if it is empty.
+pub(super) fn look(
+    host: &dyn Host,
+    store: &dyn Store,
+    which: &[Identity],
+) -> Result<Vec<Row>, Cause> {
+    let wanted: Vec<DomainRef> = which.iter().copied().map(DomainRef::Same).collect();
+    Ok(survey(host, store, &wanted, UsedMemory::Read)?.rows)
+}
+
+fn donor(row: &Row, floors: &Floors) -> Donor {
+    let memory = &row.memory;
+    let size = memory.size().unwrap_or(memory.info.current);
+    let floor = Floor::of(size, floors.of(row.domain.identity, memory), row.used);
+    let DomainInfo { current: held, limit, .. } = memory.info;
+    let (domain, state) = (row.domain.clone(), row.state);
+    Donor { domain, state, held, size, limit, floor, exclusion: exclusion(row) }
+}
+
+/// Why a domain gives nothing, as it is now.
+pub(super) fn exclusion(row: &Row) -> Option<Exclusion> {
+    let memory = &row.memory;
+    if memory.is_dom0() {
+        return Some(Exclusion::Dom0);
+    }
+    if row.state != State::Running {
+        return Some(Exclusion::State(row.state));
+    }
+    let device_model = memory.device_model_of.map(Exclusion::DeviceModel);
+    let managed = memory.manager.map(Exclusion::Managed);
+    let is_populating = row.findings.iter().any(|it| it.kind == DiagnosisKind::Populating);
+    let populating = is_populating.then_some(Exclusion::Populating);
+    device_model
+        .or(managed)
+        .or(populating)
+        .or_else(|| memory.size().is_none().then_some(Exclusion::NoTarget))
+}
+
+fn failed(domain: Option<Domain>, cause: impl Into<Cause>) -> ReclaimError {
+    ReclaimError::Failures(vec![Failure::unchanged(domain, cause)])
+}

@@ -1,0 +1,150 @@
+//! Which limit a domain has after a change that did not end as planned: rolled back, or killed. Pure.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use xen::Kib;
+use xen::escape::escaped_path;
+
+use crate::intent::Intent;
+use crate::memory::{BadNode, Memory, Numbers};
+
+/// Which side of a change xenstore shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitState {
+    /// The old one: it was not committed.
+    NotApplied,
+    /// The new one: it was committed.
+    Applied,
+    /// Neither: another program has written since.
+    Superseded,
+}
+
+impl CommitState {
+    /// The side that `shown` is of a change from `old` to `new`. A change of the limit alone looks the same on both sides,
+    /// and counts as applied.
+    pub fn of(shown: Numbers, old: Numbers, new: Numbers) -> Self {
+        let nodes = |numbers: Numbers| (numbers.target, numbers.static_max);
+        if nodes(shown) == nodes(new) {
+            Self::Applied
+        } else if nodes(shown) == nodes(old) {
+            Self::NotApplied
+        } else {
+            Self::Superseded
+        }
+    }
+}
+
+/// A limit to restore, unless another program has set one since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restoration {
+    /// The limits that the change itself can have left. Any other is another program's, and stays.
+    pub ours: [Kib; 2],
+    /// The limit to restore.
+    pub to: Kib,
+}
+
+impl Restoration {
+    /// The limit that a domain with this `memory` gets, before it is compared with what its target needs.
+    pub fn limit(&self, memory: &Memory) -> Kib {
+        let present = memory.info.limit;
+        if self.ours.contains(&present) { self.to } else { present }
+    }
+
+    /// The same, but never too low for the target in xenstore.
+    pub fn limit_for_target(&self, memory: &Memory) -> Kib {
+        let limit = self.limit(memory);
+        if limit < memory.least_limit() { memory.required_limit() } else { limit }
+    }
+}
+
+/// What a killed run left, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// It was committed: the limit was completed to this.
+    Completed(Kib),
+    /// It was not committed: the limit was rolled back to this.
+    RolledBack(Kib),
+    /// Another program has set the memory since: the record was dropped, and the limit is this.
+    Superseded(Kib),
+    /// A record that this xmem does not understand was moved out of the way.
+    SetAside {
+        /// Where it is now.
+        path: PathBuf,
+        /// Why it is not understood.
+        why: String,
+    },
+    /// A record was left alone: this was a dry run.
+    Pending(PathBuf),
+}
+
+impl Recovery {
+    /// One word for programs: stable, unlike the sentences.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "recovery-completed",
+            Self::RolledBack(_) => "recovery-rolled-back",
+            Self::Superseded(_) => "recovery-superseded",
+            Self::SetAside { .. } => "recovery-set-aside",
+            Self::Pending(_) => "recovery-pending",
+        }
+    }
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed(limit) => {
+                write!(
+                    f,
+                    "an earlier xmem was killed after its commit; the limit is {limit}, as intended"
+                )
+            }
+            Self::RolledBack(limit) => {
+                write!(
+                    f,
+                    "an earlier xmem was killed before its commit; the limit is rolled back to {limit}"
+                )
+            }
+            Self::Superseded(limit) => write!(
+                f,
+                "an earlier xmem was killed, and another program has set the memory since; the limit is {limit}"
+            ),
+            Self::SetAside { path, why } => write!(
+                f,
+                "an intent record that xmem does not understand ({why}) was moved to {}",
+                escaped_path(path)
+            ),
+            Self::Pending(path) => write!(
+                f,
+                "an earlier xmem was killed ({}); the next change completes or rolls back what it left",
+                escaped_path(path)
+            ),
+        }
+    }
+}
+
+/// The report of a recovery, by the limit that resulted.
+pub type Report = fn(Kib) -> Recovery;
+
+/// How to recover from a killed run that left `intent`: the limit to restore, and the report to make of the limit that
+/// results. The record is believed only while the present limit is its old or its new one.
+///
+/// # Errors
+/// A node makes no sense.
+pub fn recover(memory: &Memory, intent: &Intent) -> Result<(Restoration, Report), BadNode> {
+    let (old, new) = (intent.old, intent.new);
+    let ours = [old.limit, new.limit];
+    let present = memory.info.limit;
+    let (to, report): (_, Report) = match CommitState::of(memory.numbers()?, old, new) {
+        _ if !ours.contains(&present) => (present, Recovery::Superseded),
+        CommitState::Applied => (new.limit, Recovery::Completed),
+        CommitState::NotApplied => (old.limit, Recovery::RolledBack),
+        CommitState::Superseded => (present, Recovery::Superseded),
+    };
+    Ok((Restoration { ours, to }, report))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use xen::hypervisor::{DomainInfo, UNLIMITED};
+use xen::{DomId, Identity, Uuid};
+
+use super::*;
+
+const SLACK: u64 = 1024;
+
+fn numbers(target: u64, static_max: u64, limit: u64) -> Numbers {
+    Numbers { target: Some(Kib(target)), static_max: Some(Kib(static_max)), limit: Kib(limit) }
+}
+
+fn memory(domid: u32, shown: Numbers, video: i32) -> Memory {
+    let info = DomainInfo {
+        identity: Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::nil() },
+        dying: false,
+        shutdown: None,
+        paused: false,
+        hvm: false,
+        current: Kib(4096),
+        limit: shown.limit,
+        outstanding: Kib(0),
+        cpu_time: Duration::from_secs(1),
+        online_vcpus: 1,
+    };
+    let (target, static_max) = (Ok(shown.target), Ok(shown.static_max));
+    Memory { target, static_max, video: Ok(Some(video)), ..Memory::of(info) }
+}
+
+fn intent(old: Numbers, new: Numbers) -> Intent {
+    let side = |side: Numbers| serde_json::to_value(side).unwrap();
+    let text = serde_json::json!({ "version": 1, "pid": 1, "old": side(old), "new": side(new) });
+    serde_json::from_value(text).unwrap()
+}
+
+fn recovered(memory: &Memory, old: Numbers, new: Numbers) -> Recovery {
+    let (restoration, report) = recover(memory, &intent(old, new)).unwrap();
+    report(restoration.limit_for_target(memory))
+}
+
+#[test]
+fn a_killed_change_is_completed_or_rolled_back_by_what_xenstore_shows() {
+    let small = numbers(4096, 16_384, 4096 + SLACK);
+    let large = numbers(8192, 16_384, 8192 + SLACK);
+    let raised = numbers(4096, 32_768, 32_768 + SLACK);
+    let limit = |numbers: Numbers, limit| Numbers { limit: Kib(limit), ..numbers };
+    let nothing = Numbers { target: None, static_max: None, limit: UNLIMITED };
+    for (case, shown, old, new, expected) in [
+        ("grown", large, small, large, Recovery::Completed(large.limit)),
+        ("limit missing", limit(large, 5120), small, large, Recovery::Completed(large.limit)),
+        ("shrunk", limit(small, 9216), large, small, Recovery::Completed(small.limit)),
+        ("not grown", limit(small, 9216), small, large, Recovery::RolledBack(small.limit)),
+        ("limit never set", small, small, large, Recovery::RolledBack(small.limit)),
+        ("not shrunk", limit(large, 5120), large, small, Recovery::RolledBack(large.limit)),
+        ("maximum raised", raised, small, raised, Recovery::Completed(raised.limit)),
+        (
+            "maximum not raised",
+            limit(small, raised.limit.0),
+            small,
+            raised,
+            Recovery::RolledBack(small.limit),
+        ),
+        ("limit alone", limit(small, 4), limit(small, 4), small, Recovery::Completed(small.limit)),
+        ("dom0 filled in", large, nothing, large, Recovery::Completed(large.limit)),
+        (
+            "dom0 not filled in",
+            limit(nothing, large.limit.0),
+            nothing,
+            large,
+            Recovery::RolledBack(UNLIMITED),
+        ),
+    ] {
+        assert_eq!(recovered(&memory(7, shown, 0), old, new), expected, "{case}");
+    }
+}
+
+/// `xl mem-max` holds the same lock, and changes only the limit before Xen 4.17.
+#[test]
+fn a_limit_that_is_neither_the_old_nor_the_new_one_stays() {
+    let small = numbers(4096, 16_384, 4096 + SLACK);
+    let large = numbers(8192, 16_384, 8192 + SLACK);
+    for shown in [small, large] {
+        let shown = Numbers { limit: Kib(12_288), ..shown };
+        for (old, new) in [(small, large), (large, small)] {
+            let recovery = recovered(&memory(7, shown, 0), old, new);
+            assert_eq!(recovery, Recovery::Superseded(Kib(12_288)), "{shown}: {old} to {new}");
+        }
+    }
+}
+
+#[test]
+fn a_target_set_since_keeps_its_limit_unless_that_is_too_low() {
+    let small = numbers(4096, 16_384, 4096 + SLACK);
+    let large = numbers(8192, 16_384, 8192 + SLACK);
+    for (shown, limit) in [
+        (numbers(6144, 16_384, 9999), 9999),
+        (numbers(6144, 16_384, 9216), 9216),
+        (numbers(6144, 16_384, 4096), 6144 + SLACK),
+        (numbers(6144, 16_384, 5120), 6144 + SLACK),
+        (numbers(8192, 32_768, 4), 8192 + SLACK),
+        (Numbers { target: None, static_max: None, limit: Kib(8) }, 8),
+    ] {
+        let recovery = recovered(&memory(7, shown, 0), small, large);
+        assert_eq!(recovery, Recovery::Superseded(Kib(limit)), "{shown}");
+    }
+}
+
+/// A record may be wrong, or forged: the guest must live all the same.
+#[test]
+fn no_record_takes_a_limit_below_what_the_target_needs() {
+    let tiny = numbers(8192, 16_384, 4);
+    let other = numbers(4096, 16_384, 4);
+    for (old, new) in [(tiny, other), (other, tiny), (other, other)] {
+        for (video, needed) in [(0, 9216), (16_384, 25_600), (-1, 9212)] {
+            let memory = memory(7, tiny, video);
+            let (restoration, _) = recover(&memory, &intent(old, new)).unwrap();
+            assert_eq!(restoration.limit_for_target(&memory), Kib(needed), "{old}, {new}");
+        }
+    }
+}
+
+#[test]
+fn dom0_gets_back_a_limit_without_slack() {
+    let boot = numbers(8192, 16_384, 8192);
+    let small = numbers(4096, 16_384, 5120);
+    let shown = Numbers { limit: small.limit, ..boot };
+    assert_eq!(recovered(&memory(0, shown, 0), boot, small), Recovery::RolledBack(Kib(8192)));
+    assert_eq!(recovered(&memory(7, shown, 0), boot, small), Recovery::RolledBack(Kib(9216)));
+}
+
+prop_compose! {
+    fn any_numbers()(
+        target in proptest::option::of(0_u64..3), max in proptest::option::of(0_u64..3), limit in 0_u64..6,
+    ) -> Numbers {
+        let mib = |mib: u64| Kib(mib * 1024);
+        Numbers { target: target.map(mib), static_max: max.map(mib), limit: mib(limit) }
+    }
+}
+
+proptest! {
+    /// Whatever the record says.
+    #[test]
+    fn the_limit_is_one_that_was_set_or_what_the_target_needs(
+        shown in any_numbers(), old in any_numbers(), new in any_numbers(), video in -1_i32..2048,
+    ) {
+        let memory = memory(7, shown, video);
+        let (restoration, _) = recover(&memory, &intent(old, new)).unwrap();
+        let limit = restoration.limit_for_target(&memory);
+        let required = memory.required_limit();
+        prop_assert!(limit >= required);
+        prop_assert!([shown.limit, old.limit, new.limit, required].contains(&limit));
+        let is_foreign = shown.limit != old.limit && shown.limit != new.limit;
+        prop_assert!(!is_foreign || limit == shown.limit.max(required));
+    }
+}

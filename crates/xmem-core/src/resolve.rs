@@ -1,0 +1,202 @@
+//! From what a user calls a domain to the domain.
+//!
+//! The hypervisor decides which domains exist; xenstore only says what they are called.
+
+mod similar;
+
+use std::collections::BTreeMap;
+
+use xen::hypervisor::{DomainInfo, Hypervisor, HypervisorError};
+use xen::xenstore::{Nodes, StoreError};
+use xen::{DomId, Identity, Uuid};
+
+use self::similar::similar;
+use crate::domain::{Domain, DomainRef, Name};
+use crate::memory::Paths;
+use crate::state::incoming_name;
+
+/// Why a domain was not found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// There is none.
+    #[error("there is no {wanted} on this host")]
+    NoSuchDomain {
+        /// What was asked for.
+        wanted: DomainRef,
+        /// A domain with a similar name.
+        similar: Option<Name>,
+    },
+    /// There are several.
+    #[error("{wanted} is the name of several domains: {}", list(domids))]
+    Ambiguous {
+        /// What was asked for.
+        wanted: DomainRef,
+        /// The domains.
+        domids: Vec<DomId>,
+    },
+    /// xenstore failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The hypervisor failed.
+    #[error(transparent)]
+    Hypervisor(#[from] HypervisorError),
+}
+
+fn list(domids: &[DomId]) -> String {
+    domids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Finds the one domain that `wanted` stands for. It has a name only if that was needed to find it.
+///
+/// # Errors
+/// There is none, there are several, or the host does not answer.
+pub fn resolve(
+    nodes: &dyn Nodes,
+    hypervisor: &dyn Hypervisor,
+    wanted: &DomainRef,
+) -> Result<Domain, ResolveError> {
+    let info = match wanted {
+        DomainRef::Id(domid) => hypervisor.domain(*domid)?,
+        DomainRef::Same(same) => hypervisor.domain(same.domid)?.filter(|it| it.identity == *same),
+        DomainRef::Uuid(_) | DomainRef::Name(_) => {
+            let index = DomainIndex::read(nodes, hypervisor, [wanted])?;
+            return index.find(wanted).map(|(domain, _)| domain);
+        }
+    };
+    let domain = info.map(|info| Domain { identity: info.identity, name: None });
+    domain.ok_or_else(|| ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None })
+}
+
+/// A domain with the name or the UUID of `gone` that exists now: the same guest after a reboot or a migration.
+///
+/// # Errors
+/// xenstore or the hypervisor do not answer.
+pub fn successor(
+    nodes: &dyn Nodes,
+    hypervisor: &dyn Hypervisor,
+    gone: &Domain,
+) -> Result<Option<DomId>, ResolveError> {
+    let name = gone.name.clone().map(DomainRef::Name);
+    // A nil UUID is anybody's.
+    let uuid = Some(gone.identity.uuid).filter(|uuid| !uuid.is_nil()).map(DomainRef::Uuid);
+    let refs: Vec<DomainRef> = name.into_iter().chain(uuid).collect();
+    let index = DomainIndex::read(nodes, hypervisor, &refs)?;
+    let found = refs.iter().flat_map(|wanted| index.all(wanted));
+    let mut others = found.filter(|info| !info.dying && info.identity != gone.identity);
+    Ok(others.next().map(|info| info.identity.domid))
+}
+
+/// All domains of a host, read once, to find any number of them.
+#[derive(Debug, Default)]
+pub struct DomainIndex {
+    infos: BTreeMap<DomId, DomainInfo>,
+    uuids: BTreeMap<Uuid, Vec<DomId>>,
+    names: BTreeMap<Name, Vec<DomId>>,
+}
+
+impl DomainIndex {
+    /// Reads all domains, and their names if one of `wanted` is a name.
+    ///
+    /// # Errors
+    /// xenstore or the hypervisor do not answer.
+    pub fn read<'a>(
+        nodes: &dyn Nodes,
+        hypervisor: &dyn Hypervisor,
+        wanted: impl IntoIterator<Item = &'a DomainRef>,
+    ) -> Result<Self, ResolveError> {
+        let mut index = Self::default();
+        for info in hypervisor.domains()? {
+            let Identity { domid, uuid } = info.identity;
+            index.uuids.entry(uuid).or_default().push(domid);
+            index.infos.insert(domid, info);
+        }
+        if wanted.into_iter().any(|wanted| matches!(wanted, DomainRef::Name(_))) {
+            let identities: Vec<Identity> =
+                index.infos.values().map(|info| info.identity).collect();
+            for (identity, name) in identities.iter().zip(names(nodes, &identities)?) {
+                if let Some(name) = name {
+                    index.names.entry(name).or_default().push(identity.domid);
+                }
+            }
+        }
+        Ok(index)
+    }
+
+    /// Every domain, by domid.
+    pub fn infos(&self) -> impl Iterator<Item = &DomainInfo> {
+        self.infos.values()
+    }
+
+    /// The one domain that `wanted` stands for. It has a name if it was found by that.
+    ///
+    /// # Errors
+    /// There is none, or there are several.
+    pub fn find(&self, wanted: &DomainRef) -> Result<(Domain, DomainInfo), ResolveError> {
+        let name = match wanted {
+            DomainRef::Name(name) => Some(name),
+            _ => None,
+        };
+        match self.all(wanted)[..] {
+            [info] => Ok((Domain { identity: info.identity, name: name.cloned() }, *info)),
+            [] => {
+                let dom0 = self.names.iter().find(|(_, domids)| domids.contains(&DomId::DOM0));
+                let similar = name
+                    .and_then(|name| similar(name, self.names.keys(), dom0.map(|(name, _)| name)));
+                Err(ResolveError::NoSuchDomain {
+                    wanted: wanted.clone(),
+                    similar: similar.cloned(),
+                })
+            }
+            ref several => {
+                let domids = several.iter().map(|info| info.identity.domid).collect();
+                Err(ResolveError::Ambiguous { wanted: wanted.clone(), domids })
+            }
+        }
+    }
+
+    /// All domains that `wanted` stands for.
+    pub fn all(&self, wanted: &DomainRef) -> Vec<&DomainInfo> {
+        let by_domid = |domids: &[DomId]| -> Vec<&DomainInfo> {
+            domids.iter().filter_map(|domid| self.infos.get(domid)).collect()
+        };
+        match wanted {
+            DomainRef::Id(domid) => by_domid(&[*domid]),
+            DomainRef::Same(same) => {
+                let mut found = by_domid(&[same.domid]);
+                found.retain(|info| info.identity == *same);
+                found
+            }
+            DomainRef::Uuid(uuid) => {
+                let mut found = by_domid(self.uuids.get(uuid).map_or(&[], Vec::as_slice));
+                // A guest that was started again has the UUID of its dead predecessor, whose memory is still in use.
+                if found.iter().any(|info| !info.dying) {
+                    found.retain(|info| !info.dying);
+                }
+                found
+            }
+            DomainRef::Name(name) => by_domid(self.names.get(name).map_or(&[], Vec::as_slice)),
+        }
+    }
+
+    /// The domain that receives the domain `name`, if that is being migrated to this very host. Only known if the names
+    /// were read.
+    pub fn receiver_of(&self, name: &Name) -> Option<DomId> {
+        self.names.get(&incoming_name(name))?.first().copied()
+    }
+}
+
+/// The name of each of `identities`; `None` if there is none, or it is not text.
+///
+/// # Errors
+/// xenstore does not answer.
+pub fn names(nodes: &dyn Nodes, identities: &[Identity]) -> Result<Vec<Option<Name>>, StoreError> {
+    let paths: Vec<String> =
+        identities.iter().map(|identity| Paths::of(*identity).name()).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let name = |value: Option<Vec<u8>>| String::from_utf8(value?).ok().map(Name);
+    Ok(nodes.read_each(&paths)?.into_iter().map(name).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Which name a user may have meant.
+
+use crate::domain::Name;
+
+/// What people call dom0 that is not its name.
+const DOM0_ALIASES: [&str; 4] = ["dom0", "domain0", "dom-0", "domain-0"];
+
+/// The one of `names` that differs from `wanted` only in case, or else in one letter: another one, a missing one, one too
+/// many, or two swapped. `dom0` is the control domain's name.
+pub(super) fn similar<'a>(
+    wanted: &Name,
+    names: impl Iterator<Item = &'a Name>,
+    dom0: Option<&'a Name>,
+) -> Option<&'a Name> {
+    let wanted = wanted.0.to_lowercase();
+    if DOM0_ALIASES.contains(&wanted.as_str()) && dom0.is_some() {
+        return dom0;
+    }
+    let letters: Vec<char> = wanted.chars().collect();
+    let mut near = None;
+    for name in names {
+        let other = name.0.to_lowercase();
+        if other == wanted {
+            return Some(name);
+        }
+        if near.is_none() && is_one_letter_off(&letters, &other.chars().collect::<Vec<_>>()) {
+            near = Some(name);
+        }
+    }
+    near
+}
+
+/// Whether `a` and `b` differ in one letter. A name of one letter is like no other.
+fn is_one_letter_off(a: &[char], b: &[char]) -> bool {
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (Some(a), Some(b)) = (a.get(same..), b.get(same..)) else { return false };
+    let is_short = same.max(a.len()).max(b.len()) < 2;
+    let differs = match (a, b) {
+        ([_, a @ ..], [_, b @ ..]) if a == b => true,
+        ([_, a @ ..], b) if a == b => true,
+        (a, [_, b @ ..]) if a == b => true,
+        ([a0, a1, a @ ..], [b0, b1, b @ ..]) => a0 == b1 && a1 == b0 && a == b,
+        _ => false,
+    };
+    differs && !is_short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wrong_letter_is_found() {
+        let names = ["web", "db", "Domain-0", "mail"].map(|name| Name(name.to_owned()));
+        let near = |wanted: &str| {
+            let found = similar(&Name(wanted.to_owned()), names.iter(), names.get(2));
+            found.map(|name| name.0.as_str())
+        };
+        for (wanted, expected) in [
+            ("Web", Some("web")),
+            ("WEB", Some("web")),
+            ("webb", Some("web")),
+            ("wbe", Some("web")),
+            ("wen", Some("web")),
+            ("we", Some("web")),
+            ("dbb", Some("db")),
+            ("nail", Some("mail")),
+            ("mai", Some("mail")),
+            ("maill", Some("mail")),
+            ("dom0", Some("Domain-0")),
+            ("Dom0", Some("Domain-0")),
+            ("domain-0", Some("Domain-0")),
+            ("Domain0", Some("Domain-0")),
+            ("mial1", None),
+            ("cache", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(near(wanted), expected, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn names_of_one_letter_are_not_alike() {
+        let names = [Name("a".to_owned())];
+        assert_eq!(similar(&Name("b".to_owned()), names.iter(), None), None);
+    }
+}

@@ -1,0 +1,377 @@
+//! How a user writes an amount of memory: the grammar of SIZE.
+//!
+//! Rounding is never silent: [`Size::cut`] is what was rounded off to get to whole pages.
+
+use std::fmt;
+use std::str::FromStr;
+
+use xen::Kib;
+use xen::size::PAGE;
+
+/// An absolute size, a step from the present one, or a share of the maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Amount {
+    /// Exactly this much.
+    To(Kib),
+    /// This much more than now. Zero is a step, too: it changes nothing.
+    Up(Kib),
+    /// This much less than now.
+    Down(Kib),
+    /// `max`: the domain's maximum, `memory/static-max`.
+    Maximum,
+    /// `50%`: a share of the domain's maximum, 1 to 100.
+    Percent(u8),
+}
+
+impl Amount {
+    /// Whether the result depends on the domain's present size, so that asking twice can change twice.
+    pub const fn is_step(self) -> bool {
+        matches!(self, Self::Up(_) | Self::Down(_))
+    }
+}
+
+/// A size as a user wrote it, in whole pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// The amount, a multiple of 4 KiB. Only a step can be zero.
+    pub amount: Amount,
+    /// Bytes rounded off to get to whole pages; less than 4096.
+    pub cut: u64,
+}
+
+impl Size {
+    /// `amount`, with nothing rounded off.
+    pub const fn exact(amount: Amount) -> Self {
+        Self { amount, cut: 0 }
+    }
+}
+
+/// A size as a user can write it: `1536M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    number: u64,
+    unit: char,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.number, self.unit)
+    }
+}
+
+/// Why a text is not a size. The text itself is not repeated here: the caller has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SizeError {
+    /// The text is empty, or only white space.
+    #[error("the size is empty")]
+    Empty,
+    /// A unit or a sign without a number.
+    #[error("a number is missing")]
+    NoNumber,
+    /// Zero, or less than one page.
+    #[error("it is less than one page (4 KiB)")]
+    Zero,
+    /// A fraction such as `1.5G`.
+    #[error("fractions are not accepted")]
+    Fraction {
+        /// The same size without a fraction; `None` if there is no such number, as of `0.1G` or `1.x`.
+        exact: Option<Written>,
+    },
+    /// `KB`, `MB`, `GB`, `TB`: 1000 or 1024 bytes to the unit?
+    #[error("`{0}B` is ambiguous (powers of 1000 or of 1024?)")]
+    DecimalUnit(char),
+    /// A share above 100%, or one with a sign.
+    #[error("a percentage is 1% to 100% of the domain's maximum")]
+    Share,
+    /// Some other unit.
+    #[error("the unit is not one of b, k, m, g, t, KiB, MiB, GiB, TiB, %")]
+    Unit,
+    /// Hexadecimal, blanks, separators, letters.
+    #[error("it is not a whole number with an optional unit")]
+    NotANumber,
+    /// More KiB than fit into 64 bits.
+    #[error("it is too large")]
+    Overflow,
+}
+
+impl SizeError {
+    /// What to write instead.
+    pub fn hint(self) -> String {
+        match self {
+            Self::Fraction { exact: Some(size) } => format!("write it without a fraction: {size}"),
+            Self::Fraction { exact: None } => {
+                "use a smaller unit: 1536M instead of 1.5G".to_owned()
+            }
+            Self::DecimalUnit(unit) => format!("for powers of 1024, write {unit} or {unit}iB"),
+            Self::Empty => {
+                "is a variable unset in your script? a size looks like 512M, +256M or -256M"
+                    .to_owned()
+            }
+            _ => "a size looks like 512M, 2GiB, +256M, -256M, max or 50%; a bare number is MiB"
+                .to_owned(),
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = SizeError;
+
+    /// Parses `[+|-]DIGITS[UNIT]`, `max` or `1%` to `100%`. UNIT is `b k m g t`, `Ki Mi Gi Ti` or `KiB MiB GiB TiB`, in
+    /// any case; without one, DIGITS are MiB, as in xl.
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        if text.trim().is_empty() {
+            return Err(SizeError::Empty);
+        }
+        if text.eq_ignore_ascii_case("max") {
+            return Ok(Self::exact(Amount::Maximum));
+        }
+        let (wrap, rest): (fn(Kib) -> Amount, &str) = match text.split_at_checked(1) {
+            Some(("+", rest)) => (Amount::Up, rest),
+            Some(("-", rest)) => (Amount::Down, rest),
+            _ => (Amount::To, text),
+        };
+        let is_absolute = rest.len() == text.len();
+        let (digits, unit) = split_digits(rest);
+        if digits.is_empty() {
+            return Err(unit_bytes(unit).map_or(SizeError::NotANumber, |_| SizeError::NoNumber));
+        }
+        if unit == "%" {
+            let share =
+                digits.parse().ok().filter(|share| is_absolute && (1..=100).contains(share));
+            return share.map(|share| Self::exact(Amount::Percent(share))).ok_or(SizeError::Share);
+        }
+        if let Some(fraction) = unit.strip_prefix(['.', ',']) {
+            return Err(SizeError::Fraction { exact: whole(digits, fraction) });
+        }
+        let bytes_per_unit = unit_bytes(unit)?;
+        let number: u64 = digits.parse().map_err(|_| SizeError::Overflow)?;
+        // 2^64 times 2^40 fits into 128 bits.
+        let bytes = u128::from(number).saturating_mul(bytes_per_unit);
+        let kib = u64::try_from(bytes / BYTES_PER_PAGE)
+            .ok()
+            .and_then(|pages| pages.checked_mul(PAGE.0))
+            .ok_or(SizeError::Overflow)?;
+        if kib == 0 && is_absolute {
+            return Err(SizeError::Zero);
+        }
+        let cut = u64::try_from(bytes % BYTES_PER_PAGE).map_err(|_| SizeError::Overflow)?;
+        Ok(Self { amount: wrap(Kib(kib)), cut })
+    }
+}
+
+const BYTES_PER_PAGE: u128 = 4096;
+/// The units above KiB, the largest first.
+const UNITS: [(char, u128); 3] = [('G', 1 << 30), ('M', 1 << 20), ('k', 1 << 10)];
+
+fn split_digits(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// Bytes per `unit`.
+fn unit_bytes(unit: &str) -> Result<u128, SizeError> {
+    match unit.to_ascii_lowercase().as_str() {
+        "b" => Ok(1),
+        "k" | "ki" | "kib" => Ok(1 << 10),
+        "" | "m" | "mi" | "mib" => Ok(1 << 20),
+        "g" | "gi" | "gib" => Ok(1 << 30),
+        "t" | "ti" | "tib" => Ok(1 << 40),
+        "kb" | "mb" | "gb" | "tb" => {
+            Err(SizeError::DecimalUnit(unit.chars().next().unwrap_or('M').to_ascii_uppercase()))
+        }
+        other if !other.is_empty() && other.chars().all(|c| c.is_ascii_alphabetic()) => {
+            Err(SizeError::Unit)
+        }
+        _ => Err(SizeError::NotANumber),
+    }
+}
+
+/// The size `digits.fraction` without a fraction, in the largest unit that can express it in whole pages.
+fn whole(digits: &str, fraction: &str) -> Option<Written> {
+    let (decimals, unit) = split_digits(fraction);
+    let scale = 10_u128.checked_pow(u32::try_from(decimals.len()).ok()?)?;
+    let scaled: u128 = [digits, decimals].concat().parse().ok()?;
+    let bytes = scaled.checked_mul(unit_bytes(unit).ok()?)?;
+    let bytes = bytes.is_multiple_of(scale).then(|| bytes.checked_div(scale))??;
+    let (unit, per_unit) = UNITS.into_iter().find(|(_, size)| bytes.is_multiple_of(*size))?;
+    let is_whole_pages = bytes > 0 && bytes.is_multiple_of(BYTES_PER_PAGE);
+    let number = u64::try_from(bytes.checked_div(per_unit)?).ok()?;
+    is_whole_pages.then_some(Written { number, unit })
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+mod tests {
+    use proptest::prelude::*;
+
+    use xen::Mib;
+
+    use super::*;
+
+    fn to(kib: u64) -> Size {
+        Size::exact(Amount::To(Kib(kib)))
+    }
+
+    #[test]
+    fn every_documented_spelling_is_accepted() {
+        for (text, kib) in [
+            ("512", 524_288),
+            ("512M", 524_288),
+            ("512m", 524_288),
+            ("512Mi", 524_288),
+            ("512MiB", 524_288),
+            ("512mib", 524_288),
+            ("524288k", 524_288),
+            ("524288Ki", 524_288),
+            ("524288KiB", 524_288),
+            ("536870912b", 524_288),
+            ("1g", 1_048_576),
+            ("2Gi", 2_097_152),
+            ("1GiB", 1_048_576),
+            ("1T", 1_073_741_824),
+            ("1ti", 1_073_741_824),
+            ("0512", 524_288),
+            ("4k", 4),
+            ("6370254848k", 6_370_254_848), // truncated to 32 bits by Xen's OCaml stubs until 2026
+        ] {
+            assert_eq!(text.parse(), Ok(to(kib)), "{text}");
+        }
+        for (text, amount) in [
+            ("+256M", Amount::Up(Kib(262_144))),
+            ("-256", Amount::Down(Kib(262_144))),
+            ("max", Amount::Maximum),
+            ("MAX", Amount::Maximum),
+            ("1%", Amount::Percent(1)),
+            ("50%", Amount::Percent(50)),
+            ("100%", Amount::Percent(100)),
+        ] {
+            assert_eq!(text.parse(), Ok(Size::exact(amount)), "{text}");
+        }
+    }
+
+    #[test]
+    fn rounding_to_whole_pages_is_reported() {
+        assert_eq!("4097b".parse(), Ok(Size { amount: Amount::To(Kib(4)), cut: 1 }));
+        assert_eq!("10k".parse(), Ok(Size { amount: Amount::To(Kib(8)), cut: 2048 }));
+    }
+
+    #[test]
+    fn a_step_that_a_script_computed_may_be_zero() {
+        assert_eq!("+0".parse(), Ok(Size::exact(Amount::Up(Kib(0)))));
+        assert_eq!("-0M".parse(), Ok(Size::exact(Amount::Down(Kib(0)))));
+        assert_eq!("+1k".parse(), Ok(Size { amount: Amount::Up(Kib(0)), cut: 1024 }));
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for (text, error) in [
+            ("", SizeError::Empty),
+            ("  ", SizeError::Empty),
+            ("k", SizeError::NoNumber), // xl takes these two as 0
+            ("m", SizeError::NoNumber),
+            ("-", SizeError::NoNumber),
+            ("+", SizeError::NoNumber),
+            ("0", SizeError::Zero),
+            ("0g", SizeError::Zero),
+            ("3k", SizeError::Zero),
+            ("512MB", SizeError::DecimalUnit('M')),
+            ("512kb", SizeError::DecimalUnit('K')),
+            ("0%", SizeError::Share),
+            ("101%", SizeError::Share),
+            ("256%", SizeError::Share),
+            ("+10%", SizeError::Share),
+            ("-10%", SizeError::Share),
+            ("512Q", SizeError::Unit),
+            ("1maximum", SizeError::Unit),
+            ("0x200", SizeError::NotANumber),
+            ("1e3", SizeError::NotANumber),
+            ("min", SizeError::NotANumber),
+            ("+max", SizeError::NotANumber),
+            ("all", SizeError::NotANumber),
+            ("512 M", SizeError::NotANumber),
+            (" 512", SizeError::NotANumber),
+            ("--5", SizeError::NotANumber),
+            ("+-5", SizeError::NotANumber),
+            ("½g", SizeError::NotANumber),
+            ("1_000", SizeError::NotANumber),
+            ("18446744073709551616", SizeError::Overflow),
+            ("18446744073709551615t", SizeError::Overflow),
+        ] {
+            assert_eq!(text.parse::<Size>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_hint_for_a_fraction_is_the_same_size() {
+        for (text, hint) in [
+            ("1.5G", Some("1536M")),
+            ("1,5g", Some("1536M")),
+            ("+1.5GiB", Some("1536M")),
+            ("2.0G", Some("2G")),
+            ("1.5T", Some("1536G")),
+            ("0.5", Some("512k")),
+            ("512.00390625", Some("524292k")),
+            ("0.1G", None),
+            ("0.001", None),
+            ("1.", Some("1M")),
+            ("1.x", None),
+            ("0.0G", None),
+            ("1.00000000000000000000000000000000000000000G", None),
+        ] {
+            let Err(error @ SizeError::Fraction { exact }) = text.parse::<Size>() else {
+                panic!("{text}");
+            };
+            assert_eq!(exact.map(|size| size.to_string()).as_deref(), hint, "{text}");
+            if let Some(hint) = hint {
+                assert!(error.hint().ends_with(hint), "{}", error.hint());
+                assert_eq!(hint.parse::<Size>().unwrap().cut, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_hint_for_an_ambiguous_unit_names_that_unit() {
+        let hint = |text: &str| text.parse::<Size>().unwrap_err().hint();
+        assert_eq!(hint("1GB"), "for powers of 1024, write G or GiB");
+        assert_eq!(hint("1tb"), "for powers of 1024, write T or TiB");
+    }
+
+    #[test]
+    fn a_size_is_displayed_in_the_largest_exact_unit() {
+        assert_eq!(Kib(524_288).to_string(), "512 MiB");
+        assert_eq!(Kib(524_289).to_string(), "524289 KiB");
+        assert_eq!(Kib(0).to_string(), "0 KiB");
+        assert_eq!(Kib(17_179_869_180).to_string(), "17179869180 KiB");
+    }
+
+    #[test]
+    fn a_measured_size_has_one_decimal() {
+        assert_eq!(Mib(Kib(1024)).to_string(), "1");
+        assert_eq!(Mib(Kib(1023)).to_string(), "0.9");
+        assert_eq!(Mib(Kib(522_984)).to_string(), "510.7");
+        assert_eq!(Mib(Kib(1025)).to_string(), "1");
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in ".{0,40}") {
+            let _: Result<Size, SizeError> = text.parse();
+        }
+
+        #[test]
+        fn fractions_never_panic(digits in "[0-9]{1,60}", decimals in "[0-9]{0,60}", unit in "[bkmgt]?") {
+            let error = format!("{digits}.{decimals}{unit}").parse::<Size>().unwrap_err();
+            if let SizeError::Fraction { exact: Some(size) } = error {
+                prop_assert!(size.to_string().parse::<Size>().is_ok());
+            }
+        }
+
+        #[test]
+        fn a_size_in_bytes_is_read_back(pages in 1_u64..=u64::MAX / 4096, sign in "[+-]?") {
+            let parsed: Size = format!("{sign}{}b", pages * 4096).parse().unwrap();
+            let (Amount::To(kib) | Amount::Up(kib) | Amount::Down(kib)) = parsed.amount else { panic!() };
+            prop_assert_eq!((kib.pages(), parsed.cut), (pages, 0));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! All of a host's domains, or the named ones, with their numbers, states and findings.
+//!
+//! [`survey`] looks once, [`Monitor`] again and again. Neither takes a lock or changes anything.
+
+mod files;
+mod monitor;
+mod nodes;
+pub(crate) mod watches;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xen::hypervisor::{DomainInfo, HostMemory, HypervisorError};
+use xen::xenstore::Store;
+use xen::{Host, Identity, Kib};
+
+pub(crate) use self::files::StateFiles;
+pub use self::monitor::Monitor;
+use self::nodes::Seen;
+use crate::diagnosis::{Diagnosis, DiagnosisKind, Facts, diagnose};
+use crate::domain::{Domain, DomainRef};
+use crate::failure::Cause;
+use crate::memory::Memory;
+pub use crate::memory::{GuestType, Manager};
+use crate::resolve::DomainIndex;
+use crate::state::State;
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Survey {
+    /// One row for each domain, by domid.
+    pub rows: Vec<Row>,
+    /// The host's memory, or why it is not known.
+    pub host: Result<HostMemory, HypervisorError>,
+    /// The domains that were asked for and are not there.
+    pub missing: Vec<DomainRef>,
+}
+
+/// One domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Which.
+    pub domain: Domain,
+    /// What it is doing.
+    pub state: State,
+    /// Its memory.
+    pub memory: Memory,
+    /// The memory that its guest reports to be in use: the guest's own word, and never more than it has.
+    pub used: Option<Kib>,
+    /// Findings, the gravest first.
+    pub findings: Vec<Diagnosis>,
+}
+
+impl Row {
+    /// Whether its lock is held, so that its numbers were not judged.
+    pub fn is_locked(&self) -> bool {
+        self.findings.iter().any(|it| matches!(it.kind, DiagnosisKind::Locked(_)))
+    }
+
+    /// Whether it is out of step.
+    pub fn is_out_of_step(&self) -> bool {
+        self.findings.iter().any(Diagnosis::is_out_of_step)
+    }
+}
+
+/// Whether to read what guests report about themselves: a request more for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsedMemory {
+    /// Read it.
+    Read,
+    /// Leave [`Row::used`] empty.
+    Skip,
+}
+
+/// Looks at the domains that `wanted` names, or at all of them if it is empty. Only what is named is read. A domain that
+/// looks out of step is looked at a second time, since a change may have been made during the first look.
+///
+/// # Errors
+/// xenstore or the hypervisor do not answer.
+pub fn survey(
+    host: &dyn Host,
+    store: &dyn Store,
+    wanted: &[DomainRef],
+    used: UsedMemory,
+) -> Result<Survey, Cause> {
+    let (mut rows, missing) = rows_of(host, store, wanted, used)?;
+    confirm(host, store, &mut rows)?;
+    Ok(Survey { rows, host: host.hypervisor().host_memory(), missing })
+}
+
+/// The domains that `wanted` names after one look, and those of `wanted` that are not there.
+pub(crate) fn rows_of(
+    host: &dyn Host,
+    store: &dyn Store,
+    wanted: &[DomainRef],
+    used: UsedMemory,
+) -> Result<(Vec<Row>, Vec<DomainRef>), Cause> {
+    let (infos, missing) = find(host, store, wanted)?;
+    Ok((rows(host, nodes::read(store, &infos, used)?), missing))
+}
+
+/// The domains that `wanted` names, by domid, and those of `wanted` that are not there. Without names in it, xenstore is
+/// not asked.
+fn find(
+    host: &dyn Host,
+    store: &dyn Store,
+    wanted: &[DomainRef],
+) -> Result<(Vec<DomainInfo>, Vec<DomainRef>), Cause> {
+    let hypervisor = host.hypervisor();
+    if wanted.is_empty() {
+        return Ok((host.list_domains(store)?.domains, Vec::new()));
+    }
+    let by_domid = |wanted: &DomainRef| matches!(wanted, DomainRef::Id(_) | DomainRef::Same(_));
+    // A hypercall for each, or one for every 34 of all.
+    let index = if wanted.len() <= A_FEW && wanted.iter().all(by_domid) {
+        None
+    } else {
+        Some(DomainIndex::read(store, hypervisor, wanted)?)
+    };
+    let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
+    for wanted in wanted {
+        let infos = match (&index, wanted) {
+            (None, DomainRef::Id(domid)) => hypervisor.domain(*domid)?.into_iter().collect(),
+            (None, DomainRef::Same(same)) => {
+                let info = hypervisor.domain(same.domid)?.filter(|info| info.identity == *same);
+                info.into_iter().collect()
+            }
+            (index, wanted) => {
+                let index = index.iter().flat_map(|index| index.all(wanted));
+                index.copied().collect::<Vec<DomainInfo>>()
+            }
+        };
+        if infos.is_empty() {
+            missing.push(wanted.clone());
+        }
+        found.extend(infos.into_iter().map(|info| (info.identity.domid, info)));
+    }
+    Ok((found.into_values().collect(), missing))
+}
+
+/// Up to this many domains are asked for one by one.
+const A_FEW: usize = 4;
+
+/// The rows of domains that were just read.
+fn rows(host: &dyn Host, seen: Vec<Seen>) -> Vec<Row> {
+    // After the numbers: while they show half of a change, its lock is held.
+    let files = StateFiles::of(host.state_dir());
+    seen.into_iter().map(|seen| row(host, &files, seen)).collect()
+}
+
+/// The row of a domain.
+fn row(host: &dyn Host, files: &StateFiles, seen: Seen) -> Row {
+    let Seen { memory, used } = seen;
+    let state = files.state(&memory);
+    let findings = findings(host, files, &memory, state, false);
+    let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
+    Row { domain, state, memory, used, findings }
+}
+
+/// What is found about the domain of `row` if its guest may write its own memory nodes.
+pub(crate) fn findings_if_the_guest_writes(host: &dyn Host, row: &Row) -> Vec<Diagnosis> {
+    findings(host, &StateFiles::of(host.state_dir()), &row.memory, row.state, true)
+}
+
+fn findings(
+    host: &dyn Host,
+    files: &StateFiles,
+    memory: &Memory,
+    state: State,
+    guest_writes: bool,
+) -> Vec<Diagnosis> {
+    let identity = memory.info.identity;
+    let (lock, killed) = files.of_domain(identity);
+    let may_populate = state == State::Running && memory.info.hvm && !memory.is_dom0();
+    let facts = Facts {
+        state_dir: host.state_dir(),
+        dom0: if memory.is_dom0() { host.dom0() } else { xen::Dom0::default() },
+        // A guest with its whole maximum was booted without populate on demand.
+        pod: (may_populate && has_less_than_its_maximum(memory))
+            .then(|| host.hypervisor().pod(identity.domid).ok())
+            .flatten(),
+        lock,
+        killed,
+        guest_writes,
+    };
+    diagnose(memory, state, &facts)
+}
+
+fn has_less_than_its_maximum(memory: &Memory) -> bool {
+    matches!((&memory.target, &memory.static_max), (Ok(Some(target)), Ok(Some(max))) if target < max)
+}
+
+/// Looks again at the domains that look doubtful: what is really so is seen twice.
+fn confirm(host: &dyn Host, store: &dyn Store, rows: &mut Vec<Row>) -> Result<(), Cause> {
+    let doubtful: Vec<Identity> =
+        rows.iter().filter(|row| is_doubtful(row)).map(|row| row.domain.identity).collect();
+    look_again(host, store, rows, &doubtful, UsedMemory::Skip)
+}
+
+/// Whether a domain looks out of step, or as if xenstore had nothing of it: so does one that is being changed or
+/// destroyed while it is looked at.
+fn is_doubtful(row: &Row) -> bool {
+    row.is_out_of_step() || row.findings.iter().any(|it| it.kind == DiagnosisKind::NoKeys)
+}
+
+/// Looks again at `these` of `rows`, and keeps the findings that were seen both times. Domains that went away meanwhile
+/// are dropped.
+pub(crate) fn look_again(
+    host: &dyn Host,
+    store: &dyn Store,
+    rows: &mut Vec<Row>,
+    these: &[Identity],
+    used: UsedMemory,
+) -> Result<(), Cause> {
+    if these.is_empty() {
+        return Ok(());
+    }
+    let again: Vec<DomainRef> = these.iter().map(|identity| DomainRef::Same(*identity)).collect();
+    let (infos, _) = find(host, store, &again)?;
+    let mut again: BTreeMap<Identity, Row> = self::rows(host, nodes::read(store, &infos, used)?)
+        .into_iter()
+        .map(|row| (row.domain.identity, row))
+        .collect();
+    let these: BTreeSet<Identity> = these.iter().copied().collect();
+    rows.retain_mut(|row| {
+        if !these.contains(&row.domain.identity) {
+            return true;
+        }
+        let Some(mut now) = again.remove(&row.domain.identity) else { return false };
+        let was_seen = |it: &Diagnosis| row.findings.iter().any(|before| before.kind == it.kind);
+        now.findings.retain(|it| it.kind.is_about_now() || was_seen(it));
+        now.used = now.used.or(row.used);
+        *row = now;
+        true
+    });
+    Ok(())
+}

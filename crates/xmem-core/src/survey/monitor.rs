@@ -1,0 +1,227 @@
+//! Looking at domains again and again, without asking xenstored anything while nothing changes there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use xen::hypervisor::DomainInfo;
+use xen::xenstore::{Store, StoreError};
+use xen::{DomId, Host, Identity};
+
+use super::nodes::{self, Seen};
+use super::watches::{Changes, Watches};
+use super::{Row, StateFiles, Survey, UsedMemory, find, is_doubtful, look_again, row};
+use crate::domain::DomainRef;
+use crate::failure::Cause;
+use crate::memory::domain_path;
+use crate::used;
+
+/// Domains that come, go, shut down and crash.
+const SPECIAL: [&str; 2] = ["@introduceDomain", "@releaseDomain"];
+
+/// A survey that is kept up to date: watches tell which domains have changed in xenstore, and only those are read again.
+/// What domains have comes from the hypervisor.
+pub struct Monitor<'h> {
+    host: &'h dyn Host,
+    store: Box<dyn Store>,
+    wanted: Vec<DomainRef>,
+    used: UsedMemory,
+    watches: Watches,
+    /// Whether xenstored lets us set watches. If not, everything is read at each look.
+    is_watching: bool,
+    pending: Changes,
+    /// The domains that match `wanted`, as last read.
+    seen: BTreeMap<DomId, Seen>,
+    /// The domains of the host when names were last resolved.
+    resolved: Vec<Identity>,
+    missing: Vec<DomainRef>,
+    /// The domains that looked doubtful, and were confirmed to be so.
+    confirmed: BTreeSet<Identity>,
+}
+
+impl<'h> Monitor<'h> {
+    /// Connects to xenstored. Nothing is read before the first [`look`](Self::look).
+    ///
+    /// # Errors
+    /// xenstored does not answer.
+    pub fn new(host: &'h dyn Host, wanted: &[DomainRef], used: UsedMemory) -> Result<Self, Cause> {
+        let mut monitor = Self {
+            host,
+            store: host.connect()?,
+            wanted: wanted.to_vec(),
+            used,
+            watches: Watches::default(),
+            is_watching: true,
+            pending: Changes::default(),
+            seen: BTreeMap::new(),
+            resolved: Vec::new(),
+            missing: Vec::new(),
+            confirmed: BTreeSet::new(),
+        };
+        monitor.watch(&SPECIAL.map(str::to_owned))?;
+        Ok(monitor)
+    }
+
+    /// Waits until something has changed in xenstore, for `at_most`, and returns whether it has. What domains have changes
+    /// without notice. Sends nothing to xenstored.
+    ///
+    /// # Errors
+    /// The connection to xenstored is over.
+    pub fn wait(&mut self, at_most: Duration) -> Result<bool, Cause> {
+        if self.pending.is_empty() {
+            self.pending = self.watches.changes(&*self.store, at_most)?;
+        }
+        Ok(!self.pending.is_empty())
+    }
+
+    /// The domains as they are now.
+    ///
+    /// # Errors
+    /// xenstore or the hypervisor do not answer.
+    pub fn look(&mut self) -> Result<Survey, Cause> {
+        let mut changes = std::mem::take(&mut self.pending);
+        changes.extend(self.watches.changes(&*self.store, Duration::ZERO)?);
+        let infos = self.find(&changes)?;
+        self.forget_all_but(&infos)?;
+        let mut stale = Vec::new();
+        for info in infos {
+            match self.seen.get_mut(&info.identity.domid) {
+                Some(seen) if seen.memory.info.identity == info.identity && self.is_watching => {
+                    seen.memory.info = info;
+                    match Stale::of(&changes, info.identity.domid, self.used) {
+                        Stale::Nothing => {}
+                        Stale::Report => nodes::read_report(&*self.store, seen)?,
+                        Stale::Domain => stale.push(info),
+                    }
+                }
+                _ => stale.push(info),
+            }
+        }
+        self.watch(
+            &stale
+                .iter()
+                .flat_map(|info| watched(info.identity.domid, self.used))
+                .collect::<Vec<_>>(),
+        )?;
+        for seen in nodes::read(&*self.store, &stale, self.used)? {
+            self.seen.insert(seen.memory.info.identity.domid, seen);
+        }
+        let files = StateFiles::of(self.host.state_dir());
+        let mut rows =
+            self.seen.values().map(|seen| row(self.host, &files, seen.clone())).collect();
+        self.confirm(&mut rows)?;
+        let missing = self.missing.clone();
+        Ok(Survey { rows, host: self.host.hypervisor().host_memory(), missing })
+    }
+
+    /// The domains that are wanted. Names are resolved again only if a domain came, went or was renamed.
+    fn find(&mut self, changes: &Changes) -> Result<Vec<DomainInfo>, Cause> {
+        let by_name = self.wanted.iter().any(|wanted| matches!(wanted, DomainRef::Name(_)));
+        if by_name {
+            let mut infos = self.host.list_domains(&*self.store)?.domains;
+            let all: Vec<Identity> = infos.iter().map(|info| info.identity).collect();
+            let names: Vec<String> = all.iter().map(|it| name(it.domid)).collect();
+            let is_renamed =
+                changes.overflow || names.iter().any(|name| changes.of(name).next().is_some());
+            if self.is_watching && !is_renamed && self.resolved == all {
+                infos.retain(|info| self.seen.contains_key(&info.identity.domid));
+                return Ok(infos);
+            }
+            self.resolved = all;
+            self.watch(&names)?;
+        }
+        let (infos, missing) = find(self.host, &*self.store, &self.wanted)?;
+        self.missing = missing;
+        Ok(infos)
+    }
+
+    /// Drops the domains that are gone, and their watches.
+    fn forget_all_but(&mut self, infos: &[DomainInfo]) -> Result<(), Cause> {
+        let there: BTreeSet<DomId> = infos.iter().map(|info| info.identity.domid).collect();
+        if self.seen.keys().all(|domid| there.contains(domid)) {
+            return Ok(());
+        }
+        self.seen.retain(|domid, _| there.contains(domid));
+        self.confirmed.retain(|identity| there.contains(&identity.domid));
+        let names = self.resolved.iter().map(|identity| name(identity.domid));
+        let keep = there.iter().flat_map(|domid| watched(*domid, self.used));
+        let keep = SPECIAL.map(str::to_owned).into_iter().chain(names).chain(keep).collect();
+        Ok(self.watches.keep(&*self.store, &keep)?)
+    }
+
+    /// Looks a second time at domains that look doubtful now and did not before: a change may have been made since their
+    /// nodes were read.
+    fn confirm(&mut self, rows: &mut Vec<Row>) -> Result<(), Cause> {
+        let doubtful = |rows: &[Row]| -> BTreeSet<Identity> {
+            rows.iter().filter(|row| is_doubtful(row)).map(|row| row.domain.identity).collect()
+        };
+        let new: Vec<Identity> = doubtful(rows).difference(&self.confirmed).copied().collect();
+        look_again(self.host, &*self.store, rows, &new, self.used)?;
+        for row in rows.iter().filter(|row| new.contains(&row.domain.identity)) {
+            if let Some(seen) = self.seen.get_mut(&row.domain.identity.domid) {
+                (seen.memory, seen.used) = (row.memory.clone(), row.used);
+            }
+        }
+        self.confirmed = doubtful(rows);
+        Ok(())
+    }
+
+    /// Sets watches; if xenstored refuses, everything is read at each look.
+    fn watch(&mut self, paths: &[String]) -> Result<(), Cause> {
+        if !self.is_watching {
+            return Ok(());
+        }
+        match self.watches.set(&*self.store, paths) {
+            Err(error @ StoreError::Answered { .. }) => {
+                tracing::warn!(%error, "cannot watch xenstore; reading all of it at each look");
+                self.is_watching = false;
+                Ok(())
+            }
+            set => Ok(set?),
+        }
+    }
+}
+
+impl fmt::Debug for Monitor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
+/// How much of a domain is to be read again.
+enum Stale {
+    Nothing,
+    /// What its guest reports of itself, which can change every second.
+    Report,
+    Domain,
+}
+
+impl Stale {
+    fn of(changes: &Changes, domid: DomId, used: UsedMemory) -> Self {
+        if changes.overflow {
+            return Self::Domain;
+        }
+        let reports = nodes::reports(domid);
+        let paths = watched(domid, used);
+        let touched: Vec<&str> = paths.iter().flat_map(|path| changes.of(path)).collect();
+        if touched.iter().any(|path| !reports.iter().any(|report| report == path)) {
+            Self::Domain
+        } else if touched.is_empty() || used == UsedMemory::Skip {
+            Self::Nothing
+        } else {
+            Self::Report
+        }
+    }
+}
+
+/// What is watched of a domain.
+fn watched(domid: DomId, used: UsedMemory) -> Vec<String> {
+    let memory = format!("{}/memory", domain_path(domid));
+    let free = (used == UsedMemory::Read && domid != DomId::DOM0)
+        .then(|| format!("{}/{}", domain_path(domid), used::FREE));
+    [name(domid), memory].into_iter().chain(free).collect()
+}
+
+fn name(domid: DomId) -> String {
+    format!("{}/name", domain_path(domid))
+}

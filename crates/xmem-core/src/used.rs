@@ -1,0 +1,109 @@
+//! What guests report about their own memory use. Pure.
+//!
+//! | agent | nodes below `/local/domain/<domid>` |
+//! | --- | --- |
+//! | `XenServer`, XCP-ng and Windows PV drivers | `data/meminfo_total`, `data/meminfo_free`: KiB |
+//! | Qubes OS meminfo-writer | `memory/meminfo`: KiB in use, or before R4.0 lines of `/proc/meminfo` |
+//!
+//! A guest can write anything there. A report is shown and can only spare the guest a reduction; it never makes anything
+//! larger, and never counts for more than the domain holds.
+
+use xen::Kib;
+
+/// The longest report that is parsed: six lines of `/proc/meminfo` are 200 bytes.
+const LONGEST: usize = 4096;
+
+/// Total memory, written once when an agent starts.
+pub(crate) const TOTAL: &str = "data/meminfo_total";
+/// Free memory, written every minute or so.
+pub(crate) const FREE: &str = "data/meminfo_free";
+/// The node of Qubes OS, below `memory`.
+pub(crate) const MEMINFO: &str = "meminfo";
+
+/// The memory in use according to `data/meminfo_total` and `data/meminfo_free`. `None` if they make no sense.
+pub fn from_total_and_free(total: &[u8], free: &[u8]) -> Option<Kib> {
+    number(total)?.checked_sub(number(free)?).map(Kib)
+}
+
+/// The memory in use according to `memory/meminfo`: swap counts as in use. `None` if it makes no sense.
+pub fn from_meminfo(report: &[u8]) -> Option<Kib> {
+    if let Some(used) = number(report) {
+        return Some(Kib(used));
+    }
+    let report = str::from_utf8(report.get(..LONGEST).unwrap_or(report)).ok()?;
+    let field = |name: &str| {
+        let value = report.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        number(value.trim().strip_suffix("kB")?.trim_end().as_bytes())
+    };
+    let free = ["MemFree", "Buffers", "Cached"]
+        .into_iter()
+        .try_fold(0_u64, |sum, name| sum.checked_add(field(name)?))?;
+    let swapped = field("SwapTotal")?.checked_sub(field("SwapFree")?)?;
+    field("MemTotal")?.checked_sub(free)?.checked_add(swapped).map(Kib)
+}
+
+/// Digits and nothing else, but for white space around them.
+fn number(text: &[u8]) -> Option<u64> {
+    let text = text.trim_ascii();
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LINES: &str = "MemTotal: 400000 kB\nMemFree: 100000 kB\nBuffers: 20000 kB\nCached: 80000 kB\n\
+                         SwapTotal: 50000 kB\nSwapFree: 40000 kB\n";
+
+    #[test]
+    fn the_report_of_a_xenserver_agent_is_total_less_free() {
+        assert_eq!(from_total_and_free(b"1000000", b"400000"), Some(Kib(600_000)));
+        assert_eq!(from_total_and_free(b"1000000\n", b" 0"), Some(Kib(1_000_000)));
+    }
+
+    #[test]
+    fn the_report_of_a_qubes_guest_is_one_number_or_lines_of_proc_meminfo() {
+        assert_eq!(from_meminfo(b"350000"), Some(Kib(350_000)));
+        assert_eq!(from_meminfo(LINES.as_bytes()), Some(Kib(210_000)));
+    }
+
+    #[test]
+    fn a_report_that_makes_no_sense_is_none() {
+        for (total, free) in [
+            ("", "1"),
+            ("1", ""),
+            ("1", "2"),
+            ("-1", "0"),
+            ("+1", "0"),
+            ("1 2", "0"),
+            ("0x10", "1"),
+            ("18446744073709551616", "0"),
+        ] {
+            assert_eq!(from_total_and_free(total.as_bytes(), free.as_bytes()), None, "{total}");
+        }
+        let without = |name: &str| LINES.replace(name, "Other");
+        let cases = ["", "a4096", "4096a", "4096 1024", "4096\n1024", "MemTotal: kB", "\u{fffd}"];
+        for report in cases
+            .into_iter()
+            .map(str::to_owned)
+            .chain(["MemTotal", "MemFree", "SwapFree"].map(without))
+        {
+            assert_eq!(from_meminfo(report.as_bytes()), None, "{report}");
+        }
+        assert_eq!(from_meminfo(LINES.replace("100000", "900000").as_bytes()), None);
+        assert_eq!(from_meminfo(&[0xff; 5000]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_report_is_too_wild_to_read(one: Vec<u8>, other: Vec<u8>) {
+            from_total_and_free(&one, &other);
+            from_meminfo(&one);
+        }
+    }
+}

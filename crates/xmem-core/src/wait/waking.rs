@@ -1,0 +1,75 @@
+//! Waking the balloon drivers of guests that do not move by themselves: all at once.
+
+use std::time::Duration;
+
+use xen::{Host, Interrupt};
+
+use super::guest::Guest;
+use super::{Clock, WaitEnd, WaitEvent};
+use crate::change::{Away, wake_away, wake_back};
+use crate::failure::{Aftermath, Failure};
+
+/// How long the other target stays. Linux's driver sees it at once, unless its guest is very busy.
+const AWAY: Duration = Duration::from_millis(500);
+
+/// How long to wait for a domain's lock at most: the others wait meanwhile.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Wakes the drivers of those of `waiting` that are asleep, unless the time bound leaves none for it. Guests for which
+/// that goes wrong are dropped, and their waits end.
+pub(super) fn wake(
+    clock: &dyn Clock,
+    host: &dyn Host,
+    waiting: &mut Vec<Guest<'_>>,
+    interrupt: &dyn Interrupt,
+    on_event: &mut dyn FnMut(usize, WaitEvent),
+) {
+    let mut away: Vec<(usize, Away)> = Vec::new();
+    let mut failed: Vec<(usize, Failure)> = Vec::new();
+    for guest in waiting.iter_mut() {
+        if !guest.is_asleep(clock.now()) {
+            continue;
+        }
+        guest.needs_no_waking = true;
+        // What the bound leaves for the lock: the other target stays for its time, and then comes the way back.
+        let left = guest.policy.at_most.map_or(Some(LOCK_TIMEOUT), |most| {
+            most.checked_sub(clock.now())?.checked_sub(AWAY.saturating_mul(2))
+        });
+        let Some(left) = left else { continue };
+        let timeout = left.min(LOCK_TIMEOUT).min(guest.policy.lock_timeout);
+        match wake_away(host, guest.outcome, timeout, interrupt) {
+            Ok(Some(step)) => away.push((guest.index, step)),
+            Ok(None) => {}
+            Err(failure) => failed.push((guest.index, failure)),
+        }
+    }
+    if !away.is_empty() {
+        // The way back comes sooner, but always.
+        let _ = clock.sleep(AWAY);
+    }
+    for (index, step) in away {
+        let Some(guest) = waiting.iter_mut().find(|guest| guest.index == index) else { continue };
+        match wake_back(host, &step, guest.policy.lock_timeout, interrupt) {
+            Ok(back) => {
+                guest.woken = true;
+                let outcomes = std::iter::once(step.outcome).chain(back).collect();
+                on_event(index, WaitEvent::Woken(outcomes));
+            }
+            Err(failure) => failed.push((index, failure)),
+        }
+    }
+    for (index, failure) in failed {
+        if matches!(
+            failure.aftermath,
+            Aftermath::Unchanged | Aftermath::RolledBack { .. } | Aftermath::Recovered(_)
+        ) {
+            on_event(index, WaitEvent::NotWoken(failure));
+            continue;
+        }
+        if let Some(place) = waiting.iter().position(|guest| guest.index == index) {
+            let guest = waiting.remove(place);
+            let report = guest.report(host, WaitEnd::Failed(failure), clock.now());
+            on_event(index, WaitEvent::Ended(report));
+        }
+    }
+}

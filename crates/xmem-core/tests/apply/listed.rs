@@ -1,0 +1,160 @@
+//! Lines of `list --json`.
+
+use xen::hypervisor::UNLIMITED;
+use xen::{Kib, NoInterrupt};
+use xmem_core::apply::{ApplyOptions, apply};
+use xmem_core::change::ChangeStatus;
+use xmem_core::plan::Note;
+use xmem_sim::{GuestType, World};
+
+use crate::plans::{OPTIONS, plan, refusals};
+use crate::testbed::{Bed, mib};
+
+/// Applies `text` and returns whether each line changed something.
+fn run(bed: &Bed, text: &str) -> Vec<bool> {
+    let host = bed.host();
+    let steps = plan(&host, text, &OPTIONS);
+    let mut changed = Vec::new();
+    apply(&host, &steps, &OPTIONS, &NoInterrupt, &mut |_, result| {
+        changed.push(result.unwrap().status == ChangeStatus::Changed);
+    });
+    changed
+}
+
+/// qa.md H1, field.md E7: an HVM guest shrank by its video memory at every round trip.
+#[test]
+fn a_target_and_a_size_of_an_hvm_guest_are_set_back_unchanged() {
+    let bed = Bed::new(World::start());
+    let before = bed.edit(|world| world.clone());
+    let uuid = "\"uuid\":\"00000000-0000-4000-8000-000000000009\"";
+    for text in [
+        "{\"name\":\"win\",\"target_kib\":2080768}".to_owned(),
+        "{\"domid\":9,\"target_kib\":2080768,\"videoram_kib\":16384}".to_owned(),
+        "{\"domid\":9,\"size_kib\":2097152}".to_owned(),
+        format!("{{\"domid\":9,{uuid},\"target_kib\":2080768,\"size_kib\":2097152}}"),
+    ] {
+        for _ in 0..3 {
+            assert_eq!(run(&bed, &text), [false], "{text}");
+        }
+    }
+    assert_eq!(bed.edit(|world| world.clone()), before);
+    assert_eq!(run(&bed, "{\"name\":\"win\",\"target_kib\":1048576}"), [true]);
+    assert_eq!((bed.target(9), bed.limit(9)), (mib(1024), mib(1024 + 16 + 1)));
+}
+
+/// field.md B1: libxl 4.10 to 4.16 writes a target of static-max + 1 and video memory of -1.
+#[test]
+fn a_target_with_video_memory_of_minus_one_is_set_back_unchanged() {
+    let mut world = World::start();
+    world.write("/local/domain/7/memory/videoram", "-1");
+    world.write("/local/domain/7/memory/target", "2097153");
+    let bed = Bed::new(world);
+    let text = "{\"domid\":7,\"target_kib\":2097153,\"size_kib\":2097152,\"videoram_kib\":-1,\"static_max_kib\":2097152}";
+    assert_eq!(run(&bed, text), [false]);
+}
+
+#[test]
+fn a_list_that_was_not_edited_changes_nothing_whatever_the_limits_are() {
+    let mut world = World::start();
+    world.domains.get_mut(&7).unwrap().limit_kib = mib(3000);
+    let bed = Bed::new(world);
+    let line = |domid, target: Kib, limit: &str| {
+        format!("{{\"domid\":{domid},\"target_kib\":{},\"limit_kib\":{limit}}}\n", target.0)
+    };
+    let text = line(0, mib(2048), "null") + &line(7, mib(1024), &mib(3000).0.to_string());
+    let host = bed.host();
+    let steps = plan(&host, &text, &OPTIONS);
+    for step in &steps {
+        assert!(step.is_left_alone());
+        assert_eq!((step.preview().status, &*step.plan.notes), (ChangeStatus::Unchanged, &[][..]));
+    }
+    assert_eq!(run(&bed, &text), [false, false]);
+    assert_eq!((bed.limit(0), bed.limit(7)), (UNLIMITED, mib(3000)));
+    // The same target as words sets the limit, as `set` does.
+    assert_eq!(run(&bed, "web 1G"), [true]);
+    assert_eq!(bed.limit(7), mib(1025));
+}
+
+/// qa.md M4: the wrong domain was changed.
+#[test]
+fn a_line_whose_members_name_two_domains_is_refused() {
+    let bed = Bed::new(World::start());
+    let uuid = |domid| format!("\"uuid\":\"00000000-0000-4000-8000-00000000000{domid}\"");
+    for (members, refusal) in [
+        ("\"domid\":7,\"name\":\"db\"".to_owned(), "1: `name` is `db`, but domain 7 is web (7)"),
+        (
+            format!("\"name\":\"db\",{}", uuid(7)),
+            "1: `name` is `db`, but UUID 00000000-0000-4000-8000-000000000007 is web (7)",
+        ),
+        (
+            format!("\"domid\":8,{}", uuid(7)),
+            "1: `domid` is 8, but UUID 00000000-0000-4000-8000-000000000007 is web (7)",
+        ),
+    ] {
+        let text = format!("{{{members},\"target_kib\":524288}}");
+        assert_eq!(refusals(&bed.host(), &text, &OPTIONS), [refusal]);
+    }
+    // Nobody has domain 6 any more: `web` was created anew.
+    let text = format!("{{\"domid\":6,\"name\":\"web\",{},\"target_kib\":524288}}", uuid(7));
+    assert_eq!(run(&bed, &text), [true]);
+    assert_eq!(bed.target(7), mib(512));
+}
+
+/// qa.md M3: an edited maximum was dropped without a word.
+#[test]
+fn an_edited_maximum_is_refused_with_the_command_that_sets_it() {
+    let bed = Bed::new(World::start());
+    let text = "{\"domid\":7,\"target_kib\":1048576,\"static_max_kib\":4194304}";
+    let refused = "1: `static_max_kib` is 4096 MiB, but the domain's maximum is 2048 MiB";
+    assert_eq!(refusals(&bed.host(), text, &OPTIONS), [refused]);
+    // Unless --raise-max sets just that.
+    let raise_max = ApplyOptions { raise_max: true, ..OPTIONS };
+    let text = "{\"domid\":7,\"target_kib\":4194304,\"static_max_kib\":4194304}";
+    assert_eq!(plan(&bed.host(), text, &raise_max)[0].plan.new.static_max, Some(mib(4096)));
+    let text = "{\"domid\":9,\"target_kib\":1048576,\"videoram_kib\":8192}";
+    let refused = "1: `videoram_kib` is 8 MiB, but the domain has 16 MiB of video memory";
+    assert_eq!(refusals(&bed.host(), text, &OPTIONS), [refused]);
+}
+
+/// The limit follows the target, so that the limit of an older list is no edit to be refused.
+#[test]
+fn a_limit_that_is_not_set_is_mentioned() {
+    let bed = Bed::new(World::start());
+    let note = |text: &str| plan(&bed.host(), text, &OPTIONS)[0].preview().plan.notes;
+    let ignored = |said, limit| vec![Note::LimitIgnored { said: mib(said), limit: mib(limit) }];
+    let line = |target: u64, limit: u64| {
+        format!("{{\"domid\":7,\"target_kib\":{},\"limit_kib\":{}}}", mib(target).0, mib(limit).0)
+    };
+    assert_eq!(note(&line(1024, 3000)), ignored(3000, 1025));
+    assert_eq!(note(&line(512, 3000)), ignored(3000, 513));
+    assert_eq!(note(&line(512, 1025)), []);
+    assert_eq!(note(&line(512, 513)), []);
+}
+
+#[test]
+fn a_size_that_contradicts_the_target_is_refused() {
+    let bed = Bed::new(World::start());
+    for text in [
+        "{\"domid\":9,\"target_kib\":1048576,\"size_kib\":2097152}",
+        "{\"domid\":9,\"target_kib\":2080768,\"size_kib\":1048576}",
+        "{\"domid\":9,\"target_kib\":1048576,\"size_kib\":1048576}",
+    ] {
+        let refusals = refusals(&bed.host(), text, &OPTIONS);
+        assert!(refusals[0].ends_with("contradict each other"), "{refusals:?}");
+    }
+    let text = "{\"domid\":9,\"target_kib\":1048576,\"size_kib\":1064960}";
+    assert_eq!(run(&bed, text), [true]);
+}
+
+#[test]
+fn a_size_is_rounded_down_to_whole_pages_with_a_note() {
+    let mut world = World::start();
+    world.create(10, "odd", GuestType::Pvh, mib(512), mib(1024), 0);
+    let bed = Bed::new(world);
+    for member in ["target_kib", "size_kib"] {
+        let text = format!("{{\"domid\":10,\"{member}\":262146}}");
+        let plan = plan(&bed.host(), &text, &OPTIONS).remove(0).plan;
+        assert_eq!(plan.new.target, Some(mib(256)));
+        assert!(plan.notes.contains(&Note::Rounded { bytes: 2048 }), "{:?}", plan.notes);
+    }
+}

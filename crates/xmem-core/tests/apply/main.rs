@@ -1,0 +1,13 @@
+//! `apply` on the simulated host: what is planned, and what becomes of it.
+
+#[cfg(test)]
+mod listed;
+#[cfg(test)]
+mod planning;
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
+mod running;
+#[cfg(test)]
+#[path = "../testbed/mod.rs"]
+mod testbed;

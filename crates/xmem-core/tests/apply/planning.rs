@@ -1,0 +1,170 @@
+//! What is planned, and what a dry run says.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use xen::lock::Lock;
+use xen::{DomId, Identity, NoInterrupt};
+use xmem_core::apply::{ApplyOptions, Step};
+use xmem_core::change::ChangeStatus;
+use xmem_core::plan::Note;
+use xmem_sim::{Call, Failure, Verdict, World};
+
+use crate::plans::{OPTIONS, plan, refusals};
+use crate::testbed::{Bed, mib};
+
+fn domids(steps: &[Step]) -> Vec<u16> {
+    steps.iter().map(|step| step.domain.identity.domid.get()).collect()
+}
+
+#[test]
+fn domains_that_shrink_come_before_those_that_grow_and_otherwise_lines_keep_their_order() {
+    let bed = Bed::new(World::start());
+    let steps = plan(
+        &bed.host(),
+        "web 2G\ndb 1G\nuuid:00000000-0000-4000-8000-000000000009 1024\n",
+        &OPTIONS,
+    );
+    assert_eq!(domids(&steps), [8, 9, 7]);
+    assert_eq!(steps.iter().map(|step| step.line).collect::<Vec<_>>(), [2, 3, 1]);
+    assert_eq!(steps[1].plan.new.target, Some(mib(1008)));
+}
+
+/// qa.md M5: syntax errors hid the others.
+#[test]
+fn syntax_errors_unknown_domains_duplicates_and_refusals_are_reported_together() {
+    let bed = Bed::new(World::start());
+    let text = "web 3G\nnosuch 1G\ndb 1.5G\nwin\n8 2G\ndb 1G\n{\"domid\":7}\n";
+    let refusals = refusals(&bed.host(), text, &OPTIONS);
+    let lines: Vec<&str> = refusals.iter().map(|text| text.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["1", "2", "3", "4", "6", "7"], "{refusals:#?}");
+    assert!(refusals[0].starts_with("1: web (7): a target of 3072 MiB"), "{refusals:#?}");
+    assert!(refusals[1].starts_with("2: there is no `nosuch`"), "{refusals:#?}");
+    assert!(refusals[4].starts_with("6: db (8): line 5 names the same domain"), "{refusals:#?}");
+    assert_eq!(bed.target(8), mib(2048));
+}
+
+/// qa.md M3: a failed jq before the pipe was a success.
+#[test]
+fn an_empty_batch_is_refused_and_the_host_is_not_asked() {
+    let bed = Bed::new(World::start());
+    let host = bed.observed(|call: &Call<'_>| panic!("{call}"));
+    for text in ["", "\n# nothing\n", "{\"schema\":2,\"command\":\"list\",\"host\":{}}\n"] {
+        assert_eq!(refusals(&host, text, &OPTIONS), ["batch: no domains in the batch"], "{text}");
+    }
+    assert_eq!(refusals(&host, "web", &OPTIONS), ["1: not of the form `DOMAIN SIZE`"]);
+}
+
+#[test]
+fn a_host_that_does_not_answer_hides_no_syntax_error() {
+    let bed = Bed::new(World::start());
+    let host = bed.observed(|call: &Call<'_>| match call {
+        Call::Connect => Verdict::Fail(Failure::Unreachable),
+        _ => Verdict::Proceed,
+    });
+    let refusals = refusals(&host, "web 1G\ndb\n", &OPTIONS);
+    assert_eq!(refusals.len(), 2, "{refusals:?}");
+    assert!(refusals[0].starts_with("batch: cannot reach xenstored"), "{refusals:?}");
+    assert!(refusals[1].starts_with("2: "), "{refusals:?}");
+}
+
+#[test]
+fn a_file_of_another_kind_gives_a_bounded_number_of_refusals() {
+    let bed = Bed::new(World::start());
+    assert_eq!(refusals(&bed.host(), &"nosuch 1G\n".repeat(1000), &OPTIONS).len(), 101);
+}
+
+/// A host with 100 MiB free.
+fn tight() -> Bed {
+    let mut world = World::start();
+    world.memory_kib = mib(7 * 1024 + 100);
+    Bed::new(world)
+}
+
+/// qa.md M17: `set -n` had the note, `apply -n` had not, and `apply` failed.
+#[test]
+fn a_dry_run_foresees_that_the_host_is_short() {
+    let bed = tight();
+    let host = bed.host();
+    let note = |text: &str, options: &ApplyOptions| {
+        let steps = plan(&host, text, options);
+        let preview = steps.last().unwrap().preview();
+        assert_eq!(preview.status, ChangeStatus::DryRun);
+        preview
+            .plan
+            .notes
+            .into_iter()
+            .find(|note| matches!(note, Note::HostShort { .. } | Note::LeavesLittle { .. }))
+    };
+    let short = |available| Some(Note::HostShort { needs: mib(1024), available: mib(available) });
+    assert_eq!(note("web 2G", &OPTIONS), short(100));
+    // What is promised to the first is not there for the second.
+    assert_eq!(note("web 1064M\ndb 3G", &OPTIONS), short(60));
+    // What the others give back is there.
+    assert_eq!(note("web 2G\ndb 1536M", &OPTIONS), short(612));
+    assert_eq!(note("web 2G\ndb 1G", &OPTIONS), Some(Note::LeavesLittle { free: mib(100) }));
+    let keep_free = ApplyOptions { keep_free: Some(mib(101)), ..OPTIONS };
+    assert_eq!(note("web 2G\ndb 1G", &keep_free), short(1023));
+    // A paused guest gives nothing back.
+    bed.edit(|world| world.domains.get_mut(&8).unwrap().paused = true);
+    assert_eq!(note("web 2G\ndb 1G", &OPTIONS), short(100));
+}
+
+#[test]
+fn a_dry_run_foresees_what_each_line_of_a_partial_batch_gets() {
+    let bed = tight();
+    bed.edit(|world| {
+        world.create(10, "c", xmem_sim::GuestType::Pv, mib(0), mib(512), 0);
+    });
+    let options = ApplyOptions { partial: true, ..OPTIONS };
+    let steps = plan(&bed.host(), "web 2G\nc 256M\ndb 1548M", &options);
+    let previews: Vec<_> = steps.iter().map(Step::preview).collect();
+    assert_eq!(previews[1].plan.size(), mib(1024 + 600));
+    assert_eq!(previews[1].plan.notes, [Note::Partial { asked: mib(2048), got: mib(1624) }]);
+    assert_eq!(previews[2].status, ChangeStatus::Unchanged);
+    assert_eq!(previews[2].plan.notes, [Note::Partial { asked: mib(256), got: mib(0) }]);
+    // The real run asks for all.
+    assert_eq!(steps[1].plan.size(), mib(2048));
+}
+
+/// One list of domains, one look at the host, one batch of reads.
+#[test]
+fn planning_makes_the_same_number_of_calls_for_many_domains_as_for_few() {
+    let calls = |domains: u16| {
+        let mut world = World::empty(mib(1 << 20));
+        let mut text = String::new();
+        for domid in (301..).take(usize::from(domains)) {
+            let _ = world.create(
+                domid,
+                &format!("g{domid}"),
+                xmem_sim::GuestType::Pv,
+                mib(512),
+                mib(1024),
+                0,
+            );
+            writeln!(text, "g{domid} {domid}M").unwrap();
+        }
+        let bed = Bed::new(world);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&calls);
+        let host = bed.observed(move |_: &Call<'_>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Verdict::Proceed
+        });
+        assert_eq!(plan(&host, &text, &OPTIONS).len(), usize::from(domains));
+        calls.load(Ordering::SeqCst)
+    };
+    assert_eq!(calls(2), calls(200));
+}
+
+/// qa.md M17: `set -n` waited for a lock that another process held.
+#[test]
+fn planning_takes_no_lock() {
+    let bed = Bed::new(World::start());
+    let uuid = "00000000-0000-4000-8000-000000000007".parse().unwrap();
+    let identity = Identity { domid: DomId::new(7).unwrap(), uuid };
+    let _lock = Lock::take(bed.state_dir(), identity, OPTIONS.lock_timeout, &NoInterrupt).unwrap();
+    assert_eq!(plan(&bed.host(), "web 2G", &OPTIONS)[0].preview().status, ChangeStatus::DryRun);
+    assert_eq!(bed.target(7), mib(1024));
+}

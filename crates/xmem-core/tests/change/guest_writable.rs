@@ -1,0 +1,175 @@
+//! A guest that may write its own memory nodes, as libxl never lets it: what it writes there never raises its limit beyond
+//! what somebody else asked for.
+
+use std::time::Duration;
+
+use xen::{DomId, Host as _, Kib, NoInterrupt};
+use xmem_core::change::{ChangeStatus, plan_on, wake_away};
+use xmem_core::failure::{Cause, Failure};
+use xmem_core::memory::Memory;
+use xmem_core::plan::{MemoryRequest, Refusal};
+use xmem_sim::Verdict::Proceed;
+
+use crate::scene::{START, Scene, Step, max, request, set};
+
+/// 64 GiB, of which nobody has ever heard.
+const GREED: &str = "67108864";
+/// As much as a signed 32-bit number of KiB can be.
+const VIDEO: &str = "2147483647";
+
+/// A guest that has written these nodes, on a host with more memory than it can ask for.
+fn greedy(nodes: &[(&str, &str)]) -> Scene {
+    let scene = Scene::new();
+    scene.world.edit(|world| world.memory_kib = Kib(1 << 40));
+    for (node, value) in nodes {
+        scene.world.write(node, value);
+    }
+    scene.world.web(|web| web.owns_nodes = true);
+    scene
+}
+
+fn is_guest_writable(cause: &Cause) -> bool {
+    matches!(cause, Cause::Refused(Refusal::GuestWritable { .. }))
+}
+
+fn is_refused(failure: &Failure) -> bool {
+    matches!(failure.cause, Cause::Refused(_))
+}
+
+/// What would happen if the guest were believed: otherwise these tests would test nothing.
+#[test]
+fn nodes_that_only_dom0_may_write_are_believed() {
+    let own = |nodes| {
+        let scene = greedy(nodes);
+        scene.world.web(|web| web.owns_nodes = false);
+        scene
+    };
+    let scene = own(&[("target", GREED), ("static-max", GREED)]);
+    scene.plain(MemoryRequest::Repair).unwrap();
+    assert_eq!(scene.numbers().2, 67_108_864 + 1024);
+    let scene = own(&[("videoram", VIDEO)]);
+    scene.plain(set("+4M")).unwrap();
+    assert_eq!(scene.numbers().2, 1_048_576 + 4096 + 2_147_483_644 + 1024);
+    let scene = own(&[("static-max", GREED)]);
+    scene.plain(set("50%")).unwrap();
+    assert_eq!(scene.numbers().2, 33_554_432 + 1024);
+}
+
+#[test]
+fn no_step_no_share_and_no_repair_starts_from_the_guests_word() {
+    let all: [&[(&str, &str)]; 3] = [
+        &[("target", GREED), ("static-max", GREED)],
+        &[("videoram", VIDEO)],
+        &[("target", GREED), ("static-max", "9223372036854775808"), ("videoram", VIDEO)],
+    ];
+    for nodes in all {
+        for memory in [set("+4M"), set("-4M"), MemoryRequest::Repair] {
+            let scene = greedy(nodes);
+            let before = scene.numbers();
+            let host = scene.calm();
+            let failure = host.change(&request(memory)).unwrap_err();
+            // With such a maximum there may be no such limit at all.
+            assert!(is_refused(&failure), "{nodes:?}, {memory:?}: {failure}");
+            assert_eq!(host.count(|step| matches!(step, Step::SetLimit(_))), 0);
+            assert_eq!(scene.numbers(), before, "{nodes:?}, {memory:?}");
+            assert_eq!(scene.files().len(), 0);
+        }
+    }
+    // A maximum that is a step or a share of the guest's own, or that its video memory does not fit into.
+    for (node, value, memory) in [
+        ("static-max", GREED, max("+4M")),
+        ("static-max", GREED, max("-4M")),
+        ("static-max", GREED, max("max")),
+        ("static-max", GREED, max("50%")),
+        ("static-max", GREED, set("max")),
+        ("static-max", GREED, set("50%")),
+        ("videoram", VIDEO, max("2G")),
+    ] {
+        let scene = greedy(&[(node, value)]);
+        let failure = scene.plain(memory).unwrap_err();
+        assert!(is_guest_writable(&failure.cause), "{memory:?}: {failure}");
+        assert_eq!(scene.numbers().2, START.2);
+    }
+}
+
+/// As `apply` and a dry run of a repair plan.
+#[test]
+fn a_plan_without_the_lock_does_not_believe_the_guest_either() {
+    let scene = greedy(&[("target", GREED), ("static-max", GREED)]);
+    let host = scene.calm().host;
+    let info = host.hypervisor().domain(DomId::new(7).unwrap()).unwrap().unwrap();
+    let store = host.connect().unwrap();
+    let memory = Memory::read(&*store, info).unwrap();
+    for request in [set("-4M"), MemoryRequest::Repair] {
+        let cause = plan_on(&host, &*store, &memory, &request, None).unwrap_err();
+        assert!(is_guest_writable(&cause), "{cause}");
+    }
+}
+
+#[test]
+fn whole_sizes_are_set_as_ever_and_nothing_needless_is_asked() {
+    for (memory, limit) in [(set("1536M"), 1_573_888), (max("1536M"), 1_573_888)] {
+        let scene = greedy(&[("static-max", GREED)]);
+        let host = scene.calm();
+        assert_eq!(host.change(&request(memory)).unwrap().status, ChangeStatus::Changed);
+        assert_eq!(scene.numbers().2, limit);
+        assert_eq!(host.count(|step| *step == Step::Permissions), 0);
+    }
+    let scene = greedy(&[("target", GREED)]);
+    scene.plain(set("512M")).unwrap();
+    assert_eq!(scene.numbers(), (524_288, START.1, 525_312));
+}
+
+#[test]
+fn steps_within_the_limit_are_taken() {
+    for (memory, new) in [
+        (set("+256M"), (1_310_720, START.1, 1_311_744)),
+        (set("-256M"), (786_432, START.1, 787_456)),
+    ] {
+        let scene = greedy(&[]);
+        scene.plain(memory).unwrap();
+        assert_eq!(scene.numbers(), new);
+    }
+}
+
+#[test]
+fn a_guest_that_writes_before_each_commit_raises_nothing() {
+    let scene = greedy(&[]);
+    let world = scene.world.clone();
+    let host = scene.host(move |step| {
+        if *step == Step::Commit {
+            world.write("target", GREED);
+            world.write("static-max", GREED);
+        }
+        Proceed
+    });
+    let failure = host.change(&request(set("512M"))).unwrap_err();
+    assert!(matches!(failure.cause, Cause::Conflicts { .. }), "{failure}");
+    assert_eq!(scene.numbers().2, START.2);
+    assert_eq!(scene.files().len(), 0);
+}
+
+/// One of the limits that were asked for, never one for a target of the guest's own.
+#[test]
+fn a_recovery_does_not_believe_the_guest() {
+    let scene = greedy(&[]);
+    drop(scene.stuck(set("1536M")));
+    scene.world.write("target", GREED);
+    scene.world.write("static-max", GREED);
+    let failure = scene.plain(MemoryRequest::Repair).unwrap_err();
+    assert!(is_guest_writable(&failure.cause), "{failure}");
+    assert_eq!(scene.numbers().2, 1_573_888);
+    assert_eq!(scene.files().len(), 0);
+}
+
+#[test]
+fn waking_raises_nothing() {
+    let scene = greedy(&[]);
+    scene.world.web(|web| web.current_kib = Kib(500_000));
+    let outcome = scene.plain(set("1G")).unwrap();
+    scene.world.write("videoram", VIDEO);
+    let host = scene.calm().host;
+    let away = wake_away(&host, &outcome, Duration::from_secs(60), &NoInterrupt).unwrap();
+    assert!(away.is_none());
+    assert_eq!(scene.numbers(), START);
+}

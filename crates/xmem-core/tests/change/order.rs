@@ -1,0 +1,149 @@
+//! The order of the steps, and what is there during each of them.
+
+use std::fs::File;
+
+use rustix::fs::{FlockOperation, flock};
+use xen::Kib;
+use xmem_core::change::ChangeStatus;
+use xmem_core::plan::Note;
+use xmem_sim::Verdict;
+
+use crate::scene::{Scene, Step, WEB, max, request, set};
+
+#[test]
+fn a_set_makes_these_calls_in_this_order() {
+    let scene = Scene::new();
+    let host = scene.calm();
+    host.change(&request(set("512M"))).unwrap();
+    let memory = |node: &str| format!("/local/domain/7/memory/{node}");
+    let nodes = ["target", "static-max", "videoram", "dynamic-max", "hotplug-max"].map(memory);
+    let mut read = vec!["/local/domain/7/name".to_owned()];
+    read.extend(nodes);
+    read.extend(["/libxl/7/type", "/local/domain/7/target"].map(str::to_owned));
+    assert_eq!(
+        host.steps(),
+        [
+            Step::Connect,
+            Step::Domain,
+            Step::Domain,
+            Step::Begin,
+            Step::Read(read),
+            Step::Pod,
+            Step::Write(vec![memory("target"), format!("/vm/{WEB}/memory")]),
+            Step::SetLimit(525_312),
+            Step::SetPod(525_312),
+            Step::Commit,
+        ]
+    );
+}
+
+/// Between the lock and the commit of an ordinary guest there are four round trips to xenstored, and four hypercalls from
+/// beginning to end.
+#[test]
+fn an_ordinary_set_is_four_hypercalls_and_four_requests() {
+    for static_max in [1_048_576, 2_097_152] {
+        let scene = Scene::new();
+        scene.world.write("static-max", static_max);
+        let host = scene.calm();
+        host.change(&request(set("512M"))).unwrap();
+        assert_eq!(host.count(|step| !step.is_hypercall() && *step != Step::Connect), 4);
+        // One more for a guest that can be populated on demand.
+        let pod = usize::from(static_max > 1_048_576);
+        assert_eq!(host.count(Step::is_hypercall), 4 + pod);
+    }
+}
+
+/// The reads are part of the transaction, or another program's change would go unnoticed.
+#[test]
+fn everything_after_the_lock_happens_under_the_lock() {
+    for memory in [set("512M"), set("1536M"), max("4G")] {
+        let scene = Scene::new();
+        let (lock, record) = (scene.lock(), scene.record());
+        let mut looks = 0;
+        let hook = move |step: &Step| {
+            looks += usize::from(*step == Step::Domain);
+            if looks > 1 {
+                let file = File::open(&lock).expect("a lock file");
+                let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
+                assert!(taken.is_err(), "nobody holds the lock at {step:?}");
+            }
+            // From the first thing that does not undo itself until the end.
+            if matches!(step, Step::SetLimit(_) | Step::SetPod(_) | Step::Commit) {
+                assert!(record.exists(), "no record at {step:?}");
+                assert!(looks > 1);
+            }
+            Verdict::Proceed
+        };
+        scene.change(memory, hook).unwrap();
+        assert_eq!(scene.files().len(), 0);
+    }
+}
+
+#[test]
+fn the_hosts_memory_is_asked_for_only_if_the_domain_grows() {
+    for (memory, asked) in [
+        (set("512M"), 0),
+        (set("1G"), 0),
+        (set("1025M"), 0),
+        (set("1026M"), 1),
+        (set("1536M"), 1),
+        (max("1G"), 0),
+        (max("4G"), 1),
+    ] {
+        let scene = Scene::new();
+        let host = scene.calm();
+        host.change(&request(memory)).unwrap();
+        assert_eq!(host.count(|step| *step == Step::HostMemory), asked, "{memory:?}");
+    }
+}
+
+#[test]
+fn a_host_without_enough_memory_is_noted() {
+    for (spare_kib, claimed_kib, available) in [
+        (1_048_576, 0, None),
+        (524_284, 0, Some(524_284)),
+        (600_000, 100_000, Some(500_000)),
+        (0, 4, Some(0)),
+    ] {
+        let scene = Scene::new();
+        scene.world.edit(|world| {
+            let other = world.create(8, "other", xmem_sim::GuestType::Pv, Kib(0), Kib(4), 0);
+            other.current_kib = Kib((16 << 20) - 1_048_576 - spare_kib);
+        });
+        scene.world.web(|web| web.outstanding_kib = Kib(claimed_kib));
+        let outcome = scene.plain(set("1536M")).unwrap();
+        let note = available
+            .map(|available| Note::HostShort { needs: Kib(524_288), available: Kib(available) });
+        assert_eq!(outcome.plan.notes, Vec::from_iter(note));
+        assert_eq!(scene.numbers(), (1_572_864, 2_097_152, 1_573_888));
+    }
+}
+
+#[test]
+fn a_change_that_is_not_needed_or_only_planned_writes_nothing() {
+    let scene = Scene::new();
+    let mut dry = request(set("512M"));
+    dry.dry_run = true;
+    for (request, status) in
+        [(dry, ChangeStatus::DryRun), (request(set("1G")), ChangeStatus::Unchanged)]
+    {
+        let record = scene.record();
+        let host = scene.host(move |step| {
+            assert!(!step.is_change() && !record.exists(), "{step:?}");
+            Verdict::Proceed
+        });
+        assert_eq!(host.change(&request).unwrap().status, status);
+        assert_eq!(scene.files().len(), 0);
+    }
+}
+
+/// As libxl does, so that any other writer of the target conflicts at the commit.
+#[test]
+fn a_limit_never_changes_without_a_write_of_the_target() {
+    let scene = Scene::new();
+    scene.world.set_limit(4096);
+    let host = scene.calm();
+    host.change(&request(set("1G"))).unwrap();
+    let target = "/local/domain/7/memory/target".to_owned();
+    assert_eq!(host.count(|step| matches!(step, Step::Write(paths) if paths.contains(&target))), 1);
+}

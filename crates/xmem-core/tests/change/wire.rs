@@ -1,0 +1,35 @@
+//! The change over the real xenstore client, and what it costs xenstored.
+
+use xen::NoInterrupt;
+use xmem_core::change::{ChangeSession, ChangeStatus};
+use xmem_sim::{Fault, Faults, WireHost};
+
+use crate::scene::{Scene, request, requests, set};
+
+fn host(scene: &Scene) -> WireHost {
+    WireHost::new(&scene.world.0, scene.dir(), Faults::from_iter([Fault::GuestIgnores]))
+}
+
+#[test]
+fn a_change_over_the_real_client_comes_to_the_same() {
+    for (memory, new) in requests() {
+        let scene = Scene::new();
+        let host = host(&scene);
+        let outcome = ChangeSession::new(&host).change(&request(memory), &NoInterrupt).unwrap();
+        assert_eq!(outcome.status, ChangeStatus::Changed);
+        assert_eq!(scene.numbers(), new);
+        assert_eq!(scene.files().len(), 0);
+    }
+}
+
+#[test]
+fn a_change_is_four_round_trips_over_one_connection() {
+    let scene = Scene::new();
+    let host = host(&scene);
+    let mut session = ChangeSession::new(&host);
+    for (size, connections) in [("512M", 1), ("1G", 0), ("768M", 0)] {
+        session.change(&request(set(size)), &NoInterrupt).unwrap();
+        let counts = host.xenstored.take_counts();
+        assert_eq!((counts.connections, counts.round_trips), (connections, 4));
+    }
+}

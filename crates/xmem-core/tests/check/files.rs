@@ -1,0 +1,152 @@
+//! Stale files in the state directory.
+
+use std::fs;
+use std::path::PathBuf;
+
+use xen::lock::Lock;
+use xen::userdata::{LOCK, Letter};
+use xen::{DomId, Identity, NoInterrupt, Uuid};
+use xmem_core::check::{RepairAction, RepairOutcome, repair};
+use xmem_core::intent::{RECORD, SET_ASIDE};
+
+use crate::scene::{Scene, said};
+
+fn gone(domid: u32) -> Identity {
+    Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::from_u128(0xdead) }
+}
+
+fn left(scene: &Scene, identity: Identity, letter: Letter, kind: &str) -> PathBuf {
+    let path = scene.file(identity, letter, kind);
+    scene.touch(&path);
+    path
+}
+
+#[test]
+fn files_of_a_gone_domain_are_stale_and_name_its_uuid() {
+    let scene = Scene::new();
+    let paths = [
+        left(&scene, gone(7), Letter::Lock, LOCK),
+        left(&scene, gone(7), Letter::Data, RECORD),
+        left(&scene, gone(7), Letter::New, RECORD),
+        left(&scene, gone(7), Letter::Data, SET_ASIDE),
+    ];
+    let report = scene.check();
+    let mut words = said(&report.findings);
+    words.sort();
+    assert_eq!(
+        words,
+        [
+            "domain 7: stale-lock",
+            "domain 7: stale-record",
+            "domain 7: stale-record",
+            "domain 7: stale-record"
+        ]
+    );
+    for finding in &report.findings {
+        // Domain 7 exists: it is another one.
+        assert!(
+            finding.diagnosis.message.contains("gone (UUID 00000000-0000-0000-0000-00000000dead)")
+        );
+        assert!(finding.diagnosis.repairable && !finding.diagnosis.is_out_of_step());
+    }
+    let host = scene.host();
+    let repaired = repair(&host, &report, &[], std::time::Duration::ZERO, &NoInterrupt).unwrap();
+    for (_, outcome) in &repaired.findings {
+        assert_eq!(*outcome, RepairOutcome::Repaired(RepairAction::Removed));
+    }
+    assert!(repaired.failures.is_empty() && paths.iter().all(|path| !path.exists()));
+    assert_eq!(said(&repaired.after.findings), [""; 0]);
+}
+
+#[test]
+fn files_of_a_living_domain_are_labelled_with_its_name() {
+    let scene = Scene::new();
+    let web = scene.identity(7);
+    let aside = left(&scene, web, Letter::Data, SET_ASIDE);
+    left(&scene, web, Letter::New, RECORD);
+    left(&scene, web, Letter::Lock, LOCK);
+    let report = scene.check();
+    let mut words = said(&report.findings);
+    words.sort();
+    assert_eq!(words, ["web (7): set-aside", "web (7): stale-lock", "web (7): stale-record"]);
+    let host = scene.host();
+    let repaired = repair(&host, &report, &[], std::time::Duration::ZERO, &NoInterrupt).unwrap();
+    assert_eq!(said(&repaired.after.findings), ["web (7): set-aside"]);
+    // It is for somebody to read.
+    let found = &repaired.after.findings[0].diagnosis;
+    let rm = format!("read it, then: rm {}", aside.display());
+    assert_eq!((found.fix.as_ref(), found.repairable), (Some(&rm), false));
+    assert!(aside.exists());
+}
+
+#[test]
+fn the_lock_file_of_a_killed_change_is_no_finding_of_its_own() {
+    let scene = Scene::new();
+    scene.kill_a_change(7, xen::Kib::from_mib(512));
+    left(&scene, scene.identity(7), Letter::Lock, LOCK);
+    assert_eq!(said(&scene.check().findings), ["web (7): interrupted-change"]);
+}
+
+#[test]
+fn a_lock_that_is_held_on_a_gone_domain_is_not_removed() {
+    let scene = Scene::new();
+    let lock =
+        Lock::take(scene.state_dir(), gone(33), std::time::Duration::ZERO, &NoInterrupt).unwrap();
+    left(&scene, gone(33), Letter::Data, RECORD);
+    let report = scene.check();
+    let mut words = said(&report.findings);
+    words.sort();
+    assert_eq!(words, ["domain 33: locked", "domain 33: stale-record"]);
+    let host = scene.host();
+    let repaired = repair(&host, &report, &[], std::time::Duration::ZERO, &NoInterrupt).unwrap();
+    assert_eq!(repaired.failures.len(), 1);
+    assert_eq!(said(&repaired.after.findings).len(), 2);
+    drop(lock);
+}
+
+#[test]
+fn something_else_in_the_place_of_a_gone_domains_lock_is_a_notice() {
+    let scene = Scene::new();
+    fs::create_dir(scene.file(gone(33), Letter::Lock, LOCK)).unwrap();
+    let report = scene.check();
+    assert_eq!(said(&report.findings), ["domain 33: unusable-lock"]);
+    assert!(!report.findings[0].diagnosis.is_out_of_step());
+}
+
+#[test]
+fn files_that_xmem_does_not_know_are_left_alone() {
+    let scene = Scene::new();
+    let uuid = gone(7).uuid;
+    let names = [
+        format!("userdata-d.7.{uuid}.libxl-json"),
+        format!("userdata-l.7.{uuid}.libxl-device-changes-lock"),
+        format!("userdata-d.7.{uuid}.domain-userdata-lock"),
+        format!("userdata-l.7.{uuid}.xmem-intent"),
+        format!("userdata-d.7.{uuid}.xmem-intent-foreign~"),
+        format!("userdata-d.7.{uuid}.xmem-intent.bak"),
+        format!("userdata-dd.7.{uuid}.xmem-intent"),
+        format!("userdata-d.007.{uuid}.xmem-intent"),
+        format!("userdata-d.32752.{uuid}.xmem-intent"),
+        "userdata-d.7.xmem-intent".to_owned(),
+        "xmem-intent".to_owned(),
+    ];
+    for name in &names {
+        fs::write(scene.state_dir().join(name), "").unwrap();
+    }
+    assert_eq!(said(&scene.check().findings), [""; 0]);
+}
+
+#[test]
+fn a_record_that_is_not_understood_says_why() {
+    let scene = Scene::new();
+    let path = left(&scene, scene.identity(7), Letter::Data, RECORD);
+    fs::write(&path, "{").unwrap();
+    let report = scene.check();
+    assert_eq!(said(&report.findings), ["web (7): interrupted-change"]);
+    let found = &report.findings[0].diagnosis;
+    assert!(
+        found.message.starts_with("an intent record that xmem does not act on (EOF"),
+        "{found:?}"
+    );
+    assert!(found.repairable);
+}

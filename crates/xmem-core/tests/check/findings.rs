@@ -1,0 +1,184 @@
+//! A check of a host.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use xen::userdata::{LOCK, Letter};
+use xen::{Interrupt, Kib, NoInterrupt};
+use xmem_core::check::check;
+use xmem_core::failure::Cause;
+use xmem_sim::{Call, Observer, Verdict, World};
+
+use crate::scene::{Scene, refs, said};
+
+#[test]
+fn a_host_in_step_has_no_findings() {
+    let report = Scene::new().check();
+    assert_eq!(said(&report.findings), [""; 0]);
+    assert_eq!((report.rows.len(), report.checked(), report.locked, report.building), (4, 4, 0, 0));
+}
+
+#[test]
+fn a_locked_domain_and_one_that_is_being_built_are_counted_and_not_judged() {
+    let scene = Scene::of(World::states());
+    scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
+    let lock = scene.lock(7);
+    let report = scene.check();
+    assert_eq!((report.locked, report.building), (1, 1));
+    assert_eq!(report.checked(), report.rows.len() - 2);
+    assert!(said(&report.findings).contains(&"web (7): locked".to_owned()));
+    assert!(!report.findings.iter().any(|it| it.diagnosis.is_out_of_step()));
+    drop(lock);
+    assert!(said(&scene.check().findings).contains(&"web (7): limit-too-low".to_owned()));
+}
+
+#[test]
+fn a_lock_that_nobody_can_take_is_out_of_step_also_for_a_named_domain() {
+    let scene = Scene::new();
+    let path = scene.file(scene.identity(7), Letter::Lock, LOCK);
+    for make in [
+        |path: &std::path::Path| fs::create_dir(path).unwrap(),
+        |path: &std::path::Path| std::os::unix::fs::symlink("elsewhere", path).unwrap(),
+    ] {
+        make(&path);
+        for report in [scene.check(), scene.check_named(&["web"])] {
+            assert_eq!(said(&report.findings), ["web (7): unusable-lock"]);
+            assert!(report.findings[0].diagnosis.is_out_of_step());
+        }
+        fs::remove_dir(&path).or_else(|_| fs::remove_file(&path)).unwrap();
+    }
+}
+
+#[test]
+fn a_domain_that_is_destroyed_during_the_check_is_not_a_finding() {
+    let scene = Scene::new();
+    let world = Arc::clone(&scene.world);
+    // The second of its reads finds nothing, and then the hypervisor has nothing either.
+    let host = scene.host_that(move |call| {
+        if matches!(call, Call::Read(_)) {
+            world.lock().unwrap().remove("/local/domain/7");
+        } else if matches!(call, Call::List(_) | Call::Domain(_)) {
+            world.lock().unwrap().destroy(7);
+        }
+    });
+    let report = check(&host, &[], &NoInterrupt).unwrap();
+    assert_eq!(said(&report.findings), [""; 0]);
+    assert_eq!(report.rows.len(), 3);
+}
+
+#[test]
+fn every_finding_is_seen_twice() {
+    let scene = Scene::new();
+    let world = Arc::clone(&scene.world);
+    let lists = AtomicUsize::new(0);
+    // Odd until the first look is over.
+    scene.edit(7, |web| (web.balloon, web.current_kib) = (false, Kib::from_mib(512)));
+    scene.edit(8, |db| db.limit_kib = Kib::from_mib(1024));
+    scene.world().write("/local/domain/9/memory/videoram", "x");
+    let host = scene.host_that(move |call| {
+        if matches!(call, Call::List(_)) && lists.fetch_add(1, Ordering::Relaxed) == 3 {
+            let mut world = world.lock().unwrap();
+            world.domains.get_mut(&7).unwrap().current_kib = Kib::from_mib(1024);
+            world.domains.get_mut(&8).unwrap().limit_kib = Kib::from_mib(2049);
+            world.write("/local/domain/9/memory/videoram", "16384");
+        }
+    });
+    let report = check(&host, &[], &NoInterrupt).unwrap();
+    assert_eq!(said(&report.findings), [""; 0]);
+}
+
+#[test]
+fn an_interrupt_ends_the_check() {
+    struct Now;
+    impl Interrupt for Now {
+        fn pending(&self) -> bool {
+            true
+        }
+        fn sleep(&self, _: Duration) -> bool {
+            true
+        }
+    }
+    let scene = Scene::new();
+    scene.edit(7, |web| web.limit_kib = Kib(4));
+    assert!(matches!(check(&scene.host(), &[], &Now), Err(Cause::Interrupted)));
+}
+
+#[test]
+fn a_missing_domain_is_reported_beside_the_findings() {
+    let scene = Scene::new();
+    let report = scene.check_named(&["web", "nosuch"]);
+    assert_eq!((report.missing, report.rows.len()), (refs(&["nosuch"]), 1));
+}
+
+#[test]
+fn a_guest_that_may_write_its_nodes_is_offered_no_repair() {
+    let scene = Scene::new();
+    scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
+    let fix = |scene: &Scene| {
+        let report = scene.check();
+        let found = report.findings[0].diagnosis.clone();
+        (found.repairable, found.fix.unwrap())
+    };
+    assert_eq!(fix(&scene), (true, "xmem check --repair 7".to_owned()));
+    scene.edit(7, |web| web.owns_nodes = true);
+    let (repairable, fix) = fix(&scene);
+    assert!(!repairable && fix.starts_with("xmem set 7 SIZE"), "{fix}");
+}
+
+#[test]
+fn nodes_of_a_domain_that_does_not_exist_are_orphans() {
+    let scene = Scene::new();
+    scene.world().write("/local/domain/33/memory/target", "524288");
+    let report = scene.check();
+    assert_eq!(said(&report.findings), ["domid 33: orphan-nodes"]);
+    assert_eq!(report.findings[0].diagnosis.fix.as_deref(), Some("xenstore-rm /local/domain/33"));
+    assert_eq!(said(&scene.check_named(&["web"]).findings), [""; 0]);
+    // It may be that of the domain that is being made.
+    scene.edit(7, |web| (web.paused, web.vcpus, web.cpu_time_ms) = (true, 0, 0));
+    assert_eq!(said(&scene.check().findings), ["web (7): building"]);
+}
+
+#[test]
+fn nodes_that_go_while_they_are_looked_at_are_no_orphans() {
+    let scene = Scene::new();
+    scene.world().write("/local/domain/33/memory/target", "524288");
+    let world = Arc::clone(&scene.world);
+    let host = scene.host_that(move |call| {
+        if matches!(call, Call::Domains) && world.lock().unwrap().read("/seen").is_some() {
+            world.lock().unwrap().remove("/local/domain/33");
+        }
+        if matches!(call, Call::List("/local/domain")) {
+            world.lock().unwrap().write("/seen", "");
+        }
+    });
+    assert_eq!(said(&check(&host, &[], &NoInterrupt).unwrap().findings), [""; 0]);
+}
+
+#[test]
+fn a_host_with_too_many_domains_to_list_says_so() {
+    let scene = Scene::new();
+    let refuse = |call: &Call<'_>| match call {
+        Call::List("/local/domain") => {
+            Verdict::Fail(xmem_sim::Failure::Answer(xen::xenstore::Answer::TooBig))
+        }
+        _ => Verdict::Proceed,
+    };
+    let host = scene.host().observed_by(Arc::new(refuse) as Arc<dyn Observer>);
+    let report = check(&host, &[], &NoInterrupt).unwrap();
+    assert_eq!(said(&report.findings), ["host: not-listed"]);
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_read_is_an_error() {
+    let scene = Scene::new();
+    fs::remove_dir(scene.state_dir()).unwrap();
+    assert_eq!(said(&scene.check().findings), [""; 0]);
+    fs::write(scene.state_dir(), "").unwrap();
+    for names in [&[][..], &["web"]] {
+        let error = check(&scene.host(), &refs(names), &NoInterrupt).unwrap_err();
+        assert!(matches!(error, Cause::StateDir { .. }), "{error}");
+    }
+    fs::remove_file(scene.state_dir()).unwrap();
+}

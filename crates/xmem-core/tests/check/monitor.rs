@@ -1,0 +1,238 @@
+//! Looking at a host again and again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use xen::{Host as _, Kib};
+use xmem_core::survey::{Monitor, Survey, UsedMemory};
+use xmem_sim::{Call, Failure, GuestType, Observer, Verdict};
+
+use crate::scene::{Scene, refs};
+
+fn names(survey: &Survey) -> Vec<String> {
+    let name = |row: &xmem_core::survey::Row| row.domain.name.as_ref().unwrap().0.clone();
+    survey.rows.iter().map(name).collect()
+}
+
+/// The domids whose nodes were read.
+fn read<'a>(requests: &'a [String]) -> Vec<&'a str> {
+    let path = |it: &'a String| it.strip_prefix("READ /local/domain/");
+    let mut domids: Vec<_> =
+        requests.iter().filter_map(path).filter_map(|it| it.split('/').next()).collect();
+    domids.dedup();
+    domids
+}
+
+#[test]
+fn xenstored_is_asked_nothing_while_nothing_changes() {
+    let scene = Scene::new();
+    let (host, calls) = scene.host_with_calls();
+    for wanted in [&[][..], &["7"], &["web", "db"], &["00000000-0000-4000-8000-000000000007"]] {
+        let mut monitor = Monitor::new(&host, &refs(wanted), UsedMemory::Read).unwrap();
+        let first = names(&monitor.look().unwrap());
+        calls.take();
+        for mib in 500..600 {
+            scene.edit(7, |web| (web.balloon, web.current_kib) = (false, Kib::from_mib(mib)));
+            let survey = monitor.look().unwrap();
+            assert_eq!(names(&survey), first);
+            let web = survey.rows.iter().find(|row| row.domain.identity.domid.get() == 7).unwrap();
+            assert_eq!(web.memory.info.current, Kib::from_mib(mib));
+            assert_eq!(web.findings[0].kind.word(), "below-target");
+        }
+        assert_eq!(calls.take_requests(), [""; 0], "{wanted:?}");
+    }
+}
+
+#[test]
+fn only_the_domain_that_changed_is_read_again() {
+    let scene = Scene::new();
+    let (host, calls) = scene.host_with_calls();
+    let mut monitor = Monitor::new(&host, &[], UsedMemory::Read).unwrap();
+    monitor.look().unwrap();
+    calls.take();
+    scene.world().write("/local/domain/8/memory/target", "1048576");
+    let survey = monitor.look().unwrap();
+    assert_eq!(survey.rows[2].memory.target, Ok(Some(Kib::from_mib(1024))));
+    assert_eq!(read(&calls.take_requests()), ["8"]);
+    scene.world().write("/local/domain/7/name", "renamed");
+    assert_eq!(names(&monitor.look().unwrap())[1], "renamed");
+    assert_eq!(read(&calls.take_requests()), ["7"]);
+    // Devices come and go without being looked at.
+    scene.world().write("/local/domain/7/device/vbd/51712/state", "4");
+    monitor.look().unwrap();
+    assert_eq!(calls.take_requests(), [""; 0]);
+}
+
+#[test]
+fn a_guests_report_is_all_that_is_read_when_it_changes() {
+    let scene = Scene::new();
+    let report = |kib: &str| {
+        scene.world().write("/local/domain/7/data/meminfo_total", "1000000");
+        scene.world().write("/local/domain/7/data/meminfo_free", kib);
+        scene.world().write("/local/domain/8/memory/meminfo", kib);
+    };
+    report("400000");
+    let (host, calls) = scene.host_with_calls();
+    let mut monitor = Monitor::new(&host, &[], UsedMemory::Read).unwrap();
+    let mut used = || {
+        let survey = monitor.look().unwrap();
+        [survey.rows[1].used, survey.rows[2].used].map(|used| used.unwrap().0)
+    };
+    assert_eq!(used(), [600_000, 400_000]);
+    calls.take();
+    report("300000");
+    assert_eq!(used(), [700_000, 300_000]);
+    let requests = calls.take_requests();
+    assert!(requests.iter().all(|request| request.contains("meminfo")), "{requests:?}");
+    // Nobody asks for it: not even then.
+    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    monitor.look().unwrap();
+    calls.take();
+    report("200000");
+    assert_eq!(monitor.look().unwrap().rows[1].used, None);
+    assert_eq!(calls.take_requests(), [""; 0]);
+}
+
+#[test]
+fn a_domain_that_comes_is_read_and_one_that_goes_is_unwatched() {
+    let scene = Scene::new();
+    let (host, calls) = scene.host_with_calls();
+    let mut monitor = Monitor::new(&host, &[], UsedMemory::Read).unwrap();
+    monitor.look().unwrap();
+    calls.take();
+    let size = Kib::from_mib(512);
+    scene.world().create(20, "new", GuestType::Pvh, size, size, 0);
+    assert_eq!(names(&monitor.look().unwrap()), ["Domain-0", "web", "db", "win", "new"]);
+    let requests = calls.take_requests();
+    assert_eq!(read(&requests), ["20"]);
+    let watches = requests.iter().filter(|it| it.starts_with("WATCH /local/domain/20/")).count();
+    assert_eq!(watches, 3);
+
+    scene.world().destroy(20);
+    assert_eq!(names(&monitor.look().unwrap()), ["Domain-0", "web", "db", "win"]);
+    let requests = calls.take_requests();
+    let unwatches =
+        requests.iter().filter(|it| it.starts_with("UNWATCH /local/domain/20/")).count();
+    assert_eq!((unwatches, requests.len()), (3, 3), "{requests:?}");
+    // The same domid again.
+    scene.world().create(20, "newer", GuestType::Pvh, size, size, 0);
+    assert_eq!(names(&monitor.look().unwrap())[4], "newer");
+}
+
+#[test]
+fn a_domain_that_gets_a_wanted_name_is_shown() {
+    let scene = Scene::new();
+    let host = scene.host();
+    let mut monitor = Monitor::new(&host, &refs(&["web", "late"]), UsedMemory::Skip).unwrap();
+    let survey = monitor.look().unwrap();
+    assert_eq!((names(&survey), survey.missing), (vec!["web".to_owned()], refs(&["late"])));
+    let size = Kib::from_mib(512);
+    scene.world().create(20, "late--incoming", GuestType::Pvh, size, size, 0);
+    assert_eq!(names(&monitor.look().unwrap()), ["web"]);
+    scene.world().write("/local/domain/20/name", "late");
+    let survey = monitor.look().unwrap();
+    assert_eq!(
+        (names(&survey), survey.missing),
+        (vec!["web".to_owned(), "late".to_owned()], vec![])
+    );
+    scene.world().write("/local/domain/7/name", "other");
+    assert_eq!(names(&monitor.look().unwrap()), ["late"]);
+}
+
+#[test]
+fn a_wait_ends_when_xenstore_changes_and_not_before() {
+    let scene = Scene::new();
+    let host = scene.host();
+    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    monitor.look().unwrap();
+    monitor.look().unwrap();
+    let begin = Instant::now();
+    monitor.wait(Duration::from_millis(100)).unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(100));
+    scene.world().write("/local/domain/7/memory/target", "524288");
+    monitor.wait(Duration::from_secs(60)).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(30));
+    assert_eq!(monitor.look().unwrap().rows[1].memory.target, Ok(Some(Kib::from_mib(512))));
+}
+
+#[test]
+fn a_domain_that_stays_out_of_step_is_confirmed_once() {
+    let scene = Scene::new();
+    scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
+    let (host, calls) = scene.host_with_calls();
+    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    assert!(monitor.look().unwrap().rows[1].is_out_of_step());
+    calls.take();
+    assert!(monitor.look().unwrap().rows[1].is_out_of_step());
+    assert_eq!(calls.take_requests(), [""; 0]);
+    // It turns up while the monitor runs.
+    scene.edit(8, |db| db.limit_kib = Kib::from_mib(512));
+    assert!(monitor.look().unwrap().rows[2].is_out_of_step());
+    assert_eq!(read(&calls.take_requests()), ["8"]);
+    // A killed change leaves its record, and xenstore as it was.
+    scene.kill_a_change(9, Kib::from_mib(1024));
+    let survey = monitor.look().unwrap();
+    assert_eq!(survey.rows[3].findings[0].kind.word(), "interrupted-change");
+}
+
+/// It is made after the events were taken and before the hypervisor is asked: the limit is new, the target old.
+#[test]
+fn a_change_during_a_look_is_not_called_out_of_step() {
+    let scene = Scene::new();
+    let (world, is_due) = (Arc::clone(&scene.world), Arc::new(AtomicBool::new(false)));
+    let due = Arc::clone(&is_due);
+    let host = scene.host_that(move |call| {
+        if matches!(call, Call::Domains) && due.swap(false, Ordering::Relaxed) {
+            let mut world = world.lock().unwrap();
+            world.write("/local/domain/7/memory/target", "524288");
+            let web = world.domains.get_mut(&7).unwrap();
+            (web.limit_kib, web.current_kib) = (Kib::from_mib(513), Kib::from_mib(512));
+        }
+    });
+    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    monitor.look().unwrap();
+    is_due.store(true, Ordering::Relaxed);
+    let survey = monitor.look().unwrap();
+    assert_eq!(survey.rows[1].findings, []);
+    assert_eq!(survey.rows[1].memory.target, Ok(Some(Kib::from_mib(512))));
+}
+
+#[test]
+fn without_watches_everything_is_read_at_each_look() {
+    let scene = Scene::new();
+    let refuse = |call: &Call<'_>| match call {
+        Call::Watch(_) => Verdict::Fail(Failure::Answer(xen::xenstore::Answer::Denied)),
+        _ => Verdict::Proceed,
+    };
+    let host = scene.host().observed_by(Arc::new(refuse) as Arc<dyn Observer>);
+    for wanted in [&[][..], &["web", "db"]] {
+        let mut monitor = Monitor::new(&host, &refs(wanted), UsedMemory::Skip).unwrap();
+        monitor.look().unwrap();
+        for target in [524_288, 1_048_576] {
+            scene.world().write("/local/domain/7/memory/target", &target.to_string());
+            let survey = monitor.look().unwrap();
+            let web = survey.rows.iter().find(|row| row.domain.identity.domid.get() == 7).unwrap();
+            assert_eq!(web.memory.target, Ok(Some(Kib(target))));
+        }
+    }
+}
+
+#[test]
+fn a_monitor_ends_with_xenstored() {
+    let scene = Scene::new();
+    let fail = Arc::new(AtomicBool::new(false));
+    let failing = Arc::clone(&fail);
+    let observer = move |call: &Call<'_>| {
+        let is_due = failing.load(Ordering::Relaxed) && !call.is_hypercall();
+        if is_due { Verdict::Fail(Failure::Closed) } else { Verdict::Proceed }
+    };
+    let host = scene.host().observed_by(Arc::new(observer) as Arc<dyn Observer>);
+    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    monitor.look().unwrap();
+    fail.store(true, Ordering::Relaxed);
+    scene.world().write("/local/domain/7/memory/target", "524288");
+    monitor.look().unwrap_err();
+    monitor.wait(Duration::from_secs(60)).unwrap_err();
+    assert!(host.connect().is_err());
+}

@@ -1,0 +1,186 @@
+//! A few changes at once, in every order that a scheduler thinks of, and what has to be true at the end: the end is that of
+//! a serial order of the changes that are done, and one more change finds nothing in its way.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use shuttle::scheduler::Scheduler;
+use shuttle::{Config, Runner};
+use xmem_core::plan::MemoryRequest;
+use xmem_sim::World;
+
+use crate::mishap::{self, Mishap};
+use crate::process::{Ended, run};
+use crate::serial::{Serial, alone};
+use crate::stage::{Legal, Locking, Numbers, Stage, Switch, numbers, scratch, world};
+
+pub(crate) fn set(size: &str) -> MemoryRequest {
+    MemoryRequest::Set { size: size.parse().unwrap(), raise_max: false, force: false }
+}
+
+pub(crate) fn raise(size: &str) -> MemoryRequest {
+    MemoryRequest::Set { size: size.parse().unwrap(), raise_max: true, force: false }
+}
+
+pub(crate) fn max(size: &str) -> MemoryRequest {
+    MemoryRequest::Max { size: size.parse().unwrap(), force: false }
+}
+
+/// The changes that are played, and what goes wrong with the first of them.
+pub(crate) struct Play {
+    requests: Vec<MemoryRequest>,
+    mishaps: Vec<Mishap>,
+    locking: Locking,
+    switch: Switch,
+    serial: Arc<Serial>,
+    legal: Legal,
+    found: Arc<Mutex<Found>>,
+    /// The ends from which it is known how it goes on.
+    followed: Mutex<BTreeSet<Numbers>>,
+}
+
+/// What came of all schedules together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    /// How many there were.
+    pub(crate) schedules: usize,
+    /// In how many of them all mishaps came about.
+    pub(crate) mishaps: usize,
+    /// What was seen by those who took the lock or gave it back.
+    pub(crate) seen: BTreeSet<Numbers>,
+    /// What was left at the end, and, where there is a lock, when another one had been there.
+    pub(crate) ends: BTreeSet<Numbers>,
+}
+
+impl Play {
+    /// Of `requests`, in peace.
+    pub(crate) fn new(requests: &[MemoryRequest]) -> Self {
+        let serial = Serial::of(requests, scratch().path());
+        let legal = serial.legal();
+        Self {
+            requests: requests.to_vec(),
+            mishaps: Vec::new(),
+            locking: Locking::Shared,
+            switch: Switch::AtEachCall,
+            serial: Arc::new(serial),
+            legal,
+            found: Arc::default(),
+            followed: Mutex::default(),
+        }
+    }
+
+    /// The same, with these `mishaps`.
+    pub(crate) fn with(&self, mishaps: &[Mishap]) -> Self {
+        Self {
+            requests: self.requests.clone(),
+            mishaps: mishaps.to_vec(),
+            serial: Arc::clone(&self.serial),
+            legal: Arc::clone(&self.legal),
+            found: Arc::default(),
+            followed: Mutex::default(),
+            ..*self
+        }
+    }
+
+    /// The same, with the lock as `locking` says.
+    pub(crate) fn locking(self, locking: Locking) -> Self {
+        Self { locking, ..self }
+    }
+
+    /// The same, switching where `switch` says.
+    pub(crate) fn switching(self, switch: Switch) -> Self {
+        Self { switch, ..self }
+    }
+
+    /// Plays all schedules of `scheduler`.
+    pub(crate) fn run(self, scheduler: impl Scheduler + 'static) -> Found {
+        let mut config = Config::new();
+        config.stack_size = 0x80000;
+        let found = Arc::clone(&self.found);
+        Runner::new(scheduler, config).run(move || self.once());
+        let found = found.lock().unwrap();
+        found.clone()
+    }
+
+    /// What was found so far, also while it is running.
+    pub(crate) fn found(&self) -> Arc<Mutex<Found>> {
+        Arc::clone(&self.found)
+    }
+
+    fn once(&self) {
+        let dir = scratch();
+        let stage = Arc::new(Stage::new(
+            world(),
+            dir.path(),
+            self.locking,
+            self.switch,
+            (self.locking == Locking::Shared).then(|| Arc::clone(&self.legal)),
+        ));
+        let others: Vec<_> = (1..self.requests.len())
+            .map(|who| {
+                let (stage, request) = (Arc::clone(&stage), self.requests[who]);
+                shuttle::thread::spawn(move || run(&stage, who, request, &[]))
+            })
+            .collect();
+        let first = run(&stage, 0, self.requests[0], &self.mishaps);
+        let mut ended = vec![first.ended];
+        ended.extend(others.into_iter().map(|other| other.join().unwrap().ended));
+
+        let end = match self.locking {
+            Locking::Shared => self.judge(&stage, dir.path(), &ended, first.mishaps > 0),
+            Locking::TakenOut => stage.numbers(),
+        };
+        let mut found = self.found.lock().unwrap();
+        found.schedules += 1;
+        found.mishaps += usize::from(first.mishaps == self.mishaps.len());
+        found.seen.extend(stage.seen());
+        found.ends.insert(end);
+    }
+
+    /// Whether what is left after the changes have `ended` so is what they say, and what comes of it.
+    fn judge(&self, stage: &Stage, dir: &Path, ended: &[Ended], troubled: bool) -> Numbers {
+        let (now, files) = (stage.numbers(), stage.files());
+        let what =
+            || format!("{:?}, {:?}: {ended:?}, {now:?}, {files:?}", self.requests, self.mishaps);
+        for (who, ended) in ended.iter().enumerate() {
+            let said = matches!(ended, Ended::Done | Ended::Refused);
+            assert!(said || (who == 0 && troubled), "it failed without a cause: {}", what());
+        }
+        let known = !matches!(ended[0], Ended::Doubt | Ended::Died);
+        if known {
+            assert!(self.serial.explains(ended, now), "no serial order: {}", what());
+            assert!(files.is_empty(), "left behind: {}", what());
+            if !self.followed.lock().unwrap().insert(now) {
+                return now;
+            }
+        }
+        // Refused, so that nothing but a recovery changes anything.
+        let (report, recovered) = self.next(stage.snapshot(), dir, set("15T"));
+        assert_eq!(report, Ended::Refused, "{}", what());
+        assert!(self.serial.explains(ended, numbers(&recovered)), "not recovered: {}", what());
+        assert!(!known || numbers(&recovered) == now, "nothing to recover: {}", what());
+        // And nothing is in the way of another one.
+        let (report, world) = self.next(recovered.clone(), dir, set("1G"));
+        assert_eq!(report, Ended::Done, "{}", what());
+        let recovered = numbers(&recovered);
+        let expected = (1 << 20, recovered.1, (1 << 20) + 1024);
+        assert_eq!(numbers(&world), expected, "{}", what());
+        recovered
+    }
+
+    /// One more change in the same dir, which has to be empty afterwards.
+    fn next(&self, world: World, dir: &Path, request: MemoryRequest) -> (Ended, World) {
+        let (report, world) = alone(world, request, &[], dir);
+        let left = std::fs::read_dir(dir).unwrap().count();
+        assert_eq!(left, 0, "files are left behind: {:?}, {:?}", self.requests, self.mishaps);
+        (report.ended, world)
+    }
+}
+
+/// All that can go wrong, once more, with a change as `request` says that has had `mishaps` so far.
+pub(crate) fn mishaps_after(request: MemoryRequest, mishaps: &[Mishap]) -> Vec<Mishap> {
+    let calls = alone(world(), request, mishaps, scratch().path()).0.calls;
+    let from = mishaps.last().map_or(0, |last| last.at + 1);
+    mishap::mishaps(&calls, from).collect()
+}

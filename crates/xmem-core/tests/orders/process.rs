@@ -1,0 +1,214 @@
+//! One run of xmem: the calls that it makes, what goes wrong with them, and how it ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use xen::hypervisor::Hypervisor;
+use xen::userdata::FileName;
+use xen::xenstore::{Store, StoreError};
+use xen::{Host, Interrupt};
+use xmem_core::change::{ChangeRequest, ChangeSession};
+use xmem_core::domain::DomainRef;
+use xmem_core::failure::{Aftermath, Cause};
+use xmem_core::plan::MemoryRequest;
+use xmem_sim::{Call, Fault, Faults, Observer, SimHost, Verdict};
+
+use crate::death::Corpse;
+use crate::mishap::{How, Kind, Mishap};
+use crate::stage::{Stage, identity};
+
+/// How a run ended, by its own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is done, or was so already.
+    Done,
+    /// Refused: it changed nothing.
+    Refused,
+    /// It failed, and changed nothing or rolled back.
+    Undone,
+    /// It could not roll back, or does not know.
+    Doubt,
+    /// Killed.
+    Died,
+}
+
+/// What is known of a run that is over.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) ended: Ended,
+    /// All calls that it made.
+    pub(crate) calls: Vec<Kind>,
+    /// How many of its mishaps came about.
+    pub(crate) mishaps: usize,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Holds {
+    #[default]
+    NotYet,
+    Now,
+    NoMore,
+}
+
+/// A run.
+struct Process {
+    stage: Arc<Stage>,
+    who: usize,
+    dir: PathBuf,
+    mishaps: Vec<Mishap>,
+    corpse: Corpse,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    calls: Vec<Kind>,
+    happened: usize,
+    holds: Holds,
+    gone: bool,
+    dies_after: bool,
+}
+
+/// The run number `who` on `stage`: a change as `memory` says, with `mishaps`, from beginning to end.
+pub(crate) fn run(
+    stage: &Arc<Stage>,
+    who: usize,
+    memory: MemoryRequest,
+    mishaps: &[Mishap],
+) -> Report {
+    let process = Arc::new(Process {
+        stage: Arc::clone(stage),
+        who,
+        dir: stage.dir(who),
+        mishaps: mishaps.to_vec(),
+        corpse: Corpse::default(),
+        progress: Mutex::default(),
+    });
+    let faults = Faults::from_iter([Fault::GuestIgnores]);
+    let sim = SimHost::in_memory(&stage.world, &process.dir, faults);
+    let observer: Arc<dyn Observer> = Arc::<Process>::clone(&process);
+    let host = ProcessHost { sim: sim.observed_by(observer), process: Arc::clone(&process) };
+    let request = ChangeRequest {
+        domain: DomainRef::Id(identity().domid),
+        memory,
+        keep_free: None,
+        dry_run: false,
+        // Whoever has to wait for the file has not waited for its mirror.
+        lock_timeout: Duration::ZERO,
+    };
+    let result = process.corpse.run(|| ChangeSession::new(&host).change(&request, &Patient));
+    let ended = match result {
+        None => Ended::Died,
+        Some(Ok(_)) => Ended::Done,
+        Some(Err(failure)) => match (failure.cause, failure.aftermath) {
+            (_, Aftermath::OutOfStep { .. }) => Ended::Doubt,
+            (cause @ (Cause::Lock(_) | Cause::LockLost), _) => panic!("{cause}"),
+            (
+                cause,
+                Aftermath::Unchanged | Aftermath::RolledBack { .. } | Aftermath::Recovered(_),
+            ) => match cause {
+                Cause::Refused(_) => Ended::Refused,
+                _ => Ended::Undone,
+            },
+            (cause, aftermath) => panic!("{cause}: {aftermath:?}"),
+        },
+    };
+    process.follow_the_lock();
+    let progress = process.progress();
+    Report { ended, calls: progress.calls.clone(), mishaps: progress.happened }
+}
+
+impl Process {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap()
+    }
+
+    /// Gives the mirror back when the lock is not held any more, which shows in its file.
+    fn follow_the_lock(&self) {
+        let file = FileName::lock(identity()).in_dir(&self.dir);
+        let holds = self.progress().holds;
+        if holds == Holds::Now && (self.corpse.is_dead() || !file.exists()) {
+            self.progress().holds = Holds::NoMore;
+            self.stage.give_back();
+        }
+    }
+}
+
+impl Observer for Process {
+    /// A moment for others, and then, at once, what the call does.
+    fn before(&self, call: &Call<'_>) -> Verdict {
+        let kind = Kind::of(call);
+        if self.corpse.is_dead() {
+            return Verdict::Fail(kind.lost());
+        }
+        self.follow_the_lock();
+        self.stage.switch(self.who);
+        let at = self.progress().calls.len();
+        self.progress().calls.push(kind.clone());
+        let Some(mishap) = self.mishaps.iter().find(|it| it.at == at && it.kind == kind) else {
+            let gone = self.progress().gone;
+            return if gone { Verdict::Fail(kind.lost()) } else { Verdict::Proceed };
+        };
+        self.progress().happened += 1;
+        match mishap.how.clone() {
+            How::Fails(failure) => Verdict::Fail(failure),
+            How::DoneAndFails(failure) => Verdict::ProceedAndFail(failure),
+            How::Gone { done } => {
+                self.progress().gone = true;
+                if done { Verdict::ProceedAndFail(kind.lost()) } else { Verdict::Fail(kind.lost()) }
+            }
+            How::Dies { done: false } => self.corpse.kill(&self.dir),
+            How::Dies { done: true } => {
+                self.progress().dies_after = true;
+                Verdict::Proceed
+            }
+        }
+    }
+
+    fn after(&self, _: &Call<'_>) {
+        let dies = self.progress().dies_after;
+        if dies && !self.corpse.is_dead() {
+            self.corpse.kill(&self.dir);
+        }
+    }
+}
+
+/// The host of one run.
+struct ProcessHost {
+    sim: SimHost,
+    process: Arc<Process>,
+}
+
+impl Host for ProcessHost {
+    fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
+        self.sim.connect()
+    }
+
+    fn hypervisor(&self) -> &dyn Hypervisor {
+        self.sim.hypervisor()
+    }
+
+    /// It is asked for when the lock is to be taken, which is the time to take the mirror of it.
+    fn state_dir(&self) -> &Path {
+        let holds = self.process.progress().holds;
+        if holds == Holds::NotYet {
+            self.process.stage.take(self.process.who);
+            self.process.progress().holds = Holds::Now;
+        }
+        self.sim.state_dir()
+    }
+}
+
+/// Never interrupts, and does not sleep: the explorer decides who goes first.
+struct Patient;
+
+impl Interrupt for Patient {
+    fn pending(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, _: Duration) -> bool {
+        false
+    }
+}

@@ -1,0 +1,71 @@
+//! The search does search: without the lock it finds the race that libxl had until 2015.
+//!
+//! Commit 5f33fa2bca of libxl, which brought the lock, tells it of two that set 5 and 3: both start, both
+//! write, setmaxmem(5), setmaxmem(3), commit(5) is done, commit(3) meets a conflict. Target 5, limit 3,
+//! until the second one has tried again; and for good, if it does not live to do so.
+
+use std::sync::{Arc, Mutex};
+
+use shuttle::scheduler::{DfsScheduler, Schedule, Scheduler, Task, TaskId};
+
+use crate::mishap::{How, Mishap};
+use crate::play::{Found, Play, mishaps_after, set};
+use crate::stage::{Locking, Numbers, numbers, world};
+
+/// All schedules, but not one more when it is found.
+struct Until<F> {
+    all: DfsScheduler,
+    found: Arc<Mutex<Found>>,
+    is_it: F,
+}
+
+impl<F: Fn(&Found) -> bool> Scheduler for Until<F> {
+    fn new_execution(&mut self) -> Option<Schedule> {
+        let over = (self.is_it)(&self.found.lock().unwrap());
+        if over { None } else { self.all.new_execution() }
+    }
+
+    fn next_task(&mut self, can: &[&Task], now: Option<TaskId>, yields: bool) -> Option<TaskId> {
+        self.all.next_task(can, now, yields)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.all.next_u64()
+    }
+}
+
+/// The target of the change to 5 GiB, the limit of the one to 3.
+fn race() -> Numbers {
+    (5 << 20, numbers(&world()).1, (3 << 20) + 1024)
+}
+
+/// Plays a change to 3 GiB that has `mishaps` beside one to 5, until `is_it`.
+fn search(locking: Locking, mishaps: &[Mishap], is_it: impl Fn(&Found) -> bool + 'static) -> Found {
+    let play = Play::new(&[set("3G"), set("5G")]).with(mishaps).locking(locking);
+    let found = play.found();
+    play.run(Until { all: DfsScheduler::new(None, false), found, is_it })
+}
+
+#[test]
+fn without_the_lock_the_race_of_2015_is_found() {
+    let seen = |found: &Found| found.seen.contains(&race());
+    let found = search(Locking::TakenOut, &[], seen);
+    assert!(seen(&found), "not in {} schedules", found.schedules);
+    println!("without the lock: {:?}, after {} schedules", race(), found.schedules);
+    let found = search(Locking::Shared, &[], seen);
+    assert!(!seen(&found));
+    println!("with it: never, in {} schedules", found.schedules);
+}
+
+#[test]
+fn without_the_lock_it_can_stay_for_good() {
+    let commit =
+        |mishap: &Mishap| mishap.kind.is_commit() && mishap.how == How::Dies { done: false };
+    let killed = mishaps_after(set("3G"), &[]).into_iter().find(commit).unwrap();
+    let ends = |found: &Found| found.ends.contains(&race());
+    let found = search(Locking::TakenOut, std::slice::from_ref(&killed), ends);
+    assert!(ends(&found), "not in {} schedules", found.schedules);
+    // With it, the intent that is left is settled by the other one, which ends with both of its own.
+    let found = search(Locking::Shared, std::slice::from_ref(&killed), ends);
+    assert!(!ends(&found) && found.mishaps > 0);
+}

@@ -1,0 +1,72 @@
+//! Two changes of one domain, in every order there is.
+
+use std::env;
+
+use shuttle::scheduler::DfsScheduler;
+use xmem_core::plan::MemoryRequest;
+
+use crate::play::{Found, Play, max, mishaps_after, raise, set};
+use crate::stage::Switch;
+
+/// Two that both are done in either order, two that forbid each other, both kinds of change, and two
+/// that ask for the same.
+fn pairs() -> [[MemoryRequest; 2]; 5] {
+    [
+        [set("3G"), set("5G")],
+        [set("5G"), max("4G")],
+        [set("3G"), max("6G")],
+        [raise("9G"), max("12G")],
+        [set("3G"), set("3G")],
+    ]
+}
+
+/// All schedules there are.
+fn all(play: Play) -> Found {
+    play.run(DfsScheduler::new(None, false))
+}
+
+#[test]
+fn every_interleaving_of_two_changes() {
+    let schedules: usize = pairs().map(|pair| all(Play::new(&pair)).schedules).iter().sum();
+    println!("{schedules} interleavings of two changes, out of step: 0");
+}
+
+/// Whatever goes wrong with one of them, wherever the other one is.
+#[test]
+fn every_interleaving_around_every_failure() {
+    // Before the calls of the other one as well: that takes minutes.
+    let full = env::var_os("XMEM_ORDERS_FULL").is_some();
+    let switch = if full { Switch::AtEachCall } else { Switch::AtItsCalls };
+    let (mut points, mut schedules) = (0, 0);
+    let either = pairs().into_iter().flat_map(|[one, other]| [[one, other], [other, one]]);
+    for pair in either.take(if full { usize::MAX } else { 6 }) {
+        let peace = Play::new(&pair);
+        for mishap in mishaps_after(pair[0], &[]) {
+            let found = all(peace.with(std::slice::from_ref(&mishap)).switching(switch));
+            assert!(found.mishaps > 0, "it never came about: {pair:?}, {mishap:?}");
+            points += 1;
+            schedules += found.schedules;
+        }
+    }
+    println!("{schedules} interleavings of two changes, {points} failure points, out of step: 0");
+}
+
+/// A second failure while the first one is being dealt with, and the other change before or after.
+#[test]
+fn every_second_failure() {
+    let (mut points, mut schedules) = (0, 0);
+    for pair in [[set("3G"), set("5G")], [set("5G"), max("4G")], [max("6G"), set("3G")]] {
+        let peace = Play::new(&pair);
+        for first in mishaps_after(pair[0], &[]) {
+            for second in mishaps_after(pair[0], std::slice::from_ref(&first)) {
+                let play =
+                    peace.with(&[first.clone(), second.clone()]).switching(Switch::AtTheLock);
+                let found = all(play);
+                assert!(found.mishaps > 0, "never both: {pair:?}, {first:?}, {second:?}");
+                points += 1;
+                schedules += found.schedules;
+            }
+        }
+    }
+    println!("{schedules} orders of two changes, {points} pairs of failures, out of step: 0");
+}

@@ -1,0 +1,287 @@
+//! Carrying out plans.
+
+use std::thread;
+use std::time::Duration;
+
+use xen::lock::Lock;
+use xen::{DomId, Identity, Interrupt, Kib, NoInterrupt};
+use xmem_core::change::ChangeStatus;
+use xmem_core::reclaim::{
+    DonorSelection, Exclusion, Priority, ReclaimEnd, ReclaimEvent, ReclaimReport, ReclaimRequest,
+    plan_reclaim, reclaim,
+};
+use xmem_sim::{Call, GuestType, SimHost, Verdict, World};
+
+use crate::requests::{full, named, request};
+use crate::testbed::{Bed, mib};
+
+fn run_on(
+    host: &SimHost,
+    request: &ReclaimRequest,
+    interrupt: &dyn Interrupt,
+) -> (ReclaimReport, Vec<ReclaimEvent>) {
+    let plan = plan_reclaim(host, request).unwrap();
+    let mut events = Vec::new();
+    let report = reclaim(host, plan, request, interrupt, &mut |event| events.push(event));
+    (report, events)
+}
+
+fn run(bed: &Bed, request: &ReclaimRequest) -> (ReclaimReport, Vec<ReclaimEvent>) {
+    run_on(&bed.host(), request, &bed.sleeper())
+}
+
+fn plans(events: &[ReclaimEvent]) -> usize {
+    events.iter().filter(|event| matches!(event, ReclaimEvent::Planned(_))).count()
+}
+
+#[test]
+fn the_host_has_what_was_asked_for_and_nobody_else_was_touched() {
+    let bed = full();
+    let (report, events) = run(&bed, &request(1536, &["b", "c"]));
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert!(report.available >= mib(1536) && bed.available() >= mib(1536), "{report:?}");
+    assert_eq!(plans(&events), 1);
+    assert_eq!(
+        (bed.size(1), bed.size(2), bed.size(3)),
+        (mib(1024), mib(2048 - 461), mib(4096 - 1075))
+    );
+    assert_eq!(bed.limit(2), mib(2048 - 461 + 1));
+    assert_eq!(report.donors[0].asked, Some(mib(2048 - 461)));
+    // Again, it is there already.
+    let (report, events) = run(&bed, &request(1536, &["b", "c"]));
+    assert!(matches!(report.end, ReclaimEnd::Reached) && events.is_empty(), "{report:?}");
+}
+
+#[test]
+fn a_plan_that_is_not_enough_changes_nothing() {
+    let bed = full();
+    let before = bed.edit(|world| world.clone());
+    let (report, events) = run(&bed, &request(3000, &["a", "b"]));
+    assert!(
+        matches!(report.end, ReclaimEnd::NotEnough { possible } if possible == mib(2048)),
+        "{report:?}"
+    );
+    assert!(events.is_empty());
+    assert_eq!(bed.edit(|world| world.clone()), before);
+}
+
+#[test]
+fn when_one_does_not_follow_the_others_give_more_as_far_as_they_may() {
+    let bed = full();
+    bed.edit(|world| world.domains.get_mut(&2).unwrap().balloon = false);
+    let (report, events) = run(&bed, &request(2000, &["a", "b", "c"]));
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert!(plans(&events) > 1);
+    assert_eq!(report.donors[1].exclusion, Some(Exclusion::GaveLess));
+    assert_eq!(report.donors[1].gave(), mib(0));
+    for (domid, floor) in [(1, 512), (3, 512)] {
+        assert!(bed.size(domid) >= mib(floor), "{report:?}");
+    }
+    let bed = full();
+    bed.edit(|world| world.domains.get_mut(&3).unwrap().balloon = false);
+    let (report, _) = run(&bed, &request(3000, &["a", "b", "c"]));
+    assert!(matches!(report.end, ReclaimEnd::FellShort), "{report:?}");
+    // The changes stand, and none is below its floor.
+    assert!(bed.size(3) < mib(4096) && bed.size(1) >= mib(512) && bed.size(2) >= mib(512));
+}
+
+#[test]
+fn a_domain_whose_lock_is_held_is_passed_over() {
+    let bed = full();
+    let uuid = "00000000-0000-4000-8000-000000000003".parse().unwrap();
+    let identity = Identity { domid: DomId::new(3).unwrap(), uuid };
+    let _lock =
+        Lock::take(bed.state_dir(), identity, Duration::from_secs(5), &NoInterrupt).unwrap();
+    let request = ReclaimRequest { lock_timeout: Duration::ZERO, ..request(1500, &["b", "c"]) };
+    let (report, events) = run(&bed, &request);
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert!(events.iter().any(|event| matches!(event, ReclaimEvent::NotChanged(1, _))));
+    assert_eq!(report.donors[1].exclusion, Some(Exclusion::NotChanged));
+    assert_eq!((bed.size(2), bed.size(3)), (mib(2048 - 1500), mib(4096)));
+}
+
+#[test]
+fn what_was_taken_is_given_back_if_it_fails_and_the_user_wants_that() {
+    let bed = full();
+    bed.edit(|world| world.domains.get_mut(&3).unwrap().balloon = false);
+    let request = ReclaimRequest { or_restore: true, ..request(3000, &["a", "b", "c"]) };
+    let (report, events) = run(&bed, &request);
+    assert!(matches!(report.end, ReclaimEnd::FellShort), "{report:?}");
+    assert!(report.donors.iter().all(|donor| donor.restored), "{report:?}");
+    let restored = events.iter().filter(|event| matches!(event, ReclaimEvent::Restored(..)));
+    assert_eq!(restored.count(), 3);
+    for (domid, size) in [(1, 1024), (2, 2048), (3, 4096)] {
+        assert_eq!((bed.size(domid), bed.limit(domid)), (mib(size), mib(size + 1)));
+    }
+}
+
+#[test]
+fn a_target_that_another_program_set_meanwhile_is_not_restored() {
+    let bed = full();
+    bed.edit(|world| world.domains.get_mut(&3).unwrap().balloon = false);
+    let request = ReclaimRequest { or_restore: true, ..request(3000, &["a", "b", "c"]) };
+    let other = bed.sleeper().at(500, |world| {
+        world.write("/local/domain/1/memory/target", &mib(700).0.to_string());
+        world.domains.get_mut(&1).unwrap().limit_kib = mib(701);
+    });
+    let (report, _) = run_on(&bed.host(), &request, &other);
+    assert!(!matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert!(!report.donors[0].restored && report.donors[1].restored, "{report:?}");
+    assert_eq!((bed.size(1), bed.limit(1)), (mib(700), mib(701)));
+    assert_eq!(bed.size(2), mib(2048));
+}
+
+#[test]
+fn an_interrupt_ends_it_and_what_was_taken_is_given_back_if_the_user_wants_that() {
+    for or_restore in [false, true] {
+        let bed = full();
+        let request = ReclaimRequest { or_restore, ..request(3000, &["c"]) };
+        let interrupt = bed.sleeper().interrupting_at(1000);
+        let (report, _) = run_on(&bed.host(), &request, &interrupt);
+        assert!(matches!(report.end, ReclaimEnd::Interrupted), "{report:?}");
+        assert_eq!(bed.size(3), mib(if or_restore { 4096 } else { 1096 }));
+    }
+}
+
+#[test]
+fn a_domain_that_is_built_meanwhile_has_its_claim_and_the_others_give_more() {
+    let bed = full();
+    let built = bed.sleeper().at(600, |world| {
+        let guest = world.create(9, "new", GuestType::Pvh, mib(0), mib(1024), 0);
+        (guest.paused, guest.vcpus, guest.cpu_time_ms) = (true, 0, 0);
+        guest.outstanding_kib = mib(300);
+    });
+    let (report, events) = run_on(&bed.host(), &request(1024, &["b", "c"]), &built);
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert!(plans(&events) > 1 && bed.available() >= mib(1024), "{report:?}");
+    // One that needs more than they can give ends it, since what the host has falls short.
+    let bed = full();
+    let built = bed.sleeper().at(600, |world| {
+        world.create(9, "new", GuestType::Pvh, mib(0), mib(8192), 0).outstanding_kib = mib(8000);
+    });
+    let (report, _) = run_on(&bed.host(), &request(1024, &["b", "c"]), &built);
+    assert!(matches!(report.end, ReclaimEnd::FellShort), "{report:?}");
+    assert!(bed.size(2) >= mib(512) && bed.size(3) >= mib(512));
+}
+
+#[test]
+fn a_guest_that_is_paused_meanwhile_gives_no_more() {
+    let bed = full();
+    let paused = bed.sleeper().at(600, |world| {
+        world.domains.get_mut(&3).unwrap().paused = true;
+    });
+    let (report, _) = run_on(&bed.host(), &request(1400, &["b", "c"]), &paused);
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert!(bed.held(3) > mib(3000), "{report:?}");
+}
+
+#[test]
+fn a_guest_that_goes_away_gives_all_it_had() {
+    let bed = full();
+    let destroyed = bed.sleeper().at(600, |world| world.destroy(2));
+    let (report, _) = run_on(&bed.host(), &request(2500, &["b", "c"]), &destroyed);
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert_eq!(report.donors[0].held, mib(0));
+    assert_eq!(report.donors[0].exclusion, Some(Exclusion::Gone));
+}
+
+/// It is planned, and before it is carried out another program lowers the target further.
+#[test]
+fn a_guest_is_never_grown() {
+    let bed = full();
+    let host = bed.host();
+    let request = request(512, &["c"]);
+    let plan = plan_reclaim(&host, &request).unwrap();
+    bed.edit(|world| {
+        world.write("/local/domain/3/memory/target", &mib(2048).0.to_string());
+        world.domains.get_mut(&3).unwrap().limit_kib = mib(2049);
+    });
+    let report = reclaim(&host, plan, &request, &bed.sleeper(), &mut |_| {});
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert_eq!((bed.size(3), bed.limit(3)), (mib(2048), mib(2049)));
+}
+
+#[test]
+fn two_that_need_the_same_memory_take_it_once() {
+    let bed = full();
+    bed.edit(|world| {
+        for domain in world.domains.values_mut() {
+            domain.rate_kib_per_second = Kib(mib(8192).0);
+        }
+    });
+    let one = || {
+        let request =
+            ReclaimRequest { patience: Duration::from_secs(5), ..request(2048, &["a", "b", "c"]) };
+        run_on(&bed.host(), &request, &Ticking(&bed)).0
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = (0..3).map(|_| scope.spawn(one)).collect();
+        for report in others.into_iter().map(|other| other.join().unwrap()).chain([one()]) {
+            assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+        }
+    });
+    assert!(bed.available() >= mib(2048));
+    // On a busy machine, one that is in the middle of its changes can pass for one that has finished.
+    assert!(bed.available() <= mib(2048 + 1303), "{}", bed.available());
+    for domid in 1..=3 {
+        assert!(bed.size(domid) >= mib(512));
+        assert_eq!(bed.limit(domid), Kib(bed.size(domid).0 + 1024));
+    }
+}
+
+/// It is planned when another reclaim has asked `a` and not yet `b` and `c`.
+#[test]
+fn one_that_comes_while_another_is_asking_lets_it_finish() {
+    let bed = full();
+    let ask = |world: &mut World, domid: u16, size: u64| {
+        world.write(&format!("/local/domain/{domid}/memory/target"), &mib(size).0.to_string());
+        world.domains.get_mut(&domid).unwrap().limit_kib = mib(size + 1);
+    };
+    bed.edit(|world| ask(world, 1, 837));
+    let other = bed.sleeper().at(50, move |world| ask(world, 2, 1490)).at(150, move |world| {
+        ask(world, 3, 2793);
+    });
+    let (report, events) = run_on(&bed.host(), &request(2048, &["a", "b", "c"]), &other);
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    let changed = |event: &ReclaimEvent| matches!(event, ReclaimEvent::Changed(_, it) if it.status == ChangeStatus::Changed);
+    assert!(!events.iter().any(changed), "{events:?}");
+}
+
+/// The clock of the bed and of the machine move together.
+struct Ticking<'b>(&'b Bed);
+
+impl Interrupt for Ticking<'_> {
+    fn pending(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, time: Duration) -> bool {
+        thread::sleep(time.min(Duration::from_millis(100)));
+        self.0.sleeper().sleep(time)
+    }
+}
+
+#[test]
+fn a_guest_that_has_to_give_nothing_is_left_alone() {
+    let bed = full();
+    let host = bed.observed(|call: &Call<'_>| match call {
+        Call::SetLimit(domid, _) if domid.get() != 2 => panic!("{call}"),
+        _ => Verdict::Proceed,
+    });
+    let request = ReclaimRequest { priority: Priority::Order, ..request(1000, &["b", "c"]) };
+    let (report, _) = run_on(&host, &request, &bed.sleeper());
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+}
+
+#[test]
+fn from_all_takes_from_every_running_guest_and_never_from_dom0() {
+    let bed = full();
+    let request = ReclaimRequest { from: DonorSelection::All, ..request(2816, &[]) };
+    let (report, _) = run(&bed, &request);
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert_eq!(
+        (bed.size(0), bed.size(1), bed.size(2), bed.size(3)),
+        (mib(2048), mib(768), mib(1280), mib(2304))
+    );
+    assert_ne!(DonorSelection::All, named(&[]));
+}

@@ -1,0 +1,207 @@
+//! The directory of a world: its choice, the check of its owner, and how `world.json` is read and replaced.
+//!
+//! The world is read and replaced as a whole, under `world.lock`. A rename replaces it, so that a kill leaves either the
+//! old world or the new one. Nothing is synced to the disk: a power cut may lose the sim.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use serde::de::Error as _;
+
+use crate::error::SimError;
+use crate::start::StartWorld;
+use crate::world::World;
+
+const WORLD: &str = "world.json";
+/// The next world, until it is renamed. A killed process may leave it behind.
+const NEXT: &str = "world.json.new";
+const LOCK: &str = "world.lock";
+/// Stands for `/var/lib/xen`.
+const STATE: &str = "lib";
+
+/// The longest world file that is read: a thousand times the size of tens of domains.
+const LONGEST: u64 = 16 << 20;
+
+/// A directory with a world in it.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The user's own directory: in `$XDG_RUNTIME_DIR` if the user owns that, else in the temporary directory.
+    pub(crate) fn default_path(world: StartWorld) -> PathBuf {
+        let euid = rustix::process::geteuid().as_raw();
+        let suffix = if world == StartWorld::States { "-states" } else { "" };
+        let is_own = |dir: &PathBuf| {
+            dir.is_absolute() && fs::metadata(dir).is_ok_and(|it| it.is_dir() && it.uid() == euid)
+        };
+        match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(is_own) {
+            Some(runtime) => runtime.join(format!("xmem-sim{suffix}")),
+            None => env::temp_dir().join(format!("xmem-sim-{euid}{suffix}")),
+        }
+    }
+
+    /// Opens the directory at `path`, or the default one, and creates what is missing.
+    pub(crate) fn open(path: Option<&Path>, start: StartWorld) -> Result<Self, SimError> {
+        let directory = Self::at(path, start);
+        // The default directory is private. A named one is created with its parents and the usual mode.
+        let mode = if path.is_some() { 0o777 } else { 0o700 };
+        match DirBuilder::new().recursive(path.is_some()).mode(mode).create(&directory.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(directory.unfit("is not a directory"));
+            }
+            // `check` diagnoses whatever else exists at the path.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(SimError::io("create", directory.path)(error));
+            }
+            _ => directory.check(path.is_none(), rustix::process::geteuid().as_raw())?,
+        }
+        directory.fill(start)?;
+        Ok(directory)
+    }
+
+    /// The directory, and its world if there is one. Creates nothing.
+    pub(crate) fn open_existing(
+        path: Option<&Path>,
+        start: StartWorld,
+    ) -> Result<(Self, Option<World>), SimError> {
+        let directory = Self::at(path, start);
+        let exists = directory.world_file().exists();
+        if exists {
+            directory.check(path.is_none(), rustix::process::geteuid().as_raw())?;
+        }
+        let world = if exists { directory.load()? } else { None };
+        Ok((directory, world))
+    }
+
+    pub(crate) fn at(path: Option<&Path>, start: StartWorld) -> Self {
+        let path = path.map_or_else(|| Self::default_path(start), Path::to_owned);
+        Self { path }
+    }
+
+    fn unfit(&self, reason: impl Into<String>) -> SimError {
+        SimError::Directory { path: self.path.clone(), reason: reason.into() }
+    }
+
+    /// Refuses a directory in which user `euid` should not work. Others can create entries beside the default directory,
+    /// so the user must own it, and it must not be a link. Root refuses a directory of another user, who could redirect
+    /// its writes through links; git has the same rule since CVE-2022-24765.
+    pub(crate) fn check(&self, is_default: bool, euid: u32) -> Result<(), SimError> {
+        let path = &self.path;
+        let found = if is_default { fs::symlink_metadata(path) } else { fs::metadata(path) };
+        let found = found.map_err(SimError::io("read", path))?;
+        if found.is_symlink() {
+            Err(self.unfit("is a symbolic link"))
+        } else if !found.is_dir() {
+            Err(self.unfit("is not a directory"))
+        } else if found.uid() != euid && (is_default || euid == 0) {
+            Err(self.unfit(format!("belongs to user {}, not to you", found.uid())))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Creates the missing files. Refuses a directory that holds something else, and leaves it as it is.
+    fn fill(&self, start: StartWorld) -> Result<(), SimError> {
+        let is_new = self.load()?.is_none();
+        let names = fs::read_dir(&self.path).map_err(SimError::io("read", &self.path))?;
+        let is_foreign =
+            |name: OsString| ![WORLD, NEXT, LOCK, STATE].iter().any(|own| name == *own);
+        if is_new && names.flatten().any(|entry| is_foreign(entry.file_name())) {
+            return Err(self.unfit("is neither empty nor a sim: it has no world.json"));
+        }
+        let state = self.state_dir();
+        fs::create_dir_all(&state).map_err(SimError::io("create", state))?;
+        if is_new {
+            let lock = self.lock()?;
+            if self.load()?.is_none() {
+                self.replace(&start.world())?;
+            }
+            drop(lock);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.path.join(STATE)
+    }
+
+    pub(crate) fn world_file(&self) -> PathBuf {
+        self.path.join(WORLD)
+    }
+
+    /// The world as it is in the file.
+    pub(crate) fn world(&self) -> Result<World, SimError> {
+        let missing = || SimError::io("read", self.world_file())(io::ErrorKind::NotFound.into());
+        self.load()?.ok_or_else(missing)
+    }
+
+    /// Runs `act` on the world, and saves its changes.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
+        let lock = self.lock()?;
+        let before = self.world()?;
+        let mut world = before.clone();
+        let result = act(&mut world);
+        if world != before {
+            self.replace(&world)?;
+        }
+        drop(lock);
+        Ok(result)
+    }
+
+    /// Locks the world against other processes. Closing the file releases the lock.
+    fn lock(&self) -> Result<File, SimError> {
+        let path = self.path.join(LOCK);
+        let mut how = options(OFlags::NOFOLLOW);
+        how.read(true).write(true).create(true).truncate(false);
+        let file = how.open(&path).map_err(SimError::io("open", &path))?;
+        loop {
+            match file.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                locked => return locked.map(|()| file).map_err(SimError::io("lock", path)),
+            }
+        }
+    }
+
+    /// The world in the file; `None` if there is no file.
+    fn load(&self) -> Result<Option<World>, SimError> {
+        let path = self.world_file();
+        let file = match options(OFlags::empty()).read(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(SimError::io("read", &path))?,
+        };
+        let mut text = Vec::new();
+        let mut file = file.take(LONGEST);
+        file.read_to_end(&mut text).map_err(SimError::io("read", &path))?;
+        let world = if file.limit() == 0 {
+            Err(serde_json::Error::custom(format!("it is longer than {LONGEST} bytes")))
+        } else {
+            serde_json::from_slice(&text)
+        };
+        world.map(Some).map_err(|source| SimError::World { path, source })
+    }
+
+    fn replace(&self, world: &World) -> Result<(), SimError> {
+        let (path, next) = (self.world_file(), self.path.join(NEXT));
+        let mut how = options(OFlags::NOFOLLOW);
+        let file = how.write(true).create(true).truncate(true).open(&next);
+        let text = serde_json::to_string_pretty(world).map_err(io::Error::from);
+        file.and_then(|mut file| file.write_all(text?.as_bytes()))
+            .map_err(SimError::io("write", &next))?;
+        fs::rename(&next, &path).map_err(SimError::io("write", path))
+    }
+}
+
+/// The options that every file is opened with. A FIFO must not block.
+fn options(flags: OFlags) -> OpenOptions {
+    let flags = flags | OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    options.custom_flags(flags.bits().cast_signed());
+    options
+}

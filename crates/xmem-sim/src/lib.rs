@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod balloon;
+mod directory;
+mod error;
+mod fault;
+mod host;
+mod hypervisor;
+mod observer;
+mod sim;
+mod start;
+mod store;
+#[cfg(test)]
+mod tests;
+mod world;
+mod xenstore;
+#[cfg(any(test, feature = "testing"))]
+mod xenstored;
+
+pub use self::error::SimError;
+pub use self::fault::{Fault, Faults};
+pub use self::host::SimHost;
+pub use self::observer::{Call, Failure, Observer, Verdict};
+pub use self::start::StartWorld;
+pub use self::world::{Dom0Kernel, GuestType, SimDomain, World};
+#[cfg(any(test, feature = "testing"))]
+pub use self::xenstored::{Counts, WireHost, Xenstored};

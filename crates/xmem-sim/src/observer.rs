@@ -1,0 +1,171 @@
+//! Calls to the host, as an [`Observer`] sees them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use xen::hypervisor::HypervisorError;
+use xen::xenstore::{Answer, StoreError};
+use xen::{DomId, Kib};
+
+/// Is told of each call to the host before it is made and after its effect. The world is not locked meanwhile: an observer
+/// may switch threads, change the world, sleep, or unwind to simulate a kill.
+///
+/// A closure that takes a [`Call`] and returns a [`Verdict`] is an observer.
+pub trait Observer: Send + Sync {
+    /// Called before the call. Decides what becomes of it.
+    fn before(&self, call: &Call<'_>) -> Verdict;
+
+    /// Called after the call's effect, before its result is returned.
+    fn after(&self, call: &Call<'_>) {
+        let _ = call;
+    }
+}
+
+impl<F: Fn(&Call<'_>) -> Verdict + Send + Sync> Observer for F {
+    fn before(&self, call: &Call<'_>) -> Verdict {
+        self(call)
+    }
+}
+
+/// What becomes of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Make the call.
+    Proceed,
+    /// Fail without an effect.
+    Fail(Failure),
+    /// Make the call, and fail nevertheless.
+    ProceedAndFail(Failure),
+}
+
+/// How a call fails. All but [`Failure::Answer`] and [`Failure::Errno`] break a connection to xenstore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// A hypercall: the hypervisor refuses with this errno; ENODEV and EACCES come from the privcmd device. A request to
+    /// xenstore: the operating system fails it.
+    Errno(Errno),
+    /// xenstored refuses.
+    Answer(Answer),
+    /// The connection is closed during the request.
+    Closed,
+    /// The connection was broken before; the request is not sent.
+    Unusable,
+    /// xenstored does not answer in time.
+    Deadline,
+    /// xenstored does not accept the connection.
+    Unreachable,
+}
+
+/// A call to the host: a request to xenstore, or a hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the methods of xen's traits")]
+pub enum Call<'a> {
+    Connect,
+    Begin,
+    Read(&'a [&'a str]),
+    Write(&'a [(&'a str, &'a str)]),
+    List(&'a str),
+    Permissions(DomId, &'a [&'a str]),
+    Watch(&'a [&'a str]),
+    Unwatch(&'a [&'a str]),
+    Commit,
+    Domain(DomId),
+    Domains,
+    SetLimit(DomId, Kib),
+    Pod(DomId),
+    SetPod(DomId, Kib),
+    HostMemory,
+}
+
+impl Call<'_> {
+    /// Whether it is a hypercall.
+    pub const fn is_hypercall(&self) -> bool {
+        matches!(
+            self,
+            Self::Domain(_)
+                | Self::Domains
+                | Self::SetLimit(..)
+                | Self::Pod(_)
+                | Self::SetPod(..)
+                | Self::HostMemory
+        )
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Begin => "TRANSACTION_START",
+            Self::Read(_) => "READ",
+            Self::Write(_) => "WRITE",
+            Self::List(_) => "DIRECTORY",
+            Self::Permissions(..) => "GET_PERMS",
+            Self::Watch(_) => "WATCH",
+            Self::Unwatch(_) => "UNWATCH",
+            Self::Commit => "TRANSACTION_END",
+            Self::Domain(_) => "XEN_DOMCTL_getdomaininfo",
+            Self::Domains => "XEN_SYSCTL_getdomaininfolist",
+            Self::SetLimit(..) => "XEN_DOMCTL_max_mem",
+            Self::Pod(_) => "XENMEM_get_pod_target",
+            Self::SetPod(..) => "XENMEM_set_pod_target",
+            Self::HostMemory => "XEN_SYSCTL_physinfo",
+        }
+    }
+
+    /// The paths in the request.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        let (paths, nodes): (&[&str], &[(&str, &str)]) = match self {
+            Self::Read(paths)
+            | Self::Permissions(_, paths)
+            | Self::Watch(paths)
+            | Self::Unwatch(paths) => (paths, &[]),
+            Self::List(path) => (std::slice::from_ref(path), &[]),
+            Self::Write(nodes) => (&[], nodes),
+            _ => (&[], &[]),
+        };
+        paths.iter().copied().chain(nodes.iter().map(|(path, _)| *path))
+    }
+
+    pub(crate) fn store_error(&self, failure: Failure) -> StoreError {
+        let request = self.to_string();
+        match failure {
+            Failure::Answer(answer) => StoreError::Answered { answer, request },
+            Failure::Closed => StoreError::Closed { request },
+            Failure::Unusable => {
+                StoreError::Unusable { request, earlier: "the connection was closed".to_owned() }
+            }
+            Failure::Deadline => StoreError::Deadline { request, seconds: 10 },
+            Failure::Unreachable => StoreError::Unreachable {
+                path: PathBuf::from("the sim's xenstored"),
+                source: Errno::CONNREFUSED.into(),
+            },
+            Failure::Errno(errno) => StoreError::Transport { request, source: errno.into() },
+        }
+    }
+
+    pub(crate) fn hypervisor_error(&self, failure: &Failure) -> HypervisorError {
+        let path = PathBuf::from("/dev/xen/privcmd");
+        match failure {
+            Failure::Errno(Errno::NODEV) => HypervisorError::NoXen { path },
+            Failure::Errno(Errno::ACCESS) => {
+                HypervisorError::Device { path, source: Errno::ACCESS.into() }
+            }
+            Failure::Errno(errno) => self.refused(*errno),
+            _ => self.refused(Errno::IO),
+        }
+    }
+
+    pub(crate) fn refused(&self, errno: Errno) -> HypervisorError {
+        HypervisorError::Refused { call: self.name(), source: errno.into() }
+    }
+}
+
+/// The call's name in the protocol or in Xen's headers, and its first path.
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        self.paths().next().map_or(Ok(()), |path| write!(f, " {path}"))
+    }
+}

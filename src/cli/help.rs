@@ -1,0 +1,73 @@
+//! What the help says below the options. The man pages have it too.
+
+/// What every size may look like.
+macro_rules! sizes {
+    () => {
+        "\
+SIZE is a whole number with b, k, m, g, t, KiB, MiB, GiB or TiB (any case, powers \
+of 1024). A bare number is MiB, as in xl. +SIZE and -SIZE are relative to the size \
+that is set now, `max` is the maximum, 50% half of it. Sizes are rounded down to \
+whole pages of 4 KiB and include the domain's video memory."
+    };
+}
+
+pub(super) const SET: &str = concat!(
+    sizes!(),
+    "
+
+A guest is not shrunk below 32 MiB without --force, and dom0 never below 128 MiB."
+);
+
+pub(super) const MAX: &str = concat!(
+    sizes!(),
+    "
+
+The limit becomes the maximum and 1 MiB, as with `xl mem-max`."
+);
+
+pub(super) const APPLY: &str = "\
+The whole file is checked before anything is changed, and all errors are reported \
+together. Each change has its own lock and transaction. A domain that grows waits \
+until the host has the memory for it. Empty lines and everything after # are \
+comments; a name with spaces may be quoted.";
+
+pub(super) const RECLAIM: &str = "\
+No domain is shrunk below its floor, below what its guest reports as used, or \
+below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host has \
+4 GiB free; with --floor 1G neither goes below 1 GiB.";
+
+pub(super) const LIST: &str = "\
+COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,
+video, outstanding, used or note. `xmem set` takes back what `size` shows.";
+
+pub(super) const WATCH: &str = "\
+Ctrl-C leaves it. It also exits when its output is closed or xenstored stops. \
+COLUMN is one of those of `xmem list`.";
+
+pub(super) const CHECK: &str = "\
+Exits with 9 if anything is out of step. The numbers of a domain whose lock is held \
+are not judged; --repair waits for the lock.";
+
+pub(super) const EXIT_CODES_AND_ENVIRONMENT: &str = "\
+Exit codes:
+  0   success, or nothing to do
+  1   failed; nothing changed, or rolled back
+  2   wrong usage
+  3   no such domain, or it went away
+  4   refused: a limit or a safety rule
+  5   timed out waiting for the domain's lock
+  6   gave up after repeated xenstore conflicts; rolled back
+  7   permission denied, not a control domain, no Xen, or xenstored unreachable
+  8   --wait: the change was made, but the guest did not reach the target
+  9   out of step: found by check, or a change that could not be rolled back
+  10  several domains were given, with different outcomes, and some failed
+
+Environment:
+  XMEM_HOST          default of --host
+  XMEM_LOCK_TIMEOUT  default of --lock-timeout
+  XMEM_KEEP_FREE     default of --keep-free
+  XMEM_LOG           log filter such as `xmem_core=debug`, instead of -v
+  XMEM_SIM_FAULT     faults of the simulated host, such as `lock-busy,conflict`
+  NO_COLOR           turns colours off if set
+  XENSTORED_PATH     xenstored's socket or device, as for libxenstore
+  XENSTORED_RUNDIR   directory of xenstored's socket, as for libxenstore";

@@ -1,0 +1,116 @@
+//! `xmem reclaim`.
+
+use xen::Host;
+use xmem_core::reclaim::{
+    DonorSelection, Priority, ReclaimError, ReclaimEvent, ReclaimRequest, plan_reclaim, reclaim,
+};
+use xmem_core::wait::{WaitEnd, WaitEvent};
+
+use super::record;
+use super::wait::PATIENCE;
+use crate::cli::{self, Global, Reclaim};
+use crate::exit::Exit;
+use crate::report::{ProgressView, Report};
+use crate::signals::Signals;
+use crate::usage::Usage;
+use crate::values;
+
+/// Making room on the host.
+pub(super) struct Task {
+    request: ReclaimRequest,
+    dry_run: bool,
+}
+
+impl Task {
+    pub(super) fn of(args: &Reclaim, global: &Global) -> Result<Self, Usage> {
+        let from = if args.from == ["all"] {
+            DonorSelection::All
+        } else {
+            DonorSelection::Named(values::domains(&args.from)?)
+        };
+        let (mut floor, mut floors) = (None, Vec::new());
+        for text in &args.floor {
+            // A name may contain `=`, a size does not.
+            match text.rsplit_once('=') {
+                Some((domain, size)) => {
+                    floors.push((values::domain(domain)?, values::size("--floor", size)?));
+                }
+                None => floor = Some(values::size("--floor", text)?),
+            }
+        }
+        let request = ReclaimRequest {
+            size: values::amount("SIZE", &args.size)?,
+            keep_free: values::keep_free(args.keep_free.as_deref())?,
+            from,
+            floor,
+            floors,
+            priority: match args.priority {
+                Some(cli::Priority::Order) => Priority::Order,
+                Some(cli::Priority::Even) | None => Priority::Even,
+            },
+            patience: values::time_or("--patience", args.patience.as_deref(), PATIENCE)?,
+            lock_timeout: values::lock_timeout(global.lock_timeout.as_deref())?,
+            or_restore: args.or_restore,
+        };
+        Ok(Self { request, dry_run: args.dry_run })
+    }
+
+    pub(super) const fn changes(&self) -> bool {
+        !self.dry_run
+    }
+
+    /// Plans, shrinks, waits, and reports. Signals are held off until the result is reported.
+    pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
+        let signals = if self.dry_run { Signals::free(report) } else { Signals::held(report)? };
+        let plan = match plan_reclaim(host, &self.request) {
+            Ok(plan) => plan,
+            Err(ReclaimError::Failures(failures)) => {
+                let exits = failures.iter().map(|failure| report.failure(failure, None));
+                return Ok(Exit::of_all(&exits.collect::<Vec<_>>()));
+            }
+            Err(error) => {
+                let why = error.to_string();
+                return Ok(report.usage(&Usage { why, ..Usage::default() }, None));
+            }
+        };
+        if self.dry_run {
+            return Ok(report.reclaim_plan(&plan));
+        }
+        let mut view = ProgressView::new(report);
+        let done = reclaim(host, plan, &self.request, &signals, &mut |event| match event {
+            ReclaimEvent::Planned(plan) => report.reclaim_planned(&plan),
+            ReclaimEvent::Changed(index, outcome) => {
+                record(report, Ok(&outcome));
+                report.outcome(&outcome, None);
+                view.add(index, &outcome);
+            }
+            ReclaimEvent::NotChanged(_, failure) | ReclaimEvent::Restored(_, Err(failure)) => {
+                record(report, Err(&failure));
+                report.failure(&failure, None);
+            }
+            ReclaimEvent::Restored(_, Ok(outcome)) => {
+                record(report, Ok(&outcome));
+                report.restored(&outcome);
+            }
+            ReclaimEvent::Wait(index, event) => match event {
+                WaitEvent::Woken(changes) => {
+                    for change in &changes {
+                        record(report, Ok(change));
+                    }
+                }
+                WaitEvent::Progress(progress) => view.update(index, &progress),
+                WaitEvent::Ended(ended) => {
+                    if let WaitEnd::Failed(failure) = &ended.end {
+                        record(report, Err(failure));
+                    }
+                    view.end(index);
+                    report.gave(view.domain(index), &ended);
+                }
+                _ => {}
+            },
+            _ => {}
+        });
+        drop(view);
+        Ok(report.reclaimed(&done))
+    }
+}

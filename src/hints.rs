@@ -1,0 +1,303 @@
+//! What to do after a failure. A hint is code that sets memory: it names the domain by its domid, the size as an absolute
+//! one, and the host that was meant.
+
+use std::io;
+
+use rustix::io::Errno;
+use xen::hypervisor::HypervisorError;
+use xen::lock::LockError;
+use xen::xenstore::{Answer, StoreError};
+use xen::{DomId, Kib};
+use xmem_core::change::Outcome;
+use xmem_core::domain::DomainRef;
+use xmem_core::failure::{Aftermath, Cause, Failure};
+use xmem_core::plan::Refusal;
+use xmem_core::resolve::ResolveError;
+use xmem_core::state::State;
+use xmem_core::wait::{WaitEnd, WaitReason, WaitReport};
+
+const ROOT: &str = "run xmem as root, in dom0";
+
+/// How to call xmem on the same host again: `xmem`, or `xmem --host sim:DIR`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program(String);
+
+impl Program {
+    /// With the `--host` that was typed, if one was.
+    pub(crate) fn new(host: Option<&str>) -> Self {
+        Self(host.map_or_else(|| "xmem".to_owned(), |host| format!("xmem --host {}", quoted(host))))
+    }
+
+    /// The command with `words`.
+    fn command(&self, words: &str) -> String {
+        format!("{} {words}", self.0)
+    }
+
+    /// A sentence about `xmem ...`, with this program in the place of `xmem`.
+    pub(crate) fn in_sentence(&self, text: &str) -> String {
+        ["set ", "max ", "check ", "list", "apply ", "reclaim "]
+            .iter()
+            .fold(text.to_owned(), |text, word| {
+                text.replace(&format!("xmem {word}"), &format!("{} {word}", self.0))
+            })
+    }
+}
+
+/// `text` as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+,@%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A size as `set` takes it.
+pub(crate) fn size(kib: Kib) -> String {
+    match kib.0 {
+        kib if kib.is_multiple_of(1024 * 1024) => format!("{}G", kib / (1024 * 1024)),
+        kib if kib.is_multiple_of(1024) => format!("{}M", kib / 1024),
+        kib => format!("{kib}k"),
+    }
+}
+
+/// What to do about `failure`.
+pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<String> {
+    if let Aftermath::OutOfStep { .. } = &failure.aftermath {
+        let domain = failure.domain.as_ref().map(|it| format!(" {}", it.identity.domid));
+        let repair = program.command(&format!("check --repair{}", domain.unwrap_or_default()));
+        return Some(match failure.cause {
+            Cause::Store(_) => format!("as soon as xenstored answers: {repair}"),
+            _ => format!("put them in step: {repair}"),
+        });
+    }
+    cause(&failure.cause, program)
+}
+
+/// What to do about `cause`.
+pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
+    let hint = match cause {
+        Cause::Resolve(error) => return resolve(error, program),
+        Cause::Refused(refusal) => return Some(refused(refusal)),
+        Cause::State(State::Building) => "try again when the domain has been created or received",
+        Cause::Lock(LockError::Busy { .. }) => {
+            "wait longer with --lock-timeout, or see what that process is doing"
+        }
+        Cause::Lock(LockError::NotAFile { .. }) => {
+            "find out what put it there, and remove it: neither xl nor xmem can lock the domain before"
+        }
+        Cause::Lock(LockError::Os { source, .. }) | Cause::StateDir { source, .. } => {
+            return directory(source.kind()).map(str::to_owned);
+        }
+        Cause::Intent(error) => return directory(error.source.kind()).map(str::to_owned),
+        Cause::Conflicts { .. } => {
+            "another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?"
+        }
+        Cause::BadNode(node) => {
+            return Some(format!(
+                "find and stop the program that wrote it, then: xenstore-write {} KIB",
+                node.path
+            ));
+        }
+        Cause::LockLost => "repeat the command",
+        Cause::NoMemory { .. } => {
+            return Some(format!(
+                "shrink another domain; `{}` shows guests that have not reached their targets yet",
+                program.command("list")
+            ));
+        }
+        Cause::Store(error) => return store(error).map(str::to_owned),
+        Cause::Hypervisor(error) => return hypervisor(error).map(str::to_owned),
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn refused(refusal: &Refusal) -> String {
+    let hint = match refusal {
+        Refusal::AboveMax { most, .. } => {
+            return format!(
+                "ask for at most {}, or add --raise-max to raise the maximum too",
+                size(*most)
+            );
+        }
+        Refusal::BelowTarget { target, .. } => {
+            return format!("lower the target first, or ask for at least {target}");
+        }
+        Refusal::BelowVideo { .. } => "ask for more than that",
+        Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
+        Refusal::BelowZero { .. } => "omit the sign to set an absolute size",
+        Refusal::BeyondXen => "is the unit right? a bare number is MiB",
+        Refusal::GuestWritable { .. } => {
+            "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write"
+        }
+        Refusal::NoKey { .. } => {
+            "its toolstack does not support ballooning, or has not finished creating it"
+        }
+        Refusal::AboveHost { .. } => {
+            "is the unit right? a bare number is MiB; use --force to do it anyway"
+        }
+        Refusal::KeepFree { .. } => "ask for less, shrink another domain, or keep less free",
+        Refusal::Populating { .. } => {
+            "wait until the guest has started, or use --force to do it anyway"
+        }
+        refusal if refusal.can_be_forced() => "use --force to do it anyway",
+        _ => "see `xmem check`",
+    };
+    hint.to_owned()
+}
+
+fn resolve(error: &ResolveError, program: &Program) -> Option<String> {
+    match error {
+        ResolveError::NoSuchDomain { wanted: DomainRef::Name(name), .. }
+            if name.0.eq_ignore_ascii_case("dom0") =>
+        {
+            Some("dom0 is `0` (Domain-0)".to_owned())
+        }
+        ResolveError::NoSuchDomain { similar: Some(similar), .. } => {
+            Some(format!("did you mean `{similar}`?"))
+        }
+        ResolveError::NoSuchDomain { .. } => Some(format!(
+            "`{}` shows the domains; `id:7` is a domid, `name:7` a name",
+            program.command("list")
+        )),
+        ResolveError::Ambiguous { domids, .. } => {
+            let ids: Vec<_> = domids.iter().take(8).map(|domid| format!("id:{domid}")).collect();
+            Some(format!("use {}", ids.join(" or ")))
+        }
+        ResolveError::Store(error) => store(error).map(str::to_owned),
+        ResolveError::Hypervisor(error) => hypervisor(error).map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn store(error: &StoreError) -> Option<&'static str> {
+    Some(match error {
+        StoreError::Unreachable { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => ROOT,
+            _ => "is xenstored running? without Xen, try: xmem --host sim list",
+        },
+        StoreError::Deadline { .. } => {
+            "xenstored hangs or is stopped: check its process and its log"
+        }
+        StoreError::Closed { .. } | StoreError::Unusable { .. } | StoreError::Transport { .. } => {
+            "is xenstored still running? check its log"
+        }
+        StoreError::Answered { answer: Answer::NoSpace | Answer::Quota, .. } => {
+            "xenstore's quota is used up: `xenstore-ls` shows what fills it"
+        }
+        StoreError::Answered { answer: Answer::Denied, .. } => ROOT,
+        _ => return None,
+    })
+}
+
+fn hypervisor(error: &HypervisorError) -> Option<&'static str> {
+    Some(match error {
+        HypervisorError::NoXen { .. } => "without Xen, try: xmem --host sim list",
+        HypervisorError::NoPage { .. } => "raise the limit on locked memory: ulimit -l",
+        HypervisorError::UnknownInterface { .. } => {
+            "this Xen is newer than this xmem, or a FLASK policy forbids the call"
+        }
+        _ => match error.errno() {
+            Some(Errno::ACCESS | Errno::PERM) => ROOT,
+            Some(Errno::NOMEM) => "the host has no free memory for it: see `xl info`",
+            Some(Errno::NOTEMPTY) => {
+                "populate-on-demand memory cannot grow while a device is passed through"
+            }
+            _ => return None,
+        },
+    })
+}
+
+/// What to do if the lock or the intent record cannot be created.
+const fn directory(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::NotFound => {
+            "libxl's directory is missing: is this a Xen host with its tools installed?"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "run xmem as root; if you are, check the ownership of the file and its directory (ls -la)"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "mount that file system writable: the domain's lock and the record of the change go there"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space on that file system: the record of the change goes there"
+        }
+        _ => return None,
+    })
+}
+
+/// What to do about a guest that has not reached its target.
+pub(crate) fn wait(outcome: &Outcome, wait: &WaitReport, program: &Program) -> Option<String> {
+    let domid = outcome.domain.identity.domid;
+    let again = program.command(&format!("set {domid} {} --wait", size(outcome.plan.size())));
+    match &wait.end {
+        WaitEnd::Stuck | WaitEnd::TimedOut => match wait.reasons.first() {
+            Some(reason) => reason_hint(*reason, domid, &again),
+            None => Some(format!("it was still making progress; to keep waiting: {again}")),
+        },
+        WaitEnd::TargetChanged { .. } => {
+            Some("does a memory daemon (squeezed, qmemman) manage this domain?".to_owned())
+        }
+        WaitEnd::Interrupted => Some(format!("to keep waiting: {again}")),
+        WaitEnd::Failed(error) => failure(error, program),
+        WaitEnd::Unreachable(error) => cause(error, program),
+        _ => None,
+    }
+}
+
+fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> {
+    Some(match reason {
+        WaitReason::State(State::Paused) => format!("`xl unpause {domid}` lets it continue"),
+        WaitReason::State(_) => format!("when it runs again: {again}"),
+        WaitReason::Limit(_) => format!("another program set that limit; to set it again: {again}"),
+        WaitReason::HostShort { .. } => {
+            format!("shrink or shut down another domain, then nudge the balloon driver: {again}")
+        }
+        WaitReason::NoDriver if domid == DomId::DOM0 => {
+            "is dom0's balloon driver there? Linux needs CONFIG_XEN_BALLOON".to_owned()
+        }
+        WaitReason::NoDriver => {
+            "is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers"
+                .to_owned()
+        }
+        WaitReason::GuestNeedsMemory => {
+            format!(
+                "set a larger size, or free memory inside the guest and nudge its balloon driver: {again}"
+            )
+        }
+        WaitReason::NoHotplug => {
+            "Linux guests grow beyond their boot memory only with CONFIG_XEN_BALLOON_MEMORY_HOTPLUG"
+                .to_owned()
+        }
+        WaitReason::Dom0Sysfs(_) => {
+            "dom0's driver follows xenstore again after a new target is set".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_ones_that_set_takes() {
+        for (kib, text) in [(1_048_576, "1G"), (524_288, "512M"), (524_292, "524292k")] {
+            assert_eq!(size(Kib(kib)), text);
+        }
+    }
+
+    #[test]
+    fn hints_name_the_host_that_was_typed() {
+        let program = Program::new(Some("sim:/tmp/my sim"));
+        assert_eq!(program.command("list"), "xmem --host 'sim:/tmp/my sim' list");
+        assert_eq!(
+            program.in_sentence("if nothing needs it: xmem set 7 1G"),
+            "if nothing needs it: xmem --host 'sim:/tmp/my sim' set 7 1G"
+        );
+        assert_eq!(Program::new(None).command("list"), "xmem list");
+    }
+}

@@ -1,0 +1,233 @@
+//! What is printed: results on standard output, everything else on standard error, as text or as JSON.
+
+mod check;
+mod json;
+mod live;
+mod metrics;
+mod output;
+mod progress;
+mod reclaim;
+mod table;
+mod text;
+
+use xmem_core::change::Outcome;
+use xmem_core::domain::{Domain, DomainRef};
+use xmem_core::failure::{Cause, Failure, chain};
+use xmem_core::resolve::ResolveError;
+use xmem_core::survey::Survey;
+use xmem_core::wait::{WaitEnd, WaitReport};
+
+pub(crate) use self::check::{Checked, is_open};
+use self::json::Json;
+pub(crate) use self::live::Screen;
+use self::output::Output;
+pub(crate) use self::progress::ProgressView;
+pub(crate) use self::table::{Layout, sort};
+use crate::exit::Exit;
+use crate::hints::{self, Program};
+use crate::usage::Usage;
+
+/// Where and how results are reported.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) style: Style,
+    /// The subcommand, or `xmem` if none was understood.
+    pub(crate) command: &'static str,
+    pub(crate) simulated: bool,
+    /// How hints name the program.
+    pub(crate) program: Program,
+    output: Output,
+}
+
+/// What the options of every subcommand say about the report.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Style {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+}
+
+impl Report {
+    pub(crate) fn new(
+        style: Style,
+        command: &'static str,
+        simulated: bool,
+        program: Program,
+    ) -> Self {
+        Self { style, command, simulated, program, output: Output::default() }
+    }
+
+    /// A change that was made, planned, or not needed; `line` is that of the batch.
+    pub(crate) fn outcome(&self, outcome: &Outcome, line: Option<usize>) -> Exit {
+        if self.style.json {
+            self.json(|json| json.outcome(outcome, line));
+        } else if !self.style.quiet {
+            self.print(&(text::outcome(outcome) + self.mark()));
+            for note in text::notes(outcome, false) {
+                self.note(&note.text);
+            }
+        }
+        Exit::Done
+    }
+
+    /// The same before the wait for its guest. In JSON it comes with how the wait ended.
+    pub(crate) fn before_wait(&self, outcome: &Outcome) {
+        if !self.style.json && !self.style.quiet {
+            self.print(&(text::outcome(outcome) + self.mark()));
+            for note in text::notes(outcome, true) {
+                self.note(&note.text);
+            }
+        }
+    }
+
+    /// How the wait for the guest ended.
+    pub(crate) fn waited(&self, outcome: &Outcome, line: Option<usize>, wait: &WaitReport) -> Exit {
+        let hint = hints::wait(outcome, wait, &self.program);
+        if self.style.json {
+            self.json(|json| json.waited(outcome, line, wait, hint.clone()));
+        }
+        let text = text::waited(outcome, wait) + self.mark();
+        if !matches!(wait.end, WaitEnd::Reached) {
+            self.error(&text, hint.as_deref());
+        } else if !self.style.json && !self.style.quiet {
+            self.print(&text);
+        }
+        Exit::from(wait)
+    }
+
+    /// A failure; `line` is that of the batch.
+    pub(crate) fn failure(&self, failure: &Failure, line: Option<usize>) -> Exit {
+        let hint = hints::failure(failure, &self.program);
+        if self.style.json {
+            self.json(|json| json.failure(failure, line, hint.clone()));
+        }
+        let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+        self.error(&format!("{line}{}{}", failure, self.mark()), hint.as_deref());
+        Exit::from(failure)
+    }
+
+    /// The failure of a command that changes nothing.
+    pub(crate) fn unanswered(&self, cause: Cause) -> Exit {
+        self.failure(&Failure::read_only(None, cause), None)
+    }
+
+    /// A domain that was asked for and does not exist.
+    pub(crate) fn missing(&self, wanted: &DomainRef) {
+        let error = ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None };
+        self.unanswered(Cause::Resolve(error));
+    }
+
+    /// Wrong usage.
+    pub(crate) fn usage(&self, usage: &Usage, line: Option<usize>) -> Exit {
+        if self.style.json {
+            self.json(|json| json.usage(usage, line));
+        }
+        let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+        self.error(&format!("{line}{usage}"), usage.hint.as_deref());
+        Exit::Usage
+    }
+
+    /// A failure of the operating system beside Xen.
+    pub(crate) fn os_error(&self, error: &anyhow::Error) -> Exit {
+        self.os_error_with(error, None)
+    }
+
+    /// The same with what to do about it.
+    pub(crate) fn os_error_with(&self, error: &anyhow::Error, hint: Option<&str>) -> Exit {
+        let text = text::shortened(&format!("{error:#}"));
+        if self.style.json {
+            self.json(|json| json.os_error(&text, hint.map(str::to_owned)));
+        }
+        self.error(&text, hint);
+        Exit::Failed
+    }
+
+    /// A guest's balloon driver was nudged.
+    pub(crate) fn woken(&self, domain: &Domain) {
+        if !self.style.quiet && !self.style.json {
+            self.note(&format!(
+                "{domain}: the guest had stalled; nudged its balloon driver with a target one page off"
+            ));
+        }
+    }
+
+    /// It could not be nudged, and all is as it was.
+    pub(crate) fn not_woken(&self, domain: &Domain, failure: &Failure) {
+        if !self.style.quiet && !self.style.json {
+            let why = chain(&failure.cause);
+            self.note(&format!("{domain}: its balloon driver could not be nudged: {why}"));
+        }
+    }
+
+    /// A host's domains.
+    pub(crate) fn list(&self, survey: &Survey, layout: &Layout) {
+        if self.style.quiet {
+            return;
+        }
+        if self.style.json {
+            self.json(|json| json.survey(survey));
+        } else {
+            let coloured = output::is_coloured();
+            self.print_lines(&table::lines(survey, layout, self.simulated, coloured));
+        }
+    }
+
+    /// The same for a collector of metrics.
+    pub(crate) fn metrics(&self, survey: &Survey) {
+        if !self.style.quiet {
+            self.print(&metrics::metrics(survey, output::is_terminal()));
+        }
+    }
+
+    /// What is being waited for, on a terminal.
+    pub(crate) fn waiting_for(&self, what: &str) {
+        if !self.style.quiet && !self.style.json && output::is_error_terminal() {
+            self.output.complain(&format!("xmem: waiting for {what}"));
+        }
+    }
+
+    /// Whether a result could not be written, and not because its reader went away.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.output.is_lost()
+    }
+
+    /// Prints lines of JSON.
+    fn json<T: IntoIterator<Item = String>>(
+        &self,
+        lines: impl FnOnce(Json<'_>) -> serde_json::Result<T>,
+    ) -> bool {
+        match lines(Json { report: self }) {
+            Ok(lines) => lines.into_iter().all(|line| self.print(&line)),
+            Err(error) => {
+                self.output.complain(&format!("xmem: {error}"));
+                false
+            }
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.output.complain(&format!("note: {text}"));
+    }
+
+    /// An error. It is reported in every mode.
+    fn error(&self, text: &str, hint: Option<&str>) {
+        self.output.complain(&format!("xmem: {}", text::shortened(text)));
+        if let Some(hint) = hint {
+            self.output.complain(&format!("hint: {hint}"));
+        }
+    }
+
+    fn print_lines(&self, lines: &[String]) -> bool {
+        lines.is_empty() || self.print(&lines.join("\n"))
+    }
+
+    /// Prints a result. `false` if nobody reads it.
+    fn print(&self, text: &str) -> bool {
+        self.output.write(&format!("{text}\n"))
+    }
+
+    /// What follows everything that is said of a simulated host.
+    const fn mark(&self) -> &'static str {
+        if self.simulated { " (simulated)" } else { "" }
+    }
+}

@@ -1,0 +1,267 @@
+//! `xmem reclaim`: who gives how much, and what came of it.
+
+use serde::Serialize;
+use xen::{Kib, Mib};
+use xmem_core::change::{ChangeStatus, Outcome};
+use xmem_core::domain::Domain;
+use xmem_core::reclaim::{Donor, FloorReason, ReclaimEnd, ReclaimPlan, ReclaimReport};
+use xmem_core::wait::{WaitEnd, WaitReport};
+
+use super::json::{ErrorKeys, WaitKeys};
+use super::{Report, text};
+use crate::exit::Exit;
+use crate::hints;
+
+#[derive(Serialize)]
+struct DonorKeys {
+    event: &'static str,
+    state: &'static str,
+    current_kib: Kib,
+    size_kib: Kib,
+    floor_kib: Kib,
+    floor_reason: &'static str,
+    /// What it is asked for.
+    gives_kib: Kib,
+    /// Why it gives nothing.
+    excluded: Option<String>,
+}
+
+#[derive(Serialize)]
+struct WaitedKeys {
+    event: &'static str,
+    wait: WaitKeys,
+}
+
+#[derive(Serialize)]
+struct RestoredKeys {
+    event: &'static str,
+    changed: bool,
+    size_kib: Kib,
+}
+
+#[derive(Serialize)]
+struct ReclaimKeys {
+    reclaim: Totals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorKeys>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    end: &'static str,
+    goal_kib: Kib,
+    available_kib: Kib,
+    /// What the host could have at most, as planned.
+    possible_kib: Option<Kib>,
+}
+
+impl Report {
+    /// What would be done.
+    pub(crate) fn reclaim_plan(&self, plan: &ReclaimPlan) -> Exit {
+        if self.style.json {
+            self.donors("would-give", plan);
+        } else if !self.style.quiet {
+            let lines: Vec<String> = plan
+                .donors
+                .iter()
+                .zip(&plan.shares)
+                .map(|(donor, share)| giving(donor, *share))
+                .collect();
+            self.print_lines(&lines);
+        }
+        let possible = plan.possible();
+        if !plan.is_enough() {
+            return self.not_enough(plan.goal, plan.available, possible);
+        }
+        if self.style.json {
+            let totals = Totals {
+                end: "planned",
+                goal_kib: plan.goal,
+                available_kib: plan.available,
+                possible_kib: Some(possible),
+            };
+            self.json(|json| {
+                json.object(None, ReclaimKeys { reclaim: totals, error: None }).map(Some)
+            });
+        } else if !self.style.quiet {
+            let goal = Mib(plan.goal);
+            let text = if plan.available >= plan.goal {
+                format!("the host has {} MiB available already", Mib(plan.available))
+            } else {
+                format!(
+                    "the host has {} MiB available, and would have {goal} MiB",
+                    Mib(plan.available)
+                )
+            };
+            self.print(&(text + self.mark()));
+        }
+        Exit::Done
+    }
+
+    /// A plan that is about to be carried out.
+    pub(crate) fn reclaim_planned(&self, plan: &ReclaimPlan) {
+        if self.style.json {
+            self.donors("gives", plan);
+        }
+    }
+
+    fn donors(&self, event: &'static str, plan: &ReclaimPlan) {
+        self.json(|json| {
+            let pairs = plan.donors.iter().zip(&plan.shares);
+            let line = |(donor, share): (&Donor, &Kib)| {
+                let keys = DonorKeys {
+                    event,
+                    state: donor.state.word(),
+                    current_kib: donor.held,
+                    size_kib: donor.size,
+                    floor_kib: donor.floor.size,
+                    floor_reason: floor_reason(donor.floor.reason),
+                    gives_kib: *share,
+                    excluded: donor.exclusion.as_ref().map(ToString::to_string),
+                };
+                json.dated(Some((&donor.domain).into()), keys)
+            };
+            pairs.map(line).collect::<serde_json::Result<Vec<_>>>()
+        });
+    }
+
+    /// A guest's wait is over.
+    pub(crate) fn gave(&self, domain: Option<&Domain>, wait: &WaitReport) {
+        let Some(domain) = domain else { return };
+        if self.style.json {
+            let keys = WaitedKeys { event: "waited", wait: WaitKeys::from(wait) };
+            self.json(|json| json.dated(Some(domain.into()), keys).map(Some));
+        } else if !matches!(wait.end, WaitEnd::Reached | WaitEnd::Interrupted) {
+            self.note(&format!("{domain}: {wait}"));
+        }
+    }
+
+    /// A guest's old target is set again.
+    pub(crate) fn restored(&self, outcome: &Outcome) {
+        let changed = outcome.status == ChangeStatus::Changed;
+        if self.style.json {
+            let size_kib = outcome.plan.size();
+            let keys = RestoredKeys { event: "restored", changed, size_kib };
+            self.json(|json| json.dated(Some((&outcome.domain).into()), keys).map(Some));
+        } else if !self.style.quiet {
+            let text = if changed {
+                format!("restored: {}", text::outcome(outcome))
+            } else {
+                format!("{}: not restored: its target has been set since", outcome.domain)
+            };
+            self.print(&(text + self.mark()));
+        }
+    }
+
+    /// How it ended.
+    pub(crate) fn reclaimed(&self, done: &ReclaimReport) -> Exit {
+        let (goal, available) = (Mib(done.goal), Mib(done.available));
+        let has = format!("the host has {available} of {goal} MiB available");
+        let (end, kind, message, exit, hint) = match &done.end {
+            ReclaimEnd::Reached => {
+                if self.style.json {
+                    let reclaim = totals("reached", done, None);
+                    self.json(|json| {
+                        json.object(None, ReclaimKeys { reclaim, error: None }).map(Some)
+                    });
+                } else if !self.style.quiet {
+                    self.print(&format!("the host has {available} MiB available{}", self.mark()));
+                }
+                return Exit::Done;
+            }
+            ReclaimEnd::NotEnough { possible } => {
+                return self.not_enough(done.goal, done.available, *possible);
+            }
+            ReclaimEnd::FellShort => (
+                "fell-short",
+                "stuck",
+                format!("the domains gave less than planned: {has}"),
+                Exit::NotReached,
+                Some("name more domains, or lower their floors".to_owned()),
+            ),
+            ReclaimEnd::Interrupted => {
+                let message = format!("interrupted; the targets stay set: {has}");
+                ("interrupted", "interrupted", message, Exit::NotReached, None)
+            }
+            ReclaimEnd::Unreachable(cause) => (
+                "unreachable",
+                cause.kind(),
+                format!("{}: {has} when last seen", xmem_core::failure::chain(cause)),
+                Exit::from(cause),
+                hints::cause(cause, &self.program),
+            ),
+            _ => ("fell-short", "stuck", has, Exit::NotReached, None),
+        };
+        // What was taken and not restored stays taken.
+        let changed = done.donors.iter().any(|it| it.asked.is_some() && !it.restored);
+        let state = if changed { "changed" } else { "unchanged" };
+        self.failed_reclaim(totals(end, done, None), kind, &message, exit, hint, state)
+    }
+
+    fn not_enough(&self, goal: Kib, available: Kib, possible: Kib) -> Exit {
+        let message = format!(
+            "the domains cannot give enough: the host would have {} of {} MiB available; nothing changed",
+            Mib(possible),
+            Mib(goal)
+        );
+        let hint = "name more domains, or lower their floors (--floor)".to_owned();
+        let end = "not-enough";
+        let reclaim =
+            Totals { end, goal_kib: goal, available_kib: available, possible_kib: Some(possible) };
+        self.failed_reclaim(reclaim, "no-memory", &message, Exit::Refused, Some(hint), "unchanged")
+    }
+
+    fn failed_reclaim(
+        &self,
+        reclaim: Totals,
+        kind: &'static str,
+        message: &str,
+        exit: Exit,
+        hint: Option<String>,
+        state: &'static str,
+    ) -> Exit {
+        self.error(&format!("{message}{}", self.mark()), hint.as_deref());
+        let message = text::shortened(message);
+        if self.style.json {
+            let state = Some(state);
+            let error = ErrorKeys { kind, exit_code: exit.code(), message, hint, state };
+            self.json(|json| {
+                json.object(None, ReclaimKeys { reclaim, error: Some(error) }).map(Some)
+            });
+        }
+        exit
+    }
+}
+
+const fn totals(end: &'static str, done: &ReclaimReport, possible_kib: Option<Kib>) -> Totals {
+    Totals { end, goal_kib: done.goal, available_kib: done.available, possible_kib }
+}
+
+const fn floor_reason(reason: FloorReason) -> &'static str {
+    match reason {
+        FloorReason::Asked => "asked",
+        FloorReason::Used(_) => "used",
+        FloorReason::Half => "half",
+        _ => "minimum",
+    }
+}
+
+/// `web (7): would give 512 MiB: 1024 MiB -> 512 MiB`.
+fn giving(donor: &Donor, share: Kib) -> String {
+    let domain = &donor.domain;
+    if let Some(exclusion) = &donor.exclusion {
+        return format!("{domain}: gives nothing: {exclusion}");
+    }
+    let why = match donor.floor.reason {
+        FloorReason::Used(used) => format!("its guest uses {} MiB", Mib(used)),
+        FloorReason::Asked => "--floor".to_owned(),
+        FloorReason::Half => "half of its size; it does not report what it uses".to_owned(),
+        _ => "the minimum for a guest".to_owned(),
+    };
+    let floor = format!("floor {} MiB: {why}", Mib(donor.floor.size));
+    if share == Kib(0) {
+        return format!("{domain}: would give nothing ({floor})");
+    }
+    let (from, to) = (donor.size, donor.size.minus(share).unwrap_or_default());
+    format!("{domain}: would give {} MiB: size {from} -> {to} ({floor})", Mib(share))
+}

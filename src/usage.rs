@@ -1,0 +1,204 @@
+//! Wrong usage: arguments, environment variables and files that make no sense.
+
+use std::ffi::OsString;
+use std::fmt;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use xen::escape::{Escaped, beginning};
+
+use crate::values;
+
+/// How much of an argument, and of a reason, is repeated.
+const LONGEST_TEXT: usize = 100;
+const LONGEST_REASON: usize = 1000;
+
+/// A mistake in how xmem was called. Displayed, it is the sentence without the program's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// The argument, option or variable; empty if the whole command line is meant.
+    pub(crate) what: String,
+    /// Its text.
+    pub(crate) text: String,
+    /// What is wrong with it.
+    pub(crate) why: String,
+    /// What to type instead.
+    pub(crate) hint: Option<String>,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (why, cut_why) = beginning(&self.why, LONGEST_REASON);
+        if self.what.is_empty() {
+            return write!(f, "{why}{cut_why}");
+        }
+        let (text, cut) = beginning(&self.text, LONGEST_TEXT);
+        write!(f, "{} `{}{cut}`: {why}{cut_why}", self.what, Escaped(text))
+    }
+}
+
+impl Usage {
+    /// About the whole command line.
+    fn of_all(why: String, hint: String) -> Self {
+        Self { what: String::new(), text: String::new(), why, hint: Some(hint) }
+    }
+
+    /// What clap found wrong with `args`, in xmem's words.
+    pub(crate) fn from_clap(error: &clap::Error, args: &[OsString], command: &str) -> Self {
+        let strings = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => vec![values::unmark(text)],
+            Some(ContextValue::Strings(texts)) => {
+                texts.iter().map(|it| values::unmark(it)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let first = |kind| strings(kind).into_iter().next().unwrap_or_default();
+        let program =
+            if command == "xmem" { command.to_owned() } else { format!("xmem {command}") };
+        let see = format!("see `{program} --help`");
+        let quoted = |text: &str| {
+            let (text, cut) = beginning(text, LONGEST_TEXT);
+            format!("`{text}{cut}`")
+        };
+        let arg = first(ContextKind::InvalidArg);
+        match error.kind() {
+            ErrorKind::UnknownArgument if arg.starts_with('-') && arg != "-" => {
+                let typed = typed(args, &arg);
+                let suggested = strings(ContextKind::SuggestedArg).into_iter().next();
+                let hint = unknown_option_hint(&typed, suggested).unwrap_or(see);
+                Self::of_all(format!("unknown option {}", quoted(&typed)), hint)
+            }
+            ErrorKind::UnknownArgument => {
+                let hint = time_after_wait(args).map_or(see, wait_hint);
+                Self::of_all(format!("unexpected argument {}", quoted(&arg)), hint)
+            }
+            ErrorKind::InvalidSubcommand => {
+                let hint = strings(ContextKind::SuggestedSubcommand)
+                    .first()
+                    .map_or(see, |near| format!("did you mean `{near}`?"));
+                let word = first(ContextKind::InvalidSubcommand);
+                Self::of_all(format!("unknown command {}", quoted(&word)), hint)
+            }
+            ErrorKind::MissingSubcommand
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Self::of_all(
+                "a command is missing".to_owned(),
+                "the commands are set, max, apply, reclaim, list, watch and check; see `xmem --help`"
+                    .to_owned(),
+            ),
+            ErrorKind::MissingRequiredArgument => {
+                let missing = strings(ContextKind::InvalidArg);
+                let name = |it: &String| it.split("[=").next().unwrap_or(it).replace(['<', '>'], "");
+                let names: Vec<_> = missing.iter().map(name).collect();
+                Self::of_all(format!("{} missing", and(&names)), see)
+            }
+            ErrorKind::ArgumentConflict => {
+                let other = first(ContextKind::PriorArg);
+                let option = |text: &str| text.split(['.', ' ']).next().unwrap_or_default().to_owned();
+                let (arg, other) = (option(&arg), option(&other));
+                Self::of_all(format!("{arg} cannot be used with {other}"), see)
+            }
+            ErrorKind::InvalidValue if first(ContextKind::InvalidValue).is_empty() => {
+                Self::of_all(format!("{arg} needs a value"), see)
+            }
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+                let valid = strings(ContextKind::ValidValue);
+                let (why, hint) = if valid.is_empty() {
+                    ("not a positive whole number".to_owned(), see)
+                } else {
+                    (format!("not one of {}", valid.join(", ")), see)
+                };
+                let what = arg.split([' ', '=']).next().unwrap_or_default().to_owned();
+                Self { what, text: first(ContextKind::InvalidValue), why, hint: Some(hint) }
+            }
+            ErrorKind::InvalidUtf8 => Self::of_all("an argument is not valid UTF-8".to_owned(), see),
+            ErrorKind::TooManyValues if !arg.is_empty() => {
+                Self::of_all(format!("{} takes no value", arg.split('=').next().unwrap_or(&arg)), see)
+            }
+            _ => {
+                let text = error.render().to_string();
+                let line = text.lines().next().unwrap_or_default();
+                Self::of_all(line.strip_prefix("error: ").unwrap_or(line).to_owned(), see)
+            }
+        }
+    }
+}
+
+/// The word that was typed for the unknown option `arg`: clap names only the first letter of a cluster.
+fn typed(args: &[OsString], arg: &str) -> String {
+    let is_letter = !arg.starts_with("--") && arg.chars().count() == 2;
+    let texts = args.iter().filter_map(|word| word.to_str());
+    let mut words = texts.take_while(|word| *word != "--");
+    words
+        .find(|word| {
+            is_letter
+                && word.starts_with('-')
+                && !word.starts_with("--")
+                && word.contains(&arg[1..])
+        })
+        .unwrap_or(arg)
+        .to_owned()
+}
+
+fn unknown_option_hint(typed: &str, suggested: Option<String>) -> Option<String> {
+    let word = typed.trim_start_matches('-');
+    let long = format!("--{word}");
+    let is_cluster = !typed.starts_with("--") && word.len() > 1;
+    if is_cluster && OPTIONS.contains(&word) {
+        return Some(format!("did you mean `{long}`?"));
+    }
+    if is_cluster {
+        return Some(format!(
+            "if the domain's name begins with a dash, write name:{typed}; see also `--help`"
+        ));
+    }
+    suggested.map(|near| format!("did you mean `{near}`?"))
+}
+
+/// The long options, for those typed with one dash.
+const OPTIONS: [&str; 26] = [
+    "host",
+    "json",
+    "verbose",
+    "quiet",
+    "log-format",
+    "lock-timeout",
+    "force",
+    "dry-run",
+    "raise-max",
+    "wait",
+    "within",
+    "patience",
+    "keep-free",
+    "partial",
+    "from",
+    "floor",
+    "priority",
+    "or-restore",
+    "no-header",
+    "exact",
+    "columns",
+    "sort",
+    "format",
+    "interval",
+    "count",
+    "repair",
+];
+
+/// The time right behind `--wait`, where it is an argument of its own.
+fn time_after_wait(args: &[OsString]) -> Option<&str> {
+    let place = args.iter().position(|word| word == "--wait")?;
+    args.get(place.saturating_add(1))?.to_str().filter(|time| values::time(time).is_ok())
+}
+
+/// What to type for `--wait TIME`.
+pub(crate) fn wait_hint(time: &str) -> String {
+    format!("--wait takes its time as --wait={time}")
+}
+
+/// `A`, `A and B`, `A, B and C`, with the verb that belongs to it.
+fn and(names: &[String]) -> String {
+    match names {
+        [] => "an argument is".to_owned(),
+        [one] => format!("{one} is"),
+        [first @ .., last] => format!("{} and {last} are", first.join(", ")),
+    }
+}

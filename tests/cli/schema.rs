@@ -1,0 +1,124 @@
+//! Whether a JSON object is as docs/json-schema.json says: the part of JSON Schema that is used there, and no other.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+static SCHEMA: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../docs/json-schema.json")).unwrap());
+
+/// Fails unless `object` is one that the schema describes.
+#[track_caller]
+pub(crate) fn check(object: &Value) {
+    if let Err(why) = fits(object, &SCHEMA) {
+        panic!("{object}\nis not as docs/json-schema.json says: {why}");
+    }
+}
+
+/// Why `value` does not fit `schema`.
+fn fits(value: &Value, schema: &Value) -> Result<(), String> {
+    for (keyword, says) in schema.as_object().unwrap() {
+        let fits = match keyword.as_str() {
+            "$schema" | "title" | "description" | "$defs" => Ok(()),
+            "$ref" => {
+                let name = says.as_str().unwrap().strip_prefix("#/$defs/").unwrap();
+                fits(value, &SCHEMA["$defs"][name])
+            }
+            "anyOf" => {
+                let tries: Vec<_> = says
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|schema| (schema, fits(value, schema)))
+                    .collect();
+                let whys = || {
+                    tries.iter().filter_map(|(schema, why)| {
+                        Some(format!("{schema}: {}", why.as_ref().err()?))
+                    })
+                };
+                tries
+                    .iter()
+                    .any(|(_, why)| why.is_ok())
+                    .then_some(())
+                    .ok_or_else(|| whys().collect::<Vec<_>>().join("; "))
+            }
+            "const" => expect(value == says, || format!("{value} is not {says}")),
+            "enum" => expect(says.as_array().unwrap().contains(value), || {
+                format!("{value} is not one of {says}")
+            }),
+            "type" => {
+                let types =
+                    says.as_array().map_or_else(|| vec![says], |types| types.iter().collect());
+                expect(types.iter().any(|it| is(value, it)), || format!("{value} is no {says}"))
+            }
+            "minimum" => expect(value.is_null() || value.as_i64() >= says.as_i64(), || {
+                format!("{value} is below {says}")
+            }),
+            "maximum" => {
+                expect(value.as_i64() <= says.as_i64(), || format!("{value} is above {says}"))
+            }
+            "items" => value.as_array().unwrap().iter().try_for_each(|item| fits(item, says)),
+            "required" => says.as_array().unwrap().iter().try_for_each(|key| {
+                expect(value.get(key.as_str().unwrap()).is_some(), || format!("{key} is missing"))
+            }),
+            "properties" => {
+                let members = value.as_object().unwrap();
+                members
+                    .iter()
+                    .filter_map(|(key, member)| Some((key, member, says.get(key)?)))
+                    .try_for_each(|(key, member, schema)| {
+                        fits(member, schema).map_err(|why| format!("{key}: {why}"))
+                    })
+            }
+            "additionalProperties" if *says == false => {
+                let known = &schema["properties"];
+                let more = value.as_object().unwrap().keys().find(|key| known.get(key).is_none());
+                more.map_or(Ok(()), |key| Err(format!("{key} is unknown")))
+            }
+            other => panic!("the schema uses {other}, which is not checked"),
+        };
+        fits?;
+    }
+    Ok(())
+}
+
+fn expect(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+fn is(value: &Value, name: &Value) -> bool {
+    match name.as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "null" => value.is_null(),
+        other => panic!("{other} is no type"),
+    }
+}
+
+/// A check that lets everything pass would find nothing.
+#[test]
+fn the_check_finds_what_does_not_fit() {
+    let good = serde_json::json!({
+        "schema": 2, "command": "list", "simulated": true,
+        "host": { "total_kib": 1, "free_kib": 1, "claimed_kib": 0 },
+    });
+    assert_eq!(fits(&good, &SCHEMA), Ok(()));
+    for (pointer, bad) in [
+        ("/schema", serde_json::json!(1)),
+        ("/command", serde_json::json!("set")),
+        ("/host/free_kib", serde_json::json!(-1)),
+        ("/host/free_kib", serde_json::json!("1")),
+        ("/host", serde_json::json!({ "total_kib": 1, "free_kib": 1 })),
+        (
+            "/host",
+            serde_json::json!({ "total_kib": 1, "free_kib": 1, "claimed_kib": 0, "more": 0 }),
+        ),
+    ] {
+        let mut object = good.clone();
+        *object.pointer_mut(pointer).unwrap() = bad;
+        assert!(fits(&object, &SCHEMA).is_err(), "{object}");
+    }
+}

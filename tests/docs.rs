@@ -1,0 +1,133 @@
+//! Runs every `console` example of README and docs on the simulated host, and compares what it prints.
+//!
+//! A line after `$ ` or `# ` is a command, `> ` continues it; the rest is its output, stderr included. `...` stands for any
+//! lines, `[..]` for any text in a line. Each page has a directory of its own; its commands run in one shell, in order.
+
+#![cfg(test)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Longer than any example takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A command and what it is documented to print.
+struct Example {
+    line: usize,
+    command: String,
+    output: String,
+    as_root: bool,
+}
+
+fn examples(page: &str) -> Vec<Example> {
+    let mut examples: Vec<Example> = Vec::new();
+    let mut inside = false;
+    for (number, line) in (1..).zip(page.lines()) {
+        if let Some(language) = line.strip_prefix("```") {
+            inside = !inside && language == "console";
+            continue;
+        }
+        if !inside {
+            continue;
+        }
+        let prompt = |sign: &str| line.strip_prefix(sign).map(str::to_owned);
+        if let Some(command) = prompt("$ ").or_else(|| prompt("# ")) {
+            let as_root = line.starts_with('#');
+            examples.push(Example { line: number, command, output: String::new(), as_root });
+        } else if let Some(last) = examples.last_mut() {
+            let (more, text) = match line.strip_prefix("> ") {
+                Some(more) => (&mut last.command, more),
+                None => (&mut last.output, line),
+            };
+            if !more.is_empty() {
+                more.push('\n');
+            }
+            more.push_str(text);
+        }
+    }
+    examples
+}
+
+fn run(page: &Path) {
+    let examples = examples(&fs::read_to_string(page).unwrap());
+    assert!(!examples.is_empty(), "{} has no examples", page.display());
+    let dir = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_xmem")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("bash")
+        .args(["--noprofile", "--norc"])
+        .current_dir(&dir)
+        .env("PATH", path)
+        .env("XMEM_HOST", "sim:host")
+        .env_remove("XMEM_SIM_FAULT")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = shell.stdin.take().unwrap();
+    writeln!(input, "exec 2>&1").unwrap();
+    let (sender, lines) = mpsc::channel();
+    let output = shell.stdout.take().unwrap();
+    thread::spawn(move || BufReader::new(output).lines().try_for_each(|line| sender.send(line.unwrap())));
+    for Example { line, command, output, as_root } in examples {
+        let end = format!("-- end of line {line} --");
+        writeln!(input, "{command}\nstatus=$?\necho; echo '{end}'; (exit $status)").unwrap();
+        let mut printed = Vec::new();
+        loop {
+            match lines.recv_timeout(DEADLINE) {
+                Ok(text) if text == end => break,
+                Ok(text) => printed.push(text),
+                Err(error) => {
+                    shell.kill().unwrap();
+                    panic!("{}:{line}: {command}: {error}; so far: {printed:#?}", page.display());
+                }
+            }
+        }
+        printed.pop();
+        let mut printed = printed.join("\n");
+        if as_root {
+            printed = printed.replace(" (simulated)", "");
+        }
+        let at = format!("{}:{line}: {command}", page.display());
+        let result = snapbox::Assert::new().try_eq(Some(&at), printed.into(), output.into());
+        if let Err(error) = result {
+            panic!("{error}");
+        }
+    }
+    drop(input);
+    shell.wait().unwrap();
+}
+
+macro_rules! pages {
+    ($($name:ident: $path:literal),+ $(,)?) => {$(
+        #[test]
+        fn $name() {
+            run(&Path::new(env!("CARGO_MANIFEST_DIR")).join($path));
+        }
+    )+
+
+        #[test]
+        fn every_page_with_examples_is_run() {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+            for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+                let has_some = !examples(&fs::read_to_string(&page).unwrap()).is_empty();
+                let name = page.strip_prefix(root).unwrap().to_str().unwrap();
+                assert_eq!(has_some, [$($path),+].contains(&name), "{name}");
+            }
+        }
+    };
+}
+
+pages! {
+    readme: "README.md",
+    guide: "docs/guide.md",
+    check: "docs/check.md",
+    many: "docs/many.md",
+    cookbook: "docs/cookbook.md",
+}

@@ -1,0 +1,233 @@
+# What a domain is doing: each state is made, seen in the hypervisor's flags, and has to be in `xmem list`; every command
+# has to take it into account. A guest of its own, g3, which is destroyed at the end.
+
+state_check() {
+    needs_xmem
+    rm -f /tmp/saved
+    trap 'free_zombie; for dom in g3 g3--incoming g3-dm; do command xl destroy $dom 2>/dev/null; done; rm -f /tmp/saved' EXIT
+}
+
+# The advice that would start a half-built guest.
+no_unpause() { # DOMID
+    expect 0 xmem check "$1"
+    case $out in
+    *unpause*) fail "check offers to unpause it: $out" ;;
+    esac
+}
+
+# Nothing is changed in a domain that is being built, and the error says why.
+is_left_alone() { # DOMID
+    is_state "$1" building
+    no_unpause "$1"
+    limit_before=$(domctl "$1" | sed 's/.* limit \([0-9]*\).*/\1/')
+    expect 4 xmem --json set "$1" 100M
+    is "error" "$(json kind)" domain-building
+    is "limit" "$(domctl "$1" | sed 's/.* limit \([0-9]*\).*/\1/')" "$limit_before"
+    expect 0 xmem watch --json -c 1 "$1"
+    is "state in watch" "$(json state | head -n 1)" building
+}
+
+# A change is made, and is known to be followed by nobody.
+ends_at_once() { # DOM REASON
+    read_uptime
+    begin=$uptime
+    expect 8 xmem --json set "$1" 96M --wait
+    read_uptime
+    [ $((uptime - begin)) -le 20 ] || fail "it waited $((uptime - begin)) s for a guest that is $2"
+    is "end of the wait" "$(json end)" domain-stopped
+    contains "reasons" "$out" "\"$2\""
+    is_in_step "$1"
+}
+
+check_state_running_and_paused() { # every boot
+    needs_xmem
+    trap 'xl unpause g1 2>/dev/null' EXIT
+    is_state g1 running
+    is_state Domain-0 running
+    xl pause g1
+    flag paused g1 || fail "it is not paused: $(domctl)"
+    is_state g1 paused
+    xl unpause g1
+    is_state g1 running
+}
+
+check_state_created_paused_then_unpaused() {
+    state_check
+    expect 0 start_guest g3 pv 128 128 -p
+    store_ids g3
+    is "cpu time" "$(field cpu_ns g3)" 0
+    is_state g3 paused
+    expect 0 xmem check g3
+    contains "check" "$out" "xl unpause"
+    expect 0 xmem set g3 100M
+    is_in_step g3
+    xl unpause g3
+    is_state g3 running
+}
+
+check_state_being_created() {
+    state_check
+    guest_config g3 pv 128 128 >/tmp/g3.cfg
+    start_build xl create -q /tmp/g3.cfg || fail "never seen in the middle: $(cat /tmp/build.log)"
+    domctl "$building"
+    is_left_alone "$building"
+    finish_build || fail "xl create: $(cat /tmp/build.log)"
+    is_state g3 running
+}
+
+check_state_being_restored() {
+    state_check
+    expect 0 run_guest g3 pv 128 128
+    expect 0 xmem set g3 112M
+    expect 0 xl save g3 /tmp/saved
+    start_build xl restore /tmp/saved || fail "never seen in the middle: $(cat /tmp/build.log)"
+    domctl "$building"
+    is_left_alone "$building"
+    finish_build || fail "xl restore: $(cat /tmp/build.log)"
+    store_ids g3
+    is_state g3 running
+    is "target, which was set before the save" "$(target g3)" $((112 * 1024))
+}
+
+# The name says it as well, and two domains have one UUID.
+check_state_migrated_to_this_host() {
+    state_check
+    expect 0 run_guest g3 pv 128 128
+    expect 0 xmem set g3 112M
+    start_migration g3 || fail "never seen in the middle: $(cat /tmp/build.log)"
+    domctl
+    is "name of the destination" "$(xenstore-read "/local/domain/$building/name")" g3--incoming
+    is_left_alone "$building"
+    expect 3 xmem set "$(uuid_of g3)" 100M
+    expect 0 xmem --json set g3 104M
+    contains "notes" "$out" '"notes":[{'
+    is_in_step g3
+    expect 0 xmem watch --json -c 2 --interval 300ms
+    finish_build || fail "xl migrate: $(cat /tmp/build.log)"
+    store_ids g3
+    is_state g3 running
+    # What was set meanwhile is lost.
+    is "target" "$(target g3)" $((112 * 1024))
+    is_in_step g3
+}
+
+check_state_suspended_by_a_save() {
+    state_check
+    expect 0 run_guest g3 pv 128 128
+    suspend g3 /tmp/saved || fail "it is not suspended: $(domctl; cat /tmp/save.log)"
+    domctl "$(domid_of g3)"
+    is_state g3 suspended
+    no_unpause "$(domid_of g3)"
+    expect 8 xmem --json set g3 112M --wait=5s
+    contains "reasons" "$out" '"suspended"'
+    resume_save || fail "xl save: $(cat /tmp/save.log)"
+}
+
+check_state_shut_down_and_kept() {
+    state_check
+    expect 0 run_guest g3 pv 128 128 'on_poweroff="preserve"'
+    shut_down g3 || fail "it did not shut down: $(domctl)"
+    domctl "$(domid_of g3)"
+    is_state g3 shut-down
+    ends_at_once g3 shut-down
+    expect 0 xmem set g3 100M
+    contains "stderr" "$err" "shut down"
+}
+
+check_state_crashed_and_kept() {
+    state_check
+    expect 0 run_guest g3 pvh 128 128 'on_crash="preserve"'
+    crash g3 || fail "it did not crash: $(domctl)"
+    domctl "$(domid_of g3)"
+    is_state g3 crashed
+    ends_at_once g3 crashed
+}
+
+check_state_dying() {
+    state_check
+    expect 0 start_guest g3 pv 128 128 -p
+    store_ids g3
+    make_zombie g3 || fail "it is no zombie: $(domctl)"
+    domctl "$(domid_of g3)"
+    is_state "$(domid_of g3)" dying
+    expect 3 xmem set "$(domid_of g3)" 100M
+    free_zombie
+    gone() { ! domctl "$(domid_of g3)"; }
+    eventually 60 gone || fail "it is still there"
+    expect 3 xmem list "$(domid_of g3)"
+}
+
+# The successor has another domid. xmem says so, and changes nothing in it.
+check_state_rebooted_during_a_wait() {
+    state_check
+    expect 0 run_guest g3 pv 128 160
+    # The guest cannot follow, so that the wait lasts.
+    command xl pause g3
+    xmem set g3 112M --wait=5m >/tmp/out 2>/tmp/err &
+    waiter=$!
+    eventually 60 target_is g3 $((112 * 1024)) || fail "nothing was set: $(cat /tmp/err)"
+    command xl unpause g3
+    command xl sysrq g3 b
+    code=0
+    wait $waiter || code=$?
+    echo "exit code $code: $(cat /tmp/out /tmp/err)"
+    successor() { [ "$(xl domid g3)" != "$(domid_of g3)" ]; }
+    eventually 120 successor || fail "it did not reboot"
+    case $code in
+    # It may have followed in the moment between.
+    0) skip "the guest had followed before it rebooted" ;;
+    3) contains "stderr" "$(cat /tmp/err)" "$(xl domid g3)" ;;
+    *) fail "it left with $code" ;;
+    esac
+    eventually 120 test -e "/var/lib/xen/userdata-d.$(xl domid g3).$(uuid_of g3).libxl-json"
+    is "target of the successor" "$(xenstore-read "/local/domain/$(xl domid g3)/memory/target")" $((112 * 1024))
+}
+
+check_state_device_model_domain() {
+    state_check
+    for dom in g3 g3-dm; do
+        expect 0 start_guest $dom pv 128 128 -p
+    done
+    store_ids g3
+    echo "domid_stub=$(xl domid g3-dm) uuid_stub=$(xenstore-read "/local/domain/$(xl domid g3-dm)/vm" | sed 's|.*/||')" >>/tmp/domains
+    . /tmp/domains
+    make_device_model stub g3
+    expect 0 xmem list --json g3-dm
+    is "it serves" "$(json device_model_of | head -n 1)" "$(domid_of g3)"
+    expect 4 xmem set g3-dm 64M
+    contains "stderr" "$err" "--force"
+    expect 0 xmem set --force g3-dm 64M
+    expect 0 xmem set g3-dm 128M
+}
+
+check_state_claims() {
+    state_check
+    expect 0 start_guest g3 pv 128 128 -p
+    store_ids g3
+    expect 0 xl mem-max g3 256
+    expect 0 domctl claim "$(domid_of g3)" 65536
+    is "outstanding" "$(field outstanding g3)" 65536
+    expect 0 xmem list --json g3
+    is "current" "$(json current_kib | head -n 1)" 131072
+    is "outstanding" "$(json outstanding_kib | head -n 1)" 65536
+    is "xl's Mem is both" "$(xl list g3 | awk 'END { print $3 }')" 192
+}
+
+# Until its balloon driver has given back what it does not have, a guest that is populated on demand has more pages to
+# come than memory for them.
+check_state_populating() {
+    x86_only "no populate on demand there"
+    state_check
+    expect 0 start_guest g3 pvh 128 192 -p
+    store_ids g3
+    pod=$(field pod g3)
+    [ "${pod#*/}" -gt "${pod%/*}" ] || fail "nothing is to come: $pod"
+    expect 0 xmem --json list g3
+    contains "notes" "$out" '"populating"'
+    command xl destroy g3
+    expect 0 run_guest g3 pvh 128 192
+    populated() { pod=$(field pod g3) && [ "${pod#*/}" -le "${pod%/*}" ]; }
+    eventually 120 populated || fail "still $pod"
+    expect 0 xmem --json list g3
+    ! echo "$out" | grep -q '"populating"' || fail "it is still said to be: $out"
+}

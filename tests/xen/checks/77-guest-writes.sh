@@ -1,0 +1,96 @@
+# A guest that somebody lets write its own memory nodes, as libxl does not, and that makes use of it.
+
+# A guest with another user land: what an initramfs has twice, the kernel takes from the later one.
+start_racer() { # NAME
+    mkdir -p /tmp/race
+    cp /check/writer /tmp/race/init
+    (zcat /guest/initrd.gz && cd /tmp/race && echo init | cpio -o -H newc 2>/dev/null) | gzip -1 >/tmp/racer.gz
+    guest_config "$1" pv 192 256 | sed 's|/guest/initrd.gz|/tmp/racer.gz|' >"/tmp/$1.cfg"
+    xl create -q -p "/tmp/$1.cfg"
+    store_ids "$1"
+    load_ids "$1"
+    # All below it, and the right to make it anew.
+    xenstore-chmod -r "/local/domain/$domid/memory" n0 "b$domid"
+}
+
+# Who may do what to its memory nodes; their values are left out.
+rights() { # DOM
+    load_ids "$1"
+    xenstore-ls -p "/local/domain/$domid/memory" | sed 's/ = ".*"//' | tr -s ' ' | sort | tr '\n' ';'
+}
+
+# Whether all that it has sent has been taken.
+is_quiet() { # DOM
+    load_ids "$1"
+    iq_before=$(xenstore-ls "/local/domain/$domid/memory")
+    sleep 1
+    [ "$(xenstore-ls "/local/domain/$domid/memory")" = "$iq_before" ]
+}
+
+# Whatever it writes meanwhile, xmem changes it, refuses, or gives up, and says so; and never does its limit rise above
+# what was asked for.
+check_guest_writes_never_raise_the_limit() { # every boot
+    needs_xmem
+    trap 'xl destroy g6 2>/dev/null || true' EXIT
+    expect 0 start_racer g6
+    xl unpause g6
+    eventually 300 grep -q '^guest: ready' "$(console_of g6)" || fail "it does not run: $(cat "$(console_of g6)")"
+    round=0 codes=
+    while [ $round -lt 12 ]; do
+        round=$((round + 1))
+        case $((round % 6)) in
+        0) words="set g6 $((140 + round % 50))M" ;;
+        1) words="set g6 -4M" ;;
+        2) words="max g6 256M" ;;
+        3) words="check --repair $domid" ;;
+        4) words="set --raise-max g6 250M" ;;
+        5) words="max g6 -4k" ;;
+        esac
+        code=0
+        # shellcheck disable=SC2086 # a list of words
+        xmem $words --lock-timeout 20s >/tmp/out 2>&1 || code=$?
+        case $code in
+        0 | 1 | 4 | 6) ;;
+        # What it has written just now, check finds.
+        9) case $words in check*) ;; *) fail "round $round: '$words' left with 9: $(cat /tmp/out)" ;; esac ;;
+        *) fail "round $round: '$words' left with $code: $(cat /tmp/out)" ;;
+        esac
+        codes="$codes $code"
+        now=$(limit g6)
+        [ "$now" != none ] && [ "$now" -le $((256 * 1024 + slack)) ] ||
+            fail "round $round: '$words' made its limit $now: $(cat /tmp/out)"
+        is_tidy
+    done
+    echo "exit codes:$codes; it said: $(tail -n 1 "$(console_of g6)")"
+    grep -q '^guest: [0-9]* rounds' "$(console_of g6)" || fail "it wrote nothing"
+    xl pause g6
+    eventually 60 is_quiet g6 || fail "it writes though it is paused"
+    write_key g6 videoram 0
+    write_key g6 static-max 262144
+    write_key g6 target 196608
+    before=$(rights g6)
+    contains "its rights" "$before" "$domid"
+    expect 0 xmem set g6 160M
+    is "target" "$(target g6)" 163840
+    is_in_step g6
+    expect 0 xmem max g6 240M
+    is_in_step g6
+    is_tidy
+    is "who may write" "$(rights g6)" "$before"
+    # Its word, when nothing else is going on.
+    for node in target static-max; do write_key g6 $node 1048576; done
+    expect 4 xmem set g6 -4M
+    contains "stderr" "$err" "the guest itself may write"
+    # Out of step it is, and stays so.
+    expect 9 xmem check --repair "$domid"
+    contains "stdout" "$out" "mend: xmem set $domid SIZE, with the size that it should have: the guest itself may write there"
+    is "limit" "$(limit g6)" $((240 * 1024 + slack))
+    expect 0 xmem set g6 160M
+    is "limit" "$(limit g6)" $((160 * 1024 + slack))
+    # The same from one who may: dom0's word counts.
+    xenstore-chmod -r "/local/domain/$domid/memory" n0 "r$domid"
+    write_key g6 target 204800
+    expect 0 xmem check --repair "$domid"
+    is "limit" "$(limit g6)" $((204800 + slack))
+    is_in_step g6
+}

@@ -1,0 +1,184 @@
+# list, watch, check, apply and the system log, beside what xl and the guests say.
+
+# Domain's row in `xmem list`, blanks squeezed.
+row() { # DOM
+    echo "$out" | grep "^$1 " | tr -s ' '
+}
+
+check_list_says_what_xl_says() { # every boot
+    needs_xmem
+    expect 0 xmem list
+    xl list | tail -n +2 | while read -r name id held _; do
+        contains "row of $name" "$(row "$name")" "$name $id "
+        # xl rounds down to whole MiB.
+        is "what $name holds" "$(row "$name" | cut -d ' ' -f 4 | cut -d . -f 1)" "$held"
+    done
+    contains "row of g1" "$(row g1)" "g1 $(domid_of g1) PV "
+    contains "row of g2" "$(row g2)" "g2 $(domid_of g2) PVH "
+    contains "row of g1" "$(row g1)" " 192 193 256"
+    free=$(xl info | sed -n 's/^free_memory *: //p')
+    contains "line of the host" "$out" ", free $free"
+    # One that does not follow has another number in each column.
+    trap 'xl unpause g1' EXIT
+    xl pause g1
+    expect 0 xl mem-set g1 160
+    expect 0 xmem list g1
+    contains "row of g1" "$(row g1)" " 192 160 161 256 "
+    expect 0 xl mem-set g1 192
+    expect 0 xmem list --json g1
+    is "limit" "$(json limit_kib | head -n 1)" 197632
+    expect 0 xmem list --format openmetrics
+    contains "metrics" "$out" "xmem_domain_target_bytes{domid=\"$(domid_of g1)\",name=\"g1\",uuid=\"$(uuid_of g1)\"} 201326592"
+}
+
+# More than fit into one message of xenstore's, so that its DIRECTORY is answered by E2BIG or piece by piece.
+check_list_among_a_thousand_domains() { # every boot
+    needs_xmem
+    nodes=
+    id=20000
+    while [ $id -lt 21000 ]; do
+        nodes="$nodes /local/domain/$id/name ghost$id"
+        id=$((id + 1))
+    done
+    trap 'xenstore-rm $(echo "$nodes" | sed "s|/name ghost[0-9]*||g")' EXIT
+    # shellcheck disable=SC2086 # words
+    xenstore-write $nodes
+    expect 0 xmem list
+    is "domains" "$(echo "$out" | sed -n '2,$s/^\([^ :]*\) .*/\1/p' | sort | xargs)" "Domain-0 g1 g2"
+    expect 0 xmem set g1 128M
+    is "target" "$(target g1)" 131072
+    expect 3 xmem set ghost20999 128M
+    expect 0 xmem check g1 g2
+    ex=0
+    xmem check >/tmp/out 2>&1 || ex=$?
+    # oxenstored's list cannot be told in pieces, and the device carries no more than a page.
+    case $STORE,$VIA in
+    ox*,bus) contains "what check says" "$(cat /tmp/out)" "too many domains to be listed" ;;
+    *) contains "what check says" "$(tail -n 5 /tmp/out)" 20999 ;;
+    esac
+    is_in_step g1
+    is_tidy
+}
+
+check_growing_beyond_the_free_memory_is_warned_of() {
+    needs_xmem
+    free=$(xl info | sed -n 's/^free_memory *: //p')
+    expect 0 xmem set -n --raise-max g1 1T
+    contains "stderr" "$err" "the host has only $free"
+}
+
+check_check_repairs_a_limit() {
+    needs_xmem
+    expect 0 xmem check g1 g2
+    # A writer that knows no limits.
+    write_key g1 target 229376
+    expect 9 xmem check g1
+    contains "stdout" "$out" "out of step: limit 193 MiB is below the 225 MiB"
+    contains "stdout" "$out" "mend: xmem check --repair $(domid_of g1)"
+    expect 9 xmem check --repair -n g1
+    is "limit after a dry run" "$(limit g1)" 197632
+    expect 0 xmem check --repair g1
+    is "limit" "$(limit g1)" 230400
+    is_in_step g1
+    expect 0 xmem check g1
+    is_tidy
+}
+
+check_check_removes_stale_files() {
+    needs_xmem
+    stale=$state_dir/userdata-l.999.01234567-89ab-cdef-0123-456789abcdef.domain-userdata-lock
+    : >"$stale"
+    trap 'rm -f "$stale"' EXIT
+    ex=0
+    xmem check >/tmp/out 2>&1 || ex=$?
+    contains "what check says" "$(cat /tmp/out)" "$stale"
+    xmem check --repair >/tmp/out 2>&1 || ex=$?
+    [ ! -e "$stale" ] || fail "it is still there: $(cat /tmp/out)"
+}
+
+# The host has too little free for g1 to grow before g2 has given back.
+check_apply_moves_memory() {
+    needs_xmem
+    free=$(xl info | sed -n 's/^free_memory *: //p')
+    expect 0 start_guest g3 pv $((free - 30)) $((free - 30)) -p
+    trap 'xl destroy g3' EXIT
+    free=$(xl info | sed -n 's/^free_memory *: //p')
+    [ "$free" -lt 60 ] || fail "the host has $free MiB free, which is too much for this check"
+    printf 'g1 256M\ng2 128M\n' >/tmp/plan
+    expect 0 xmem apply -n /tmp/plan
+    is "first of the plan" "$(echo "$out" | head -n 1 | cut -d ' ' -f 1)" g2
+    expect 0 xmem apply /tmp/plan
+    # Nothing is short: it waited.
+    is "stderr" "$err" ""
+    is "targets" "$(target g1) $(target g2)" "262144 131072"
+    follows g1 262144
+    expect 0 xmem apply --json /tmp/plan
+    is "unchanged domains" "$(echo "$out" | grep -c '"changed":false')" 2
+    is_in_step g1
+    is_in_step g2
+    is_tidy
+}
+
+# With an interval of a minute, only a watch can have told it.
+check_watch_is_told_of_a_new_target() {
+    needs_xmem
+    xmem watch --json --interval 60s g1 >/tmp/watch.out 2>&1 &
+    watcher=$!
+    trap 'kill $watcher' EXIT
+    told() { grep -q "\"target_kib\":$1," /tmp/watch.out; }
+    eventually 20 told 196608 || fail "nothing seen: $(cat /tmp/watch.out)"
+    expect 0 xl mem-set g1 160
+    eventually 20 told 163840 || fail "the new target was not seen: $(cat /tmp/watch.out)"
+}
+
+# In a terminal of its own. Whatever ends it, the terminal is left as it was found; here it is SIGTERM, since a shell's
+# background processes, which all checks are, ignore Ctrl-C.
+check_watch_in_a_terminal() {
+    needs_xmem
+    rm -f /tmp/keys /tmp/shown /tmp/modes /tmp/end
+    mkfifo /tmp/keys
+    [ "$VIA" != bus ] || export XENSTORED_PATH=$device
+    cat >/tmp/session.sh <<EOF
+stty rows 24 cols 100
+stty -g >/tmp/modes
+LANG=C.UTF-8 $program watch --interval 60s g1 g2
+echo \$? >/tmp/end
+stty -g >>/tmp/modes
+EOF
+    script -q -f -c "sh /tmp/session.sh" /tmp/shown </tmp/keys >/tmp/script.out 2>&1 &
+    exec 9>/tmp/keys
+    shows() { tail -c 2000 /tmp/shown | grep -q "$1"; }
+    eventually 30 shows 'g1 .* 192' || fail "nothing is shown: $(cat /tmp/shown /tmp/script.out)"
+    expect 0 xl mem-set g1 160
+    eventually 30 shows 'g1 .* 160' || fail "the new target is not shown: $(cat -v /tmp/shown)"
+    kill -TERM "$(pidof xmem)"
+    eventually 30 test -s /tmp/end || fail "it goes on after SIGTERM"
+    exec 9>&-
+    is "exit code" "$(cat /tmp/end)" 143
+    is "modes of the terminal" "$(sort -u /tmp/modes | wc -l)" 1
+    contains "what is shown" "$(cat /tmp/shown)" "█"
+    ! grep -q "$(printf '\033')\[?" /tmp/shown || fail "a mode of the terminal was changed: $(cat -v /tmp/shown)"
+}
+
+# On a serial console, which does not know its size.
+check_watch_on_a_console() {
+    needs_xmem
+    strace -o /tmp/trace -s 4000 -e trace=write $program watch -c 3 --interval 300ms </dev/null >/dev/hvc0 \
+        2>/tmp/watch.err || fail "left with $?: $(cat /tmp/watch.err)"
+    is "stderr" "$(cat /tmp/watch.err)" ""
+    is "frames with g1" "$(grep -c '^write(1, .*g1 ' /tmp/trace)" 3
+}
+
+check_every_change_is_in_the_system_log() {
+    needs_xmem
+    rm -f /tmp/syslog
+    syslogd -n -O /tmp/syslog &
+    logger=$!
+    trap 'kill $logger; rm -f /dev/log' EXIT
+    eventually 10 test -S /dev/log || fail "no syslogd"
+    expect 0 xmem set g1 128M
+    logged() { grep -q "xmem.*name=g1 target_kib=196608->131072 .*limit_kib=197632->132096" /tmp/syslog; }
+    eventually 10 logged || fail "not in the log: $(cat /tmp/syslog)"
+    expect 0 xmem set g1 128M
+    is "lines about it" "$(grep -c name=g1 /tmp/syslog)" 1
+}

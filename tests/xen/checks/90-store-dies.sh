@@ -1,0 +1,104 @@
+# xenstored stops, hangs and dies. Called check_store_dies_*, because after the last ones there is no store any more:
+# they have to be the last of a boot, in this order.
+
+stop_store() { kill -STOP "$(store_pid)"; }
+go_on_store() { kill -CONT "$(store_pid)"; }
+store_answers() { xenstore-read /local/domain/0/domid; }
+
+# Runs xmem and keeps its exit code in $code; it has to come back in good time, whatever the store does.
+in_good_time() { # XMEM-ARGUMENT...
+    read_uptime
+    begin=$uptime code=0
+    xmem "$@" >/tmp/out 2>/tmp/err || code=$?
+    read_uptime
+    echo "exit code $code after $((uptime - begin)) s. $(cat /tmp/err)"
+    [ $((uptime - begin)) -le 90 ] || fail "it took $((uptime - begin)) s"
+}
+
+# Whether the shells' completions are told every domain. A machine that is emulated may be too slow for it.
+words_are_told() {
+    [ "$(xmem __words | sed 's/^[0-9]* //' | sort | xargs)" = "Domain-0 g1 g2" ]
+}
+
+# Nobody who presses TAB waits for a store that does not answer.
+check_store_dies_0_completions() { # every boot
+    needs_xmem
+    eventually 60 words_are_told || fail "it said: $(xmem __words)"
+    trap go_on_store EXIT
+    stop_store
+    in_good_time __words
+    [ $((uptime - begin)) -le 5 ] || fail "it took $((uptime - begin)) s"
+    go_on_store
+    is "exit code and output" "$code $(cat /tmp/out /tmp/err)" "0 "
+    eventually 60 store_answers || fail "the store does not answer any more"
+}
+
+check_store_dies_1_stopped_before() { # every boot
+    needs_xmem
+    reset_guests g1
+    before=$(numbers g1)
+    trap go_on_store EXIT
+    stop_store
+    in_good_time set g1 128M
+    go_on_store
+    [ $code != 0 ] || fail "it left with 0"
+    eventually 60 store_answers || fail "the store does not answer any more"
+    judge "xenstored stopped" $code g1 "(never: the store was stopped)" "$before"
+    next_run_recovers "after xenstored was stopped" g1 160M
+}
+
+check_store_dies_2_stopped_at_the_commit() { # every boot
+    needs_xmem
+    reset_guests g1
+    hold_before_commit g1 128
+    trap go_on_store EXIT
+    stop_store
+    let_go
+    # Not before: xl would wait for a place in the stopped daemon's queue.
+    go_on_store
+    left=$(limit_by_hypervisor g1)
+    is "exit code" $code 9
+    [ -e "$(intent_file g1)" ] || fail "no record is left for the next run"
+    contains "stderr" "$(cat /tmp/err)" "out of step"
+    contains "stderr" "$(cat /tmp/err)" "hint: "
+    # Under the larger limit the guest can live with either target.
+    is "limit" "$left" 197632
+    eventually 60 store_answers || fail "the store does not answer any more"
+    next_run_recovers "after xenstored was stopped at the commit" g1 160M
+}
+
+# C xenstored dies before it gets the commit, oxenstored after it has made it and before xmem has read so.
+check_store_dies_3_killed_at_the_commit() { # every boot
+    needs_xmem
+    reset_guests g1
+    case $STORE in
+    c) hold_before_commit g1 128 ;;
+    *) hold_after_commit g1 128 ;;
+    esac
+    kill -KILL "$(store_pid)"
+    let_go
+    left=$(limit_by_hypervisor g1)
+    echo "limit $left"
+    case $STORE,$code in
+    c,0) fail "it left with 0, but the daemon died before it got the commit" ;;
+    *,0) is "limit" "$left" 132096 ;;
+    *,9)
+        # The larger limit.
+        is "limit" "$left" 197632
+        contains "stderr" "$(cat /tmp/err)" "out of step"
+        [ -e "$(intent_file g1)" ] || fail "no record is left for the next run"
+        ;;
+    c,*) is "limit" "$left" 197632 ;;
+    *) fail "exit code $code says that nothing is changed, but the commit was made" ;;
+    esac
+}
+
+check_store_dies_4_no_daemon() { # every boot
+    needs_xmem
+    [ ! -e "/proc/$(store_pid)" ] || kill -KILL "$(store_pid)"
+    before=$(limit_by_hypervisor g1)
+    in_good_time set g1 144M
+    is "exit code" $code 7
+    contains "stderr" "$(cat /tmp/err)" "hint: "
+    is "limit" "$(limit_by_hypervisor g1)" "$before"
+}

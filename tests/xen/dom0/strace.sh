@@ -1,0 +1,136 @@
+# Making system calls of xmem fail, end it, or take long, by strace, and judging what it then left. Sourced.
+
+# Runs xmem under strace, quietly, so that its only writes are those to the store and to its own record.
+traced() { # STRACE-OPTION... -- XMEM-ARGUMENT...
+    tr_options=
+    while [ "$1" != -- ]; do
+        tr_options="$tr_options $1"
+        shift
+    done
+    shift
+    [ "$VIA" != bus ] || tr_options="$tr_options -E XENSTORED_PATH=$device"
+    # shellcheck disable=SC2086 # options are words
+    strace -s 64 -o /tmp/trace $tr_options $program --quiet "$@"
+}
+
+# How many calls of each name the last traced run made: lines NAME COUNT. Of all names, if none is given.
+calls() { # NAME...
+    awk -v names=" $* " '
+        match($0, /^[a-z_0-9]+\(/) {
+            name = substr($0, 1, RLENGTH - 1)
+            if (name != "execve" && (names == "  " || index(names, " " name " "))) count[name]++
+        }
+        END { for (name in count) print name, count[name] }' /tmp/trace | sort
+}
+
+# How many calls of NAME the last traced run had made when it sent its (first) commit, that one included.
+calls_until_commit() { # NAME
+    awk -v name="$1(" '
+        index($0, name) == 1 { count++ }
+        /^(sendto|write)\(.*"\\7\\0\\0\\0.*T\\0"/ { print count + 0; found = 1; exit }
+        END { if (!found) exit 1 }' /tmp/trace || fail "no commit in the trace: $(cat /tmp/trace)"
+}
+
+# Starts xmem and stops it (SIGSTOP) right before it sends its commit: limit set, nothing visible in xenstore.
+# Comes back when it stands there. Its own pid is $held_pid, that to wait for $held_run; its words are in /tmp/err.
+hold_before_commit() { # DOM MIB
+    traced -- set "$1" "$2M"
+    # The look whether the lock is still held is the last before it. Hypercalls would not do: a guest that holds a
+    # little less than its target costs one more.
+    hb_call=$(calls_until_commit statx)
+    xl mem-set "$1" 192
+    hold_at "statx:signal=SIGSTOP:when=$hb_call" "$1" "$2"
+    hb_limit=$(($2 * 1024 + slack))
+    eventually 120 limit_is "$1" $hb_limit || fail "the limit was never set: $(cat /tmp/err)"
+}
+
+# The same, stopped right after the commit is sent and before its answer is read; the change is visible by then.
+hold_after_commit() { # DOM MIB
+    traced -- set "$1" "$2M"
+    case $VIA in
+    bus) hb_name=write ;;
+    *) hb_name=sendto ;;
+    esac
+    hb_call=$(calls_until_commit $hb_name)
+    xl mem-set "$1" 192
+    hold_at "$hb_name:signal=SIGSTOP:when=$hb_call" "$1" "$2"
+    eventually 120 target_is "$1" $(($2 * 1024)) || fail "the commit was never made: $(cat /tmp/err)"
+}
+
+hold_at() { # FAULT DOM MIB
+    rm -f /tmp/err
+    traced -e inject="$1" -- set "$2" "$3M" >/tmp/out 2>/tmp/err &
+    held_run=$!
+    eventually 60 pidof xmem || fail "xmem did not start"
+    held_pid=$(pidof xmem)
+}
+
+limit_is() { [ "$(limit "$1")" = "$2" ]; }
+target_is() { [ "$(target "$1")" = "$2" ]; }
+
+# Lets the held run go on, and waits for its end: its exit code is in $code.
+let_go() {
+    code=0
+    kill -CONT "$held_pid"
+    wait $held_run || code=$?
+    echo "the held run left with $code. $(cat /tmp/err)"
+}
+
+# After a run that was to bring DOM from BEFORE to AFTER (see numbers): is what it left what its exit code promises?
+# 0: done. 9: it says so, and the next run puts it right. Any other: nothing is changed.
+judge() { # WHAT CODE DOM AFTER BEFORE
+    ju_now=$(numbers "$3")
+    case $2 in
+    0)
+        [ "$ju_now" = "$4" ] || fail "$1: exit code 0, but $ju_now"
+        ;;
+    9)
+        grep -q "out of step" /tmp/err || fail "$1: exit code 9 without a word of it: $(cat /tmp/err)"
+        [ -e "$(intent_file "$3")" ] || fail "$1: exit code 9 without a record for the next run"
+        ;;
+    *)
+        [ "$ju_now" = "$5" ] || fail "$1: exit code $2, before: $5, now: $ju_now. It said: $(cat /tmp/err)"
+        ;;
+    esac
+}
+
+# Whatever happened: the next command finds the lock free, succeeds, and leaves DOM in step and no file behind.
+recovers() { # WHAT DOM COMMAND...
+    me_what=$1 me_dom=$2 me_code=0
+    shift 2
+    "$@" >/tmp/next.out 2>&1 || me_code=$?
+    [ $me_code = 0 ] || fail "$me_what: '$*' left with $me_code: $(cat /tmp/next.out)"
+    in_step "$me_dom" >/tmp/step || fail "$me_what: '$*' left it out of step: $(cat /tmp/step /tmp/next.out)"
+    is_tidy
+    echo "$me_what: then '$*' said: $(cat /tmp/next.out)"
+}
+
+next_run_recovers() { # WHAT DOM SIZE
+    recovers "$1" "$2" xmem set --lock-timeout 20s "$2" "$3"
+}
+# Counting what a run under strace cost, from /tmp/trace, be it written with or without -f. Sourced.
+# Counts are the same on every machine, but for one: how many reads an answer takes depends on how fast it comes, since
+# the store writes each reply by itself, and its header apart from the rest. So only the first read of an answer is
+# counted with the others. Nor is what the time is counted: a kernel that can tell it without a system call does (that
+# of the dom0 here can under Xen 4.17 and 4.20, and cannot under 4.14).
+
+# Sets $system_calls, $hypercalls, and $round_trips: how many times it sent something to xenstore and then read from
+# there. Requests that go out together are one round trip. And $more_reads: those that are left out of $system_calls.
+count_costs() {
+    # shellcheck disable=SC2046 # four numbers
+    set -- $(awk '
+        { sub(/^[0-9]+ +/, "") }
+        !/^[a-z_0-9]+\(/ || /^(execve|clock_gettime)\(/ { next }
+        { system_calls++ }
+        /^ioctl\(.*_IOC_NONE, 0x50, 0, 0x30/ { hypercalls++ }
+        match($0, /\([0-9]+/) { fd = substr($0, RSTART + 1, RLENGTH - 1) }
+        /^connect\(.*xenstored\/socket/ { leads_to_store[fd] = 1 }
+        /^open(at)?\(.*"\/dev\/xen\/xenbus"/ { leads_to_store[$NF] = 1 }
+        /^(write|writev|sendto|sendmsg)\(/ && fd in leads_to_store { sent = 1 }
+        /^(read|readv|recvfrom|recvmsg)\(/ && fd in leads_to_store {
+            if (sent) round_trips++; else more_reads++
+            sent = 0
+        }
+        END { print system_calls - more_reads, hypercalls + 0, round_trips + 0, more_reads + 0 }' /tmp/trace)
+    system_calls=$1 hypercalls=$2 round_trips=$3 more_reads=$4
+}

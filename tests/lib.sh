@@ -70,8 +70,9 @@ needs_xmem() {
         xmem=$(realpath "$XMEM")
     else
         echo "building xmem"
-        timeout 1800 cargo build --quiet --locked || { echo "cargo build failed" && exit 1; }
-        xmem=$(realpath "${CARGO_TARGET_DIR:-target}/debug/xmem")
+        xmem=$(timeout 1800 cargo build --quiet --locked --bin xmem --message-format=json-render-diagnostics |
+            sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+        [[ -x $xmem ]] || { echo "cargo build failed" && exit 1; }
     fi
 }
 

@@ -74,6 +74,7 @@ fn run(page: &Path) {
     let (sender, lines) = mpsc::channel();
     let output = shell.stdout.take().unwrap();
     thread::spawn(move || BufReader::new(output).lines().try_for_each(|line| sender.send(line.unwrap())));
+    let mut differences = Vec::new();
     for Example { line, command, output, as_root } in examples {
         let end = format!("-- end of line {line} --");
         writeln!(input, "{command}\nstatus=$?\necho; echo '{end}'; (exit $status)").unwrap();
@@ -95,12 +96,11 @@ fn run(page: &Path) {
         }
         let at = format!("{}:{line}: {command}", page.display());
         let result = snapbox::Assert::new().try_eq(Some(&at), printed.into(), output.into());
-        if let Err(error) = result {
-            panic!("{error}");
-        }
+        differences.extend(result.err().map(|error| error.to_string()));
     }
     drop(input);
     shell.wait().unwrap();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 macro_rules! pages {

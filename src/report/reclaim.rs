@@ -262,6 +262,6 @@ fn giving(donor: &Donor, share: Kib) -> String {
     if share == Kib(0) {
         return format!("{domain}: would give nothing ({floor})");
     }
-    let (from, to) = (donor.size, donor.size.minus(share).unwrap_or_default());
+    let (from, to) = (donor.size, donor.size_after(share));
     format!("{domain}: would give {} MiB: size {from} -> {to} ({floor})", Mib(share))
 }

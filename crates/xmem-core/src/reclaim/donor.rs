@@ -119,8 +119,15 @@ impl Donor {
         above.filter(|_| self.exclusion.is_none()).unwrap_or_default()
     }
 
+    /// Its size once it has given `share`: in whole MiB, unless that would be below its floor.
+    pub fn size_after(&self, share: Kib) -> Kib {
+        let size = self.settled().minus(share).unwrap_or_default();
+        let whole = Kib::from_mib(size.mib());
+        if whole >= self.floor.size { whole } else { Kib::from_pages(size.pages()) }
+    }
+
     /// What it holds once it has reached its present target.
-    pub(super) fn settled(&self) -> Kib {
+    fn settled(&self) -> Kib {
         self.held.min(self.size)
     }
 }

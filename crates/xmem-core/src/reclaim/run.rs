@@ -155,9 +155,8 @@ impl Run<'_> {
     /// The new size of a donor; `None` if it gives nothing.
     fn asked(&self, index: usize) -> Option<(Identity, Kib)> {
         let (donor, share) = self.plan.donors.get(index).zip(self.plan.shares.get(index))?;
-        let size = donor.settled().minus(*share)?;
         let gives = *share > Kib(0) || donor.coming() > Kib(0);
-        gives.then(|| (donor.domain.identity, Kib::from_pages(size.pages())))
+        gives.then(|| (donor.domain.identity, donor.size_after(*share)))
     }
 
     /// Whether another program has changed a donor's limit since it was read. A new target comes with a new limit, and one

@@ -171,3 +171,23 @@ finish() {
     printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
     [[ $failed == 0 ]]
 }
+
+# Runs several tests with the same options, and adds up their counts.
+run_parts() { # OPTION... -- TEST...
+    local given=() part status
+    while [[ $1 != -- ]]; do
+        given+=("$1")
+        shift
+    done
+    shift
+    for part in "$@"; do
+        printf '\n-- %s\n' "$part"
+        timeout 3600 "$part" "${given[@]}" </dev/null 2>&1 | tee "$dir/part"
+        status=${PIPESTATUS[0]}
+        [[ $(tail -n 1 "$dir/part") =~ ^([0-9]+)' passed, '([0-9]+)' failed, '([0-9]+)' skipped'$ ]] ||
+            { failed=$((failed + 1)) && continue; }
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2])) skipped=$((skipped + BASH_REMATCH[3]))
+        [[ $status == 0 || ${BASH_REMATCH[2]} != 0 ]] || failed=$((failed + 1))
+    done
+    finish
+}

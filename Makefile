@@ -62,12 +62,13 @@ install: check-static
 	install -m 644 man/*.1 "$(MAN1)"
 	install -m 644 packaging/systemd/* "$(UNITS)"
 	sed -i 's|/usr/sbin/xmem|$(PREFIX)/sbin/xmem|' $(UNIT_FILES:%="$(UNITS)/%")
-	install -m 644 $(MONITORING:%=monitoring/%) docs/sudoers "$(SHARE)/xmem"
+	install -m 644 $(MONITORING:%=monitoring/%) "$(SHARE)/xmem"
+	install -D -m 644 docs/sudoers "$(SHARE)/doc/xmem/examples/sudoers"
 
 uninstall:
 	rm -f "$(SBIN)/xmem" "$(BASH_COMPLETIONS)/xmem" "$(ZSH_COMPLETIONS)/_xmem"
 	rm -f "$(FISH_COMPLETIONS)/xmem.fish" $(PAGES:%="$(MAN1)/%") $(UNIT_FILES:%="$(UNITS)/%")
-	rm -rf "$(SHARE)/xmem"
+	rm -rf "$(SHARE)/xmem" "$(SHARE)/doc/xmem"
 
 deb: all
 	$(CARGO) deb --no-build --no-strip --target $(TRIPLE)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Sourced by the tests that are shell scripts: their options, what they need, deadlines, and the count.
 #
 #   source tests/lib.sh
@@ -40,7 +41,7 @@ skip() { # NAME REASON
 
 # Installs what is missing with apt; ends the test if something stays missing.
 needs() { # PROGRAM:PACKAGE...
-    local need packages=() root=()
+    local need packages=() sudo=()
     for need in "$@"; do
         command -v "${need%%:*}" >/dev/null || packages+=("${need##*:}")
     done
@@ -48,20 +49,20 @@ needs() { # PROGRAM:PACKAGE...
     [[ $install == yes ]] && command -v apt-get >/dev/null || skip_all "needs ${packages[*]}"
     as_root
     echo "installing ${packages[*]}"
-    timeout 300 "${root[@]}" apt-get update -q >"$dir/apt" 2>&1 &&
-        timeout 600 "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    timeout 300 "${sudo[@]}" apt-get update -q >"$dir/apt" 2>&1 &&
+        timeout 600 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
             apt-get install -y -q --no-install-recommends "${packages[@]}" >"$dir/apt" 2>&1 || {
         tail -n 5 "$dir/apt"
         skip_all "cannot install ${packages[*]}"
     }
 }
 
-# Sets `root` to what runs a command as root; ends the test if nothing does.
+# Sets `sudo` to what runs a command as root; ends the test if nothing does.
 as_root() {
-    root=()
+    sudo=()
     [[ $EUID != 0 ]] || return 0
     sudo -n true 2>/dev/null || skip_all "needs root, or sudo without a password"
-    root=(sudo -n)
+    sudo=(sudo -n)
 }
 
 # Sets `xmem` to the program: $XMEM, or what cargo builds of this tree.
@@ -70,8 +71,9 @@ needs_xmem() {
         xmem=$(realpath "$XMEM")
     else
         echo "building xmem"
-        timeout 1800 cargo build --quiet --locked || { echo "cargo build failed" && exit 1; }
-        xmem=$(realpath "${CARGO_TARGET_DIR:-target}/debug/xmem")
+        xmem=$(timeout 1800 cargo build --quiet --locked --bin xmem --message-format=json-render-diagnostics |
+            sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+        [[ -x $xmem ]] || { echo "cargo build failed" && exit 1; }
     fi
 }
 
@@ -86,7 +88,7 @@ unpacked_debs() { # PACKAGE...
         echo "fetching $package"
         (cd "$debs/packages" && timeout 300 apt-get download -q "$package" >"$dir/apt" 2>&1) || {
             as_root
-            timeout 300 "${root[@]}" apt-get update -q >"$dir/apt" 2>&1
+            timeout 300 "${sudo[@]}" apt-get update -q >"$dir/apt" 2>&1
             (cd "$debs/packages" && timeout 300 apt-get download -q "$package" >"$dir/apt" 2>&1) ||
                 skip_all "cannot fetch $package"
         }
@@ -168,4 +170,24 @@ check() { # NAME COMMAND...
 finish() {
     printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
     [[ $failed == 0 ]]
+}
+
+# Runs several tests with the same options, and adds up their counts.
+run_parts() { # OPTION... -- TEST...
+    local given=() part status
+    while [[ $1 != -- ]]; do
+        given+=("$1")
+        shift
+    done
+    shift
+    for part in "$@"; do
+        printf '\n-- %s\n' "$part"
+        timeout 3600 "$part" "${given[@]}" </dev/null 2>&1 | tee "$dir/part"
+        status=${PIPESTATUS[0]}
+        [[ $(tail -n 1 "$dir/part") =~ ^([0-9]+)' passed, '([0-9]+)' failed, '([0-9]+)' skipped'$ ]] ||
+            { failed=$((failed + 1)) && continue; }
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2])) skipped=$((skipped + BASH_REMATCH[3]))
+        [[ $status == 0 || ${BASH_REMATCH[2]} != 0 ]] || failed=$((failed + 1))
+    done
+    finish
 }

@@ -32,5 +32,5 @@ class ActionModule(XmemAction):
         return Command("reclaim", flags, (params["size"],))
 
     def result(self, objects):
-        """The changes."""
-        return output.changes(objects)
+        """What was reclaimed."""
+        return output.reclaim(objects)

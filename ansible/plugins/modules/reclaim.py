@@ -74,6 +74,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+reclaim:
+  description: How it ended, with C(end), C(goal_kib), C(available_kib) and C(possible_kib).
+  returned: xmem ran
+  type: dict
+plan:
+  description: What each domain gives, or why it gives nothing.
+  returned: xmem ran
+  type: list
+  elements: dict
 domains:
   description:
     - One result for each domain, as M(xmem.xen.memory) returns it, in the order in which xmem reported them.

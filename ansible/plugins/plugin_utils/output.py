@@ -18,7 +18,7 @@ class OutputError(Exception):
 
 
 def read(stdout: str) -> list[dict]:
-    """The objects that xmem printed, without the progress events.
+    """The objects that xmem printed.
 
     Lines that are not JSON objects are skipped: on a terminal, standard error is mixed in.
     """
@@ -35,9 +35,13 @@ def read(stdout: str) -> list[dict]:
                 f"xmem prints JSON of schema {value['schema']}, this collection reads schema {SCHEMA}: "
                 "install the xmem of the same release"
             )
-        if "event" not in value:
-            objects.append(value)
+        objects.append(value)
     return objects
+
+
+def results(objects: list[dict]) -> list[dict]:
+    """The objects that are not events on the way to a result."""
+    return [one for one in objects if "event" not in one]
 
 
 def change(objects: list[dict]) -> dict:
@@ -51,10 +55,27 @@ def change(objects: list[dict]) -> dict:
 
 def changes(objects: list[dict]) -> dict:
     """The result of the changes of several domains."""
+    ends = results(objects)
     return {
-        "changed": any(changed(one) for one in objects),
-        "domains": [domain(one) for one in objects if "domid" in one or "error" in one],
-        "diff": diff(objects),
+        "changed": any(changed(one) for one in ends),
+        "domains": [domain(one) for one in ends],
+        "diff": diff(ends),
+    } | failure(objects)
+
+
+def reclaim(objects: list[dict]) -> dict:
+    """The result of reclaim. A dry run prints no changes, but what each domain would give."""
+    ends = [one for one in results(objects) if "domid" in one]
+    plan = [domain(one) for one in objects if one.get("event") in ("gives", "would-give")]
+    summaries = [one["reclaim"] for one in objects if "reclaim" in one]
+    summary = summaries[0] if summaries else None
+    foreseen = summary is not None and summary["end"] == "planned"
+    return {
+        "changed": foreseen or any(changed(one) for one in ends),
+        "plan": plan,
+        "domains": [domain(one) for one in ends],
+        "reclaim": summary,
+        "diff": planned_diff(plan) if foreseen else diff(ends),
     } | failure(objects)
 
 
@@ -133,6 +154,20 @@ def diff(objects: list[dict]) -> list[dict]:
         }
         for one in objects
         if one.get("old") is not None and one.get("new") is not None
+    ]
+
+
+def planned_diff(plan: list[dict]) -> list[dict]:
+    """Sizes before and after a planned reclaim, for diff mode."""
+    return [
+        {
+            "before_header": title(one),
+            "after_header": title(one),
+            "before": {"size_kib": one["size_kib"]},
+            "after": {"size_kib": one["size_kib"] - one["gives_kib"]},
+        }
+        for one in plan
+        if one["gives_kib"]
     ]
 
 

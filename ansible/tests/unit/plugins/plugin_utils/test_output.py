@@ -29,9 +29,13 @@ def lines(*objects):
     return "".join(json.dumps(one) + "\n" for one in objects)
 
 
-def test_read_skips_events_and_what_is_no_object():
-    text = "Last login: today\r\nhint: {no json}\r\n[1]\n{}\n" + lines(WEB | {"event": "progress"}, CHANGE)
+def test_read_skips_what_is_no_object():
+    text = "Last login: today\r\nhint: {no json}\r\n[1]\n{}\n" + lines(CHANGE)
     assert output.read(text.replace("\n", "\r\n")) == [CHANGE]
+
+
+def test_results_are_not_events():
+    assert output.results([WEB | {"event": "progress"}, CHANGE]) == [CHANGE]
 
 
 def test_read_of_another_schema_fails():
@@ -70,6 +74,33 @@ def test_changes_say_what_became_of_each_domain():
     result = output.changes([CHANGE | {"line": 1}, WEB | {"line": 2, "changed": False, "error": ERROR}])
     assert [one["line"] for one in result["domains"]] == [1, 2]
     assert (result["changed"], result["failed"], result["error"]) == (True, True, ERROR)
+
+
+GIVES = WEB | {"event": "gives", "size_kib": 1024, "gives_kib": 512, "excluded": None}
+END = {"schema": 2, "command": "reclaim", "simulated": False}
+
+
+def test_reclaim():
+    result = output.reclaim([GIVES, CHANGE, WEB | {"event": "waited"}, END | {"reclaim": {"end": "reached"}}])
+    assert (result["changed"], result["reclaim"], len(result["domains"])) == (True, {"end": "reached"}, 1)
+    assert result["plan"][0]["gives_kib"] == 512
+    assert result["diff"][0]["after"] == NEW
+
+
+def test_reclaim_of_what_is_free_changes_nothing():
+    result = output.reclaim([END | {"reclaim": {"end": "reached"}}])
+    assert (result["changed"], result["domains"]) == (False, [])
+
+
+def test_a_foreseen_reclaim_is_a_change():
+    result = output.reclaim([GIVES | {"event": "would-give"}, END | {"reclaim": {"end": "planned"}}])
+    assert result["changed"] is True
+    assert (result["diff"][0]["before"], result["diff"][0]["after"]) == ({"size_kib": 1024}, {"size_kib": 512})
+
+
+def test_a_reclaim_that_is_not_enough_is_a_failure():
+    result = output.reclaim([END | {"reclaim": {"end": "not-enough"}, "error": ERROR}])
+    assert (result["failed"], result["changed"], result["error"]) == (True, False, ERROR)
 
 
 def test_listing():

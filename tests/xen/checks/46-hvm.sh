@@ -1,7 +1,7 @@
 # HVM guests with a real device model, h1: xmem's and xl's numbers after every command. They are created paused and stay
 # so, since real mode takes minutes under two layers of emulation.
 
-# Makes h1 anew. $flavour: VGA VIDEORAM MEMORY MAXMEM, in MiB; populated on demand if the two differ.
+# Makes h1 anew, with a BIOS and nothing to boot. $flavour: VGA VIDEORAM MEMORY MAXMEM, in MiB; populated on demand if the two differ.
 fresh() {
     command xl destroy h1 2>/dev/null || true
     # shellcheck disable=SC2086 # words
@@ -9,8 +9,6 @@ fresh() {
     {
         echo "name = 'h1'"
         echo "type = 'hvm'"
-        echo "kernel = '/guest/vmlinux'"
-        echo "ramdisk = '/guest/initrd.gz'"
         printf "vga = '%s'\nvideoram = %s\nmemory = %s\nmaxmem = %s\n" "$@"
         printf "vcpus = 1\nvnc = 0\nsdl = 0\nnographic = 1\nserial = 'pty'\n"
     } >/tmp/h1.cfg

@@ -68,22 +68,23 @@ check_arm64_hypercalls() {
     calls ioctl
 }
 
-# libxl adds room for the ACPI tables to the limit, with which a set has to keep the guest's memory.
+# Here xl resolves acpi, and fails at the next step: no set knows the guest's interrupt controller. libxl means to add room
+# for the ACPI tables to the limit; it does not when it creates the guest.
 check_arm64_guest_with_acpi() {
     arm64_check
     needs_xmem
     trap 'command xl destroy g3 2>/dev/null' EXIT
     expect 0 run_guest g3 pvh 128 128 'acpi=1'
-    echo "limit as created: $(limit g3), target $(target g3), held $(current g3)"
-    code=0
-    command xl mem-set g3 120 >/tmp/out 2>&1 || code=$?
-    echo "xl mem-set: exit code $code: $(cat /tmp/out); $(numbers g3)"
+    is "limit as created" "$(limit g3)" 132096
+    expect 1 command xl mem-set g3 120
+    contains "xl mem-set" "$err" "Couldn't get arch extra constant memory size"
+    is "target" "$(target g3)" 131072
     rm -f "$(lock_file g3)"
     expect 0 xmem set g3 112M --wait --patience 5m
+    is "limit" "$(limit g3)" 115712
     follows g3 114688
-    echo "$(numbers g3)"
     expect 0 xmem set g3 128M --wait --patience 5m
-    echo "limit: $(limit g3), held $(current g3)"
+    is "limit" "$(limit g3)" 132096
     is_tidy
 }
 

@@ -41,6 +41,9 @@ _xmem() {
             xmem,mem-set)
                 cmd="xmem__subcmd__set"
                 ;;
+            xmem,reclaim)
+                cmd="xmem__subcmd__reclaim"
+                ;;
             xmem,set)
                 cmd="xmem__subcmd__set"
                 ;;
@@ -62,6 +65,9 @@ _xmem() {
             xmem__subcmd__help,max)
                 cmd="xmem__subcmd__help__subcmd__max"
                 ;;
+            xmem__subcmd__help,reclaim)
+                cmd="xmem__subcmd__help__subcmd__reclaim"
+                ;;
             xmem__subcmd__help,set)
                 cmd="xmem__subcmd__help__subcmd__set"
                 ;;
@@ -75,7 +81,7 @@ _xmem() {
 
     case "${cmd}" in
         xmem)
-            opts="-v -q -h -V --host --json --verbose --quiet --log-format --help --version set mem-set max mem-max apply list ls watch check help"
+            opts="-v -q -h -V --host --json --verbose --quiet --log-format --lock-timeout --help --version set mem-set max mem-max apply reclaim list ls watch check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -92,6 +98,13 @@ _xmem() {
                     fi
                     return 0
                     ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -100,13 +113,13 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__apply)
-            opts="-n -v -q -h --dry-run --raise-max --force --lock-timeout --wait --patience --host --json --verbose --quiet --log-format --help"
+            opts="-n -v -q -h --raise-max --force --dry-run --wait --within --patience --keep-free --partial --host --json --verbose --quiet --log-format --lock-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --lock-timeout)
+                --within)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -120,32 +133,7 @@ _xmem() {
                     fi
                     return 0
                     ;;
-                --host)
-                    COMPREPLY=($(compgen -W "xen sim" -- "${cur}"))
-                    return 0
-                    ;;
-                --log-format)
-                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        xmem__subcmd__check)
-            opts="-n -v -q -h --repair --dry-run --lock-timeout --host --json --verbose --quiet --log-format --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --lock-timeout)
+                --keep-free)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -163,6 +151,45 @@ _xmem() {
                     fi
                     return 0
                     ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        xmem__subcmd__check)
+            opts="-n -v -q -h --repair --dry-run --host --json --verbose --quiet --log-format --lock-timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --host)
+                    COMPREPLY=($(compgen -W "xen sim" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -171,7 +198,7 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__help)
-            opts="set max apply list watch check help"
+            opts="set max apply reclaim list watch check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -254,6 +281,20 @@ _xmem() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        xmem__subcmd__help__subcmd__reclaim)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         xmem__subcmd__help__subcmd__set)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -283,14 +324,28 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__list)
-            opts="-v -q -h --sort --format --host --json --verbose --quiet --log-format --help"
+            opts="-H -p -o -v -q -h --no-header --exact --columns --sort --format --host --json --verbose --quiet --log-format --lock-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --columns)
+                    COMPREPLY=($(compgen -W "name domid uuid type state size target current limit maximum video outstanding used note" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "name domid uuid type state size target current limit maximum video outstanding used note" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --sort)
-                    COMPREPLY=($(compgen -W "id name current target limit max" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "name domid uuid type state size target current limit maximum video outstanding used note" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -314,6 +369,13 @@ _xmem() {
                     fi
                     return 0
                     ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -322,14 +384,57 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__max)
-            opts="-n -v -q -h --dry-run --lock-timeout --wait --patience --host --json --verbose --quiet --log-format --help"
+            opts="-n -v -q -h --force --dry-run --host --json --verbose --quiet --log-format --lock-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --host)
+                    COMPREPLY=($(compgen -W "xen sim" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --lock-timeout)
                     COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        xmem__subcmd__reclaim)
+            opts="-n -v -q -h --from --floor --priority --patience --keep-free --dry-run --or-restore --host --json --verbose --quiet --log-format --lock-timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --floor)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --priority)
+                    COMPREPLY=($(compgen -W "order even" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -342,12 +447,26 @@ _xmem() {
                     fi
                     return 0
                     ;;
+                --keep-free)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --host)
                     COMPREPLY=($(compgen -W "xen sim" -- "${cur}"))
                     return 0
                     ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -361,13 +480,13 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__set)
-            opts="-n -v -q -h --dry-run --lock-timeout --wait --patience --raise-max --force --host --json --verbose --quiet --log-format --help"
+            opts="-n -v -q -h --force --dry-run --raise-max --wait --within --patience --keep-free --host --json --verbose --quiet --log-format --lock-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --lock-timeout)
+                --within)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -375,6 +494,13 @@ _xmem() {
                     return 0
                     ;;
                 --patience)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --keep-free)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -392,6 +518,13 @@ _xmem() {
                     fi
                     return 0
                     ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -400,7 +533,7 @@ _xmem() {
             return 0
             ;;
         xmem__subcmd__watch)
-            opts="-c -v -q -h --interval --count --host --json --verbose --quiet --log-format --help"
+            opts="-c -v -q -h --interval --count --sort --host --json --verbose --quiet --log-format --lock-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -427,12 +560,26 @@ _xmem() {
                     fi
                     return 0
                     ;;
+                --sort)
+                    COMPREPLY=($(compgen -W "name domid uuid type state size target current limit maximum video outstanding used note" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --host)
                     COMPREPLY=($(compgen -W "xen sim" -- "${cur}"))
                     return 0
                     ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -454,8 +601,10 @@ else
     complete -F _xmem -o bashdefault -o default xmem
 fi
 
-# What clap's function above cannot know: which domains there are. xmem tells it, at once and without
-# a word when it cannot.
+# What clap's function above cannot know: which domains there are. xmem prints them, at once, and
+# nothing if it cannot.
+#
+# No option is offered unless a dash was typed: at SIZE it would turn a size into a relative one.
 
 # The words of this command up to the cursor, as xmem would get them: readline also takes them apart
 # at each colon and equals sign.
@@ -477,25 +626,28 @@ _xmem_words() {
 
 # Whether a domain belongs at the cursor. Sets `host` to what --host says.
 _xmem_wants_domain() {
-    local i word command='' place=0 valued='' bare=''
+    local i word command='' place=0 valued='' bare='' from=''
     for ((i = 1; i < ${#words[@]} - 1; i++)); do
         word=${words[i]}
         if [[ -n $valued ]]; then
             [[ $valued != --host ]] || host=$word
             valued=''
         elif [[ -z $bare && $word == -?* ]]; then
+            from=''
             case $word in
+            --from) from=yes ;;
             --) bare=yes ;;
             --host=*) host=${word#*=} ;;
-            --count|--format|--host|--interval|--lock-timeout|--log-format|--patience|--sort|-c) valued=$word ;;
+            --columns|--count|--floor|--format|--host|--interval|--keep-free|--lock-timeout|--log-format|--patience|--priority|--sort|--within|-c|-o) valued=$word ;;
             esac
         elif [[ -z $command ]]; then
             command=$word
-        else
+        elif [[ -z $from ]]; then
             place=$((place + 1))
         fi
     done
     [[ -z $valued && (-n $bare || ${words[i]} != -*) ]] || return 1
+    [[ -z $from ]] || return 0
     # shellcheck disable=SC2195 # the pattern is put in when the file is generated
     case $command:$place in
     set:0|mem-set:0|max:0|mem-max:0|list:*|ls:*|watch:*|check:*) return 0 ;;
@@ -528,7 +680,7 @@ _xmem_domains() {
         *) printf -v word %q "$word" ;;
         esac
         COMPREPLY+=("$word")
-    done < <("${1/#\~/$HOME}" ${host:+--host "${host//[\'\"\\]/}"} __words 2>/dev/null)
+    done < <("${1/#\~/$HOME}" ${host:+--host "${host//[\'\"\\]/}"} __complete-domains 2>/dev/null)
 }
 
 _xmem_or_domain() {
@@ -540,6 +692,13 @@ _xmem_or_domain() {
         _xmem_domains "$1"
     else
         _xmem "$@"
+        local word kept=()
+        for word in "${COMPREPLY[@]}"; do
+            [[ $word == -* && ${2-} != -* ]] || kept+=("$word")
+        done
+        COMPREPLY=("${kept[@]}")
+        # Its time would come right behind it: --wait=5m.
+        [[ ${COMPREPLY[*]} != --wait ]] || compopt -o nospace
     fi
 }
 

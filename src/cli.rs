@@ -193,7 +193,8 @@ pub(crate) struct Reclaim {
     /// Take memory from these domains; `all` is every running domU that no other daemon manages
     #[arg(long, value_name = "DOMAIN", required = true, num_args = 1..)]
     pub(crate) from: Vec<String>,
-    /// Leave each domain, or the domain NAME, at least this much; repeatable [default: 32M]
+    /// Leave each domain, or the domain NAME, at least this much; repeatable [default: what its
+    /// guest uses and a margin, or half of its size]
     #[arg(long, value_name = "[NAME=]SIZE", action = clap::ArgAction::Append)]
     pub(crate) floor: Vec<String>,
     /// Take from the domains in the order given, or evenly [default: even]

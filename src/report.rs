@@ -141,7 +141,7 @@ impl Report {
 
     /// The same with what to do about it.
     pub(crate) fn os_error_with(&self, error: &anyhow::Error, hint: Option<&str>) -> Exit {
-        let text = text::shortened(&format!("{error:#}"));
+        let text = shortened(&format!("{error:#}"));
         if self.style.json {
             self.json(|json| json.os_error(&text, hint.map(str::to_owned)));
         }
@@ -218,7 +218,7 @@ impl Report {
 
     /// An error. It is reported in every mode.
     fn error(&self, text: &str, hint: Option<&str>) {
-        self.output.complain(&format!("xmem: {}", text::shortened(text)));
+        self.output.complain(&format!("xmem: {}", shortened(text)));
         if let Some(hint) = hint {
             self.output.complain(&format!("hint: {hint}"));
         }

@@ -73,7 +73,9 @@ fn run(page: &Path) {
     writeln!(input, "exec 2>&1").unwrap();
     let (sender, lines) = mpsc::channel();
     let output = shell.stdout.take().unwrap();
-    thread::spawn(move || BufReader::new(output).lines().try_for_each(|line| sender.send(line.unwrap())));
+    thread::spawn(move || {
+        BufReader::new(output).lines().try_for_each(|line| sender.send(line.unwrap()))
+    });
     let mut differences = Vec::new();
     for Example { line, command, output, as_root } in examples {
         let end = format!("-- end of line {line} --");

@@ -87,7 +87,8 @@ impl<'a> ProgressView<'a> {
             }
             Style::Lines { next } if *next <= at => {
                 *next = at.saturating_add(LINES);
-                self.report.output.complain(&format!("{}: {}", self.who(), self.way()));
+                let line = format!("{}: {}{}", self.who(), self.way(), self.report.mark());
+                self.report.output.complain(&line);
             }
             Style::Silent | Style::Events | Style::Lines { .. } => {}
             Style::Bar(bar) => {

@@ -144,7 +144,7 @@ hint: run xmem as root, in dom0
         "limit-refused",
         7,
         str![[r#"
-xmem: web (7): the hypervisor refused XEN_DOMCTL_max_mem: Operation not permitted; rolled back; the limit is 1025 MiB again (simulated)
+xmem: web (7): the hypervisor refused XEN_DOMCTL_max_mem: Operation not permitted; nothing changed (simulated)
 hint: run xmem as root, in dom0
 
 "#]],

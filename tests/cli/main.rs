@@ -9,6 +9,8 @@ mod apply;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod columns;
+#[cfg(test)]
 mod cut;
 #[cfg(test)]
 mod domain;
@@ -16,6 +18,8 @@ mod domain;
 mod exit;
 #[cfg(test)]
 mod help;
+#[cfg(test)]
+mod hints;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
@@ -35,6 +39,8 @@ mod queue;
 #[cfg(test)]
 mod race;
 #[cfg(test)]
+mod reclaim;
+#[cfg(test)]
 mod repair;
 #[cfg(test)]
 mod sandbox;
@@ -46,6 +52,8 @@ mod set;
 mod signals;
 #[cfg(test)]
 mod size;
+#[cfg(test)]
+mod terminal;
 #[cfg(test)]
 mod usage;
 #[cfg(test)]

@@ -15,16 +15,20 @@ fn hold(sim: &Sim) -> File {
 fn the_wait_ends_when_it_was_said_to() {
     let sim = Sim::new();
     let held = hold(&sim);
-    for (call, seconds) in [
-        (sim.xmem("set web 512M --lock-timeout 30ms"), "0.03"),
-        (sim.xmem("set web 512M").env("XMEM_LOCK_TIMEOUT", "20ms"), "0.02"),
-        (sim.xmem("max web 4G --lock-timeout 0"), "0"),
-        (sim.xmem("set web 512M -n").env("XMEM_LOCK_TIMEOUT", "0"), "0"),
+    for (call, why) in [
+        (sim.xmem("set web 512M --lock-timeout 30ms"), "timed out after 0.03 s waiting for"),
+        (sim.xmem("--lock-timeout 30ms set web 512M"), "timed out after 0.03 s waiting for"),
+        (
+            sim.xmem("set web 512M").env("XMEM_LOCK_TIMEOUT", "20ms"),
+            "timed out after 0.02 s waiting for",
+        ),
+        (sim.xmem("max web 4G --lock-timeout 0"), "did not get"),
+        (sim.xmem("set web 512M -n").env("XMEM_LOCK_TIMEOUT", "0"), "did not get"),
     ] {
         let ran = call.leaves(1).run();
         assert_eq!(ran.status.code(), Some(5), "{ran:?}");
         let told = format!(
-            "xmem: web (7): the domain's lock was not free within {seconds} s: process {} (",
+            "xmem: web (7): {why} the domain's lock, held by process {} (",
             std::process::id()
         );
         assert!(ran.stderr.starts_with(&told), "{ran:?}");
@@ -53,7 +57,7 @@ fn it_goes_on_as_soon_as_the_lock_is_free() {
         let mut child = sim.xmem("-v set web 512M").start();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut told = String::new();
-        while !told.contains("waiting for the lock") {
+        while !told.contains("waiting for the domain's lock") {
             assert_ne!(stderr.read_line(&mut told).unwrap(), 0, "{told}");
         }
         if removed {

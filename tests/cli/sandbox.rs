@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -122,6 +122,15 @@ impl Sim {
         let mut host = OsString::from("sim:");
         host.push(self.path());
         host
+    }
+}
+
+/// Polls until `condition` holds.
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < DEADLINE, "it never came to hold");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -10,15 +10,7 @@ use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::sandbox::{Call, Ran, Running, Sim};
-
-/// Looks again and again until it is so.
-fn wait_until(mut so: impl FnMut() -> bool) {
-    iter::repeat_with(|| thread::sleep(Duration::from_millis(1)))
-        .take(20_000)
-        .find(|()| so())
-        .unwrap();
-}
+use crate::sandbox::{Call, Ran, Running, Sim, wait_until};
 
 /// The rest of a run whose stderr was `read` so far.
 fn end(sim: &Sim, child: Running, read: &str) -> Ran {
@@ -34,7 +26,7 @@ fn waiting(sim: &Sim, call: Call<'_>) -> (File, Running, String) {
     let mut child = call.start();
     let mut read = String::new();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    while !read.contains("waiting for the lock") {
+    while !read.contains("waiting for the domain's lock") {
         assert_ne!(stderr.read_line(&mut read).unwrap(), 0, "{read}");
     }
     assert_eq!(stderr.buffer(), b"");
@@ -48,14 +40,12 @@ fn while_it_waits_for_the_lock_it_ends_with_nothing_changed() {
         let sim = Sim::new();
         let before = sim.world();
         let (lock, child, read) = waiting(&sim, sim.xmem("-v set web 512M"));
-        assert!(read.contains(&format!(": process {} (", std::process::id())), "{read}");
+        assert!(read.contains(&format!(" held by process {} (", std::process::id())), "{read}");
         child.send(signal);
         let ran = end(&sim, child, &read);
         ran.dies_by(signal);
         assert!(
-            ran.stderr.ends_with(
-                "xmem: web (7): interrupted while waiting for the domain's lock; nothing changed (simulated)\n"
-            ),
+            ran.stderr.ends_with("xmem: web (7): interrupted; nothing changed (simulated)\n"),
             "{ran:?}"
         );
         assert_eq!(sim.world(), before);
@@ -137,7 +127,7 @@ fn before_the_change_begins_it_ends() {
     assert_eq!(sim.state(), [""; 0]);
 }
 
-/// Before anything is held off: it still waits for its turn at the sim.
+/// Before it has done anything: it still waits for its turn at the sim.
 fn before_the_first_step(sim: &Sim) -> (File, Running) {
     let turn = File::open(sim.path().join("world.lock")).unwrap();
     turn.lock().unwrap();
@@ -155,10 +145,11 @@ fn before_the_first_step_it_ends() {
         let before = sim.world();
         let (turn, child) = before_the_first_step(&sim);
         child.send(signal);
-        let ran = end(&sim, child, "");
         turn.unlock().unwrap();
+        let ran = end(&sim, child, "");
         ran.dies_by(signal);
-        assert_eq!((sim.world(), &*ran.stdout, &*ran.stderr), (before, "", ""));
+        assert_eq!((sim.world(), &*ran.stdout), (before, ""));
+        assert!(ran.stderr.contains("interrupted; nothing changed"), "{ran:?}");
         assert_eq!(sim.state(), [""; 0]);
     }
 }
@@ -248,7 +239,7 @@ fn a_file_that_may_not_grow_ends_it_in_order() {
     let before = sim.world();
     let ran = sim.xmem("set web 512M").with_files_of(512, false).run();
     ran.dies_by(SIGXFSZ);
-    assert!(ran.stderr.contains("File too large (os error 27)"), "{ran:?}");
+    assert!(ran.stderr.contains("File too large"), "{ran:?}");
     assert!(ran.stderr.contains("nothing changed"), "{ran:?}");
     assert_eq!(sim.world(), before);
 }

@@ -86,7 +86,7 @@ fn what_is_no_size_is_wrong_usage() {
         ("512KB", "`KB` is ambiguous (powers of 1000 or of 1024?)"),
         ("512mb", "`MB` is ambiguous (powers of 1000 or of 1024?)"),
         ("512Gb", "`GB` is ambiguous (powers of 1000 or of 1024?)"),
-        ("0x200", "the unit is not one of b, k, m, g, t, KiB, MiB, GiB, TiB, %"),
+        ("0x200", "it is not a whole number with an optional unit"),
         ("512p", "the unit is not one of b, k, m, g, t, KiB, MiB, GiB, TiB, %"),
         ("512 M", "it is not a whole number with an optional unit"),
         (" 512M", "it is not a whole number with an optional unit"),

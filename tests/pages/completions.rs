@@ -24,7 +24,7 @@ fn is_domain(arg: &Arg) -> bool {
         Some([name, ..]) => name.as_str(),
         _ => arg.get_id().as_str(),
     };
-    arg.is_positional() && name.to_uppercase().starts_with("DOMAIN")
+    arg.get_action().takes_values() && name.to_uppercase().starts_with("DOMAIN")
 }
 
 /// With what belongs at each place, as far as clap can tell a shell.
@@ -65,7 +65,8 @@ fn bash(command: &Command) -> String {
 
 fn fish(command: &Command) -> String {
     let quoted = |pattern: &str| format!("'{pattern}'");
-    let mut text = clap(Shell::Fish, command);
+    let mut text =
+        clap(Shell::Fish, command).replace("__fish_complete_users", "__fish_xmem_domains");
     text += &filled(include_str!("extra.fish"), command, " ", &quoted);
     for sub in command.get_subcommands() {
         let path = |arg: &Arg| {
@@ -120,6 +121,8 @@ fn filled(extra: &str, command: &Command, or: &str, quoted: &dyn Fn(&str) -> Str
     let join = |patterns: Vec<String>| {
         patterns.iter().map(|pattern| quoted(pattern)).collect::<Vec<_>>().join(or)
     };
+    let commands: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    let extra = extra.replace("@COMMANDS@", &commands.join(" "));
     extra.replace("@VALUED@", &join(valued(command))).replace("@DOMAIN@", &join(places(command)))
 }
 
@@ -128,6 +131,8 @@ fn valued(command: &Command) -> Vec<String> {
     let all = command.get_subcommands().chain([command]).flat_map(Command::get_opts);
     let mut options: Vec<String> = all
         .filter(|option| option.get_action().takes_values())
+        // `--from` takes any number of them.
+        .filter(|option| !is_domain(option))
         .flat_map(|option| {
             let long = option.get_long().map(|long| format!("--{long}"));
             long.into_iter().chain(option.get_short().map(|short| format!("-{short}")))

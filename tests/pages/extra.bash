@@ -1,6 +1,8 @@
 
-# What clap's function above cannot know: which domains there are. xmem tells it, at once and without
-# a word when it cannot.
+# What clap's function above cannot know: which domains there are. xmem prints them, at once, and
+# nothing if it cannot.
+#
+# No option is offered unless a dash was typed: at SIZE it would turn a size into a relative one.
 
 # The words of this command up to the cursor, as xmem would get them: readline also takes them apart
 # at each colon and equals sign.
@@ -22,25 +24,28 @@ _xmem_words() {
 
 # Whether a domain belongs at the cursor. Sets `host` to what --host says.
 _xmem_wants_domain() {
-    local i word command='' place=0 valued='' bare=''
+    local i word command='' place=0 valued='' bare='' from=''
     for ((i = 1; i < ${#words[@]} - 1; i++)); do
         word=${words[i]}
         if [[ -n $valued ]]; then
             [[ $valued != --host ]] || host=$word
             valued=''
         elif [[ -z $bare && $word == -?* ]]; then
+            from=''
             case $word in
+            --from) from=yes ;;
             --) bare=yes ;;
             --host=*) host=${word#*=} ;;
             @VALUED@) valued=$word ;;
             esac
         elif [[ -z $command ]]; then
             command=$word
-        else
+        elif [[ -z $from ]]; then
             place=$((place + 1))
         fi
     done
     [[ -z $valued && (-n $bare || ${words[i]} != -*) ]] || return 1
+    [[ -z $from ]] || return 0
     # shellcheck disable=SC2195 # the pattern is put in when the file is generated
     case $command:$place in
     @DOMAIN@) return 0 ;;
@@ -73,7 +78,7 @@ _xmem_domains() {
         *) printf -v word %q "$word" ;;
         esac
         COMPREPLY+=("$word")
-    done < <("${1/#\~/$HOME}" ${host:+--host "${host//[\'\"\\]/}"} __words 2>/dev/null)
+    done < <("${1/#\~/$HOME}" ${host:+--host "${host//[\'\"\\]/}"} __complete-domains 2>/dev/null)
 }
 
 _xmem_or_domain() {
@@ -85,6 +90,13 @@ _xmem_or_domain() {
         _xmem_domains "$1"
     else
         _xmem "$@"
+        local word kept=()
+        for word in "${COMPREPLY[@]}"; do
+            [[ $word == -* && ${2-} != -* ]] || kept+=("$word")
+        done
+        COMPREPLY=("${kept[@]}")
+        # Its time would come right behind it: --wait=5m.
+        [[ ${COMPREPLY[*]} != --wait ]] || compopt -o nospace
     fi
 }
 

@@ -1,6 +1,6 @@
 
-# What clap's lines above cannot know: which domains there are. xmem tells it, at once and without a
-# word when it cannot.
+# What clap's lines above cannot know: which domains there are. xmem prints them, at once, and nothing
+# if it cannot.
 
 # Whether a domain belongs at the cursor.
 function __fish_xmem_wants_domain
@@ -9,11 +9,15 @@ function __fish_xmem_wants_domain
     set -l place 0
     set -l valued no
     set -l bare no
+    set -l from no
     for word in $words[2..]
         if test $valued = yes
             set valued no
         else if test $bare = no; and string match -q -- '-?*' $word
+            set from no
             switch $word
+                case --from
+                    set from yes
                 case --
                     set bare yes
                 case @VALUED@
@@ -21,11 +25,12 @@ function __fish_xmem_wants_domain
             end
         else if test -z $command
             set command $word
-        else
+        else if test $from = no
             set place (math $place + 1)
         end
     end
     test $valued = no; or return 1
+    test $from = no; or return 0
     switch $command:$place
         case @DOMAIN@
             return 0
@@ -44,7 +49,7 @@ function __fish_xmem_domains
     end
     # Domids are offered to those who type one.
     set -l by_domid (string match -r '^[0-9]' -- (commandline -ct))
-    $words[1] $host __words 2>/dev/null | while read -l line
+    $words[1] $host __complete-domains 2>/dev/null | while read -l line
         set -l domid (string replace -r ' .*' '' -- $line)
         set -l name (string replace -r '^[0-9]+ ' '' -- $line)
         if test -n "$by_domid"
@@ -57,3 +62,7 @@ end
 
 complete -c xmem -f
 complete -c xmem -n __fish_xmem_wants_domain -a '(__fish_xmem_domains)'
+# clap's lines do not match while the value of an option is missing.
+complete -c xmem -l host -x -a 'xen sim'
+complete -c xmem -l log-format -x -a 'text json'
+complete -c xmem -n '__fish_seen_subcommand_from help' -a '@COMMANDS@'

@@ -1,6 +1,6 @@
 
-# What clap's functions cannot know: which domains there are. xmem tells it, at once and without a
-# word when it cannot.
+# What clap's functions cannot know: which domains there are. xmem prints them, at once, and nothing
+# if it cannot.
 _xmem_domains() {
     local host line
     local -a domids names shown expl
@@ -8,7 +8,7 @@ _xmem_domains() {
     (( at )) && host=${(Q)xmem_words[at + 1]}
     at=$xmem_words[(I)--host=*]
     (( at )) && host=${(Q)xmem_words[at]#--host=}
-    for line in ${(f)"$(_call_program domains ${xmem_words[1]} ${host:+--host ${(q)host}} __words 2>/dev/null)"}; do
+    for line in ${(f)"$(_call_program domains ${xmem_words[1]} ${host:+--host ${(q)host}} __complete-domains 2>/dev/null)"}; do
         domids+=(${line%% *})
         names+=(${line#* })
         shown+=("${line#* }  -- domain ${line%% *}")

@@ -22,7 +22,7 @@ mod tests {
     use std::path::Path;
     use std::{env, fs};
 
-    use clap::{Arg, Command, CommandFactory as _};
+    use clap::{Command, CommandFactory as _};
 
     use crate::cli::Cli;
     use crate::{completions, man};
@@ -30,9 +30,7 @@ mod tests {
     /// xmem's command line as its users are to see it.
     fn xmem() -> Command {
         let whole = Cli::command();
-        let mut built = whole.clone().disable_help_subcommand(true);
-        built.build();
-        let shown = built.get_subcommands().filter(|sub| !sub.is_hide_set()).map(unbuilt);
+        let shown = whole.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned();
         Command::new("xmem")
             .version(env!("CARGO_PKG_VERSION"))
             .about(whole.get_about().cloned().unwrap_or_default())
@@ -42,25 +40,14 @@ mod tests {
             .subcommands(shown)
     }
 
-    /// A subcommand as it was before it was built, but with its own arguments, which are only made then.
-    fn unbuilt(sub: &Command) -> Command {
-        let own = |arg: &&Arg| !arg.is_global_set() && arg.get_id() != "help";
-        let named = |name: &str| -> &'static str { name.to_owned().leak() };
-        Command::new(named(sub.get_name()))
-            .about(sub.get_about().cloned().unwrap_or_default())
-            .after_help(sub.get_after_help().cloned().unwrap_or_default())
-            .visible_aliases(sub.get_visible_aliases().map(named).collect::<Vec<_>>())
-            .args(sub.get_arguments().filter(own).cloned())
-    }
-
-    /// `folder` has these files and no others.
-    fn current(folder: &str, files: Vec<(impl AsRef<str>, String)>) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    /// `directory` has these files and no others.
+    fn current(directory: &str, files: Vec<(impl AsRef<str>, String)>) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
         let overwrite = env::var("PAGES").is_ok_and(|how| how == "overwrite");
         let mut others: BTreeSet<_> =
-            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+            fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
         for (name, text) in files {
-            let path = folder.join(name.as_ref());
+            let path = directory.join(name.as_ref());
             others.remove(&path);
             if overwrite {
                 fs::write(&path, text).unwrap();

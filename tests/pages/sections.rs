@@ -1,9 +1,7 @@
-//! What the man pages say beyond the help. The one place for it: a page that is not here has what
-//! clap knows, and its exit codes.
+//! What the man pages say beyond the options: the one place for it.
 //!
-//! Written as the help's last part is: a line with a colon at its end begins a section, an indented
-//! one an item, two blanks stand between an item and what it is, deeper lines go on, and `$` or `#`
-//! begins a command. What comes before the first section is added to the description.
+//! A line with a colon at its end begins a section, an indented one an item, two blanks stand between an item and its
+//! text, deeper lines continue it, and `$` or `#` begins a command. What comes before the first section is the description.
 
 /// The text for a page.
 pub(crate) fn of(page: &str) -> &'static str {
@@ -12,157 +10,250 @@ pub(crate) fn of(page: &str) -> &'static str {
         "xmem-set" => SET,
         "xmem-max" => MAX,
         "xmem-apply" => APPLY,
+        "xmem-reclaim" => RECLAIM,
         "xmem-check" => CHECK,
         "xmem-list" => LIST,
         "xmem-watch" => WATCH,
-        _ => "",
+        _ => panic!("{page} has no text"),
+    }
+}
+
+/// The exit codes that a page's command can give.
+pub(crate) fn exit_codes(page: &str) -> &'static [u8] {
+    match page {
+        "xmem-max" => &[0, 1, 2, 3, 4, 5, 6, 7, 9],
+        "xmem-set" => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "xmem-list" | "xmem-watch" => &[0, 1, 2, 3, 7, 10],
+        "xmem-check" => &[0, 1, 2, 3, 4, 5, 6, 7, 9, 10],
+        _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
     }
 }
 
 const XMEM: &str = "\
-It does the job of `xl mem-set` and `xl mem-max`, beside xl on the same host. Two numbers belong
-together: the target, in xenstore, is what the guest's balloon driver aims at; the limit is what the
-hypervisor enforces. xmem changes both under libxl's own lock of the domain, and puts the limit back
-when anything fails on the way. It is run as root in the control domain.
+xmem replaces `xl mem-set` and `xl mem-max`, works alongside xl on the same host, and keeps two related numbers consistent
+whatever fails along the way. The target, in xenstore, is what the guest's balloon driver aims at. The limit is what the
+hypervisor enforces. xmem changes both under libxl's own lock of the domain and rolls the limit back if anything fails.
+Run it as root in the control domain.
 
-With `--host sim` nothing real is touched: it is a simulated host with the domains Domain-0, web, db
-and win, to try things out.
+Target and limit are in step if the limit is at least the target, the video memory and 1 MiB, as libxl sets it. After
+`xmem max` the limit is the maximum and 1 MiB.
 
-A run that is ended by SIGINT, SIGTERM or SIGHUP dies by that signal: before the change begins with
-nothing changed, and once it has begun only when it is done or put back. SIGPIPE ends nothing: that nobody
-reads changes neither what is done nor the exit code.
+With `--host sim` nothing real is touched: a simulated host has the domains Domain-0, web, db and win. `sim:DIR` keeps it
+in a directory of your choice; `sim` keeps it in `$XDG_RUNTIME_DIR/xmem-sim`, or else below /tmp. Remove that directory to
+start anew.
+
+A domain is a domid, a UUID or a name. Write `name:7` if a domain's name is a number, `name:-web` if it begins with a dash.
+
+On SIGINT, SIGTERM or SIGHUP, xmem stops before the change if it has not begun; otherwise it first completes or rolls back
+the change. It then dies from the signal. SIGPIPE is ignored: a reader that goes away affects neither the change nor the
+exit status.
 
 Promise:
-Whatever fails, whoever is killed and whatever else changes the domain under libxl's lock: target and limit are in
-step before and after, or the exit code is 9, and the record that is left has the next xmem settle it. Not
-promised is anything about programs that change a domain's memory without that lock (Qubes' qmemman, xapi's
-squeezed, scripts with `xenstore-write`), and anything after a crash of the host. In xmem's source,
-`tests/xen/run --stride 1 --only 'fault_(fails|kills)'` shows it on a real Xen, at every system call of a change.
+Whatever fails, whatever is killed and whatever else changes the domain under libxl's lock, target and limit are in step
+before and after, or the exit status is 9 and a record is left from which the next xmem run recovers. Programs that change
+a domain's memory without that lock (Qubes' qmemman, xapi's squeezed, scripts with `xenstore-write`) and a crash of the
+host are not covered.
 
 Privileges:
-No capability is needed, only the files named below, which belong to root. One that is not to be had is
-named, with exit code 7 and nothing changed. As little as this will do:
+xmem needs no capability, only the files named below, which belong to root. If one cannot be opened, xmem names it and
+exits with status 7 without changing anything. A minimal invocation:
 
   # setpriv --bounding-set=-all --inh-caps=-all --no-new-privs xmem set web 512M
 
-A group that may open these files is as good as root: whoever has /dev/xen/privcmd open can make any
-hypercall, as dom0. Operators who are to use `set` and nothing else get it from sudo, by a rule such as
-/usr/share/doc/xmem/examples/sudoers. A rule with `xmem set *` would let them do far more: sudo's * stands for
-any further words.
+A group that may open these files is as good as root: whoever has /dev/xen/privcmd open can make any hypercall, as dom0.
+Operators who may use `set` and nothing else get it from sudo, by a rule such as docs/sudoers. A rule with `xmem set *`
+would allow far more: sudo's * matches any further words.
 
-Environment:
-  XENSTORED_RUNDIR  the folder of xenstored's socket, as libxenstore has it
-  NO_COLOR           if it is set, nothing is coloured
+Json:
+With `--json` every line on standard output is an object with `schema` (2), `command` and `simulated`, and, if it is about
+a domain, `domid`, `name` and `uuid`. Sizes are KiB. An amount that does not exist, such as no limit, is null. Keys are only
+ever added. A failure has an `error`:
+
+  kind  one word for programs
+  exit_code  the exit status that it has
+  message, hint  as on standard error; `hint` may be null
+  state  where a change was asked for: unchanged, rolled-back, recovered, changed, one-page-off or out-of-step
+
+docs/json-schema.json describes every object and lists every word.
 
 Files:
   /var/lib/xen/userdata-l.DOMID.UUID.domain-userdata-lock  libxl's lock of a domain. xl takes it, too.
-  /var/lib/xen/userdata-d.DOMID.UUID.xmem-intent  The record of a change while it is made. One that is
-      left over is of a run that was killed; the next xmem that changes this domain settles it, and
-      libxl removes it with the domain.
-  /var/run/xenstored/socket  xenstored. Where it is not there: /dev/xen/xenbus.
-  /dev/xen/privcmd, /dev/xen/hypercall  The way to the hypervisor. Where the latter is not there, a locked page
-      of memory stands in.
-  /dev/log  Where a line about every change goes.
+  /var/lib/xen/userdata-d.DOMID.UUID.xmem-intent  The record of a change in progress. After a kill, the next xmem run that
+      locks the domain completes or rolls back that change. libxl removes the record with the domain.
+  /run/xenstored/socket, /var/run/xenstored/socket, /dev/xen/xenbus  xenstored; the first that exists is used.
+  /dev/xen/privcmd, /dev/xen/hypercall  The hypervisor. If the latter does not exist, a locked page of memory is used.
+  /dev/log  Every change of a real host is logged here.
 
 Examples:
   # xmem set web 512M
       web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB
-  # xmem set web +256M
+  # xmem set web +256M --wait
   # xmem set web 4G --raise-max
   # xmem list --sort current
   $ xmem --host sim set web 512M
 
 Coming from xl:
-The subcommands `mem-set` and `mem-max` can be typed as in xl, with the same arguments:
+The subcommands `mem-set` and `mem-max` take the same arguments as xl's:
 
   xl mem-set DOMAIN SIZE  xmem set DOMAIN SIZE
   xl mem-max DOMAIN SIZE  xmem max DOMAIN SIZE
   xl list  xmem list
 
-These things are different:
+Differences:
 
-  Units  A bare number is MiB in both. xl(1) says that it is KiB, which is not so in any release. xmem
-      takes KiB, MiB, GiB and TiB beside b, k, m, g and t, all of them powers of 1024.
-  Steps  +256M and -256M are steps from what is set now. A size of 0, or a unit without a number, which
-      xl accepts, is refused.
-  Domains  An empty word (an unset variable in a script) is domain 0 to xl, and refused here. A UUID
-      will do in place of a name.
-  The maximum  xl refuses a target above the maximum; `xmem set --raise-max` raises both at once. Before
-      Xen 4.17, `xl mem-max` does not change memory/static-max; `xmem max` does.
-  The lock  xl waits for it without end. xmem gives up after --lock-timeout, and names the process that
-      holds it.
+  Units  A bare number is MiB in both. xl(1) says that it is KiB, which is true of no release.
+  Relative sizes  +256M and -256M are relative to the present size. xl accepts a size of 0 and a unit without a number; xmem
+      does not.
+  Domains  xl takes an empty argument (an unset variable in a script) for domain 0; xmem refuses it. xmem also takes a UUID.
+  The maximum  xl refuses a target above the maximum; `xmem set --raise-max` raises both. Before Xen 4.17, `xl mem-max` does
+      not change memory/static-max; `xmem max` does.
+  The lock  xl waits for it indefinitely. xmem gives up after --lock-timeout and names the process that holds it.
   Waiting  xl does not wait for the guest. Neither does xmem, unless `set --wait` asks for it.
-  Output  xl says nothing. xmem says what it has changed, unless -q is given.
-  Exit status  xl's is 0, 1 or 2, and 0 also after some failures. Here each outcome has its own.
-
-See also:
-xl(1), xenstore-ls(1)";
+  Output  xl prints nothing. xmem reports what it has changed, unless -q is given.
+  Exit status  xl's is 0, 1 or 2, and 0 also after some failures. xmem's tells outcomes apart.";
 
 const SET: &str = "\
-A guest is not shrunk below 32 MiB without `--force`, and dom0 never below 128 MiB. Sizes are cut to whole pages of 4 KiB. As in xl, a size includes the
-domain's video memory. What is set already is not set again, which counts as success.
+Sets the target of a running domain, and the hypervisor's limit with it. The guest's balloon driver then gives memory back
+or takes more. Setting a size that is set already succeeds.
+
+Refused without `--force`: a guest below 32 MiB, a size above all of the host's memory, shrinking a domain that runs
+another one's device model, shrinking a guest that still gives back its boot memory, shrinking a dom0 that cannot give
+memory back. A domain that is being created, restored or received is never changed.
+
+With `--wait`, xmem waits for as long as the guest makes progress. If the guest has stalled at a target that was set before,
+its balloon driver is nudged with a target one page off.
+
+Json:
+One object: `changed` (whether this run changed anything), `dry_run` and `would_change`, the domain's `state`, `old` and
+`new` with `target_kib`, `size_kib`, `static_max_kib` and `limit_kib`, `current_kib` (before), `notes` with `kind` and `text`,
+and with `--wait` a `wait` with `end`, `took_ms`, `current_kib`, `wanted_kib`, `moved`, `nudged` and `reasons`. Objects with
+`\"event\":\"progress\"` come before it.
 
 Examples:
   # xmem set web 512M
       web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB
   # xmem set web -256M --dry-run
-  # xmem set web 512M --wait=2m
-  # xmem set web 4G --raise-max
-  # xmem set id:7 2G --lock-timeout 5s --json
-
-See also:
-xl(1)";
+  # xmem set web 512M --wait=2m --within 16M
+  # xmem set web 50%
+  # xmem set web 4G --raise-max --keep-free 2G
+  # xmem set id:7 2G --lock-timeout 5s --json";
 
 const MAX: &str = "\
-The maximum is what the target can be set to. A maximum below the target is refused.
+Sets the maximum of a running domain (memory/static-max), which is what its target can be set to, and the hypervisor's limit
+with it. A maximum below the target is refused. The device model of an HVM guest keeps the maximum that the guest was
+started with.
+
+Json:
+One object, as of `xmem-set`(1).
 
 Examples:
   # xmem max web 4G
-  # xmem max web 4G && xmem set web 3G
-
-See also:
-xl(1)";
+  # xmem max web 4G && xmem set web 3G";
 
 const APPLY: &str = "\
+A line is a domain and a size. The domain may be quoted. The lines that `xmem list --json` prints are accepted too: the
+domain is named by `uuid`, `domid` or `name`, which must not contradict each other, and `size_kib` or `target_kib` is the new
+value. Other numbers of such a line must be those of the domain.
+
+Changes that shrink a domain come first. With `--partial` the first lines get theirs if the host does not have enough memory
+for all. Ctrl-C lets the current change finish, starts no further ones, and reports the outcome for every domain.
+
+Json:
+One object per line, as of `xmem-set`(1), with the number of the `line`.
+
 Examples:
   $ cat plan
-      web 2G
+      web 2G          # the web server
       db 1G
+      \"SQL 227\" 50%
   # xmem apply plan --dry-run
-  # xmem apply plan
-  # xmem list web db --json | jq -c '.target_kib = 1048576' | xmem apply -
+  # xmem apply plan --wait
+  # xmem list web db --json | jq -c '{uuid, size_kib: 1048576}' | xmem apply -";
 
-See also:
-xl(1)";
+const RECLAIM: &str = "\
+Makes room for a new domain: shrinks the named guests until the host has SIZE available, which is free memory less what is
+claimed. It plans first, then shrinks the guests, each under its lock, and waits for them. If one gives less than planned,
+the others give more as far as they can. Memory is only taken from the domains named. `--from all` means every running domU
+that no other daemon manages.
+
+A guest that reports nothing gives at most half of its size unless `--floor` is given.
+
+Exits with 4 if the guests cannot give enough (nothing is changed then), and with 8 if they gave less than planned.
+
+Json:
+Objects with `\"event\":\"gives\"` (`would-give` with `-n`) say what each domain is asked for: `size_kib`, `floor_kib`,
+`floor_reason`, `gives_kib`, `excluded`. A change is an object as of `xmem-set`(1); `\"event\":\"waited\"` follows when its
+guest is done, `\"event\":\"restored\"` if it is given back. The last object has `reclaim` with `end`, `goal_kib`,
+`available_kib` and `possible_kib`.
+
+Examples:
+  # xmem reclaim 4G --from web db --dry-run
+  # xmem reclaim 4G --from web db --floor 1G --floor db=2G
+  # xmem reclaim 4G --from all --or-restore && xl create new.cfg";
 
 const CHECK: &str = "\
+Every problem is confirmed by a second look. Without a domain, the files and xenstore nodes that domains left behind are
+checked too. `--repair` fixes what has only one possible fix, as `xmem set` changes a domain: under its lock, in a
+transaction. It waits for a lock up to `--lock-timeout`.
+
+Findings:
+These are out of step:
+
+  limit-too-low  the limit is below what the target needs
+  interrupted-change  an xmem run was killed halfway
+  missing-key  memory/target or memory/static-max is missing
+  target-above-maximum  neither the target nor the size is within the maximum
+  bad-node  a node in xenstore has a value that is no size
+  unusable-lock  the lock's path is not a regular file: nobody can change the domain
+
+These are notices:
+
+  no-keys  xenstore has no memory nodes for the domain
+  limit-high  the limit is above what target and maximum need
+  over-limit, above-target, below-target  the guest has not reached its target
+  managed  another daemon sets this domain's memory
+  paused, suspended, shut-down, crashed, building, dying  the domain's state
+  populating, outstanding  populate on demand has not ended; memory is claimed and not yet allocated
+  device-model  the domain runs another one's device model
+  locked  another process holds the domain's lock; its numbers are not judged
+  stale-lock, stale-record  a file that a killed process or a domain that is gone left behind
+  set-aside  a record that an earlier xmem did not understand
+  orphan-nodes  xenstore has nodes of a domain that does not exist
+  not-listed  xenstore's domains cannot be listed
+
+Json:
+One object per finding: `kind`, `out_of_step`, `message`, `meaning`, `fix`, `repaired`, `repair`. The last object has a
+`summary`: `domains`, `checked`, `locked`, `building`, `out_of_step`, `notices`, `repaired`.
+
 Examples:
   # xmem check
   # xmem check --repair --dry-run
-  # xmem check web --repair
-
-See also:
-xl(1)";
+  # xmem check web --repair";
 
 const LIST: &str = "\
-No lock is taken: what is shown can be half of somebody's change.
+No lock is taken, so a change in progress may be shown half done. A domain that looks out of step is looked at twice.
+
+Json:
+One object per domain: `type`, `state`, `device_model_of`, `current_kib`, `outstanding_kib`, `target_kib`, `size_kib`,
+`limit_kib`, `static_max_kib`, `videoram_kib`, `used_kib` (what the guest reports) and `notes`, whose kinds are those of
+`xmem-check`(1). The last object has `host` with `total_kib`, `free_kib` and `claimed_kib`. `xmem apply` takes these lines.
 
 Examples:
   # xmem list
   # xmem list web db --json
-  # xmem list --format openmetrics >/var/lib/prometheus/node-exporter/xmem.prom
-
-See also:
-xl(1)";
+  # xmem list -H -o name,size
+  # xmem set web \"$(xmem list -H -o size web)\"
+  # xmem list --format openmetrics >xmem.prom.$$ && mv xmem.prom.$$ xmem.prom";
 
 const WATCH: &str = "\
-The same is what `xmem list` shows. It ends with its reader, with xenstored, or after as many looks as
-`--count` says.
+Shows the same information as `xmem list`. On a terminal it is drawn in place, with a bar for each domain (memory in use,
+target and limit) and its recent history, the newest at the right. Otherwise tables follow each other, each with the time.
+It exits when its output is closed, when xenstored stops, or after `--count` refreshes. It does not change terminal settings.
+
+Json:
+Objects as of `xmem-list`(1) with `time`, whenever a domain changes, and `\"gone\":true` for one that does not exist any more.
 
 Examples:
   # xmem watch
   # xmem watch web --interval 250ms
-  # xmem watch --count 10 --json
-
-See also:
-xl(1)";
+  # xmem watch --count 10 --json";

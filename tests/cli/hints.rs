@@ -1,0 +1,192 @@
+//! Hints are code that sets memory: every command that one names is run, and does what was asked for and nothing else.
+
+use serde_json::json;
+
+use crate::sandbox::{Ran, Sim, WEB};
+
+/// The command in a run's hint, after the last colon that is followed by `xmem`.
+fn command(ran: &Ran) -> String {
+    let hint = ran.stderr.lines().find_map(|line| line.strip_prefix("hint: "));
+    let hint = hint.unwrap_or_else(|| panic!("there is no hint: {ran:?}"));
+    let at = hint.find("xmem ").unwrap_or_else(|| panic!("the hint names no command: {ran:?}"));
+    let command = &hint["xmem ".len() + at..];
+    command.split(['`', ';']).next().unwrap().to_owned()
+}
+
+/// After a relative size, a hint names the absolute one: a size is never applied twice.
+#[test]
+fn a_wait_is_repeated_with_the_absolute_size() {
+    for (words, fault) in [
+        ("set web +256M --wait --patience 100ms", "guest-ignores"),
+        ("set web +256M --wait=50ms", "guest-ignores"),
+        ("set web +256M --wait --patience 200ms", "host-full"),
+        ("set web -256M --wait --patience 200ms", "guest-ignores"),
+    ] {
+        let sim = Sim::new();
+        let ran = sim.xmem(words).fault(fault).run();
+        assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+        let target = sim.numbers(7).0;
+        if !ran.stderr.contains("hint: is its balloon driver") {
+            let again = command(&ran);
+            assert!(!again.contains('+') && again.contains("--wait"), "{again}");
+            let _waited = sim.xmem(&again).arg("--patience").arg("50ms").fault(fault).run();
+            assert_eq!(sim.numbers(7).0, target, "{again}");
+        }
+    }
+}
+
+#[test]
+fn progress_that_was_too_slow_is_waited_for_on() {
+    let sim = Sim::new();
+    sim.rate(64);
+    let ran = sim.xmem("set web +256M --wait=300ms").moving().run();
+    let again = command(&ran);
+    assert_eq!(again, "set 7 1280M --wait");
+    sim.rate(4096);
+    assert_eq!(sim.xmem(&again).moving().run().status.code(), Some(0));
+    assert_eq!(sim.numbers(7).0, 1280 * 1024);
+}
+
+/// Whether the lost commit happened or not, the hint leaves the domain in step and changes nothing twice.
+#[test]
+fn a_lost_commit_is_recovered_and_not_repeated() {
+    for (fault, target) in [("commit-unknown", 1024), ("commit-unknown-done", 1280)] {
+        let sim = Sim::new();
+        let ran = sim.xmem("set web +256M").fault(fault).leaves(1).run();
+        assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+        let repair = command(&ran);
+        assert_eq!(repair, "check --repair 7");
+        let ran = sim.xmem(&repair).run();
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        assert_eq!(sim.numbers(7), (target * 1024, 2_097_152, (target + 1) * 1024), "{fault}");
+    }
+}
+
+/// A name of two domains: the hint names the very two.
+#[test]
+fn an_ambiguous_name_names_its_domains() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        let mut copy = world["domains"]["8"].clone();
+        copy["uuid"] = "00000000-0000-4000-8000-000000000030".into();
+        world["domains"]["30"] = copy;
+        for (domid, name) in [(8, "dup"), (30, "dup")] {
+            world["xenstore"][format!("/local/domain/{domid}/name")] = name.into();
+        }
+    });
+    let ran = sim.xmem("set dup 512M").run();
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+    assert!(ran.stderr.ends_with("hint: use id:8 or id:30\n"), "{ran:?}");
+}
+
+#[test]
+fn the_largest_size_that_is_named_can_be_set() {
+    for (domain, size) in [("web", "3G"), ("win", "3G")] {
+        let sim = Sim::new();
+        let ran = sim.xmem(&format!("set {domain} {size}")).run();
+        assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+        let most = ran.stderr.split("ask for at most ").nth(1).unwrap().split(',').next().unwrap();
+        assert_eq!(
+            sim.xmem(&format!("set {domain} {most}")).run().status.code(),
+            Some(0),
+            "{most}"
+        );
+        let ran = sim.xmem(&format!("set {domain} {size} --raise-max")).run();
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    }
+}
+
+/// Sizes that are no sizes: what the hint names is one.
+#[test]
+fn sizes_can_be_pasted() {
+    let sim = Sim::new();
+    for (size, hint) in [
+        ("1.5G", "write it without a fraction: 1536M"),
+        ("1GB", "for powers of 1024, write G or GiB"),
+        ("1kb", "for powers of 1024, write K or KiB"),
+    ] {
+        let ran = sim.xmem("set web").arg(size).run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert!(ran.stderr.ends_with(&format!("hint: {hint}\n")), "{ran:?}");
+    }
+    assert_eq!(sim.xmem("set web 1536M -n").run().status.code(), Some(0));
+}
+
+/// dom0 by the names that people give it, and a name with one wrong letter.
+#[test]
+fn names_that_were_meant() {
+    let sim = Sim::new();
+    for (name, hint) in [
+        ("dom0", "dom0 is `0` (Domain-0)"),
+        ("domain-0", "did you mean `Domain-0`?"),
+        ("webb", "did you mean `web`?"),
+    ] {
+        let ran = sim.xmem("set").arg(name).arg("1G").run();
+        assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+        assert!(ran.stderr.ends_with(&format!("hint: {hint}\n")), "{ran:?}");
+    }
+    let ran = sim.xmem("set 00000000-0000-0000-0000-000000000000 1G").run();
+    assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("dom0 is 0"), "{ran:?}");
+}
+
+/// A hint is for the host that was named on the command line.
+#[test]
+fn the_host_is_named_again() {
+    let sim = Sim::new();
+    let ran = crate::sandbox::xmem("set nosuch 1G --host").arg(sim.host()).within(&sim).run();
+    assert!(ran.stderr.contains("`xmem --host sim:DIR list` shows the domains"), "{ran:?}");
+}
+
+/// What `check` names as a fix is a fix.
+#[test]
+fn fixes_of_check_fix() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        world["domains"]["9"]["limit_kib"] = 2_097_152.into();
+        world["xenstore"]["/local/domain/7/memory/target"] = "3145728".into();
+        world["domains"]["7"]["limit_kib"] = 3_146_752.into();
+    });
+    let findings = sim.xmem("check --json").run().objects();
+    let fix = |kind: &str| {
+        let finding = findings.iter().find(|finding| finding["kind"] == kind).unwrap();
+        finding["fix"].as_str().unwrap().to_owned()
+    };
+    let repair = fix("limit-too-low");
+    assert_eq!(sim.xmem(repair.strip_prefix("xmem ").unwrap()).run().status.code(), Some(0));
+    // Either of the two that are offered.
+    let either = fix("target-above-maximum");
+    let command = either.split("xmem ").nth(1).unwrap().split(';').next().unwrap();
+    assert_eq!(sim.xmem(command).run().status.code(), Some(0), "{either}");
+    assert_eq!(sim.xmem("check").run().status.code(), Some(0));
+}
+
+/// The lines of a list, with any subset of their members, change nothing: `apply` takes `target_kib` for the target.
+#[test]
+fn a_listed_target_is_the_target_whatever_stands_beside_it() {
+    let sim = Sim::new();
+    let before = sim.numbers(9);
+    for keys in [
+        &["domid", "target_kib"][..],
+        &["uuid", "size_kib"],
+        &["name", "target_kib", "videoram_kib"],
+        &["domid", "name", "uuid", "target_kib", "size_kib"],
+    ] {
+        let listed = sim.xmem("list win --json").run().objects().remove(0);
+        let members: serde_json::Map<_, _> =
+            keys.iter().map(|key| ((*key).to_owned(), listed[*key].clone())).collect();
+        let ran = sim.xmem("apply -").stdin(&serde_json::to_string(&members).unwrap()).run();
+        assert_eq!((ran.status.code(), sim.numbers(9)), (Some(0), before), "{keys:?}: {ran:?}");
+    }
+    // Copied from another domain's line, and half edited.
+    for line in [
+        json!({"domid": 7, "name": "db", "target_kib": 524_288}),
+        json!({"domid": 8, "uuid": WEB, "target_kib": 524_288}),
+        json!({"domid": 7, "target_kb": 524_288}),
+        json!({"domid": 7}),
+        json!({}),
+    ] {
+        let ran = sim.xmem("apply -").stdin(&line.to_string()).run();
+        assert_eq!(ran.status.code(), Some(2), "{line}: {ran:?}");
+    }
+}

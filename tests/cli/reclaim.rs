@@ -1,0 +1,88 @@
+//! `xmem reclaim`: making room on the host.
+
+use serde_json::json;
+use snapbox::str;
+
+use crate::sandbox::Sim;
+
+#[test]
+fn a_plan() {
+    let sim = Sim::new();
+    sim.xmem("reclaim 10G --from web db -n").run().says(str![[r#"
+web (7): would give 342 MiB: size 1024 MiB -> 682 MiB (floor 512 MiB: half of its size; it does not report what it uses)
+db (8): would give 682 MiB: size 2048 MiB -> 1366 MiB (floor 1024 MiB: half of its size; it does not report what it uses)
+the host has 9216 MiB available, and would have 10240 MiB (simulated)
+
+"#]]);
+    sim.xmem("reclaim 1G --from web -n").run().says(str![[r#"
+web (7): would give nothing (floor 512 MiB: half of its size; it does not report what it uses)
+the host has 9216 MiB available already (simulated)
+
+"#]]);
+    let before = sim.world();
+    let objects = sim.xmem("reclaim 10G --from web db -n --json").run().objects();
+    assert_eq!(objects.len(), 3);
+    assert_eq!(objects[2]["reclaim"]["end"], "planned");
+    assert_eq!(sim.world(), before);
+}
+
+#[test]
+fn it_shrinks_and_waits() {
+    let sim = Sim::new();
+    sim.rate(4096);
+    sim.edit(|world| world["domains"]["8"]["rate_kib_per_second"] = 4_194_304.into());
+    let ran = sim.xmem("reclaim 10G --from web db").moving().run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert!(ran.stdout.ends_with("MiB available (simulated)\n"), "{ran:?}");
+    assert!(sim.numbers(7).0 < 1_048_576 && sim.numbers(8).0 < 2_097_152);
+    assert_eq!(sim.numbers(9).0, 2_080_768);
+    // It has enough now.
+    let ran = sim.xmem("reclaim 10G --from web db --json").moving().run();
+    assert_eq!((ran.status.code(), &ran.json()["reclaim"]["end"]), (Some(0), &json!("reached")));
+}
+
+#[test]
+fn what_cannot_be_enough_changes_nothing() {
+    let sim = Sim::new();
+    let before = sim.world();
+    sim.xmem("reclaim 15G --from web").run().fails(4, str![[r#"
+xmem: the domains cannot give enough: the host would have 9728 of 15360 MiB available; nothing changed (simulated)
+hint: name more domains, or lower their floors (--floor)
+
+"#]]);
+    let ran = sim.xmem("reclaim 15G --from web --json").run();
+    assert_eq!(ran.json()["error"]["kind"], "no-memory", "{ran:?}");
+    assert_eq!(sim.world(), before);
+}
+
+/// Guests that do not follow: what was taken stays, or is given back.
+#[test]
+fn guests_that_do_not_follow() {
+    for (option, web) in [("", 524_288), ("--or-restore", 1_048_576)] {
+        let sim = Sim::new();
+        let words = format!("reclaim 9728M --from web --patience 300ms {option}");
+        let ran = sim.xmem(&words).run();
+        assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+        assert_eq!(sim.numbers(7).0, web, "{ran:?}");
+        let sim = Sim::new();
+        let objects = sim.xmem(&words).arg("--json").run().objects();
+        assert_eq!(objects.last().unwrap()["reclaim"]["end"], "fell-short");
+    }
+}
+
+#[test]
+fn wrong_usage() {
+    let sim = Sim::new();
+    for (words, code, what) in [
+        ("reclaim 1G", 2, "--from DOMAIN... is missing"),
+        ("reclaim +1G --from web", 2, "SIZE `+1G`: not an absolute size"),
+        ("reclaim 1G --from nosuch", 3, "there is no `nosuch`"),
+        ("reclaim 10G --from web --floor db=1G", 2, "a floor for `db`"),
+        ("reclaim 10G --from web --floor +1G", 2, "a floor cannot be relative"),
+        ("reclaim 10G --from web --floor 1.5G", 2, "--floor `1.5G`: fractions"),
+    ] {
+        let ran = sim.xmem(words).run();
+        assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+        assert!(ran.stderr.contains(what), "{ran:?}");
+    }
+}

@@ -73,7 +73,7 @@ check_arm64_hypercalls() {
 check_arm64_guest_with_acpi() {
     arm64_check
     needs_xmem
-    trap 'command xl destroy g3 2>/dev/null' EXIT
+    trap 'destroy g3' EXIT
     expect 0 run_guest g3 pvh 128 128 'acpi=1'
     is "limit as created" "$(limit g3)" 132096
     expect 1 command xl mem-set g3 120

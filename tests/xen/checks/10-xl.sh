@@ -45,7 +45,7 @@ check_xl_limit_read_from_the_hypervisor_itself() {
 check_xl_takes_a_unit_without_a_number_for_zero() {
     expect 0 start_guest g3 pv 128 128 -p
     store_ids g3
-    trap 'xl destroy g3' EXIT
+    trap 'destroy g3' EXIT
     expect 0 xl mem-set g3 k
     is "target" "$(target g3)" 0
 }

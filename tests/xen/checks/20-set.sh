@@ -38,7 +38,7 @@ check_set_pvh_as_xl() { # every boot
 # A new guest has populate-on-demand memory left, whose cache counts in what it holds.
 check_set_pvh_grows_the_pod_cache_as_xl() { # every boot
     needs_xmem
-    trap 'xl destroy g3 2>/dev/null || true' EXIT
+    trap 'destroy g3' EXIT
     holds_after() { # COMMAND...: what a new g3 holds before and after it
         start_guest g3 pvh 96 192 -p
         store_ids g3

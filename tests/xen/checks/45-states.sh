@@ -4,7 +4,7 @@
 state_check() {
     needs_xmem
     rm -f /tmp/saved
-    trap 'free_zombie; for dom in g3 g3--incoming g3-dm; do command xl destroy $dom 2>/dev/null; done; rm -f /tmp/saved' EXIT
+    trap 'free_zombie; destroy g3 g3--incoming g3-dm; rm -f /tmp/saved' EXIT
 }
 
 # The advice that would start a half-built guest.

@@ -3,7 +3,7 @@
 
 # Makes h1 anew, with a BIOS and nothing to boot. $flavour: VGA VIDEORAM MEMORY MAXMEM, in MiB; populated on demand if the two differ.
 fresh() {
-    command xl destroy h1 2>/dev/null || true
+    destroy h1
     # shellcheck disable=SC2086 # words
     set -- $flavour
     {
@@ -19,7 +19,7 @@ fresh() {
 hvm_check() { # FLAVOUR
     needs_xmem
     flavour=$1
-    trap 'command xl destroy h1 2>/dev/null' EXIT
+    trap 'destroy h1' EXIT
 }
 
 # The same request to xl, then, of a guest made anew, to xmem: both have to leave the same.

@@ -5,7 +5,7 @@ arm64_check() {
 }
 
 # The assertion in libxl_arm.c: the domain's acpi is a default that libxl never resolves in the stored configuration.
-check_arm64_xl_dies() { # every boot
+check_arm64_xl_dies() {
     arm64_check
     before=$(numbers g1)
     for command in mem-set mem-max; do
@@ -33,7 +33,7 @@ check_arm64_xl_dies_for_dom0() {
     rm -f "$(lock_file Domain-0)"
 }
 
-check_arm64_guests_follow() { # every boot
+check_arm64_guests_follow() {
     arm64_check
     needs_xmem
     expect 0 xmem set g1 128M --wait --patience 5m
@@ -47,7 +47,7 @@ check_arm64_guests_follow() { # every boot
     is_tidy
 }
 
-check_arm64_raise_and_max() { # every boot
+check_arm64_raise_and_max() {
     arm64_check
     needs_xmem
     expect 0 xmem set --raise-max g1 300M
@@ -73,7 +73,7 @@ check_arm64_hypercalls() {
 check_arm64_guest_with_acpi() {
     arm64_check
     needs_xmem
-    trap 'command xl destroy g3 2>/dev/null' EXIT
+    trap 'destroy g3' EXIT
     expect 0 run_guest g3 pvh 128 128 'acpi=1'
     is "limit as created" "$(limit g3)" 132096
     expect 1 command xl mem-set g3 120

@@ -4,7 +4,7 @@ check_tools_do_what_they_can() {
     code=0
     xl list >/tmp/out 2>&1 || code=$?
     echo "xl list of $TOOLS under Xen $XEN: exit code $code: $(cat /tmp/out)"
-    figure 1 "boots with programs of another release, in which xl list left with $code"
+    figure 1 "boot of Xen $XEN with programs of $TOOLS: xl list left with $code"
 }
 
 check_tools_xmem_lists_dom0() {
@@ -30,7 +30,7 @@ check_tools_xmem_changes_dom0() {
 # Guests, where these programs can make them.
 check_tools_xmem_changes_a_guest() {
     needs_xmem
-    trap 'command xl destroy g3 2>/dev/null' EXIT
+    trap 'destroy g3' EXIT
     start_guest g3 pv 128 160 -p >/tmp/out 2>&1 || skip "xl of $TOOLS makes no guest under Xen $XEN: $(tail -n 1 /tmp/out)"
     store_ids g3
     expect 0 xmem set g3 112M

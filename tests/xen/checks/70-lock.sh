@@ -100,7 +100,7 @@ check_lock_domain_destroyed_while_waiting() { # every boot
     needs_xmem
     expect 0 start_guest g3 pv 128 128 -p
     store_ids g3
-    trap 'xl destroy g3 2>/dev/null || true' EXIT
+    trap 'destroy g3' EXIT
     hold g3 300
     xmem set --lock-timeout 120s g3 96M >/tmp/xmem.out 2>&1 &
     waiter=$!

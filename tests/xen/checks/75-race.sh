@@ -89,7 +89,7 @@ check_race_torture() { # every boot
     watcher=$!
     come_and_go &
     comer=$!
-    trap 'kill $watcher; touch /tmp/torture.end; wait; xl destroy g5 2>/dev/null' EXIT
+    trap 'kill $watcher; touch /tmp/torture.end; wait; destroy g5' EXIT
     workers=
     for worker in 1 2; do
         worker "xmem set" >/tmp/worker.xmem.$worker 2>&1 &

@@ -31,7 +31,7 @@ is_quiet() { # DOM
 # what was asked for.
 check_guest_writes_never_raise_the_limit() { # every boot
     needs_xmem
-    trap 'xl destroy g6 2>/dev/null || true' EXIT
+    trap 'destroy g6' EXIT
     expect 0 start_racer g6
     xl unpause g6
     eventually 300 grep -q '^guest: ready' "$(console_of g6)" || fail "it does not run: $(cat "$(console_of g6)")"

@@ -317,7 +317,7 @@ check_fault_domain_destroyed_at_the_commit() { # every boot
     needs_xmem
     expect 0 start_guest g4 pv 192 192 -p
     store_ids g4
-    trap 'xl destroy g4 2>/dev/null || true' EXIT
+    trap 'destroy g4' EXIT
     hold_before_commit g4 128
     place=/local/domain/$(domid_of g4)
     xl destroy g4 >/tmp/xl.out 2>&1 &

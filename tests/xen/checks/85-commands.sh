@@ -101,7 +101,7 @@ check_apply_moves_memory() {
     needs_xmem
     free=$(xl info | sed -n 's/^free_memory *: //p')
     expect 0 start_guest g3 pv $((free - 30)) $((free - 30)) -p
-    trap 'xl destroy g3' EXIT
+    trap 'destroy g3' EXIT
     free=$(xl info | sed -n 's/^free_memory *: //p')
     [ "$free" -lt 60 ] || fail "the host has $free MiB free, which is too much for this check"
     printf 'g1 256M\ng2 128M\n' >/tmp/plan

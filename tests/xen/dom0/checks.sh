@@ -12,10 +12,10 @@ planned() {
     for file in /check/checks/*.sh; do
         area=${file##*/[0-9][0-9]-}
         case " $FILES " in
-        *" ${area%.sh} "* | *" all "*) pattern='' ;;
-        *) [ "$EVERYWHERE" = yes ] || continue && pattern='.*# every boot$' ;;
+        *" ${area%.sh} "* | *" all "*) pattern='.*' ;;
+        *) [ "$EVERYWHERE" = yes ] || continue && pattern='.*# every boot' ;;
         esac
-        sed -n "s/^\\(check_[a-z0-9_]*\\)() {$pattern.*/\\1/p" "$file" | grep -E -- "$ONLY" | grep -Ev -- "$EXCEPT" | sed "s|^|$file |"
+        sed -n "s/^\\(check_[a-z0-9_]*\\)() {$pattern\$/\\1/p" "$file" | grep -E -- "$ONLY" | grep -Ev -- "$EXCEPT" | sed "s|^|$file |"
     done
 }
 

@@ -37,6 +37,13 @@ run_guest() { # NAME pv|pvh MEMORY MAXMEM [OPTION...]
     store_ids "$1"
 }
 
+# For the end of a check, whatever became of them.
+destroy() { # NAME...
+    for de in "$@"; do
+        command xl destroy "$de" >/dev/null 2>&1 || true
+    done
+}
+
 # The kernel of a PVH guest dies now and then of the emulation, whatever is done to it: it takes a page fault in its own
 # page fault handler, where it reads through GS, until the stack is full. That is no result of any check.
 dies_of_emulation='stack guard page was hit'
@@ -163,7 +170,7 @@ make_zombie() { # DOM
 }
 
 free_zombie() {
-    kill -CONT "$(pidof xenconsoled)"
+    kill -CONT "$(pidof xenconsoled)" 2>/dev/null || true
 }
 
 # A device model domain as xenstore shows one: it serves DOM.

@@ -5,6 +5,8 @@ mod orphans;
 mod repair;
 mod stale_files;
 
+use std::fs;
+use std::io;
 use std::time::Duration;
 
 use xen::xenstore::Store;
@@ -122,10 +124,13 @@ pub fn check(
 ) -> Result<CheckReport, Cause> {
     // Without the directory's files, an interrupted change looks well.
     let dir = host.state_dir();
-    // Nor for one who may list it and not search it.
-    StateFiles::list(dir)
-        .and_then(|_| std::fs::metadata(dir.join(".")))
-        .map_err(|source| Cause::StateDir { path: dir.to_owned(), source })?;
+    // So it must be listed and searched. One that does not exist has no files.
+    match StateFiles::list(dir).and_then(|_| fs::metadata(dir.join("."))) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(Cause::StateDir { path: dir.to_owned(), source });
+        }
+        _ => {}
+    }
     let store = host.connect()?;
     let (mut rows, missing) = survey::rows_of(host, &*store, wanted, UsedMemory::Skip)?;
     confirm(host, &*store, &mut rows, interrupt)?;

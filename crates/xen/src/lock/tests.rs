@@ -79,7 +79,8 @@ fn a_held_lock_is_busy_names_its_holder_and_stays_held() {
     let held = take(&dir, SHORT).unwrap();
     let error = take(&dir, SHORT).unwrap_err();
     let pid = std::process::id();
-    let expected = format!("timed out after 0.05 s waiting for the domain's lock: process {pid} (");
+    let expected =
+        format!("timed out after 0.05 s waiting for the domain's lock, held by process {pid} (");
     assert!(error.to_string().starts_with(&expected), "{error}");
     let LockError::Busy { waited: SHORT, holder: Some(holder) } = error else {
         panic!("{error:?}")
@@ -144,7 +145,7 @@ fn the_caller_hears_who_holds_the_lock() {
     let _held = take(&dir, SHORT).unwrap();
     let waiter = Impatient { most: 2, ..Impatient::default() };
     drop(Lock::take(dir.path(), WEB, LONG, &waiter));
-    let holder = format!("the domain's lock: process {}", std::process::id());
+    let holder = format!("the domain's lock, held by process {}", std::process::id());
     let heard = waiter.heard.borrow();
     assert!(heard.len() == 2 && heard.iter().all(|what| what.starts_with(&holder)), "{heard:?}");
 }

@@ -48,7 +48,7 @@ run_one() { # FILE NAME
     (
         sleep "$TIME"
         echo "FAILED: not done after $TIME s" >>/tmp/check.log
-        kill -KILL -- -$check
+        kill -KILL -$check
     ) &
     watchdog=$!
     wait $check

@@ -39,9 +39,9 @@ step_through() { # STEP COMMAND...
     : >/tmp/last
     while grep -q '^State:.[^Z]' /proc/$st_pid/status 2>/dev/null; do
         sleep "$st_step"
-        kill -STOP -- -$st_pid 2>/dev/null
+        kill -STOP -$st_pid 2>/dev/null
         look >/tmp/now
-        kill -CONT -- -$st_pid 2>/dev/null
+        kill -CONT -$st_pid 2>/dev/null
         key /tmp/now >/tmp/key
         cmp -s /tmp/key /tmp/last || { echo "-- at $(begun)" && cat /tmp/now && cp /tmp/key /tmp/last; }
     done

@@ -15,7 +15,7 @@ no_unpause() { # DOMID
     esac
 }
 
-# Nothing is changed in a domain that is being built, and the error says why.
+# xmem changes nothing in a domain that is being built, and the error has the reason.
 is_left_alone() { # DOMID
     is_state "$1" building
     no_unpause "$1"
@@ -89,7 +89,7 @@ check_state_being_restored() {
     is "target, which was set before the save" "$(target g3)" $((112 * 1024))
 }
 
-# The name says it as well, and two domains have one UUID.
+# The destination has a name of its own, and the source's UUID.
 check_state_migrated_to_this_host() {
     state_check
     expect 0 run_guest g3 pv 128 128
@@ -157,7 +157,7 @@ check_state_dying() {
     expect 3 xmem list "$(domid_of g3)"
 }
 
-# Its successor has another domid, and the same name and UUID. xmem says so, and changes nothing in it.
+# Its successor has another domid, and the same name and UUID. xmem names it, and changes nothing in it.
 check_state_rebooted_during_a_wait() {
     state_check
     expect 0 start_guest g3 pv 128 160 -p

@@ -99,8 +99,8 @@ check_lock_of_another_domain_does_not_matter() {
     is_in_step g2
 }
 
-# `xl destroy` empties the domain's place in xenstore, then waits for the lock like xmem. Whoever gets it first,
-# xmem must not write into the place that is gone.
+# `xl destroy` removes the domain's xenstore directory, then waits for the lock like xmem. Whichever gets it first, xmem
+# must not write there again.
 check_lock_domain_destroyed_while_waiting() { # every boot
     needs_xmem
     expect 0 start_guest g3 pv 128 128 -p

@@ -3,7 +3,7 @@
 # Setting: FACTS, a pattern that selects scenes by name.
 . /check/lib.sh
 
-# What everybody says about each domain but dom0. Lines of the hypervisor, then of xenstore, then files.
+# All domains but dom0: the hypervisor's lines, then xenstore's, then files.
 look() {
     domctl | grep -v '^domid 0 '
     for lo_id in $(xenstore-list /local/domain); do

@@ -79,7 +79,7 @@ start_guests() { # NAME...: any of g1 and g2, at the same time
     done
 }
 
-# The hypervisor's word on a domain: flag paused DOM; field cpu_ns DOM. See programs/domctl.c.
+# A domain as the hypervisor sees it: flag paused DOM; field cpu_ns DOM. See programs/domctl.c.
 flag() { # FLAG DOM
     load_ids "$2"
     domctl "$domid" | grep -q "state [a-z,]*$1,"

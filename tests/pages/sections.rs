@@ -99,7 +99,7 @@ The subcommands `mem-set` and `mem-max` take the same arguments as xl's:
   xl mem-max DOMAIN SIZE  xmem max DOMAIN SIZE
   xl list  xmem list
 
-Differences:
+These things are different:
 
   Units  A bare number is MiB in both. xl(1) says that it is KiB, which is true of no release.
   Relative sizes  +256M and -256M are relative to the present size. xl accepts a size of 0 and a unit without a number; xmem
@@ -206,7 +206,7 @@ These are out of step:
   bad-node  a node in xenstore has a value that is no size
   unusable-lock  the lock's path is not a regular file: nobody can change the domain
 
-These are notices:
+These are only notices:
 
   no-keys  xenstore has no memory nodes for the domain
   limit-high  the limit is above what target and maximum need

@@ -29,7 +29,7 @@ web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
         str![[r#"
 debug: locked: domain web (7)
 debug: planned: domain web (7); old target 1024 MiB, static-max 2048 MiB, limit 1025 MiB; new target 512 MiB, static-max 2048 MiB, limit 513 MiB
-debug: written in the transaction: domain web (7); nodes /local/domain/7/memory/target=524288 /vm/00000000-0000-4000-8000-000000000007/memory=512
+debug: written in the transaction: domain web (7); nodes /local/domain/7/memory/target = 524288, /vm/00000000-0000-4000-8000-000000000007/memory = 512
 debug: limit set: domain web (7); from 1025 MiB; to 513 MiB
 debug: populate-on-demand target set: domain web (7); to 513 MiB
 debug: committed: domain web (7)

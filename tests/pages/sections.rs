@@ -61,7 +61,8 @@ exits with status 7 without changing anything. A minimal invocation:
   # setpriv --bounding-set=-all --inh-caps=-all --no-new-privs xmem set web 512M
 
 A group that may open these files is as good as root: whoever has /dev/xen/privcmd open can make any hypercall, as dom0.
-Operators who may use `set` and nothing else get it from sudo, by a rule such as docs/sudoers. A rule with `xmem set *`
+Operators who may use `set` and nothing else get it from sudo, by a rule such as
+/usr/share/doc/xmem/examples/sudoers. A rule with `xmem set *`
 would allow far more: sudo's * matches any further words.
 
 Json:

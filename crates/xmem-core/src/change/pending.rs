@@ -155,8 +155,9 @@ impl<'a> PendingChange<'a> {
                 Ok(Restored { limit, .. }) => {
                     aftermath = Aftermath::RolledBack { limit, before };
                 }
-                // What is gone needs no limit.
+                // What is gone needs no limit, and what was refused from the start is as it was.
                 Err(Cause::Gone) => {}
+                Err(_) if self.locked.present().is_ok_and(|info| info.limit == before) => {}
                 Err(cause) => {
                     let why = format!("the old limit of {before} could not be restored");
                     return Err(self.out_of_step(cause, None, why));

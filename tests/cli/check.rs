@@ -235,8 +235,8 @@ fn a_held_lock() {
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
     assert_eq!(all(&sim), before);
     // A list shows the numbers of a domain that is being changed, and raises no alarm.
-    let list = sim.xmem("list web --json").leaves(2).run().stdout;
-    assert!(list.contains("\"locked\"") && !list.contains("limit-too-low"), "{list}");
+    let listed = sim.xmem("list web --json").leaves(2).run().stdout;
+    assert!(listed.contains("\"locked\"") && !listed.contains("limit-too-low"), "{listed}");
     lock.unlock().unwrap();
     let ran = sim.xmem("check --json").leaves(2).run();
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
 use std::ops::{Deref, DerefMut};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -262,6 +262,8 @@ impl<'a> Call<'a> {
         // Signals that the tests' parent ignores (nohup) would be ignored by a child as well.
         let mut command = Command::new("env");
         command.env_clear().arg("--default-signal").args(&self.argv);
+        // In an orphaned process group (setsid) Ctrl-Z would stop nobody.
+        command.process_group(0);
         command.envs(self.envs).env("XMEM_SIM_FAULT", &self.faults);
         command.stdin(self.stdin.unwrap_or_else(Stdio::null));
         command.stdout(self.stdout.unwrap_or_else(Stdio::piped));

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::thread;
 use std::time::Duration;
-use std::{iter, thread};
 
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 

@@ -58,13 +58,14 @@ impl Terminal {
 }
 
 /// The lines of the last frame that `watch` drew on a terminal of this size.
-fn frame(sim: &Sim, words: &str, rows: u16, columns: u16) -> Vec<String> {
+fn frame(sim: &Sim, looks: usize, sort: &str, (rows, columns): (u16, u16)) -> Vec<String> {
+    let words = format!("watch --count {looks} --interval 50ms --sort {sort}");
     let mut terminal = Terminal::new(rows, columns);
-    let call = sim.xmem(words).env("TERM", "xterm").env("LANG", "C.UTF-8");
+    let call = sim.xmem(&words).env("TERM", "xterm").env("LANG", "C.UTF-8");
     let call = call.stdout(terminal.other.try_clone().unwrap());
     let output = call.start().wait_with_output();
     assert!(output.status.success(), "{output:?}");
-    wait_until(|| terminal.text().ends_with("\u{1b}[J"));
+    wait_until(|| terminal.text().matches("\u{1b}[J").count() == looks);
     let text = terminal.text().to_owned();
     let last = text.rsplit("A\r").next().unwrap();
     let lines = last.split("\u{1b}[K\r\n").filter(|line| *line != "\u{1b}[J");
@@ -77,7 +78,7 @@ fn watch_fits_the_terminal() {
     let sim = Sim::new();
     sim.edit(|world| world["domains"]["7"]["limit_kib"] = 524_288.into());
     for columns in [30, 60, 80, 100, 200] {
-        let lines = frame(&sim, "watch -c 2 --interval 50ms", 24, columns);
+        let lines = frame(&sim, 2, "domid", (24, columns));
         assert_eq!(lines.len(), 6, "{lines:?}");
         for line in &lines {
             assert!(line.chars().count() < columns.into(), "{columns}: {lines:?}");
@@ -103,7 +104,7 @@ fn watch_fits_the_terminal() {
 #[test]
 fn watch_on_a_short_terminal() {
     let sim = Sim::with_states();
-    let lines = frame(&sim, "watch -c 1 --sort current", 8, 120);
+    let lines = frame(&sim, 1, "current", (8, 120));
     assert_eq!(lines.len(), 7, "{lines:?}");
     assert!(
         lines[5].starts_with('(') && lines[5].contains(" more; enlarge the terminal"),
@@ -141,11 +142,15 @@ fn watch_that_was_stopped_continues_below() {
     terminal.wait_for("\u{1b}[6A");
     child.send(SIGTSTP);
     wait_until(|| state().contains(" (xmem) T "));
+    // What it had written is shown.
+    thread::sleep(Duration::from_millis(100));
     let before = terminal.text().len();
     child.send(SIGCONT);
     wait_until(|| terminal.text().len() > before + 1000);
     let after = terminal.text()[before..].to_owned();
-    assert!(after.starts_with("NAME "), "{after:?}");
+    // The first frame does not move up.
+    let (frame, move_up) = (after.find("NAME "), after.find("\u{1b}[6A"));
+    assert!(frame.is_some() && (move_up.is_none() || frame < move_up), "{after:?}");
     child.send(SIGINT);
     let output = child.wait_with_output();
     assert_eq!(output.status.code(), None, "{output:?}");

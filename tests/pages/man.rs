@@ -191,7 +191,7 @@ fn section(roff: &mut String, title: &str, parts: &[Part]) {
                 line(roff, &inline(text));
             }
             Part::Item(item, text) => {
-                line(roff, &format!(".TP\n\\fB{}\\fR\n{}", escaped(item), inline(text)))
+                line(roff, &format!(".TP\n\\fB{}\\fR\n{}", escaped(item), inline(text)));
             }
             Part::Command(command, output) => {
                 line(

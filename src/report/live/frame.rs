@@ -141,10 +141,12 @@ impl Frame<'_> {
             })
             .collect();
         self.shorten(&mut lines);
-        let mut last = host(self.survey, false, simulated);
-        if last.width().saturating_add(LEAVE.len()) < self.width {
-            last.push_str(LEAVE);
-        }
+        let last = host(self.survey, false, simulated);
+        // How to leave it matters more than the unit, which the line's own numbers have.
+        let without_unit = last.split("; ").next().unwrap_or_default().to_owned();
+        let fits = |line: &String| line.width() < self.width;
+        let last =
+            [last.clone() + LEAVE, without_unit + LEAVE].into_iter().find(fits).unwrap_or(last);
         lines.push(last);
         lines.iter().map(|line| self.cut(line, self.width.saturating_sub(1))).collect()
     }
@@ -253,7 +255,7 @@ mod tests {
             (12, 20, (10, 0, 0)),
             (22, 20, (10, 8, 0)),
             (44, 60, (10, 8, 20)),
-            (44, 0, (18, 22, 0)),
+            (44, 0, (16, 24, 0)),
             (200, 40, (24, 24, 40)),
         ] {
             let Widths { bar, past, note } = Widths::fit(room, note);

@@ -41,7 +41,7 @@ check_xl_limit_read_from_the_hypervisor_itself() {
     is "limit by the hypervisor" "$(limit_by_hypervisor g1)" 164864
 }
 
-# What README says of xl's words. A guest of its own, since no memory is too little for xl.
+# README says so. A guest of its own, since xl accepts any size.
 check_xl_takes_a_unit_without_a_number_for_zero() {
     expect 0 start_guest g3 pv 128 128 -p
     store_ids g3

@@ -1,4 +1,4 @@
-# xmem --wait: the guest is where xmem says that it is; and a driver that sleeps is woken up.
+# xmem --wait: the guest has reached what xmem reports; a driver that sleeps is woken up.
 
 is_there() { # DOM KIB
     holds_between "$1" $(($2 - 1024)) $(($2 + 1024)) || fail "$1 holds $(current "$1") KiB, not $2"

@@ -104,7 +104,7 @@ check_dom0_max_with_no_keys() { # every boot
     is_in_step Domain-0
 }
 
-# What README says of xl: an unset variable in a script is domain 0.
+# README says so: to xl, an unset variable in a script is domain 0.
 check_dom0_xl_takes_an_empty_domain_for_it() {
     trap dom0_as_before EXIT
     keys 786432 786432

@@ -15,7 +15,7 @@ no_unpause() { # DOMID
     esac
 }
 
-# Nothing is changed in a domain that is being built, and the error says why.
+# xmem changes nothing in a domain that is being built, and the error has the reason.
 is_left_alone() { # DOMID
     is_state "$1" building
     no_unpause "$1"
@@ -89,7 +89,7 @@ check_state_being_restored() {
     is "target, which was set before the save" "$(target g3)" $((112 * 1024))
 }
 
-# The name says it as well, and two domains have one UUID.
+# The destination has a name of its own, and the source's UUID.
 check_state_migrated_to_this_host() {
     state_check
     expect 0 run_guest g3 pv 128 128
@@ -157,30 +157,40 @@ check_state_dying() {
     expect 3 xmem list "$(domid_of g3)"
 }
 
-# The successor has another domid. xmem says so, and changes nothing in it.
+# Its successor has another domid, and the same name and UUID. xmem names it, and changes nothing in it.
 check_state_rebooted_during_a_wait() {
     state_check
-    expect 0 run_guest g3 pv 128 160
-    # The guest cannot follow, so that the wait lasts.
-    command xl pause g3
+    expect 0 start_guest g3 pv 128 160 -p
+    store_ids g3
+    # Paused, so that the wait lasts.
     xmem set g3 112M --wait=5m >/tmp/out 2>/tmp/err &
     waiter=$!
     eventually 60 target_is g3 $((112 * 1024)) || fail "nothing was set: $(cat /tmp/err)"
-    command xl unpause g3
-    command xl sysrq g3 b
+    destroy g3
+    expect 0 start_guest g3 pv 128 160 -p "uuid=\"$(uuid_of g3)\""
     code=0
     wait $waiter || code=$?
     echo "exit code $code: $(cat /tmp/out /tmp/err)"
-    successor() { [ "$(xl domid g3)" != "$(domid_of g3)" ]; }
-    eventually 120 successor || fail "it did not reboot"
-    case $code in
-    # It may have followed in the moment between.
-    0) skip "the guest had followed before it rebooted" ;;
-    3) contains "stderr" "$(cat /tmp/err)" "$(xl domid g3)" ;;
-    *) fail "it left with $code" ;;
-    esac
-    eventually 120 test -e "/var/lib/xen/userdata-d.$(xl domid g3).$(uuid_of g3).libxl-json"
-    is "target of the successor" "$(xenstore-read "/local/domain/$(xl domid g3)/memory/target")" $((112 * 1024))
+    is "exit code" $code 3
+    successor=$(xl domid g3)
+    contains "stderr" "$(cat /tmp/err)" "$successor"
+    is "target of the successor" "$(xenstore-read "/local/domain/$successor/memory/target")" $((128 * 1024))
+}
+
+# libxl takes along what was set.
+check_state_rebooted_keeps_the_target() {
+    state_check
+    expect 0 run_guest g3 pv 128 160
+    expect 0 xmem set g3 112M
+    expect 0 xl sysrq g3 b
+    successor_runs() {
+        id=$(xl domid g3) && [ "$id" != "$(domid_of g3)" ] && [ -e "$state_dir/userdata-d.$id.$(uuid_of g3).libxl-json" ]
+    }
+    eventually 120 successor_runs || fail "it did not reboot: $(domctl)"
+    store_ids g3
+    is "target" "$(target g3)" $((112 * 1024))
+    is_in_step g3
+    is_state g3 running
 }
 
 check_state_device_model_domain() {

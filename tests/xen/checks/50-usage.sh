@@ -1,4 +1,4 @@
-# What is typed: bad sizes, bad domains, wrong usage. Each is refused with its exit code, and dom0, which xl
+# Bad sizes, bad domains, wrong usage. Each is refused with its exit code, and dom0, which xl
 # takes some of these for, stays as it was.
 
 # Target and limit of dom0 and of both guests.

@@ -55,8 +55,8 @@ all_commands_work() { # XMEM
     is_tidy
 }
 
-# None of the commands does anything for nobody, since FILE is not to be had. Those that only look are allowed to
-# need less: LOOK is their exit code.
+# Every command fails for the user nobody and names FILE, which is missing. Commands that only read may need less:
+# LOOK is their exit code.
 is_named() { # FILE LOOK
     before=$(numbers g1)
     for words in "set g1 128M" "max g1 300M" "apply /tmp/plan"; do
@@ -88,7 +88,7 @@ check_privilege_user_who_was_let_in() {
     know_the_way
     open_to_user
     all_commands_work user_xmem
-    # What libxl makes in the directory is root's: while xl has the lock, such a user is told no, and not let wait.
+    # libxl's files belong to root: while xl has the lock, such a user is refused and cannot wait.
     flock -o "$(lock_file g1)" sleep 300 &
     holder=$!
     eventually 30 grep -q "FLOCK.* $holder " /proc/locks || fail "the lock was not to be had for this check"
@@ -109,7 +109,7 @@ check_privilege_each_file_is_named() {
         is_named "$file" 7
         chmod 660 "$file"
     done
-    # Whoever only looks writes nothing.
+    # Commands that only read write nothing.
     chmod g-w $state_dir
     is_named $state_dir 0
     # Without a way in, there is nothing to be seen of others' changes: list shows the rest, check cannot judge.

@@ -16,6 +16,11 @@ release() {
     holder=
 }
 
+# An xmem that was started with -v, whose output goes to /tmp/out, waits for a lock.
+xmem_waits() {
+    grep -q "waiting for the domain's lock" /tmp/out
+}
+
 check_lock_held_is_5_in_time_and_names_the_holder() {
     needs_xmem
     before=$(numbers g1)
@@ -46,9 +51,9 @@ check_lock_names_the_holders_pid() {
 check_lock_freed_in_time() { # every boot
     needs_xmem
     hold g1 300
-    xmem set --lock-timeout 120s g1 128M >/tmp/out 2>&1 &
+    xmem -v set --lock-timeout 120s g1 128M >/tmp/out 2>&1 &
     waiter=$!
-    eventually 30 somebody_waits || fail "xmem does not wait in the queue"
+    eventually 30 xmem_waits || fail "xmem does not wait for the lock: $(cat /tmp/out)"
     is "target" "$(target g1)" 196608
     release
     wait $waiter || fail "xmem left with $?: $(cat /tmp/out)"
@@ -71,9 +76,9 @@ check_lock_waiting_ends_on_sigterm() {
     before=$(numbers g1)
     hold g1 300
     set +e
-    xmem set --lock-timeout 120s g1 128M >/tmp/out 2>&1 &
+    xmem -v set --lock-timeout 120s g1 128M >/tmp/out 2>&1 &
     waiter=$!
-    eventually 30 somebody_waits || fail "xmem does not wait in the queue"
+    eventually 30 xmem_waits || fail "xmem does not wait for the lock: $(cat /tmp/out)"
     kill -TERM "$(pidof xmem)"
     wait $waiter
     code=$?
@@ -94,17 +99,17 @@ check_lock_of_another_domain_does_not_matter() {
     is_in_step g2
 }
 
-# `xl destroy` empties the domain's place in xenstore, then waits for the lock like xmem. Whoever gets it first,
-# xmem must not write into the place that is gone.
+# `xl destroy` removes the domain's xenstore directory, then waits for the lock like xmem. Whichever gets it first, xmem
+# must not write there again.
 check_lock_domain_destroyed_while_waiting() { # every boot
     needs_xmem
     expect 0 start_guest g3 pv 128 128 -p
     store_ids g3
     trap 'destroy g3' EXIT
     hold g3 300
-    xmem set --lock-timeout 120s g3 96M >/tmp/xmem.out 2>&1 &
+    xmem -v set --lock-timeout 120s g3 96M >/tmp/out 2>&1 &
     waiter=$!
-    eventually 30 somebody_waits || fail "xmem does not wait in the queue"
+    eventually 30 xmem_waits || fail "xmem does not wait for the lock: $(cat /tmp/out)"
     xl destroy g3 >/tmp/xl.out 2>&1 &
     destroyer=$!
     place=/local/domain/$(domid_of g3)
@@ -114,7 +119,7 @@ check_lock_domain_destroyed_while_waiting() { # every boot
     code=0
     wait $waiter || code=$?
     wait $destroyer || echo "xl destroy left with $?: $(cat /tmp/xl.out)"
-    echo "xmem left with $code: $(cat /tmp/xmem.out)"
+    echo "xmem left with $code: $(cat /tmp/out)"
     is "exit code" $code 3
     gone || fail "$place is there again: $(xenstore-ls "$place")"
     eventually 30 nothing_left || fail "left behind: $(leftovers)"

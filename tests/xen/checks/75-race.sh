@@ -50,7 +50,7 @@ check_race_xl_max_and_xmem_set() { # every boot
     rounds g1 $((ROUNDS / 8)) 'xl mem-max g1 $((a + 100))' 'xmem set g1 $b && xmem set g1 $c'
 }
 
-# A program that writes without the lock makes commits fail. xmem tries again, or says so and changes nothing.
+# A program that writes without the lock makes commits fail. xmem tries again, or gives up and changes nothing.
 check_race_writer_without_the_lock() { # every boot
     needs_xmem
     (while :; do write_key g1 static-max 262144; done) &
@@ -77,7 +77,7 @@ check_race_writer_without_the_lock() { # every boot
 }
 
 # Everybody at once: two workers with xmem and two with xl, on two guests and on a domain that is created and destroyed
-# all the time, and a watch that looks on. About as many changes as ROUNDS says.
+# all the time, and a watch beside them. About ROUNDS changes.
 check_race_torture() { # every boot
     needs_xmem
     each=$((ROUNDS / 4 + 5))

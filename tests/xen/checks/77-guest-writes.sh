@@ -27,8 +27,8 @@ is_quiet() { # DOM
     [ "$(xenstore-ls "/local/domain/$domid/memory")" = "$iq_before" ]
 }
 
-# Whatever it writes meanwhile, xmem changes it, refuses, or gives up, and says so; and never does its limit rise above
-# what was asked for.
+# Whatever the guest writes meanwhile, xmem makes the change, refuses, or gives up with an error; its limit never rises
+# above what was asked for.
 check_guest_writes_never_raise_the_limit() { # every boot
     needs_xmem
     trap 'destroy g6' EXIT
@@ -87,7 +87,7 @@ check_guest_writes_never_raise_the_limit() { # every boot
     is "limit" "$(limit g6)" $((240 * 1024 + slack))
     expect 0 xmem set g6 160M
     is "limit" "$(limit g6)" $((160 * 1024 + slack))
-    # The same from one who may: dom0's word counts.
+    # Values that dom0 wrote do count.
     xenstore-chmod -r "/local/domain/$domid/memory" n0 "r$domid"
     write_key g6 target 204800
     expect 0 xmem check --repair "$domid"

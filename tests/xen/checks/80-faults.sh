@@ -1,8 +1,8 @@
-# Every system call fails, lies, or ends the run. By strace, on the shipped program. One in STRIDE of these points,
-# beginning with one that SEED chooses; `--stride 1` takes them all.
+# Every system call fails, returns a false result, or ends the run. By strace, on the shipped program. One in STRIDE of
+# these points, beginning with one that SEED chooses; `--stride 1` tries them all.
 #
-# What is cut off is one of these, each from target 192 MiB and maximum 256 MiB: its words go to $words, its domain to
-# $dom, and the state that it leaves when nothing stops it to $done_numbers.
+# The change to interrupt, from target 192 MiB and maximum 256 MiB. Sets $words to its arguments, $dom to its domain, and
+# $done_numbers to the numbers that it leaves when nothing stops it.
 
 # Those by which xmem talks to xenstore, to the hypervisor and to the state directory.
 talk="sendto sendmsg write ppoll read recvfrom ioctl flock unlink rename openat open fsync socket connect setsockopt signalfd4 statx"
@@ -53,7 +53,7 @@ points_at_the_commit() {
     done
 }
 
-# The ways in which a call can fail; none says that it had an effect.
+# The ways in which a call can fail; with none of them had it an effect.
 errnos_of() { # NAME
     case $1 in
     ioctl) echo EPERM ENOMEM ESRCH EFAULT EINVAL EAGAIN EINTR ;;
@@ -80,8 +80,8 @@ fails() { # NAME NUMBER
     done
 }
 
-# A call that is not made, and says that it has taken or brought nothing, or a byte, or that all is sent. What goes
-# missing so in the middle of a conversation must not come out as a success that is none.
+# A call that is not made, and returns 0, 1, or a count as if all were sent. What is lost so in the middle of a
+# conversation must not end in a false success.
 lies() { # NAME NUMBER
     case $1:$((($2 + SEED) % 3)) in
     *:0) lie=0 ;;
@@ -91,7 +91,7 @@ lies() { # NAME NUMBER
     goes_wrong "says $lie" retval=$lie "$1" "$2"
 }
 
-# Whatever a call does in place of what it should: the run says what became of it, and the next one finds its way.
+# Whatever a call does instead of its work: the run reports the outcome, and the next one succeeds.
 goes_wrong() { # WHAT-IT-DOES STRACE-WORDS NAME NUMBER
     before=$(numbers "$dom")
     code=0
@@ -110,8 +110,8 @@ killed() { # NAME NUMBER
     what="$words, killed at $1 $2"
     in_step "$dom" >/tmp/step || [ -e "$(intent_file "$dom")" ] ||
         fail "$what: $(cat /tmp/step), and no record is left for the next run"
-    # Whoever comes next: the same again, something else, a repair, an xl that knows of no record, or a change that is
-    # refused and so sets nothing itself: what is in step then was settled.
+    # What comes next: the same again, another size, a repair, an xl that knows of no record, or a change that is refused
+    # and so sets nothing itself: in step then means recovered.
     case $(((point + SEED) % 5)) in
     # shellcheck disable=SC2086 # a list of words
     0) recovers "$what" "$dom" xmem $words ;;
@@ -215,7 +215,7 @@ check_fault_state_folder_is_full() {
     is "numbers" "$(numbers g1)" "$before"
 }
 
-# So few file descriptors that one after the other cannot be had.
+# Too few file descriptors, one more each time.
 check_fault_out_of_file_descriptors() {
     needs_xmem
     change g1 set g1 128M
@@ -234,7 +234,7 @@ check_fault_out_of_file_descriptors() {
     [ $most -gt 4 ] || fail "it never ran out"
 }
 
-# The result cannot be told. Exit code 1 would promise that nothing is changed.
+# The result cannot be printed. Exit code 1 would promise that nothing changed.
 check_fault_stdout_is_full() {
     needs_xmem
     before=$(numbers g1)
@@ -299,7 +299,7 @@ check_fault_target_written_at_the_commit() { # every boot
     is_tidy
 }
 
-# The same, but what is written makes the request impossible: the limit has to be put back.
+# The same, but the request becomes impossible: the limit has to be rolled back.
 check_fault_maximum_lowered_at_the_commit() { # every boot
     needs_xmem
     hold_before_commit g1 160

@@ -51,7 +51,7 @@ check_list_among_a_thousand_domains() { # every boot
     expect 0 xmem check g1 g2
     ex=0
     xmem check >/tmp/out 2>&1 || ex=$?
-    # oxenstored's list cannot be told in pieces, and the device carries no more than a page.
+    # oxenstored cannot send its list in pieces, and the device carries no more than a page.
     case $STORE,$VIA in
     ox*,bus) contains "what check says" "$(cat /tmp/out)" "too many domains to be listed" ;;
     *) contains "what check says" "$(tail -n 5 /tmp/out)" 20999 ;;
@@ -119,7 +119,7 @@ check_apply_moves_memory() {
     is_tidy
 }
 
-# With an interval of a minute, only a watch can have told it.
+# With an interval of a minute, only a xenstore watch can have triggered it.
 check_watch_is_told_of_a_new_target() {
     needs_xmem
     xmem watch --json --interval 60s g1 >/tmp/watch.out 2>&1 &

@@ -15,7 +15,7 @@ in_good_time() { # XMEM-ARGUMENT...
     [ $((uptime - begin)) -le 90 ] || fail "it took $((uptime - begin)) s"
 }
 
-# Whether the shells' completions are told every domain. A machine that is emulated may be too slow for it.
+# The shells' completions get every domain. An emulated machine may be too slow for it.
 words_are_told() {
     [ "$(xmem __words | sed 's/^[0-9]* //' | sort | xargs)" = "Domain-0 g1 g2" ]
 }

@@ -1,13 +1,13 @@
 # The task `bench`: xl, xmem and a program that does nothing, in turn, timed and counted. It judges nothing. Whatever
-# goes otherwise than it should ends it, so that no number is told that is not what it seems.
-# What it says is read by tests/xen/bench:
+# goes wrong ends it, so that no doubtful number is printed.
+# tests/xen/bench reads its output:
 #   sample WHAT WHO KIND NUMBER | about TEXT | abort: TEXT | done          (times in microseconds, memory in KiB)
-# Settings: ROUNDS; CLOCK, which is only told.
+# Settings: ROUNDS; CLOCK, which is only printed.
 # shellcheck disable=SC2086 # commands are words
 . /check/lib.sh
 
 few=$(((ROUNDS + 3) / 4))
-# xl says nothing about a change, and xmem would say that the guest is paused.
+# Quiet, as xl is: otherwise xmem would note that the guest is paused.
 set_by_xl="xl mem-set"
 set_by_xmem="$program --quiet set"
 
@@ -63,7 +63,7 @@ set_in_turn() { # WHAT DOM NAME-OR-DOMID
     is_set "$1 by xmem" "$2" $size
 }
 
-# Twenty sizes, none of which is the one that the domain has.
+# Twenty sizes, all different from the domain's.
 at_once() { # WHAT WHO COMMAND...
     ao_what=$1 ao_who=$2
     shift 2
@@ -142,7 +142,7 @@ counted() { # WHAT WHO COMMAND...
     echo "sample $co_what $co_who round-trips $round_trips"
 }
 
-# A change of which lock_held can tell how long it had the lock.
+# A change, which has to remove the lock last, as lock_held expects.
 counted_set() { # WHAT WHO DOM DOM-OR-DOMID
     case $2 in
     xl) cs_command=$set_by_xl ;;
@@ -161,7 +161,7 @@ start_guests g1 g2 >/tmp/start.log 2>&1 || give_up "the guests did not start: $(
 store_ids g1
 store_ids g2
 reset_guests g1 g2
-# Paused, so that no balloon driver's work is in what is timed.
+# Paused, so that no balloon driver's work is timed.
 xl pause g1 && xl pause g2 || give_up "the guests were not to be paused"
 
 echo "what a change costs, in counts"

@@ -1,8 +1,8 @@
 # The task `checks`: starts the guests and runs every check_* function of /check/checks, each in a process of its own.
-# What it says is read by tests/xen/run:
+# tests/xen/run reads its output:
 #   plan N | figure N WHAT | ok NAME SECONDS | not ok NAME SECONDS | skip NAME REASON | stopped: TEXT | done
 #   a line that starts with "| " belongs to the check whose line follows it
-#   stopped: this machine cannot go on, by no fault of what is checked
+#   stopped: the emulated machine cannot go on; not a result of any check
 # Settings: FILES, the check files that are run whole (names without number, or `all`); EVERYWHERE=yes, all checks besides
 # that are marked `# every boot`; ONLY, a pattern that names have to match; EXCEPT, one that they must not; GUESTS, which
 # guests are started first; ROUNDS, STRIDE, SEED and WAYS, see tests/xen/run; TIME, the seconds that one check may take.
@@ -48,7 +48,7 @@ run_one() { # FILE NAME
     (
         sleep "$TIME"
         echo "FAILED: not done after $TIME s" >>/tmp/check.log
-        kill -KILL -- -$check
+        kill -KILL -$check
     ) &
     watchdog=$!
     wait $check

@@ -10,7 +10,7 @@ skip() {
     exit 77
 }
 
-# A number that is summed up over all boots, and told at the end.
+# A number to sum up over all boots and print at the end.
 figure() { # NUMBER WHAT
     echo "figure $1 $2"
 }
@@ -80,7 +80,7 @@ holds_between() { # DOM LEAST MOST
     [ "$hb_now" -ge "$2" ] && [ "$hb_now" -le "$3" ]
 }
 
-# What `xmem list` says a domain is doing.
+# The state in which `xmem list` shows a domain.
 is_state() { # DOM-OR-DOMID STATE
     expect 0 xmem list --json "$1"
     is "state of $1" "$(json state | head -n 1)" "$2"

@@ -3,7 +3,7 @@
 # Setting: FACTS, a pattern that selects scenes by name.
 . /check/lib.sh
 
-# What everybody says about each domain but dom0. Lines of the hypervisor, then of xenstore, then files.
+# All domains but dom0: the hypervisor's lines, then xenstore's, then files.
 look() {
     domctl | grep -v '^domid 0 '
     for lo_id in $(xenstore-list /local/domain); do
@@ -39,9 +39,9 @@ step_through() { # STEP COMMAND...
     : >/tmp/last
     while grep -q '^State:.[^Z]' /proc/$st_pid/status 2>/dev/null; do
         sleep "$st_step"
-        kill -STOP -- -$st_pid 2>/dev/null
+        kill -STOP -$st_pid 2>/dev/null
         look >/tmp/now
-        kill -CONT -- -$st_pid 2>/dev/null
+        kill -CONT -$st_pid 2>/dev/null
         key /tmp/now >/tmp/key
         cmp -s /tmp/key /tmp/last || { echo "-- at $(begun)" && cat /tmp/now && cp /tmp/key /tmp/last; }
     done

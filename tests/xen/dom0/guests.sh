@@ -79,7 +79,7 @@ start_guests() { # NAME...: any of g1 and g2, at the same time
     done
 }
 
-# The hypervisor's word on a domain: flag paused DOM; field cpu_ns DOM. See programs/domctl.c.
+# A domain as the hypervisor sees it: flag paused DOM; field cpu_ns DOM. See programs/domctl.c.
 flag() { # FLAG DOM
     load_ids "$2"
     domctl "$domid" | grep -q "state [a-z,]*$1,"
@@ -131,13 +131,13 @@ start_build() { # COMMAND...: xl create ..., xl restore ...
 }
 
 is_being_built() {
-    kill -STOP -- -$builder 2>/dev/null
+    kill -STOP -$builder 2>/dev/null
     ib_id=$(domctl | tail -n 1 | cut -d ' ' -f 2)
     if [ "$ib_id" != "$sb_last" ] && xenstore-exists "/local/domain/$ib_id/vm"; then
         building=$ib_id
         ! xenstore-exists "/local/domain/$ib_id/memory/target" && return 0
     fi
-    kill -CONT -- -$builder 2>/dev/null
+    kill -CONT -$builder 2>/dev/null
     return 1
 }
 
@@ -153,13 +153,13 @@ eventually_quick() { # TIMES COMMAND...
 }
 
 finish_build() {
-    kill -CONT -- -$builder
+    kill -CONT -$builder
     wait $builder
 }
 
 # Received by a migration from this same host: `xl migrate` runs in steps, see is_being_built.
 start_migration() { # DOM
-    start_build /usr/sbin/xl migrate -s '' "$1" 'xl migrate-receive'
+    start_build xl migrate -s '' "$1" 'xl migrate-receive'
 }
 
 # Destroyed, but not gone: xenconsoled keeps a page of it mapped until free_zombie.

@@ -61,14 +61,14 @@ write_key() { # DOM KEY VALUE
     fi
 }
 
-# The hypervisor's words, by xentop: what the domain holds into $h, its limit ("none" where there is none) into $l.
+# By xentop: sets $h to the memory that the domain holds, $l to its limit ("none" if it has none).
 read_xentop() { # DOM
     h='' l=''
     xentop -b -i 1 >/tmp/xentop || return 1
     while read -r rx_name _ _ _ rx_held _ rx_limit _; do
         [ "$rx_name" = "$1" ] || continue
         h=$rx_held l=$rx_limit
-        # It says "no limit", in two words.
+        # It prints "no limit", in two words.
         [ "$l" != no ] || l=none
     done </tmp/xentop
 }
@@ -76,8 +76,8 @@ read_xentop() { # DOM
 current() { read_xentop "$1" && echo "$h"; }
 limit() { read_xentop "$1" && echo "$l"; }
 
-# Reads all there is about a domain's memory: $t target, $s static-max, $v video, $m memory below /vm, $h held,
-# $l limit. In as few processes as can be, since nearly every check does it.
+# Reads all of a domain's memory numbers: $t target, $s static-max, $v video, $m memory below /vm, $h held, $l limit.
+# Starts few processes, since nearly every check calls it.
 read_all() { # DOM
     load_ids "$1"
     ra_place=/local/domain/$domid/memory

@@ -76,8 +76,8 @@ let_go() {
     echo "the held run left with $code. $(cat /tmp/err)"
 }
 
-# After a run that was to bring DOM from BEFORE to AFTER (see numbers): is what it left what its exit code promises?
-# 0: done. 9: it says so, and the next run puts it right. Any other: nothing is changed.
+# Checks that a run, which was to bring DOM from BEFORE to AFTER (see numbers), left what its exit code promises.
+# 0: done. 9: out of step, and a record is left for the next run. Any other: nothing changed.
 judge() { # WHAT CODE DOM AFTER BEFORE
     ju_now=$(numbers "$3")
     case $2 in

@@ -1,4 +1,4 @@
-//! xenstore-rs's traits for [`Client`] and [`Span`]. The error inside each [`io::Error`] is a [`StoreError`].
+//! xenstore-rs's traits for [`Client`] and [`Span`]. The error inside each [`io::Error`] is a [`StoreError`](super::StoreError).
 
 use std::io;
 

@@ -115,7 +115,8 @@ fn no_hint_names_a_domain_that_was_not_meant() {
     let sim = Sim::new();
     for domain in ["nosuch", "40000", "id:web", "uuid:8"] {
         let ran = sim.xmem("set").arg(domain).arg("1G").run();
-        assert!(ran.stderr.contains("hint: ") && !ran.stderr.contains('7'), "{ran:?}");
+        let hint = ran.stderr.split_once("hint: ").unwrap().1;
+        assert!(!hint.contains(|c: char| c.is_ascii_digit()), "{ran:?}");
     }
 }
 

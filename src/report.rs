@@ -22,6 +22,7 @@ use self::json::Json;
 pub(crate) use self::live::Screen;
 use self::output::Output;
 pub(crate) use self::progress::ProgressView;
+pub(crate) use self::reclaim::FailedChanges;
 pub(crate) use self::table::{Layout, sort};
 pub(crate) use self::text::shortened;
 use crate::exit::Exit;

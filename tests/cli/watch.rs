@@ -93,7 +93,7 @@ hint: an interval looks like 1s or 250ms
         3,
         str![[r#"
 xmem: there is no `nosuch` on this host (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 
 "#]],
     );

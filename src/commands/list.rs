@@ -3,7 +3,7 @@
 use xen::Host;
 use xmem_core::domain::DomainRef;
 use xmem_core::failure::Cause;
-use xmem_core::survey::{Survey, UsedMemory, survey};
+use xmem_core::survey::{Detail, Survey, survey};
 
 use super::with_missing;
 use crate::cli::{Column, Format, List};
@@ -52,11 +52,28 @@ impl Task {
     }
 
     fn survey(&self, host: &dyn Host, report: &Report) -> Result<Survey, Cause> {
-        let shows_used = report.style.json
-            || self.format == Format::Openmetrics
-            || self.layout.columns.contains(&Column::Used)
-            || self.sort == Column::Used;
-        let used = if shows_used { UsedMemory::Read } else { UsedMemory::Skip };
-        survey(host, &*host.connect()?, &self.wanted, used)
+        survey(host, &*host.connect()?, &self.wanted, self.detail(report))
+    }
+
+    /// As much as is shown.
+    fn detail(&self, report: &Report) -> Detail {
+        let columns = self.layout.columns.iter().chain([&self.sort]);
+        if report.style.json || self.format == Format::Openmetrics {
+            return Detail::Reports;
+        }
+        let of_columns = columns.map(|column| match column {
+            Column::Name
+            | Column::Domid
+            | Column::Uuid
+            | Column::Current
+            | Column::Limit
+            | Column::Outstanding => Detail::Names,
+            Column::Used => Detail::Reports,
+            _ => Detail::Memory,
+        });
+        let most = of_columns.max().unwrap_or(Detail::Memory);
+        // The usual columns, and the colour of a row, show findings.
+        let judges = self.layout.columns.is_empty() || (!self.layout.bare && Report::is_coloured());
+        if judges { most.max(Detail::Memory) } else { most }
     }
 }

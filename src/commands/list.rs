@@ -52,13 +52,14 @@ impl Task {
     }
 
     fn survey(&self, host: &dyn Host, report: &Report) -> Result<Survey, Cause> {
-        survey(host, &*host.connect()?, &self.wanted, self.detail(report))
+        let detail = self.detail(report.style.json, Report::is_coloured());
+        survey(host, &*host.connect()?, &self.wanted, detail)
     }
 
     /// As much as is shown.
-    fn detail(&self, report: &Report) -> Detail {
+    fn detail(&self, json: bool, coloured: bool) -> Detail {
         let columns = self.layout.columns.iter().chain([&self.sort]);
-        if report.style.json || self.format == Format::Openmetrics {
+        if json || self.format == Format::Openmetrics {
             return Detail::Reports;
         }
         let of_columns = columns.map(|column| match column {
@@ -73,7 +74,44 @@ impl Task {
         });
         let most = of_columns.max().unwrap_or(Detail::Memory);
         // The usual columns, and the colour of a row, show findings.
-        let judges = self.layout.columns.is_empty() || (!self.layout.bare && Report::is_coloured());
+        let judges = self.layout.columns.is_empty() || (!self.layout.bare && coloured);
         if judges { most.max(Detail::Memory) } else { most }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// What `xmem list WORDS` reads, on a terminal with colours or without.
+    fn detail(words: &str, coloured: bool) -> Detail {
+        let words = ["xmem", "list"].into_iter().chain(words.split_whitespace());
+        let cli = Cli::try_parse_from(words).unwrap();
+        let Command::List(args) = &cli.command else { unreachable!() };
+        Task::of(args).unwrap().detail(cli.global.json, coloured)
+    }
+
+    #[test]
+    fn a_list_reads_no_more_than_it_shows() {
+        for (words, expected) in [
+            ("", Detail::Memory),
+            ("--sort current", Detail::Memory),
+            ("-o name,domid,uuid,current,limit,outstanding", Detail::Names),
+            ("-o name --sort target", Detail::Memory),
+            ("-o name,state", Detail::Memory),
+            ("-o name,note", Detail::Memory),
+            ("-o name,used", Detail::Reports),
+            ("-o name --sort used", Detail::Reports),
+            ("--json", Detail::Reports),
+            ("--format openmetrics", Detail::Reports),
+        ] {
+            assert_eq!(detail(words, false), expected, "{words:?}");
+        }
+        // A row's colour is a finding; a list for scripts has none.
+        assert_eq!(detail("-o name", true), Detail::Memory);
+        assert_eq!(detail("-o name --no-header", true), Detail::Names);
     }
 }

@@ -92,7 +92,9 @@ fn read_chunk(
         let named = |(info, values): (&DomainInfo, Values)| {
             let mut memory = Memory::of(*info);
             for (path, value) in values {
-                value.iter().for_each(|value| memory.take(&path, value));
+                if let Some(value) = value {
+                    memory.take(&path, &value);
+                }
             }
             Seen { memory, used: None }
         };

@@ -45,6 +45,37 @@ destroy() { # NAME...
     done
 }
 
+# Domains that only have to be there, idleN: a kernel of one instruction, and never unpaused.
+needs_idle_kernel() {
+    [ -e /guest/idle ] || skip "this machine has no kernel for idle domains"
+}
+
+start_idle() { # FROM TO
+    si_number=$1
+    while [ "$si_number" -le "$2" ]; do
+        {
+            echo "name = 'idle$si_number'"
+            echo "type = 'pvh'"
+            echo "kernel = '/guest/idle'"
+            echo "memory = 4"
+            echo "vcpus = 1"
+        } >/tmp/idle.cfg
+        xl create -q -p /tmp/idle.cfg >/tmp/err 2>&1 || {
+            echo "idle$si_number was not created: $(tr '\n' ' ' </tmp/err)"
+            return 1
+        }
+        si_number=$((si_number + 1))
+    done
+}
+
+destroy_idle() { # TO
+    di_number=0
+    while [ $di_number -lt "$1" ]; do
+        di_number=$((di_number + 1))
+        destroy "idle$di_number"
+    done
+}
+
 # The kernel of a PVH guest dies now and then of the emulation, whatever is done to it: it takes a page fault in its own
 # page fault handler, where it reads through GS, until the stack is full. That is no result of any check.
 dies_of_emulation='stack guard page was hit'

@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::resolve::DomainIndex;
 use crate::size::{Amount, Size};
 use crate::state::State;
-use crate::survey::{Row, UsedMemory, survey};
+use crate::survey::{Detail, Row, survey};
 
 /// See [`super::plan_reclaim`].
 pub(super) fn plan(host: &dyn Host, request: &ReclaimRequest) -> Result<ReclaimPlan, ReclaimError> {
@@ -127,7 +127,7 @@ pub(super) fn look(
     which: &[Identity],
 ) -> Result<Vec<Row>, Cause> {
     let wanted: Vec<DomainRef> = which.iter().copied().map(DomainRef::Same).collect();
-    Ok(survey(host, store, &wanted, UsedMemory::Read)?.rows)
+    Ok(survey(host, store, &wanted, Detail::Reports)?.rows)
 }
 
 fn donor(row: &Row, floors: &Floors) -> Donor {

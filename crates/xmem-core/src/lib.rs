@@ -49,5 +49,5 @@ pub mod resolve;
 pub mod size;
 pub mod state;
 pub mod survey;
-pub mod used;
+mod used;
 pub mod wait;

@@ -49,5 +49,7 @@ pub mod resolve;
 pub mod size;
 pub mod state;
 pub mod survey;
+#[cfg(test)]
+mod testing;
 mod used;
 pub mod wait;

@@ -349,11 +349,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics(text in ".{0,40}") {
-            let _: Result<Size, SizeError> = text.parse();
-        }
-
-        #[test]
         fn fractions_never_panic(digits in "[0-9]{1,60}", decimals in "[0-9]{0,60}", unit in "[bkmgt]?") {
             let error = format!("{digits}.{decimals}{unit}").parse::<Size>().unwrap_err();
             if let SizeError::Fraction { exact: Some(size) } = error {

@@ -1,10 +1,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 use xen::hypervisor::{DomainInfo, UNLIMITED};
-use xen::{DomId, Identity, Uuid};
 
 use super::*;
 
@@ -15,18 +12,7 @@ fn numbers(target: u64, static_max: u64, limit: u64) -> Numbers {
 }
 
 fn memory(domid: u32, shown: Numbers, video: i32) -> Memory {
-    let info = DomainInfo {
-        identity: Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::nil() },
-        dying: false,
-        shutdown: None,
-        paused: false,
-        hvm: false,
-        current: Kib(4096),
-        limit: shown.limit,
-        outstanding: Kib(0),
-        cpu_time: Duration::from_secs(1),
-        online_vcpus: 1,
-    };
+    let info = DomainInfo { hvm: false, limit: shown.limit, ..crate::testing::info(domid) };
     let (target, static_max) = (Ok(shown.target), Ok(shown.static_max));
     Memory { target, static_max, video: Ok(Some(video)), ..Memory::of(info) }
 }

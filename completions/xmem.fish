@@ -27,7 +27,7 @@ end
 
 complete -c xmem -n "__fish_xmem_needs_command" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_needs_command" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_needs_command" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_needs_command" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_needs_command" -l json -d 'Print one JSON object per domain, sizes in KiB'
@@ -51,7 +51,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand set" -l patience -d 'Give up -
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l keep-free -d 'Keep this much of the host\'s memory free when growing [default: 0]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand set" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand set" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l force -d 'Override a safety rule that refuses the size'
@@ -67,7 +67,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l patience -d 'Give 
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l keep-free -d 'Keep this much of the host\'s memory free when growing [default: 0]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l force -d 'Override a safety rule that refuses the size'
@@ -80,7 +80,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s q -l quiet -d 'Pri
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand max" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand max" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l force -d 'Override a safety rule that refuses the size'
@@ -91,7 +91,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand max" -s q -l quiet -d 'Print e
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l force -d 'Override a safety rule that refuses the size'
@@ -105,7 +105,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand apply" -l patience -d 'Give up
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l keep-free -d 'Keep this much of the host\'s memory free when growing [default: 0]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand apply" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l raise-max -d 'Raise a domain\'s maximum too if its size is above it'
@@ -119,13 +119,13 @@ complete -c xmem -n "__fish_xmem_using_subcommand apply" -s q -l quiet -d 'Print
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l from -d 'Take memory from these domains; `all` is every running domU that no other daemon manages' -r -f -a "(__fish_xmem_domains)"
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l floor -d 'Leave each domain, or the domain NAME, at least this much; repeatable [default: what its guest uses and a margin, or half of its size]' -r -f
-complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l priority -d 'Take from the domains in the order given, or evenly [default: even]' -r -f -a "order\t'As much as possible from the first, then from the next'
+complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l priority -d 'Take from the domains in the given `order`, or `even`ly from all [default: even]' -r -f -a "order\t'As much as possible from the first, then from the next'
 even\t'In proportion to what each can spare'"
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l patience -d 'Give up on a guest after this long without progress [default: 30s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l keep-free -d 'Keep this much of the host\'s memory free in addition to SIZE [default: 0]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s n -l dry-run -d 'Show which domain would give how much without changing anything'
@@ -166,7 +166,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand list" -l format -d 'Print a ta
 openmetrics\t'`OpenMetrics` text'"
 complete -c xmem -n "__fish_xmem_using_subcommand list" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand list" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand list" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand list" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand list" -s H -l no-header -d 'Omit the header and the host\'s line; separate columns by tabs'
@@ -207,7 +207,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand ls" -l format -d 'Print a tabl
 openmetrics\t'`OpenMetrics` text'"
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand ls" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand ls" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -s H -l no-header -d 'Omit the header and the host\'s line; separate columns by tabs'
@@ -234,7 +234,7 @@ used\t'What the guest reports as used'
 note\t'Notes'"
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand watch" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -l json -d 'Print one JSON object per domain, sizes in KiB'
@@ -243,7 +243,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand watch" -s q -l quiet -d 'Print
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand check" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
-complete -c xmem -n "__fish_xmem_using_subcommand check" -l log-format -d 'Format log lines on standard error as text or as JSON [default: text]' -r -f -a "text\t'Human-readable'
+complete -c xmem -n "__fish_xmem_using_subcommand check" -l log-format -d 'Format log lines on standard error as `text` or `json` [default: text]' -r -f -a "text\t'Human-readable'
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand check" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand check" -l repair -d 'Fix whatever has only one possible fix, taking each domain\'s lock'

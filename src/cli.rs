@@ -42,7 +42,7 @@ pub(crate) struct Global {
     /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Format log lines on standard error as text or as JSON [default: text]
+    /// Format log lines on standard error as `text` or `json` [default: text]
     #[arg(long, global = true, value_name = "FORMAT", hide_possible_values = true)]
     pub(crate) log_format: Option<LogFormat>,
     /// Wait at most this long for a domain's lock: 10s, 2m, 500ms [default: 60s]
@@ -188,7 +188,7 @@ pub(crate) struct Apply {
 /// `xmem reclaim`.
 #[derive(Args, Debug)]
 pub(crate) struct Reclaim {
-    /// Free memory that the host shall have: 4G; a bare number is MiB
+    /// Memory that the host is to have available: 4G; a bare number is MiB
     pub(crate) size: String,
     /// Take memory from these domains; `all` is every running domU that no other daemon manages
     #[arg(long, value_name = "DOMAIN", required = true, num_args = 1..)]
@@ -197,7 +197,7 @@ pub(crate) struct Reclaim {
     /// guest uses and a margin, or half of its size]
     #[arg(long, value_name = "[NAME=]SIZE", action = clap::ArgAction::Append)]
     pub(crate) floor: Vec<String>,
-    /// Take from the domains in the order given, or evenly [default: even]
+    /// Take from the domains in the given `order`, or `even`ly from all [default: even]
     #[arg(long, value_name = "HOW", hide_possible_values = true)]
     pub(crate) priority: Option<Priority>,
     /// Give up on a guest after this long without progress [default: 30s]

@@ -12,14 +12,15 @@ mod watch;
 use std::ffi::OsString;
 use std::iter::once;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use xen::{Host, XenHost};
 use xmem_core::change::Outcome;
 use xmem_core::failure::Failure;
-use xmem_sim::{SimError, SimHost};
+use xmem_sim::{Call, SimError, SimHost, Verdict};
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, LogFormat};
 use crate::exit::Exit;
 use crate::hints::Program;
 use crate::report::{Report, Style};
@@ -46,14 +47,14 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_parsed(cli: &Cli) -> Exit {
-    let Global { json, quiet, verbose, .. } = cli.global;
+    let Global { json, quiet, verbose, log_format, .. } = cli.global;
     let host = values::host(cli.global.host.as_deref());
     if matches!(cli.command, Command::CompleteDomains) {
         complete::run(host.ok());
         return Exit::Done;
     }
     let report = Report::new(
-        Style { json, quiet, verbose: verbose > 0 },
+        Style { json, quiet, verbose: verbose > 0, json_log: log_format == Some(LogFormat::Json) },
         cli.command.name(),
         matches!(host, Ok(HostRef::Sim(_))),
         Program::new(cli.global.host.as_deref()),
@@ -112,11 +113,17 @@ fn on_host(host: &HostRef, task: &Task, report: &Report) -> Exit {
             }
         },
         HostRef::Sim(dir) => match SimHost::open(dir.as_deref()) {
-            Ok(host) => task.run(&host, report),
+            Ok(host) => task.run(&host.observed_by(Arc::new(trace)), report),
             Err(error) => return no_sim(error, report),
         },
     };
     done.unwrap_or_else(|error| report.os_error(&error))
+}
+
+/// Logs a call to the simulated host, as crate xen logs those to a real one.
+fn trace(call: &Call<'_>) -> Verdict {
+    tracing::trace!("{call}");
+    Verdict::Proceed
 }
 
 /// Reports why there is no sim.

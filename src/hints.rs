@@ -130,7 +130,7 @@ fn refused(refusal: &Refusal) -> String {
             );
         }
         Refusal::BelowTarget { target, .. } => {
-            return format!("lower the target first, or ask for at least {target}");
+            return format!("lower the target first, or ask for at least {}", size(*target));
         }
         Refusal::BelowVideo { .. } => "ask for more than that",
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
@@ -165,10 +165,9 @@ fn resolve(error: &ResolveError, program: &Program) -> Option<String> {
         ResolveError::NoSuchDomain { similar: Some(similar), .. } => {
             Some(format!("did you mean `{similar}`?"))
         }
-        ResolveError::NoSuchDomain { .. } => Some(format!(
-            "`{}` shows the domains; `id:7` is a domid, `name:7` a name",
-            program.command("list")
-        )),
+        ResolveError::NoSuchDomain { .. } => {
+            Some(format!("`{}` shows the domains", program.command("list")))
+        }
         ResolveError::Ambiguous { domids, .. } => {
             let ids: Vec<_> = domids.iter().take(8).map(|domid| format!("id:{domid}")).collect();
             Some(format!("use {}", ids.join(" or ")))

@@ -22,6 +22,7 @@ use self::json::Json;
 pub(crate) use self::live::Screen;
 use self::output::Output;
 pub(crate) use self::progress::ProgressView;
+pub(crate) use self::reclaim::FailedChanges;
 pub(crate) use self::table::{Layout, sort};
 pub(crate) use self::text::shortened;
 use crate::exit::Exit;
@@ -42,10 +43,13 @@ pub(crate) struct Report {
 
 /// What the options of every subcommand say about the report.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Style {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
+    /// Standard error is for programs as well.
+    pub(crate) json_log: bool,
 }
 
 impl Report {
@@ -55,7 +59,7 @@ impl Report {
         simulated: bool,
         program: Program,
     ) -> Self {
-        Self { style, command, simulated, program, output: Output::default() }
+        Self { style, command, simulated, program, output: Output::new(style.json_log) }
     }
 
     /// A change that was made, planned, or not needed; `line` is that of the batch.

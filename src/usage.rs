@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::fmt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, CommandFactory as _};
 use xen::escape::{Escaped, beginning};
 
+use crate::cli::Cli;
 use crate::values;
 
 /// How much of an argument, and of a reason, is repeated.
@@ -143,7 +145,7 @@ fn unknown_option_hint(typed: &str, suggested: Option<String>) -> Option<String>
     let word = typed.trim_start_matches('-');
     let long = format!("--{word}");
     let is_cluster = !typed.starts_with("--") && word.len() > 1;
-    if is_cluster && OPTIONS.contains(&word) {
+    if is_cluster && is_option(word) {
         return Some(format!("did you mean `{long}`?"));
     }
     if is_cluster {
@@ -154,35 +156,12 @@ fn unknown_option_hint(typed: &str, suggested: Option<String>) -> Option<String>
     suggested.map(|near| format!("did you mean `{near}`?"))
 }
 
-/// The long options, for those typed with one dash.
-const OPTIONS: [&str; 26] = [
-    "host",
-    "json",
-    "verbose",
-    "quiet",
-    "log-format",
-    "lock-timeout",
-    "force",
-    "dry-run",
-    "raise-max",
-    "wait",
-    "within",
-    "patience",
-    "keep-free",
-    "partial",
-    "from",
-    "floor",
-    "priority",
-    "or-restore",
-    "no-header",
-    "exact",
-    "columns",
-    "sort",
-    "format",
-    "interval",
-    "count",
-    "repair",
-];
+/// Whether `word` is the name of an option of any command.
+fn is_option(word: &str) -> bool {
+    let xmem = Cli::command();
+    let all = xmem.get_subcommands().chain([&xmem]).flat_map(Command::get_arguments);
+    all.filter_map(Arg::get_long).any(|long| long == word)
+}
 
 /// The time right behind `--wait`, where it is an argument of its own.
 fn time_after_wait(args: &[OsString]) -> Option<&str> {

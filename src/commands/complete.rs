@@ -19,7 +19,7 @@ use xmem_sim::SimHost;
 use crate::values::HostRef;
 
 /// How long all of it may take.
-const LIMIT: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// Prints the domains of `host`: none if it does not answer.
 pub(super) fn run(host: Option<HostRef>) {

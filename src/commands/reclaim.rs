@@ -10,7 +10,7 @@ use super::record;
 use super::wait::PATIENCE;
 use crate::cli::{self, Global, Reclaim};
 use crate::exit::Exit;
-use crate::report::{ProgressView, Report};
+use crate::report::{FailedChanges, ProgressView, Report};
 use crate::signals::Signals;
 use crate::usage::Usage;
 use crate::values;
@@ -77,6 +77,7 @@ impl Task {
             return Ok(report.reclaim_plan(&plan));
         }
         let mut view = ProgressView::new(report);
+        let mut failed = FailedChanges::default();
         let done = reclaim(host, plan, &self.request, &signals, &mut |event| match event {
             ReclaimEvent::Planned(plan) => report.reclaim_planned(&plan),
             ReclaimEvent::Changed(index, outcome) => {
@@ -86,7 +87,7 @@ impl Task {
             }
             ReclaimEvent::NotChanged(_, failure) | ReclaimEvent::Restored(_, Err(failure)) => {
                 record(report, Err(&failure));
-                report.failure(&failure, None);
+                failed.add(failure.cause.kind(), report.failure(&failure, None));
             }
             ReclaimEvent::Restored(_, Ok(outcome)) => {
                 record(report, Ok(&outcome));
@@ -102,6 +103,7 @@ impl Task {
                 WaitEvent::Ended(ended) => {
                     if let WaitEnd::Failed(failure) = &ended.end {
                         record(report, Err(failure));
+                        failed.add(failure.cause.kind(), Exit::from(failure));
                     }
                     view.end(index);
                     report.gave(view.domain(index), &ended);
@@ -111,6 +113,6 @@ impl Task {
             _ => {}
         });
         drop(view);
-        Ok(report.reclaimed(&done))
+        Ok(report.reclaimed(&done, &failed))
     }
 }

@@ -2,21 +2,29 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::SystemTime;
 
 use indicatif::ProgressBar;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::json;
 use xen::escape::Escaped;
 
 use super::text::shortened;
 
 /// The two streams, and the bar that stands below what is written to them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
+    /// Whether standard error consists of JSON objects, as `--log-format json` makes them.
+    json_log: bool,
     bar: RefCell<Option<ProgressBar>>,
     lost: Cell<bool>,
 }
 
 impl Output {
+    pub(super) const fn new(json_log: bool) -> Self {
+        Self { json_log, bar: RefCell::new(None), lost: Cell::new(false) }
+    }
+
     /// Writes to standard output. `false` if that failed: a change goes on all the same.
     pub(super) fn write(&self, text: &str) -> bool {
         let write = || {
@@ -39,7 +47,7 @@ impl Output {
     /// Writes a line to standard error. Escaped, because messages quote names, files and the environment.
     pub(super) fn complain(&self, line: &str) {
         // In one piece: stderr is not buffered, and others may write to it as well.
-        let line = format!("{}\n", Escaped(line));
+        let line = if self.json_log { logged(line) } else { Escaped(line).to_string() } + "\n";
         // If stderr fails too, only the exit code remains.
         let _ignored = self.beside_bar(|| io::stderr().lock().write_all(line.as_bytes()));
     }
@@ -60,6 +68,15 @@ impl Output {
             None => write(),
         }
     }
+}
+
+/// `line` as an object of the log.
+fn logged(line: &str) -> String {
+    let is_error = line.starts_with("xmem: ") || line.starts_with("hint: ");
+    let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let level = if is_error { "ERROR" } else { "INFO" };
+    let message = Escaped(line).to_string();
+    json!({ "timestamp": time, "level": level, "message": message, "target": "xmem" }).to_string()
 }
 
 /// Whether standard output is a terminal.

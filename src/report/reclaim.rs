@@ -55,6 +55,27 @@ struct Totals {
     possible_kib: Option<Kib>,
 }
 
+/// The changes of a reclaim that failed.
+#[derive(Debug, Default)]
+pub(crate) struct FailedChanges {
+    /// The word for the first one's cause.
+    kind: Option<&'static str>,
+    exits: Vec<Exit>,
+}
+
+impl FailedChanges {
+    /// One more, whose cause is of `kind`.
+    pub(crate) fn add(&mut self, kind: &'static str, exit: Exit) {
+        self.kind.get_or_insert(kind);
+        self.exits.push(exit);
+    }
+
+    /// Whether a domain may be out of step.
+    fn left_out_of_step(&self) -> bool {
+        self.exits.contains(&Exit::OutOfStep)
+    }
+}
+
 impl Report {
     /// What would be done.
     pub(crate) fn reclaim_plan(&self, plan: &ReclaimPlan) -> Exit {
@@ -153,8 +174,11 @@ impl Report {
         }
     }
 
-    /// How it ended.
-    pub(crate) fn reclaimed(&self, done: &ReclaimReport) -> Exit {
+    /// How it ended. A domain that may be out of step decides the exit code, however it ended.
+    pub(crate) fn reclaimed(&self, done: &ReclaimReport, failed: &FailedChanges) -> Exit {
+        // What was taken and not restored stays taken.
+        let changed = done.donors.iter().any(|it| it.asked.is_some() && !it.restored);
+        let out_of_step = failed.left_out_of_step();
         let (goal, available) = (Mib(done.goal), Mib(done.available));
         let has = format!("the host has {available} of {goal} MiB available");
         let (end, kind, message, exit, hint) = match &done.end {
@@ -167,18 +191,22 @@ impl Report {
                 } else if !self.style.quiet {
                     self.print(&format!("the host has {available} MiB available{}", self.mark()));
                 }
-                return Exit::Done;
+                return if out_of_step { Exit::OutOfStep } else { Exit::Done };
             }
             ReclaimEnd::NotEnough { possible } => {
                 return self.not_enough(done.goal, done.available, *possible);
             }
-            ReclaimEnd::FellShort => (
-                "fell-short",
-                "stuck",
-                format!("the domains gave less than planned: {has}"),
-                Exit::NotReached,
-                Some("name more domains, or lower their floors".to_owned()),
-            ),
+            ReclaimEnd::FellShort => match failed.kind {
+                Some(kind) if done.donors.iter().all(|it| it.asked.is_none()) => {
+                    let message = format!("no target could be lowered: {has}");
+                    ("fell-short", kind, message, Exit::of_all(&failed.exits), None)
+                }
+                _ => {
+                    let message = format!("the domains gave less than planned: {has}");
+                    let hint = "name more domains, or lower their floors".to_owned();
+                    ("fell-short", "stuck", message, Exit::NotReached, Some(hint))
+                }
+            },
             ReclaimEnd::Interrupted => {
                 let message = format!("interrupted; the targets stay set: {has}");
                 ("interrupted", "interrupted", message, Exit::NotReached, None)
@@ -192,9 +220,11 @@ impl Report {
             ),
             _ => ("fell-short", "stuck", has, Exit::NotReached, None),
         };
-        // What was taken and not restored stays taken.
-        let changed = done.donors.iter().any(|it| it.asked.is_some() && !it.restored);
-        let state = if changed { "changed" } else { "unchanged" };
+        let (exit, state) = match (out_of_step, changed) {
+            (true, _) => (Exit::OutOfStep, "out-of-step"),
+            (false, true) => (exit, "changed"),
+            (false, false) => (exit, "unchanged"),
+        };
         self.failed_reclaim(totals(end, done, None), kind, &message, exit, hint, state)
     }
 

@@ -28,7 +28,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     let lead = match outcome.status {
         ChangeStatus::Changed => "",
         ChangeStatus::Unchanged => "already at ",
-        ChangeStatus::DryRun if plan.changes_nothing() => "would change nothing: ",
+        ChangeStatus::DryRun if plan.changes_nothing() => "already at ",
         ChangeStatus::DryRun => "would change: ",
     };
     let mut parts = Vec::new();
@@ -81,7 +81,8 @@ pub(super) fn notes(outcome: &Outcome, waits: bool) -> Vec<NoteText> {
     notes.extend(outcome.plan.notes.iter().map(|it| note(it.kind(), it.to_string())));
     let (current, wanted) = (outcome.info.current, outcome.plan.wanted);
     let is_elsewhere = current.0.abs_diff(wanted.0) > TOLERANCE.0;
-    if outcome.status == ChangeStatus::Unchanged
+    if outcome.status != ChangeStatus::Changed
+        && outcome.plan.changes_nothing()
         && outcome.plan.writes_vm_memory
         && !waits
         && is_elsewhere

@@ -86,7 +86,7 @@ hint: write it without a fraction: 1536M
 xmem: line 2: not of the form `DOMAIN SIZE`
 hint: write `web 512M`, or `"SQL #2" 1G` if the name contains ` #`
 xmem: line 4: domain `id:x`: `id:` needs a number
-hint: give a domid (7), a UUID or a name; write name:... if the name looks like one of the others
+hint: give a domid, a UUID or a name; write name:... if the name looks like one of the others
 
 "#]],
     );
@@ -95,7 +95,7 @@ hint: give a domid (7), a UUID or a name; write name:... if the name looks like 
 xmem: line 1: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
 hint: ask for at most 2G, or add --raise-max to raise the maximum too
 xmem: line 2: there is no `nosuch` on this host; nothing changed (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 xmem: line 4: db (8): line 3 names the same domain; nothing changed (simulated)
 
 "#]]);
@@ -291,4 +291,13 @@ fn a_signal_ends_it_between_two_changes() {
         (&json!("db"), &json!("interrupted"), &json!("unchanged"))
     );
     assert_eq!(sim.numbers(8).0, 2_097_152);
+}
+
+#[test]
+fn memory_to_keep_free_is_not_called_missing() {
+    let sim = Sim::new();
+    sim.edit(|world| world["memory_kib"] = (7268 * 1024).into());
+    let ran = apply(&sim, &Batch::new("web 2G\n"), "-n --keep-free 50M").run();
+    let note = "but the host has only 50 MiB free beside the 50 MiB to keep free";
+    assert!(ran.stderr.contains(note), "{ran:?}");
 }

@@ -292,7 +292,7 @@ fn only_what_was_asked_for() {
 "#]],
         str![[r#"
 xmem: there is no `nobody` on this host (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 
 "#]],
     );

@@ -83,7 +83,7 @@ hint: did you mean `web`?
         3,
         str![[r#"
 xmem: there is no domain 5 on this host; nothing changed (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 
 "#]],
     );
@@ -91,7 +91,7 @@ hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
         3,
         str![[r#"
 xmem: there is no UUID 00000000-0000-4000-8000-000000000001 on this host; nothing changed (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 
 "#]],
     );
@@ -99,7 +99,7 @@ hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
         3,
         str![[r#"
 xmem: there is no `\u{1b}[2J` on this host; nothing changed (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 
 "#]],
     );

@@ -96,6 +96,30 @@ fn the_largest_size_that_is_named_can_be_set() {
     }
 }
 
+/// A size is named as `max` takes it.
+#[test]
+fn the_smallest_maximum_that_is_named_can_be_set() {
+    for domain in ["web", "win"] {
+        let sim = Sim::new();
+        let ran = sim.xmem(&format!("max {domain} 100M")).run();
+        assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+        let least = ran.stderr.trim_end().rsplit(' ').next().unwrap();
+        let ran = sim.xmem(&format!("max {domain} {least}")).run();
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    }
+}
+
+/// An example in a hint is no domain of this host.
+#[test]
+fn no_hint_names_a_domain_that_was_not_meant() {
+    let sim = Sim::new();
+    for domain in ["nosuch", "40000", "id:web", "uuid:8"] {
+        let ran = sim.xmem("set").arg(domain).arg("1G").run();
+        let hint = ran.stderr.split_once("hint: ").unwrap().1;
+        assert!(!hint.contains(|c: char| c.is_ascii_digit()), "{ran:?}");
+    }
+}
+
 /// Sizes that are no sizes: what the hint names is one.
 #[test]
 fn sizes_can_be_pasted() {

@@ -45,6 +45,16 @@ fn a_dry_run() {
         (&json!("max"), &json!(false), &json!(true), &json!(true))
     );
     assert_eq!(told["new"]["static_max_kib"], 4_194_304);
+    std::fs::write(sim.path().join("batch"), "web 1G\n").unwrap();
+    let batch = format!("apply {} --json -n", sim.path().join("batch").display());
+    for words in ["set web 1G --json -n", "set web +0 --json -n", "max web +0 --json -n", &batch] {
+        let told = sim.xmem(words).run().json();
+        assert_eq!(
+            (&told["would_change"], &told["dry_run"]),
+            (&json!(false), &json!(true)),
+            "{words}"
+        );
+    }
 }
 
 /// What is not there is null, not zero.

@@ -105,7 +105,7 @@ host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in Mi
 "#]],
         str![[r#"
 xmem: there is no `nosuch` on this host (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 
 "#]],
     );
@@ -114,7 +114,7 @@ hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
         str![""],
         str![[r#"
 xmem: there is no `nosuch` on this host (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 
 "#]],
     );

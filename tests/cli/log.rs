@@ -46,6 +46,30 @@ fn in_json_every_line_is_an_object() {
     let lines: Vec<Value> =
         ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().any(|line| line["message"] == "limit set" && line["to"] == "513 MiB"));
+    assert!(lines.iter().all(|line| line["timestamp"].as_str().unwrap().ends_with('Z')));
+    // So are notes, errors and hints.
+    for (words, level, message) in [
+        ("set web 536870913b", "INFO", "note: the size was rounded down"),
+        ("set web 3G", "ERROR", "xmem: web (7): a target of 3072 MiB is above"),
+        ("set web 3G", "ERROR", "hint: ask for at most 2G"),
+    ] {
+        let ran = sim.xmem(words).arg("--log-format=json").run();
+        let mut lines = ran.stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let starts = |line: &Value| line["message"].as_str().unwrap().starts_with(message);
+        let line = lines.find(starts).unwrap_or_else(|| panic!("{ran:?}"));
+        assert_eq!(line["level"], level, "{ran:?}");
+    }
+}
+
+/// On the simulated host as on a real one.
+#[test]
+fn twice_verbose_tells_every_request() {
+    let sim = Sim::new();
+    let ran = sim.xmem("-vv set web 512M").run();
+    for request in ["trace: XEN_DOMCTL_max_mem", "trace: TRANSACTION_END", "trace: WRITE "] {
+        assert!(ran.stderr.contains(request), "{ran:?}");
+    }
+    assert!(!sim.xmem("-v set web 256M").run().stderr.contains("trace: "));
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn not_below_the_target() {
     let sim = Sim::new();
     sim.xmem("max web 1023M").run().fails(4, str![[r#"
 xmem: web (7): a maximum of 1023 MiB is below the domain's target of 1024 MiB (memory/target); nothing changed (simulated)
-hint: lower the target first, or ask for at least 1024 MiB
+hint: lower the target first, or ask for at least 1G
 
 "#]]);
     sim.xmem("max web 1G").run().says(str![[r#"

@@ -70,6 +70,45 @@ fn guests_that_do_not_follow() {
     }
 }
 
+/// A target that could not be set is no guest that did not follow.
+#[test]
+fn failed_changes_give_their_own_exit_code() {
+    for (fault, code, kind) in [
+        ("lock-busy", 5, "lock-busy"),
+        ("store-full", 1, "xenstore"),
+        ("conflict", 6, "conflicts"),
+        ("limit-refused", 7, "hypervisor"),
+    ] {
+        let sim = Sim::new();
+        let words = "reclaim 10G --from web db --lock-timeout 100ms";
+        let ran = sim.xmem(words).fault(fault).run();
+        assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+        assert!(
+            ran.stderr.contains("xmem: no target could be lowered: the host has 9216 of"),
+            "{ran:?}"
+        );
+        let objects = sim.xmem(words).arg("--json").fault(fault).run().objects();
+        let error = &objects.last().unwrap()["error"];
+        assert_eq!((&error["kind"], &error["exit_code"]), (&json!(kind), &json!(code)));
+        assert_eq!(error["state"], "unchanged");
+    }
+}
+
+#[test]
+fn a_domain_out_of_step_is_never_hidden() {
+    let sim = Sim::new();
+    let words = "reclaim 10G --from web db --json";
+    let ran = sim.xmem(words).fault("commit-unknown").leaves(1).run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    let objects = ran.objects();
+    let error = &objects.last().unwrap()["error"];
+    assert_eq!((&error["exit_code"], &error["state"]), (&json!(9), &json!("out-of-step")));
+    // Each failure of a change names its domain.
+    let failures = objects.iter().filter(|it| it["changed"] == json!(false));
+    let domids: Vec<_> = failures.map(|it| it["domid"].clone()).collect();
+    assert_eq!(domids, [json!(7), json!(8)]);
+}
+
 #[test]
 fn wrong_usage() {
     let sim = Sim::new();

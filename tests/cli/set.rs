@@ -271,3 +271,14 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
     // What is refused is refused in a dry run.
     assert_eq!(sim.xmem("set web 3G -n").run().status.code(), Some(4));
 }
+
+#[test]
+fn a_step_of_nothing_names_the_target() {
+    let sim = Sim::new();
+    for words in ["set web +0", "set web -0 -n"] {
+        sim.xmem(words).run().says(str![[r#"
+web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+
+"#]]);
+    }
+}

@@ -54,6 +54,30 @@ fn it_ends_with_its_reader() {
     assert!(child.wait().unwrap().success());
 }
 
+/// A change of a target shows at once, long before the interval is over.
+#[test]
+fn a_new_target_is_seen_at_once() {
+    let sim = Sim::new();
+    let mut child = sim.xmem("watch web --json --interval 1h").start();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next =
+        || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["target_kib"], 1_048_576);
+    sim.xmem("set web 512M -q").run().says("");
+    while next()["target_kib"] != 524_288 {}
+}
+
+/// A domain that is not there hides no other, and is told of.
+#[test]
+fn one_that_is_missing() {
+    let sim = Sim::new();
+    let ran = sim.xmem("watch web nosuch -c 1").run();
+    assert_eq!(ran.status.code(), Some(10), "{ran:?}");
+    assert!(ran.stdout.contains("\nweb "), "{ran:?}");
+    assert!(ran.stderr.starts_with("xmem: there is no `nosuch`"), "{ran:?}");
+    assert_eq!(sim.xmem("watch nosuch").run().status.code(), Some(3));
+}
+
 #[test]
 fn what_makes_no_sense_is_wrong_usage() {
     let sim = Sim::new();
@@ -69,7 +93,7 @@ hint: an interval looks like 1s or 250ms
         3,
         str![[r#"
 xmem: there is no `nosuch` on this host (simulated)
-hint: `xmem list` shows the domains; `id:7` is a domid, `name:7` a name
+hint: `xmem list` shows the domains
 
 "#]],
     );

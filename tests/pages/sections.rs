@@ -61,7 +61,8 @@ exits with status 7 without changing anything. A minimal invocation:
   # setpriv --bounding-set=-all --inh-caps=-all --no-new-privs xmem set web 512M
 
 A group that may open these files is as good as root: whoever has /dev/xen/privcmd open can make any hypercall, as dom0.
-Operators who may use `set` and nothing else get it from sudo, by a rule such as docs/sudoers. A rule with `xmem set *`
+Operators who may use `set` and nothing else get it from sudo, by a rule such as
+/usr/share/doc/xmem/examples/sudoers. A rule with `xmem set *`
 would allow far more: sudo's * matches any further words.
 
 Json:
@@ -99,7 +100,7 @@ The subcommands `mem-set` and `mem-max` take the same arguments as xl's:
   xl mem-max DOMAIN SIZE  xmem max DOMAIN SIZE
   xl list  xmem list
 
-Differences:
+These things are different:
 
   Units  A bare number is MiB in both. xl(1) says that it is KiB, which is true of no release.
   Relative sizes  +256M and -256M are relative to the present size. xl accepts a size of 0 and a unit without a number; xmem
@@ -206,7 +207,7 @@ These are out of step:
   bad-node  a node in xenstore has a value that is no size
   unusable-lock  the lock's path is not a regular file: nobody can change the domain
 
-These are notices:
+These are only notices:
 
   no-keys  xenstore has no memory nodes for the domain
   limit-high  the limit is above what target and maximum need

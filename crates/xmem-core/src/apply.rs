@@ -56,9 +56,7 @@ impl Step {
     /// What it would come to, for a dry run: with what the host will be short of, or have left, once each domain that
     /// shrinks has given back its memory.
     pub fn preview(&self) -> Outcome {
-        let is_unchanged = self.foreseen.changes_nothing();
-        let status = if is_unchanged { ChangeStatus::Unchanged } else { ChangeStatus::DryRun };
-        self.outcome(self.foreseen.clone(), status)
+        self.outcome(self.foreseen.clone(), ChangeStatus::DryRun)
     }
 
     /// An outcome of which nothing was made.

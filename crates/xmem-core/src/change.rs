@@ -78,7 +78,7 @@ pub enum ChangeStatus {
     Changed,
     /// Everything was so already.
     Unchanged,
-    /// It was only planned.
+    /// It was only planned. The plan says whether it would change anything.
     DryRun,
 }
 
@@ -256,11 +256,11 @@ impl Change<'_> {
             let (domain, recovery) = (subject.domain.clone(), recovery.cloned());
             Attempt::Ended(Box::new(Outcome { domain, state, info, plan, status, recovery }))
         };
-        if planned.plan.changes_nothing() {
-            return Ok(outcome(planned.plan, ChangeStatus::Unchanged));
-        }
         if self.request.dry_run {
             return Ok(outcome(planned.plan, ChangeStatus::DryRun));
+        }
+        if planned.plan.changes_nothing() {
+            return Ok(outcome(planned.plan, ChangeStatus::Unchanged));
         }
         // The last moment at which an interrupt ends the run with nothing changed.
         if self.interrupt.pending() {

@@ -74,9 +74,9 @@ impl DomainRefError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Empty => "is a variable unset in your script? give a domid, a UUID or a name",
-            Self::IdOutOfRange => "if the domain's name is a number, write name:7",
+            Self::IdOutOfRange => "if the domain's name is a number, write name:...",
             Self::NotAnId | Self::NotAUuid => {
-                "give a domid (7), a UUID or a name; write name:... if the name looks like one of the others"
+                "give a domid, a UUID or a name; write name:... if the name looks like one of the others"
             }
             Self::NilUuid => "is a UUID unset in your database? dom0 is 0",
         }

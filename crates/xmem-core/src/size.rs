@@ -110,7 +110,7 @@ impl SizeError {
         match self {
             Self::Fraction { exact: Some(size) } => format!("write it without a fraction: {size}"),
             Self::Fraction { exact: None } => {
-                "use a smaller unit: 1536M instead of 1.5G".to_owned()
+                "use a smaller unit, or a whole percentage: 1536M for 1.5G".to_owned()
             }
             Self::DecimalUnit(unit) => format!("for powers of 1024, write {unit} or {unit}iB"),
             Self::Empty => {

@@ -252,7 +252,7 @@ fn foresee(available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
             }
             step.foreseen.notes.push(note);
         } else {
-            step.foreseen.notes.push(Note::HostShort { needs, available: free });
+            step.foreseen.notes.push(Note::HostShort { needs, available: free, keep_free });
         }
     }
 }

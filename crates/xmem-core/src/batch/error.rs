@@ -1,6 +1,7 @@
 //! Errors in a batch, and how to fix them.
 
 use xen::escape::{Escaped, beginning};
+use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib};
 
 use crate::domain::DomainRefError;
@@ -131,7 +132,7 @@ pub enum LineProblem {
         size: Kib,
     },
     /// A maximum that the domain does not have.
-    #[error("`static_max_kib` is {said}, but the domain's maximum is {present}")]
+    #[error("`static_max_kib` is {said}, but the domain {}", maximum(*present))]
     NotItsMaximum {
         /// The member.
         said: Kib,
@@ -154,6 +155,14 @@ pub enum LineProblem {
     /// More errors than are reported.
     #[error("not read, nor anything below: {MOST_ERRORS} errors above")]
     TooMany,
+}
+
+/// `has a maximum of 2048 MiB`, or none.
+fn maximum(present: Kib) -> String {
+    match present {
+        UNLIMITED => "has no maximum".to_owned(),
+        present => format!("has a maximum of {present}"),
+    }
 }
 
 impl LineProblem {

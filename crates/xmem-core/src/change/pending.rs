@@ -153,8 +153,9 @@ impl<'a> PendingChange<'a> {
                 // The call that was to change it had no effect.
                 Ok((limit, false)) if limit == before => {}
                 Ok((limit, _)) => aftermath = Aftermath::RolledBack { limit, before },
-                // What is gone needs no limit.
+                // What is gone needs no limit, and what was refused from the start is as it was.
                 Err(Cause::Gone) => {}
+                Err(_) if self.locked.present().is_ok_and(|info| info.limit == before) => {}
                 Err(cause) => {
                     let why = format!("the old limit of {before} could not be restored");
                     return Err(self.out_of_step(cause, None, why));

@@ -74,10 +74,15 @@ pub fn repair(
     let after = check(host, wanted, interrupt)?;
     let left: BTreeSet<Key> = after.findings.iter().map(key).collect();
     let before: BTreeSet<Key> = findings.iter().map(key).collect();
+    let failed = run.failed();
     let outcome = |finding: &Finding| {
         let action = finding.identity().and_then(|identity| run.actions.get(&identity));
         match action {
             _ if left.contains(&key(finding)) => RepairOutcome::NotRepaired,
+            // It may only hide behind what the failure left.
+            _ if finding.identity().is_some_and(|it| failed.contains(&it)) => {
+                RepairOutcome::NotRepaired
+            }
             Some(action) if finding.diagnosis.repairable => RepairOutcome::Repaired(action.clone()),
             _ => RepairOutcome::Resolved,
         }
@@ -164,6 +169,16 @@ impl Run<'_> {
             self.actions.insert(identity, RepairAction::Numbers { old, new, recovery });
         }
         self.changes.push(result);
+    }
+
+    /// What could not be repaired. A domain that went away needs no repair.
+    fn failed(&self) -> BTreeSet<Identity> {
+        let of_change = |result: &Result<Outcome, Failure>| match result {
+            Err(Failure { cause: Cause::Gone, .. }) | Ok(_) => None,
+            Err(failure) => Some(failure.domain.as_ref()?.identity),
+        };
+        let files = self.failures.iter().map(|(identity, _)| *identity);
+        self.changes.iter().filter_map(of_change).chain(files).collect()
     }
 
     /// Waits until the locks of the domains that were not judged are free. Those that stay locked are failures.

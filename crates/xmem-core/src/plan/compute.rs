@@ -12,7 +12,7 @@ use crate::size::{Amount, Size};
 pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, Refusal> {
     let present = Present::of(memory)?;
     if changes_nothing(size) {
-        return Ok(present.unchanged());
+        return Ok(unchanged_target(&present));
     }
     let video = present.video;
     let target = match size.amount {
@@ -47,13 +47,18 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
 pub(super) fn set_if(memory: &Memory, condition: Condition, size: Size) -> Result<Plan, Refusal> {
     let present = Present::of(memory)?;
     if matches!(condition, Condition::TargetIs(target) if present.old.target != Some(target)) {
-        return Ok(present.unchanged());
+        return Ok(unchanged_target(&present));
     }
     let plan = set(memory, size, false)?;
     if condition == Condition::Lowers && plan.wanted >= present.size() {
-        return Ok(present.unchanged());
+        return Ok(unchanged_target(&present));
     }
     Ok(plan)
+}
+
+/// A `set` that leaves everything as it is.
+fn unchanged_target(present: &Present) -> Plan {
+    Plan { writes_vm_memory: true, ..present.unchanged() }
 }
 
 /// A new maximum, and the limit with it.

@@ -55,6 +55,8 @@ pub enum Note {
         needs: Kib,
         /// What the host can give.
         available: Kib,
+        /// What must stay free beside that.
+        keep_free: Kib,
     },
     /// The host has little memory left once the domain has grown.
     LeavesLittle {
@@ -157,12 +159,14 @@ impl fmt::Display for Note {
             Self::DeviceModelMaximum => f.write_str(
                 "the device model keeps the maximum that the guest was started with until the guest is started again",
             ),
-            Self::HostShort { needs, available } => write!(
-                f,
-                "growing by {} MiB, but the host has only {} MiB free",
-                Mib(*needs),
-                Mib(*available)
-            ),
+            Self::HostShort { needs, available, keep_free } => {
+                let (needs, available) = (Mib(*needs), Mib(*available));
+                write!(f, "growing by {needs} MiB, but the host has only {available} MiB free")?;
+                match keep_free {
+                    Kib(0) => Ok(()),
+                    keep_free => write!(f, " beside the {} MiB to keep free", Mib(*keep_free)),
+                }
+            }
             Self::LeavesLittle { free } => write!(f, "leaves the host {} MiB free", Mib(*free)),
             Self::Paused { current } => {
                 write!(f, "the domain is paused: it keeps {} MiB until it runs again", Mib(*current))
@@ -226,7 +230,7 @@ pub(super) fn add(
     if let (Some(needs), Some(host)) = (growth(memory, plan), around.host) {
         let available = host.available();
         match available.minus(needs) {
-            None => note(true, Note::HostShort { needs, available }),
+            None => note(true, Note::HostShort { needs, available, keep_free: Kib(0) }),
             Some(free) => note(changes && free < HOST_RESERVE, Note::LeavesLittle { free }),
         }
     }

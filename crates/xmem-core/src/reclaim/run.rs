@@ -14,7 +14,7 @@ use super::{
 };
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::DomainRef;
-use crate::failure::Cause;
+use crate::failure::{Cause, Failure};
 use crate::plan::{Condition, MemoryRequest, TOLERANCE};
 use crate::size::{Amount, Size};
 use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, wait_by};
@@ -126,11 +126,18 @@ impl Run<'_> {
                     if !matches!(failure.cause, Cause::Interrupted) {
                         self.exclude(index, Exclusion::NotChanged);
                     }
+                    let failure = self.named(index, failure);
                     (self.on_event)(ReclaimEvent::NotChanged(index, failure));
                 }
             }
         }
         Ok(changed)
+    }
+
+    /// `failure` with the donor that it is about, which is not known where no change of it could begin.
+    fn named(&self, index: usize, failure: Failure) -> Failure {
+        let known = self.donors.get(index).map(|report| report.donor.domain.clone());
+        Failure { domain: known.or(failure.domain), ..failure }
     }
 
     /// Waits until no other program changes the donors' limits, and plans again, for the donors at `from` and behind it.
@@ -284,6 +291,7 @@ impl Run<'_> {
                 report.restored =
                     result.as_ref().is_ok_and(|it| it.status == ChangeStatus::Changed);
             }
+            let result = result.map_err(|failure| self.named(index, failure));
             (self.on_event)(ReclaimEvent::Restored(index, result));
         }
     }

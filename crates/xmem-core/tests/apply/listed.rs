@@ -105,8 +105,11 @@ fn a_line_whose_members_name_two_domains_is_refused() {
 fn an_edited_maximum_is_refused_with_the_command_that_sets_it() {
     let bed = Bed::new(World::start());
     let text = "{\"domid\":7,\"target_kib\":1048576,\"static_max_kib\":4194304}";
-    let refused = "1: `static_max_kib` is 4096 MiB, but the domain's maximum is 2048 MiB";
+    let refused = "1: `static_max_kib` is 4096 MiB, but the domain has a maximum of 2048 MiB";
     assert_eq!(refusals(&bed.host(), text, &OPTIONS), [refused]);
+    let dom0 = "{\"domid\":0,\"target_kib\":1048576,\"static_max_kib\":4194304}";
+    let refused = "1: `static_max_kib` is 4096 MiB, but the domain has no maximum";
+    assert_eq!(refusals(&bed.host(), dom0, &OPTIONS), [refused]);
     // Unless --raise-max sets just that.
     let raise_max = ApplyOptions { raise_max: true, ..OPTIONS };
     let text = "{\"domid\":7,\"target_kib\":4194304,\"static_max_kib\":4194304}";

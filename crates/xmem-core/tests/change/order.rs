@@ -112,8 +112,11 @@ fn a_host_without_enough_memory_is_noted() {
         });
         scene.world.web(|web| web.outstanding_kib = Kib(claimed_kib));
         let outcome = scene.plain(set("1536M")).unwrap();
-        let note = available
-            .map(|available| Note::HostShort { needs: Kib(524_288), available: Kib(available) });
+        let note = available.map(Kib).map(|available| Note::HostShort {
+            needs: Kib(524_288),
+            available,
+            keep_free: Kib(0),
+        });
         assert_eq!(outcome.plan.notes, Vec::from_iter(note));
         assert_eq!(scene.numbers(), (1_572_864, 2_097_152, 1_573_888));
     }

@@ -67,7 +67,8 @@ fn a_growing_domain_is_told_what_it_leaves_the_host() {
     let left = Kib(HOST_RESERVE.0 - 4);
     assert_eq!(note(GIB / 2 + left.0), [Note::LeavesLittle { free: left }]);
     assert_eq!(note(GIB / 2), [Note::LeavesLittle { free: Kib(0) }]);
-    let short = Note::HostShort { needs: Kib(GIB / 2), available: Kib(GIB / 2 - 4) };
+    let short =
+        Note::HostShort { needs: Kib(GIB / 2), available: Kib(GIB / 2 - 4), keep_free: Kib(0) };
     assert_eq!(note(GIB / 2 - 4), [short]);
     assert_eq!(notes(&pv(), set("256M"), &host(16 * GIB, 0)), []);
     // It holds already what it is to get.
@@ -214,7 +215,8 @@ fn every_sentence_says_its_numbers() {
         ),
         (Refusal::BeyondXen.to_string(), "the hypervisor cannot take a limit above 16383 GiB"),
         (
-            Note::HostShort { needs: kib(1024), available: kib(300) }.to_string(),
+            Note::HostShort { needs: kib(1024), available: kib(300), keep_free: Kib(0) }
+                .to_string(),
             "growing by 1024 MiB, but the host has only 300 MiB free",
         ),
         (Note::LeavesLittle { free: kib(0) }.to_string(), "leaves the host 0 MiB free"),

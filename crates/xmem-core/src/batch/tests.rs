@@ -253,7 +253,7 @@ fn every_error_is_reported_with_its_line_and_the_good_lines_are_kept() {
 
 /// qa.md L7: no text of a library reaches the user.
 #[test]
-fn messages_are_our_own() {
+fn no_text_of_the_json_library_reaches_the_user() {
     for text in ["{\"domid\":1,}", "{1:2}", "{\"a\":\"\u{1}\"}", "{\"a\":tru}", "{\"a\":1e999}"] {
         let LineProblem::Json { .. } = only_problem(text) else { panic!("{text}") };
     }

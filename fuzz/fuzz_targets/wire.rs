@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../../crates/xmem-core/tests/properties/targets.rs"]
-mod targets;
+#[path = "../../crates/xen/tests/wire/target.rs"]
+mod target;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::run("wire", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| target::exercise(bytes));

@@ -98,56 +98,30 @@ impl HostMemory {
 /// Why a hypercall failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "`call` is its name in Xen's headers, and the messages say what the others are"
+)]
 pub enum HypervisorError {
     /// There is no privcmd device: this is not a Xen domain, or its modules are not loaded.
     #[error("there is no Xen here: {} is missing", path.display())]
-    NoXen {
-        /// The device that is missing.
-        path: PathBuf,
-    },
+    NoXen { path: PathBuf },
     /// A device exists but cannot be opened or mapped.
     #[error("cannot use {}", path.display())]
-    Device {
-        /// The device.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    Device { path: PathBuf, source: io::Error },
     /// The device for hypercall memory is missing, and no memory can be locked instead.
     #[error("{} is missing, and no page of memory can be locked in its place", path.display())]
-    NoPage {
-        /// The device.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    NoPage { path: PathBuf, source: io::Error },
     /// The hypervisor refused a call.
     #[error("the hypervisor refused {call}")]
-    Refused {
-        /// The call, by its name in Xen's headers.
-        call: &'static str,
-        /// Xen's errno; its numbers are Linux's.
-        source: io::Error,
-    },
+    Refused { call: &'static str, source: io::Error },
     /// The reply is not laid out as expected. A call that changes something is never made after it.
     #[error("cannot read the hypervisor's reply to {call}")]
-    BadReply {
-        /// The call, by its name in Xen's headers.
-        call: &'static str,
-        /// What is wrong with the reply.
-        source: io::Error,
-    },
+    BadReply { call: &'static str, source: io::Error },
     /// Xen answered EACCES to every known interface version: it is newer than this crate, or its XSM policy denies the
     /// call (FLASK answers EACCES too).
     #[error("Xen accepts none of the known {interface} interface versions {from:#x} to {to:#x}")]
-    UnknownInterface {
-        /// `domctl` or `sysctl`.
-        interface: &'static str,
-        /// The oldest version tried.
-        from: u32,
-        /// The newest version tried.
-        to: u32,
-    },
+    UnknownInterface { interface: &'static str, from: u32, to: u32 },
 }
 
 impl HypervisorError {

@@ -83,34 +83,20 @@ impl LockState {
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum LockError {
     /// Other processes held it until the timeout.
     #[error("{}the domain's lock{}", TimedOut(*waited), HeldBy(holder.as_ref()))]
-    Busy {
-        /// The timeout.
-        waited: Duration,
-        /// The process that holds it, if the kernel lists it.
-        holder: Option<Holder>,
-    },
+    Busy { waited: Duration, holder: Option<Holder> },
     /// The caller interrupted the wait.
     #[error("interrupted while waiting for the domain's lock")]
     Interrupted,
     /// The lock's path is a link, a directory or another file that is not regular.
     #[error("the lock's path {} is not a regular file", path.display())]
-    NotAFile {
-        /// The lock's path.
-        path: PathBuf,
-    },
+    NotAFile { path: PathBuf },
     /// The operating system refused.
     #[error("cannot {action} the lock {}", path.display())]
-    Os {
-        /// The action that failed: `open`, `take`, `check`.
-        action: &'static str,
-        /// The lock's path.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    Os { action: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// `timed out after 60 s waiting for `, or nothing if it was not waited for.

@@ -46,69 +46,35 @@ pub enum Answer {
 /// xenstore-rs's traits return it inside an [`io::Error`]; [`StoreError::of`] finds it there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "`request` is the request's type and path, and the messages say what the others are"
+)]
 pub enum StoreError {
     /// No xenstored can be reached.
     #[error("cannot reach xenstored at {}", path.display())]
-    Unreachable {
-        /// The socket or device that was tried.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    Unreachable { path: PathBuf, source: io::Error },
     /// xenstored refused. The request had no effect.
     #[error("xenstored answered {} to {request}", answer.name())]
-    Answered {
-        /// The errno.
-        answer: Answer,
-        /// The request's type and path.
-        request: String,
-    },
+    Answered { answer: Answer, request: String },
     /// xenstored closed the connection. It is not known whether the request took effect.
     #[error("xenstored closed the connection during {request}")]
-    Closed {
-        /// The request's type and path.
-        request: String,
-    },
+    Closed { request: String },
     /// An earlier request broke the connection; this one was not sent and has no effect.
     #[error("{request} was not sent, since the connection to xenstored broke before: {earlier}")]
-    Unusable {
-        /// The request's type and path.
-        request: String,
-        /// What went wrong with the earlier request.
-        earlier: String,
-    },
+    Unusable { request: String, earlier: String },
     /// No reply arrived within the deadline. It is not known whether the request took or will take effect.
     #[error("xenstored has not answered {request} within {seconds} s")]
-    Deadline {
-        /// The request's type and path.
-        request: String,
-        /// The deadline in seconds, rounded up.
-        seconds: u64,
-    },
+    Deadline { request: String, seconds: u64 },
     /// The reply breaks the protocol. The connection is closed.
     #[error("xenstored's reply to {request} breaks the protocol: {what}")]
-    Garbled {
-        /// The request's type and path.
-        request: String,
-        /// What is wrong with the reply.
-        what: String,
-    },
+    Garbled { request: String, what: String },
     /// The request itself cannot be sent: too long, or a NUL in a path.
     #[error("{request} cannot be sent: {what}")]
-    Unsendable {
-        /// The request's type and path.
-        request: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+    Unsendable { request: String, what: &'static str },
     /// A read, write or poll on the connection failed. It is not known whether the request took effect.
     #[error("talking to xenstored failed during {request}")]
-    Transport {
-        /// The request's type and path.
-        request: String,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    Transport { request: String, source: io::Error },
 }
 
 impl StoreError {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use xen::{Host, Interrupt, Kib};
 
 use self::ledger::{Grant, Ledger};
-use crate::batch::{Batch, LineProblem};
+pub use self::planning::plan_all;
+use crate::batch::LineProblem;
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::{Domain, DomainRef};
 use crate::failure::Failure;
@@ -119,18 +120,6 @@ pub enum LineFailureReason {
     Line(LineProblem),
     /// Its change would fail.
     Change(Failure),
-}
-
-/// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
-///
-/// # Errors
-/// Every line that cannot be carried out, by number: invalid lines, unknown domains, contradictions, duplicates, refusals.
-pub fn plan_all(
-    host: &dyn Host,
-    batch: &Batch,
-    options: &ApplyOptions,
-) -> Result<Vec<Step>, Vec<LineFailure>> {
-    planning::plan_all(host, batch, options)
 }
 
 /// Makes the changes, and reports each as it is made. One failure does not stop the others; an interrupt does.

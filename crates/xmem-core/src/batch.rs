@@ -139,7 +139,7 @@ impl Reader<'_> {
     /// A JSON object.
     fn object(&mut self) {
         let number = self.number;
-        match json::read(self.rest) {
+        match json::read(self.rest, number) {
             Ok((members, length)) => {
                 self.skip(length);
                 match members.line(number) {
@@ -150,8 +150,8 @@ impl Reader<'_> {
                     self.end_of_json();
                 }
             }
-            Err(broken) => {
-                self.fail(number, broken.at(number));
+            Err(problem) => {
+                self.fail(number, problem);
                 self.skip_broken_json();
             }
         }

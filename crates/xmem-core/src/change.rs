@@ -28,10 +28,9 @@ pub use self::planned::plan_on;
 pub use self::wake::{Away, wake_away, wake_back};
 use crate::domain::{Domain, DomainRef, Name};
 use crate::failure::{Aftermath, Cause, Failure, chain};
-use crate::memory::Paths;
 use crate::plan::{MemoryRequest, Note, Plan};
 use crate::recovery::Recovery;
-use crate::resolve::{DomainIndex, ResolveError, resolve};
+use crate::resolve::{DomainIndex, ResolveError, names, resolve};
 use crate::state::State;
 
 /// How often a change is tried whose commit meets another one. oxenstored's test mode fails one commit in three: 16 in a
@@ -181,9 +180,7 @@ impl Change<'_> {
 
     /// The domain's name, for a message.
     fn name(&self, domain: &Domain) -> Option<Name> {
-        let path = Paths::of(domain.identity).name();
-        let value = self.store.read_each(&[&path]).ok()?.pop()??;
-        String::from_utf8(value).ok().map(Name)
+        names(self.store, &[domain.identity]).ok()?.pop()?
     }
 
     fn locked(&self, subject: &mut Subject) -> Result<Outcome, Failed> {
@@ -231,6 +228,7 @@ impl Change<'_> {
                 Attempt::Ended(outcome) => return Ok(*outcome),
                 Attempt::Conflict(aftermath) => left = aftermath,
             }
+            locked.domain.name.clone_from(&subject.domain.name);
             locked.refresh().map_err(|cause| Failed::from(cause).after(&left, before))?;
             pause(attempt);
         }

@@ -6,7 +6,6 @@ mod judge;
 
 use std::path::PathBuf;
 
-use xen::Kib;
 use xen::lock::Holder;
 
 pub(crate) use self::judge::unusable_lock;
@@ -156,16 +155,5 @@ impl Diagnosis {
     /// Whether it is out of step, and not only worth knowing.
     pub fn is_out_of_step(&self) -> bool {
         self.severity == Severity::OutOfStep
-    }
-}
-
-/// `size` as a user writes it, exactly and in the largest unit: `1G`, `1536M`, `1000004k`.
-pub(crate) fn typed(size: Kib) -> String {
-    const GIB: u64 = 1 << 20;
-    const MIB: u64 = 1 << 10;
-    match size.0 {
-        kib if kib.is_multiple_of(GIB) => format!("{}G", kib / GIB),
-        kib if kib.is_multiple_of(MIB) => format!("{}M", kib / MIB),
-        kib => format!("{kib}k"),
     }
 }

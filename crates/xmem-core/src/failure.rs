@@ -23,6 +23,7 @@ use crate::state::State;
 /// What stopped a change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum Cause {
     /// The domain was not found.
     #[error(transparent)]
@@ -59,32 +60,16 @@ pub enum Cause {
     Intent(#[from] IntentError),
     /// libxl's state directory cannot be read.
     #[error("cannot read the directory {}", escaped_path(path))]
-    StateDir {
-        /// The directory.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
+    StateDir { path: PathBuf, source: io::Error },
     /// Every try met another client's change.
     #[error("gave up after {tries} conflicting xenstore transactions")]
-    Conflicts {
-        /// How often it was tried.
-        tries: u32,
-    },
+    Conflicts { tries: u32 },
     /// Two lines name the same domain.
     #[error("line {earlier} names the same domain")]
-    Duplicate {
-        /// The first of them.
-        earlier: usize,
-    },
+    Duplicate { earlier: usize },
     /// The host does not have the memory, and none is coming.
     #[error("it needs {} MiB more, and the host has only {} MiB free for it", Mib(*needs), Mib(*free))]
-    NoMemory {
-        /// What it needs.
-        needs: Kib,
-        /// What there is.
-        free: Kib,
-    },
+    NoMemory { needs: Kib, free: Kib },
 }
 
 impl Cause {

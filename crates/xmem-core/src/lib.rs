@@ -25,13 +25,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each module uses only those above it:
+//! The heart is [`change`], which follows the steps of docs/protocol.md, and [`plan`], its arithmetic and safety rules.
+//! Each layer uses only the layers above it:
 //!
-//! 1. [`size`], [`domain`]: what a user writes;
-//! 2. [`memory`], [`state`], [`resolve`]: what a domain is, has and does;
-//! 3. [`plan`], [`intent`], [`recovery`]: what is to be written, what is recorded, what a killed run left;
-//! 4. [`failure`], [`change`]: the protocol;
-//! 5. [`wait`], [`diagnosis`], [`used`], [`survey`], [`check`], [`batch`], [`apply`], [`reclaim`]: what is built on it.
+//! | layer | modules |
+//! | --- | --- |
+//! | user input | [`size`] (SIZE), [`domain`] (DOMAIN), [`batch`] (the file of `apply`) |
+//! | a domain | [`memory`] (its nodes and numbers), [`state`] (running, paused, building), [`resolve`] (name or UUID to domid) |
+//! | decisions, pure | [`plan`], [`recovery`] (the limit after a failure or a kill), [`intent`] (the record of a change) |
+//! | the protocol | [`change`], [`failure`] |
+//! | reading a host | [`diagnosis`] (the findings about a domain), [`survey`] (`list`, `watch`) |
+//! | several domains | [`wait`], [`check`], [`apply`], [`reclaim`] |
 
 pub mod apply;
 pub mod batch;
@@ -49,5 +53,7 @@ pub mod resolve;
 pub mod size;
 pub mod state;
 pub mod survey;
-pub mod used;
+#[cfg(test)]
+mod testing;
+mod used;
 pub mod wait;

@@ -18,9 +18,11 @@ mod shares;
 
 use std::time::Duration;
 
-use xen::{Host, Interrupt, Kib};
+use xen::Kib;
 
 pub use self::donor::{Donor, Exclusion, Floor, FloorReason, margin};
+pub use self::planning::plan_reclaim;
+pub use self::run::reclaim;
 pub use self::shares::Priority;
 use crate::change::Outcome;
 use crate::domain::DomainRef;
@@ -184,27 +186,4 @@ impl ReclaimPlan {
     pub fn is_enough(&self) -> bool {
         self.possible() >= self.goal
     }
-}
-
-/// Plans a reclaim. Takes no lock and changes nothing.
-///
-/// # Errors
-/// [`ReclaimError`]. A plan that is not enough is no error here.
-pub fn plan_reclaim(
-    host: &dyn Host,
-    request: &ReclaimRequest,
-) -> Result<ReclaimPlan, ReclaimError> {
-    planning::plan(host, request)
-}
-
-/// Carries out `plan`: shrinks the guests, waits for them, and plans again until the host has enough or no guest can give
-/// more. A plan that is not enough changes nothing.
-pub fn reclaim(
-    host: &dyn Host,
-    plan: ReclaimPlan,
-    request: &ReclaimRequest,
-    interrupt: &dyn Interrupt,
-    on_event: &mut dyn FnMut(ReclaimEvent),
-) -> ReclaimReport {
-    run::run(host, plan, request, interrupt, on_event)
 }

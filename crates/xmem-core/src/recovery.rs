@@ -1,4 +1,4 @@
-//! Which limit a domain has after a change that did not end as planned: rolled back, or killed. Pure.
+//! The limit to restore after a change that was rolled back or killed. Pure.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::memory::{BadNode, Memory, Numbers};
 
 /// Which side of a change xenstore shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitState {
+pub(crate) enum CommitState {
     /// The old one: it was not committed.
     NotApplied,
     /// The new one: it was committed.
@@ -23,7 +23,7 @@ pub enum CommitState {
 impl CommitState {
     /// The side that `shown` is of a change from `old` to `new`. A change of the limit alone looks the same on both sides,
     /// and counts as applied.
-    pub fn of(shown: Numbers, old: Numbers, new: Numbers) -> Self {
+    pub(crate) fn of(shown: Numbers, old: Numbers, new: Numbers) -> Self {
         let nodes = |numbers: Numbers| (numbers.target, numbers.static_max);
         if nodes(shown) == nodes(new) {
             Self::Applied
@@ -35,27 +35,24 @@ impl CommitState {
     }
 }
 
-/// A limit to restore, unless another program has set one since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Restoration {
-    /// The limits that the change itself can have left. Any other is another program's, and stays.
-    pub ours: [Kib; 2],
-    /// The limit to restore.
-    pub to: Kib,
-}
-
-impl Restoration {
-    /// The limit that a domain with this `memory` gets, before it is compared with what its target needs.
-    pub fn limit(&self, memory: &Memory) -> Kib {
-        let present = memory.info.limit;
-        if self.ours.contains(&present) { self.to } else { present }
-    }
-
-    /// The same, but never too low for the target in xenstore.
-    pub fn limit_for_target(&self, memory: &Memory) -> Kib {
-        let limit = self.limit(memory);
-        if limit < memory.least_limit() { memory.required_limit() } else { limit }
-    }
+/// The limit that a domain with this `memory` gets after a change that did not end as planned: `to`, if the present limit
+/// is one of `ours`, those that the change itself can have left. Any other limit is another program's, and stays.
+///
+/// The result is never too low for the target in xenstore, unless the guest may write that itself. `guest_may_write` is
+/// called only if that matters.
+///
+/// # Errors
+/// Those of `guest_may_write`.
+pub(crate) fn limit_to_restore<E>(
+    memory: &Memory,
+    ours: &[Kib],
+    to: Kib,
+    guest_may_write: impl FnOnce() -> Result<bool, E>,
+) -> Result<Kib, E> {
+    let present = memory.info.limit;
+    let limit = if ours.contains(&present) { to } else { present };
+    let is_enough = limit >= memory.least_limit();
+    Ok(if is_enough || guest_may_write()? { limit } else { memory.required_limit() })
 }
 
 /// What a killed run left, and what became of it.
@@ -125,25 +122,28 @@ impl fmt::Display for Recovery {
     }
 }
 
-/// The report of a recovery, by the limit that resulted.
-pub type Report = fn(Kib) -> Recovery;
-
-/// How to recover from a killed run that left `intent`: the limit to restore, and the report to make of the limit that
-/// results. The record is believed only while the present limit is its old or its new one.
+/// Recovers from a killed run that left `intent`: the limit to restore, and the report. The record is believed only while
+/// the present limit is its old or its new one. `guest_may_write` is as for [`limit_to_restore`].
 ///
 /// # Errors
-/// A node makes no sense.
-pub fn recover(memory: &Memory, intent: &Intent) -> Result<(Restoration, Report), BadNode> {
+/// A node makes no sense, or those of `guest_may_write`.
+pub(crate) fn recover<E: From<BadNode>>(
+    memory: &Memory,
+    intent: &Intent,
+    guest_may_write: impl FnOnce() -> Result<bool, E>,
+) -> Result<(Kib, Recovery), E> {
     let (old, new) = (intent.old, intent.new);
     let ours = [old.limit, new.limit];
     let present = memory.info.limit;
-    let (to, report): (_, Report) = match CommitState::of(memory.numbers()?, old, new) {
-        _ if !ours.contains(&present) => (present, Recovery::Superseded),
-        CommitState::Applied => (new.limit, Recovery::Completed),
-        CommitState::NotApplied => (old.limit, Recovery::RolledBack),
-        CommitState::Superseded => (present, Recovery::Superseded),
-    };
-    Ok((Restoration { ours, to }, report))
+    let (to, report): (Kib, fn(Kib) -> Recovery) =
+        match CommitState::of(memory.numbers()?, old, new) {
+            _ if !ours.contains(&present) => (present, Recovery::Superseded),
+            CommitState::Applied => (new.limit, Recovery::Completed),
+            CommitState::NotApplied => (old.limit, Recovery::RolledBack),
+            CommitState::Superseded => (present, Recovery::Superseded),
+        };
+    let limit = limit_to_restore(memory, &ours, to, guest_may_write)?;
+    Ok((limit, report(limit)))
 }
 
 #[cfg(test)]

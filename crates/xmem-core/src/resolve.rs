@@ -56,23 +56,34 @@ pub fn resolve(
     hypervisor: &dyn Hypervisor,
     wanted: &DomainRef,
 ) -> Result<Domain, ResolveError> {
-    let info = match wanted {
-        DomainRef::Id(domid) => hypervisor.domain(*domid)?,
-        DomainRef::Same(same) => hypervisor.domain(same.domid)?.filter(|it| it.identity == *same),
-        DomainRef::Uuid(_) | DomainRef::Name(_) => {
-            let index = DomainIndex::read(nodes, hypervisor, [wanted])?;
-            return index.find(wanted).map(|(domain, _)| domain);
-        }
-    };
-    let domain = info.map(|info| Domain { identity: info.identity, name: None });
+    if matches!(wanted, DomainRef::Uuid(_) | DomainRef::Name(_)) {
+        let index = DomainIndex::read(nodes, hypervisor, [wanted])?;
+        return index.find(wanted).map(|(domain, _)| domain);
+    }
+    let domain =
+        by_domid(hypervisor, wanted)?.map(|info| Domain { identity: info.identity, name: None });
     domain.ok_or_else(|| ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None })
+}
+
+/// The domain that `wanted` names by its domid: one hypercall. `None` for a UUID or a name.
+pub(crate) fn by_domid(
+    hypervisor: &dyn Hypervisor,
+    wanted: &DomainRef,
+) -> Result<Option<DomainInfo>, HypervisorError> {
+    match wanted {
+        DomainRef::Id(domid) => hypervisor.domain(*domid),
+        DomainRef::Same(same) => {
+            Ok(hypervisor.domain(same.domid)?.filter(|info| info.identity == *same))
+        }
+        DomainRef::Uuid(_) | DomainRef::Name(_) => Ok(None),
+    }
 }
 
 /// A domain with the name or the UUID of `gone` that exists now: the same guest after a reboot or a migration.
 ///
 /// # Errors
 /// xenstore or the hypervisor do not answer.
-pub fn successor(
+pub(crate) fn successor(
     nodes: &dyn Nodes,
     hypervisor: &dyn Hypervisor,
     gone: &Domain,
@@ -123,11 +134,6 @@ impl DomainIndex {
         Ok(index)
     }
 
-    /// Every domain, by domid.
-    pub fn infos(&self) -> impl Iterator<Item = &DomainInfo> {
-        self.infos.values()
-    }
-
     /// The one domain that `wanted` stands for. It has a name if it was found by that.
     ///
     /// # Errors
@@ -156,7 +162,7 @@ impl DomainIndex {
     }
 
     /// All domains that `wanted` stands for.
-    pub fn all(&self, wanted: &DomainRef) -> Vec<&DomainInfo> {
+    pub(crate) fn all(&self, wanted: &DomainRef) -> Vec<&DomainInfo> {
         let by_domid = |domids: &[DomId]| -> Vec<&DomainInfo> {
             domids.iter().filter_map(|domid| self.infos.get(domid)).collect()
         };
@@ -181,7 +187,7 @@ impl DomainIndex {
 
     /// The domain that receives the domain `name`, if that is being migrated to this very host. Only known if the names
     /// were read.
-    pub fn receiver_of(&self, name: &Name) -> Option<DomId> {
+    pub(crate) fn receiver_of(&self, name: &Name) -> Option<DomId> {
         self.names.get(&incoming_name(name))?.first().copied()
     }
 }
@@ -190,7 +196,10 @@ impl DomainIndex {
 ///
 /// # Errors
 /// xenstore does not answer.
-pub fn names(nodes: &dyn Nodes, identities: &[Identity]) -> Result<Vec<Option<Name>>, StoreError> {
+pub(crate) fn names(
+    nodes: &dyn Nodes,
+    identities: &[Identity],
+) -> Result<Vec<Option<Name>>, StoreError> {
     let paths: Vec<String> =
         identities.iter().map(|identity| Paths::of(*identity).name()).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();

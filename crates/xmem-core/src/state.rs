@@ -149,24 +149,13 @@ mod tests {
 
     use xen::hypervisor::Hypervisor;
     use xen::xenstore::{Store, StoreError};
-    use xen::{DomId, Identity, Kib, Uuid};
+    use xen::{Kib, Uuid};
 
     use super::*;
 
     /// A domain that `xl create -p` has finished.
     fn created_paused() -> Memory {
-        let info = DomainInfo {
-            identity: Identity { domid: DomId::new(7).unwrap(), uuid: Uuid::nil() },
-            dying: false,
-            shutdown: None,
-            paused: true,
-            hvm: true,
-            current: Kib(4),
-            limit: Kib(4),
-            outstanding: Kib(0),
-            cpu_time: Duration::ZERO,
-            online_vcpus: 1,
-        };
+        let info = DomainInfo { paused: true, cpu_time: Duration::ZERO, ..crate::testing::info(7) };
         Memory {
             name: Some(Name("web".to_owned())),
             target: Ok(Some(Kib(4))),

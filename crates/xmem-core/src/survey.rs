@@ -21,7 +21,7 @@ use crate::domain::{Domain, DomainRef};
 use crate::failure::Cause;
 use crate::memory::Memory;
 pub use crate::memory::{GuestType, Manager};
-use crate::resolve::DomainIndex;
+use crate::resolve::{self, DomainIndex};
 use crate::state::State;
 
 /// What was seen.
@@ -125,16 +125,9 @@ fn find(
     };
     let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
     for wanted in wanted {
-        let infos = match (&index, wanted) {
-            (None, DomainRef::Id(domid)) => hypervisor.domain(*domid)?.into_iter().collect(),
-            (None, DomainRef::Same(same)) => {
-                let info = hypervisor.domain(same.domid)?.filter(|info| info.identity == *same);
-                info.into_iter().collect()
-            }
-            (index, wanted) => {
-                let index = index.iter().flat_map(|index| index.all(wanted));
-                index.copied().collect::<Vec<DomainInfo>>()
-            }
+        let infos: Vec<DomainInfo> = match &index {
+            None => resolve::by_domid(hypervisor, wanted)?.into_iter().collect(),
+            Some(index) => index.all(wanted).into_iter().copied().collect(),
         };
         if infos.is_empty() {
             missing.push(wanted.clone());

@@ -21,12 +21,12 @@ pub(crate) const FREE: &str = "data/meminfo_free";
 pub(crate) const MEMINFO: &str = "meminfo";
 
 /// The memory in use according to `data/meminfo_total` and `data/meminfo_free`. `None` if they make no sense.
-pub fn from_total_and_free(total: &[u8], free: &[u8]) -> Option<Kib> {
+pub(crate) fn from_total_and_free(total: &[u8], free: &[u8]) -> Option<Kib> {
     number(total)?.checked_sub(number(free)?).map(Kib)
 }
 
 /// The memory in use according to `memory/meminfo`: swap counts as in use. `None` if it makes no sense.
-pub fn from_meminfo(report: &[u8]) -> Option<Kib> {
+pub(crate) fn from_meminfo(report: &[u8]) -> Option<Kib> {
     if let Some(used) = number(report) {
         return Some(Kib(used));
     }

@@ -74,7 +74,7 @@ check_check_repairs_a_limit() {
     write_key g1 target 229376
     expect 9 xmem check g1
     contains "stdout" "$out" "out of step: limit 193 MiB is below the 225 MiB"
-    contains "stdout" "$out" "mend: xmem check --repair $(domid_of g1)"
+    contains "stdout" "$out" "fix: xmem check --repair $(domid_of g1)"
     expect 9 xmem check --repair -n g1
     is "limit after a dry run" "$(limit g1)" 197632
     expect 0 xmem check --repair g1

@@ -85,26 +85,7 @@ impl Privcmd {
         })
     }
 
-    /// Makes a domctl; `fill` and `read` get the interface version.
-    fn domctl<T>(
-        &self,
-        call: &Call,
-        fill: impl Fn(&mut Page, u32),
-        read: impl Fn(&Page, u32) -> T,
-    ) -> Result<T, HypervisorError> {
-        self.versioned(&self.domctl, call, fill, read)
-    }
-
-    /// Makes a sysctl, likewise.
-    fn sysctl<T>(
-        &self,
-        call: &Call,
-        fill: impl Fn(&mut Page, u32),
-        read: impl Fn(&Page, u32) -> T,
-    ) -> Result<T, HypervisorError> {
-        self.versioned(&self.sysctl, call, fill, read)
-    }
-
+    /// Makes a domctl or a sysctl; `fill` and `read` get the interface version.
     fn versioned<T>(
         &self,
         interface: &Interface,
@@ -124,7 +105,8 @@ impl Privcmd {
 
 impl Hypervisor for Privcmd {
     fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
-        let outcome = self.domctl(
+        let outcome = self.versioned(
+            &self.domctl,
             &abi::GETDOMAININFO,
             |page, version| abi::getdomaininfo(page, version, domid),
             |page, _| abi::domain_info(page, domid),
@@ -139,7 +121,8 @@ impl Hypervisor for Privcmd {
         let mut all: Vec<DomainInfo> = Vec::new();
         let mut first = DomId::DOM0;
         loop {
-            let (infos, more) = self.sysctl(
+            let (infos, more) = self.versioned(
+                &self.sysctl,
                 &abi::GETDOMAININFOLIST,
                 |page, version| abi::getdomaininfolist(page, version, first),
                 abi::domain_infos,
@@ -164,7 +147,7 @@ impl Hypervisor for Privcmd {
 
     fn set_limit(&self, domid: DomId, limit: Kib) -> Result<(), HypervisorError> {
         // The interface version is found by a call that changes nothing.
-        if !self.domctl.is_known() {
+        if self.domctl.version().is_none() {
             self.domain(DomId::DOM0)?;
         }
         let Some(version) = self.domctl.version() else {
@@ -193,7 +176,7 @@ impl Hypervisor for Privcmd {
     }
 
     fn host_memory(&self) -> Result<HostMemory, HypervisorError> {
-        self.sysctl(&abi::PHYSINFO, abi::physinfo, abi::host_memory)
+        self.versioned(&self.sysctl, &abi::PHYSINFO, abi::physinfo, abi::host_memory)
     }
 }
 

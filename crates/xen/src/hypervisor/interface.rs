@@ -63,11 +63,6 @@ impl Interface {
         Self { name: "sysctl", of: |release| release.sysctl, known: AtomicU32::new(UNKNOWN) }
     }
 
-    /// Whether a call has succeeded with a version.
-    pub(super) fn is_known(&self) -> bool {
-        self.version().is_some()
-    }
-
     /// The version with which a call has succeeded.
     pub(super) fn version(&self) -> Option<u32> {
         Some(self.known.load(Ordering::Relaxed)).filter(|version| *version != UNKNOWN)
@@ -193,7 +188,7 @@ mod tests {
             "Xen accepts none of the known domctl interface versions 0x10 to 0x18"
         );
         assert_eq!(asked.take(), (0x10..=0x18).rev().collect::<Vec<u32>>());
-        assert!(!interface.is_known());
+        assert_eq!(interface.version(), None);
 
         let error = Interface::sysctl().call(|| None, xen(0x10, &asked)).unwrap_err();
         assert!(matches!(error, HypervisorError::UnknownInterface { from: 0x11, to: 0x16, .. }));
@@ -204,7 +199,7 @@ mod tests {
         let interface = Interface::domctl();
         let error = interface.call::<()>(|| None, |_| Err(refused(Errno::PERM))).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::PERM));
-        assert!(!interface.is_known());
+        assert_eq!(interface.version(), None);
     }
 
     #[test]

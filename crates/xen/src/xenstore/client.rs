@@ -1,4 +1,4 @@
-//! [`Client`] and [`Span`]: what each request of the traits is on a connection to xenstored.
+//! [`Client`] and [`Span`]: the traits' requests, on a connection to xenstored.
 //!
 //! A transaction ends exactly once: a commit is sent once and never followed by an abort, and a transaction that is
 //! dropped open is aborted.
@@ -40,21 +40,17 @@ const RESTARTS: usize = 16;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    session: Session,
+    connection: Arc<Mutex<Connection>>,
+    /// The transaction that its requests belong to; 0 is none.
+    tx: u32,
 }
 
 /// An open transaction of a [`Client`], which it keeps connected. Dropping it aborts it.
 #[derive(Debug)]
 pub struct Span {
-    session: Session,
+    /// Its requests belong to the transaction.
+    pub(super) client: Client,
     is_open: bool,
-}
-
-/// A connection, and the transaction that its requests belong to; 0 is none.
-#[derive(Clone, Debug)]
-pub(super) struct Session {
-    connection: Arc<Mutex<Connection>>,
-    tx: u32,
 }
 
 impl Client {
@@ -98,56 +94,19 @@ impl Client {
 
     /// A client over `fd`: a socket, or the non-blocking device.
     pub(super) fn over(fd: OwnedFd, transport: Transport, deadlines: Deadlines) -> Self {
-        let connection = Arc::new(Mutex::new(Connection::new(fd, transport, deadlines)));
-        Self { session: Session { connection, tx: 0 } }
-    }
-
-    pub(super) const fn session(&self) -> &Session {
-        &self.session
+        Self { connection: Arc::new(Mutex::new(Connection::new(fd, transport, deadlines))), tx: 0 }
     }
 
     pub(super) fn span(&self) -> Result<Span, StoreError> {
         let request = Request::start();
-        let payload = self.session.ask(&request)?;
-        let tx = self.session.parsed(&request, wire::transaction_id(&payload))?;
-        let connection = Arc::clone(&self.session.connection);
-        Ok(Span { session: Session { connection, tx }, is_open: true })
-    }
-}
-
-impl Span {
-    pub(super) const fn session(&self) -> &Session {
-        &self.session
+        let payload = self.ask(&request)?;
+        let tx = self.parsed(&request, wire::transaction_id(&payload))?;
+        Ok(Span { client: Self { tx, ..self.clone() }, is_open: true })
     }
 
-    pub(super) fn end(&mut self) -> Result<(), StoreError> {
-        // Whatever happens to the request, an abort must not follow it.
-        self.is_open = false;
-        self.session.ask(&Request::commit()).map(drop)
-    }
-}
-
-impl Drop for Span {
-    fn drop(&mut self) {
-        // The end of a connection aborts its transactions.
-        if self.is_open
-            && self.session.is_usable()
-            && let Err(error) = self.session.ask(&Request::abort())
-        {
-            let error: &dyn std::error::Error = &error;
-            tracing::debug!(error, tx = self.session.tx, "cannot abort a transaction");
-        }
-    }
-}
-
-impl Session {
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // After a panic in the middle of an exchange, the next reply's id does not match, which ends the connection.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_usable(&self) -> bool {
-        self.connection().is_usable()
     }
 
     /// Sends one request and returns the payload of its reply.
@@ -199,41 +158,6 @@ impl Session {
         })
     }
 
-    pub(super) fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let request = Request::directory(path)?;
-        let begun = Instant::now();
-        match self.ask_since(Some(begun), &request) {
-            Ok(payload) => self.parsed(&request, wire::listing(&payload)).map(Some),
-            Err(error) if error.is(&Answer::NotFound) => Ok(None),
-            Err(error) if error.is(&Answer::TooBig) => self.in_parts(&request, begun).map(Some),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
-        let requests = each(paths, Request::directory)?;
-        let mut all = Vec::with_capacity(paths.len());
-        let mut too_long = Vec::new();
-        self.ask_each(&requests, |request, reply| {
-            all.push(match reply {
-                Ok(payload) => Some(self.parsed(request, wire::listing(&payload))?),
-                Err(Answer::NotFound) => None,
-                Err(Answer::TooBig) => {
-                    too_long.push(all.len());
-                    None
-                }
-                Err(answer) => return Err(request.answered(answer)),
-            });
-            Ok(())
-        })?;
-        for place in too_long {
-            if let (Some(path), Some(names)) = (paths.get(place), all.get_mut(place)) {
-                *names = self.list(path)?;
-            }
-        }
-        Ok(all)
-    }
-
     /// The listing that `whole` asks for, in parts, for one that is too long for a message. The parts share the deadline of
     /// one request. If the listing changes between two parts, it starts over.
     fn in_parts(&self, whole: &Request<'_>, begun: Instant) -> Result<Vec<String>, StoreError> {
@@ -271,6 +195,49 @@ impl Session {
         Err(StoreError::Answered { answer: Answer::TooBig, request })
     }
 
+    /// Sends `requests`. A refusal with the errno `ignored` counts as success.
+    pub(super) fn do_each(
+        &self,
+        requests: &[Request<'_>],
+        ignored: Option<&Answer>,
+    ) -> Result<(), StoreError> {
+        self.ask_each(requests, |request, reply| match reply {
+            Err(answer) if Some(&answer) != ignored => Err(request.answered(answer)),
+            _ => Ok(()),
+        })
+    }
+}
+
+impl Span {
+    pub(super) fn end(&mut self) -> Result<(), StoreError> {
+        // Whatever happens to the request, an abort must not follow it.
+        self.is_open = false;
+        self.client.ask(&Request::commit()).map(drop)
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        // The end of a connection aborts its transactions.
+        if self.is_open
+            && self.client.is_usable()
+            && let Err(error) = self.client.ask(&Request::abort())
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, tx = self.client.tx, "cannot abort a transaction");
+        }
+    }
+}
+
+/// A request for each of `items`, or the error of the first that cannot be sent.
+fn each<'a, T: Copy + 'a, R>(
+    items: &'a [T],
+    request: impl Fn(T) -> Result<R, StoreError>,
+) -> Result<Vec<R>, StoreError> {
+    items.iter().map(|item| request(*item)).collect()
+}
+
+impl Nodes for Client {
     fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let requests = each(paths, Request::read)?;
         let mut values = Vec::with_capacity(paths.len());
@@ -283,6 +250,45 @@ impl Session {
             Ok(())
         })?;
         Ok(values)
+    }
+
+    fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
+        self.do_each(&each(nodes, |(path, value)| Request::write(path, value))?, None)
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let request = Request::directory(path)?;
+        let begun = Instant::now();
+        match self.ask_since(Some(begun), &request) {
+            Ok(payload) => self.parsed(&request, wire::listing(&payload)).map(Some),
+            Err(error) if error.is(&Answer::NotFound) => Ok(None),
+            Err(error) if error.is(&Answer::TooBig) => self.in_parts(&request, begun).map(Some),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
+        let requests = each(paths, Request::directory)?;
+        let mut all = Vec::with_capacity(paths.len());
+        let mut too_long = Vec::new();
+        self.ask_each(&requests, |request, reply| {
+            all.push(match reply {
+                Ok(payload) => Some(self.parsed(request, wire::listing(&payload))?),
+                Err(Answer::NotFound) => None,
+                Err(Answer::TooBig) => {
+                    too_long.push(all.len());
+                    None
+                }
+                Err(answer) => return Err(request.answered(answer)),
+            });
+            Ok(())
+        })?;
+        for place in too_long {
+            if let (Some(path), Some(names)) = (paths.get(place), all.get_mut(place)) {
+                *names = self.list(path)?;
+            }
+        }
+        Ok(all)
     }
 
     fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
@@ -300,73 +306,27 @@ impl Session {
         })?;
         Ok(any)
     }
-
-    /// Sends `requests`. A refusal with the errno `ignored` counts as success.
-    pub(super) fn do_each(
-        &self,
-        requests: &[Request<'_>],
-        ignored: Option<&Answer>,
-    ) -> Result<(), StoreError> {
-        self.ask_each(requests, |request, reply| match reply {
-            Err(answer) if Some(&answer) != ignored => Err(request.answered(answer)),
-            _ => Ok(()),
-        })
-    }
-
-    pub(super) fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
-        self.do_each(&each(nodes, |(path, value)| Request::write(path, value))?, None)
-    }
-}
-
-/// A request for each of `items`, or the error of the first that cannot be sent.
-fn each<'a, T: Copy + 'a, R>(
-    items: &'a [T],
-    request: impl Fn(T) -> Result<R, StoreError>,
-) -> Result<Vec<R>, StoreError> {
-    items.iter().map(|item| request(*item)).collect()
-}
-
-impl Nodes for Client {
-    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.session.read_each(paths)
-    }
-
-    fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
-        self.session.write_each(nodes)
-    }
-
-    fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
-        self.session.list(path)
-    }
-
-    fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
-        self.session.list_each(paths)
-    }
-
-    fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
-        self.session.may_write_any(domid, paths)
-    }
 }
 
 impl Nodes for Span {
     fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.session.read_each(paths)
+        self.client.read_each(paths)
     }
 
     fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
-        self.session.write_each(nodes)
+        self.client.write_each(nodes)
     }
 
     fn list(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
-        self.session.list(path)
+        self.client.list(path)
     }
 
     fn list_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<String>>>, StoreError> {
-        self.session.list_each(paths)
+        self.client.list_each(paths)
     }
 
     fn may_write_any(&self, domid: DomId, paths: &[&str]) -> Result<bool, StoreError> {
-        self.session.may_write_any(domid, paths)
+        self.client.may_write_any(domid, paths)
     }
 }
 
@@ -376,21 +336,21 @@ impl Store for Client {
     }
 
     fn watch(&self, paths: &[&str]) -> Result<(), StoreError> {
-        self.session.do_each(&each(paths, Request::watch)?, None)
+        self.do_each(&each(paths, Request::watch)?, None)
     }
 
     fn unwatch(&self, paths: &[&str]) -> Result<(), StoreError> {
-        self.session.do_each(&each(paths, Request::unwatch)?, Some(&Answer::NotFound))
+        self.do_each(&each(paths, Request::unwatch)?, Some(&Answer::NotFound))
     }
 
     fn changes(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.session.connection();
+        let mut connection = self.connection();
         connection.listen(wait)?;
         Ok(connection.take_events())
     }
 
     fn is_usable(&self) -> bool {
-        self.session.is_usable()
+        self.connection().is_usable()
     }
 }
 

@@ -444,21 +444,4 @@ mod tests {
         assert_eq!(seconds(Duration::from_secs(10)), 10);
         assert_eq!(seconds(Duration::MAX), u64::MAX);
     }
-
-    #[test]
-    fn a_window_is_bounded_on_a_socket_and_one_request_on_the_device() {
-        let link = |transport| {
-            let (ours, _) = UnixStream::pair().unwrap();
-            Link { fd: ours.into(), transport, inbox: Vec::new(), events: VecDeque::new() }
-        };
-        let long = "v".repeat(4000);
-        for (request, count) in
-            [(Request::read("/a").unwrap(), 64), (Request::write("/a", &long).unwrap(), 16)]
-        {
-            let many = vec![request; 100];
-            assert_eq!(link(Transport::Socket).window(&many).unwrap().len(), count);
-            assert_eq!(link(Transport::Socket).window(&many[..3]).unwrap().len(), 3);
-            assert_eq!(link(Transport::Device).window(&many).unwrap().len(), 1);
-        }
-    }
 }

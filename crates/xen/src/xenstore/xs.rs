@@ -4,61 +4,47 @@ use std::io;
 
 use xenstore_rs::{Xs, XsTransaction, XsTransactionSpan};
 
-use super::Answer;
-use super::client::{Client, Session, Span};
+use super::client::{Client, Span};
 use super::wire::Request;
+use super::{Answer, Nodes as _};
 
-impl Session {
-    fn xs_directory(&self, path: &str) -> io::Result<Vec<Box<str>>> {
+impl Xs for Client {
+    fn directory(&self, path: &str) -> io::Result<Vec<Box<str>>> {
         let missing = || Request::directory(path).map(|request| request.answered(Answer::NotFound));
         let Some(names) = self.list(path)? else { return Err(missing()?.into()) };
         Ok(names.into_iter().map(String::into_boxed_str).collect())
     }
 
-    fn xs_read(&self, path: &str) -> io::Result<Box<str>> {
+    fn read(&self, path: &str) -> io::Result<Box<str>> {
         let text = String::from_utf8(self.ask(&Request::read(path)?)?);
         let text = text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(text.into_boxed_str())
     }
 
-    fn xs_rm(&self, path: &str) -> io::Result<()> {
-        Ok(self.do_each(&[Request::rm(path)?], None)?)
-    }
-}
-
-impl Xs for Client {
-    fn directory(&self, path: &str) -> io::Result<Vec<Box<str>>> {
-        self.session().xs_directory(path)
-    }
-
-    fn read(&self, path: &str) -> io::Result<Box<str>> {
-        self.session().xs_read(path)
-    }
-
     fn write(&self, path: &str, data: &str) -> io::Result<()> {
-        Ok(self.session().write_each(&[(path, data)])?)
+        Ok(self.write_each(&[(path, data)])?)
     }
 
     fn rm(&self, path: &str) -> io::Result<()> {
-        self.session().xs_rm(path)
+        Ok(self.do_each(&[Request::rm(path)?], None)?)
     }
 }
 
 impl Xs for Span {
     fn directory(&self, path: &str) -> io::Result<Vec<Box<str>>> {
-        self.session().xs_directory(path)
+        self.client.directory(path)
     }
 
     fn read(&self, path: &str) -> io::Result<Box<str>> {
-        self.session().xs_read(path)
+        self.client.read(path)
     }
 
     fn write(&self, path: &str, data: &str) -> io::Result<()> {
-        Ok(self.session().write_each(&[(path, data)])?)
+        self.client.write(path, data)
     }
 
     fn rm(&self, path: &str) -> io::Result<()> {
-        self.session().xs_rm(path)
+        self.client.rm(path)
     }
 }
 

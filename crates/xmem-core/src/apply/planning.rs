@@ -14,11 +14,14 @@ use crate::failure::{Cause, Failure};
 use crate::memory::{Memory, size_of};
 use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings, plan};
 use crate::resolve::DomainIndex;
-use crate::size::{Amount, Size};
+use crate::size::Size;
 use crate::state::State;
 
-/// See [`super::plan_all`].
-pub(super) fn plan_all(
+/// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
+///
+/// # Errors
+/// Every line that cannot be carried out, by number: invalid lines, unknown domains, contradictions, duplicates, refusals.
+pub fn plan_all(
     host: &dyn Host,
     batch: &Batch,
     options: &ApplyOptions,
@@ -137,7 +140,7 @@ impl Planning<'_> {
             Wanted::Size(size) => size,
             Wanted::Target(target) => {
                 let video = memory.video_kib().map_err(|bad| failure(bad.into()))?;
-                whole_pages(size_of(target, video))
+                Size::to(size_of(target, video))
             }
         };
         let ApplyOptions { raise_max, force, .. } = *self.options;
@@ -252,11 +255,4 @@ fn foresee(available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
             step.foreseen.notes.push(Note::HostShort { needs, available: free, keep_free });
         }
     }
-}
-
-/// `size` in whole pages.
-fn whole_pages(size: Kib) -> Size {
-    let whole = Kib::from_pages(size.pages());
-    let cut = size.0.saturating_sub(whole.0).saturating_mul(1024);
-    Size { amount: Amount::To(whole), cut }
 }

@@ -26,38 +26,23 @@ pub struct LineError {
 /// Why a line is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum LineProblem {
     /// It has one word, or more than two behind a quoted name.
     #[error("not of the form `DOMAIN SIZE`")]
     Words,
     /// A quoted name without its second quote.
     #[error("the quote {quote} is not closed")]
-    Unclosed {
-        /// `"` or `'`.
-        quote: char,
-    },
+    Unclosed { quote: char },
     /// Not a domain.
     #[error("domain `{text}`: {why}")]
-    Domain {
-        /// The text, shortened.
-        text: String,
-        /// Why.
-        why: DomainRefError,
-    },
+    Domain { text: String, why: DomainRefError },
     /// Not a size.
     #[error("size `{text}`: {why}")]
-    Size {
-        /// The text, shortened.
-        text: String,
-        /// Why.
-        why: SizeError,
-    },
+    Size { text: String, why: SizeError },
     /// Not JSON.
     #[error("not valid JSON (at line {line})")]
-    Json {
-        /// The line with the mistake.
-        line: usize,
-    },
+    Json { line: usize },
     /// JSON that ends before its last bracket.
     #[error("the JSON that begins here is cut off")]
     Incomplete,
@@ -66,34 +51,16 @@ pub enum LineProblem {
     NotAnObject,
     /// A member that `list --json` does not have.
     #[error("unknown member `{member}`")]
-    UnknownMember {
-        /// Its name, shortened.
-        member: String,
-    },
+    UnknownMember { member: String },
     /// A repeated member.
     #[error("member `{member}` is repeated")]
-    RepeatedMember {
-        /// Its name, shortened.
-        member: String,
-    },
+    RepeatedMember { member: String },
     /// A member with a value of another type.
     #[error("`{member}` is {value}, not {wants}")]
-    BadValue {
-        /// The member.
-        member: &'static str,
-        /// Its value, shortened.
-        value: String,
-        /// What belongs there.
-        wants: &'static str,
-    },
+    BadValue { member: &'static str, value: String, wants: &'static str },
     /// A target or a size of less than a page.
     #[error("`{member}` is {kib}, less than one page (4 KiB)")]
-    TooSmall {
-        /// The member.
-        member: &'static str,
-        /// Its value.
-        kib: Kib,
-    },
+    TooSmall { member: &'static str, kib: Kib },
     /// No domain.
     #[error("no domain: neither `uuid`, `domid` nor `name`")]
     NoDomain,
@@ -105,50 +72,22 @@ pub enum LineProblem {
     NoTarget,
     /// An object of another command.
     #[error("this is output of `xmem {command}`, not of `xmem list --json`")]
-    OtherOutput {
-        /// The command, shortened.
-        command: String,
-    },
+    OtherOutput { command: String },
     /// `list` failed, and its error stands in the file.
     #[error("`xmem list` failed: {message}")]
-    ListFailed {
-        /// Its message, shortened.
-        message: String,
-    },
+    ListFailed { message: String },
     /// Members that name two domains.
     #[error("{said}, but {found}")]
-    OtherDomain {
-        /// A member and its value.
-        said: String,
-        /// The domain that the line's other members name.
-        found: String,
-    },
+    OtherDomain { said: String, found: String },
     /// A target and a size that differ by something else than the video memory.
     #[error("`target_kib` ({target}) and `size_kib` ({size}) contradict each other")]
-    Contradiction {
-        /// The target.
-        target: Kib,
-        /// The size.
-        size: Kib,
-    },
+    Contradiction { target: Kib, size: Kib },
     /// A maximum that the domain does not have.
     #[error("`static_max_kib` is {said}, but the domain {}", maximum(*present))]
-    NotItsMaximum {
-        /// The member.
-        said: Kib,
-        /// The domain's maximum.
-        present: Kib,
-        /// The domain.
-        domid: DomId,
-    },
+    NotItsMaximum { said: Kib, present: Kib, domid: DomId },
     /// Video memory that the domain does not have.
     #[error("`videoram_kib` is {said}, but the domain has {present} of video memory")]
-    NotItsVideo {
-        /// The member.
-        said: Kib,
-        /// The domain's video memory.
-        present: Kib,
-    },
+    NotItsVideo { said: Kib, present: Kib },
     /// An empty batch.
     #[error("no domains in the batch")]
     Empty,

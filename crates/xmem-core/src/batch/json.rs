@@ -13,7 +13,7 @@ use xen::{DomId, Kib, Uuid};
 use super::error::{LineProblem, shortened};
 use super::{Line, Listed, Wanted};
 use crate::domain::{DomainRef, Name};
-use crate::size::{Amount, Size};
+use crate::size::Size;
 
 /// The members of `list --json` and `watch --json` that do not affect a change.
 const IGNORED: [&str; 11] = [
@@ -45,34 +45,16 @@ const KNOWN: [&str; 8] = [
 /// An object's members, in their order, repeated ones included.
 pub(super) struct Members(Vec<(String, Value)>);
 
-/// Text that is not an object.
-pub(super) enum Broken {
-    /// It ends before its last bracket.
-    Incomplete,
-    /// It is not JSON at this line, 1 being its first.
-    Syntax(usize),
-}
-
-impl Broken {
-    /// The problem of an object that begins in line `number`.
-    pub(super) const fn at(&self, number: usize) -> LineProblem {
-        match self {
-            Self::Incomplete => LineProblem::Incomplete,
-            Self::Syntax(line) => {
-                LineProblem::Json { line: number.saturating_add(*line).saturating_sub(1) }
-            }
-        }
-    }
-}
-
-/// Reads the object that `text` begins with, and how long it is.
-pub(super) fn read(text: &str) -> Result<(Members, usize), Broken> {
+/// The object that `text` begins with in line `number`, and its length in bytes.
+pub(super) fn read(text: &str, number: usize) -> Result<(Members, usize), LineProblem> {
     let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Members>();
     match objects.next() {
         Some(Ok(members)) => Ok((members, objects.byte_offset())),
-        Some(Err(error)) if error.classify() == Category::Eof => Err(Broken::Incomplete),
-        Some(Err(error)) => Err(Broken::Syntax(error.line())),
-        None => Err(Broken::Incomplete),
+        Some(Err(error)) if error.classify() != Category::Eof => {
+            let line = number.saturating_add(error.line()).saturating_sub(1);
+            Err(LineProblem::Json { line })
+        }
+        _ => Err(LineProblem::Incomplete),
     }
 }
 
@@ -90,11 +72,7 @@ impl Members {
         let (target, size) = (self.kib("target_kib")?, self.kib("size_kib")?);
         let to = match (target, size) {
             (Some(target), _) => Wanted::Target(target),
-            (None, Some(size)) => {
-                let whole = Kib::from_pages(size.pages());
-                let cut = size.0.saturating_sub(whole.0).saturating_mul(1024);
-                Wanted::Size(Size { amount: Amount::To(whole), cut })
-            }
+            (None, Some(size)) => Wanted::Size(Size::to(size)),
             (None, None) if self.has("target_kib") || self.has("size_kib") => {
                 return Err(LineProblem::NoTarget);
             }

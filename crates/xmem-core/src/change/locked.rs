@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 use xen::hypervisor::DomainInfo;
 use xen::lock::{Lock, LockError};
 use xen::userdata::FileName;
-use xen::xenstore::{Nodes, Store};
+use xen::xenstore::{Nodes, Store, StoreError};
 use xen::{Host, Interrupt, Kib};
 
 use super::transaction::OpenTransaction;
@@ -14,7 +14,7 @@ use crate::domain::Domain;
 use crate::failure::{Aftermath, Cause};
 use crate::intent::{IntentFile, Record};
 use crate::memory::{Memory, Paths};
-use crate::recovery::{Recovery, Restoration, recover};
+use crate::recovery::{Recovery, recover};
 use crate::state::State;
 
 /// A failure, of a domain that the caller knows.
@@ -40,15 +40,6 @@ pub(super) struct LockedDomain<'h> {
     /// What the hypervisor said of it under the lock, last of all.
     pub(super) info: DomainInfo,
     lock: Lock,
-}
-
-/// What became of a limit that was to be restored.
-#[derive(Clone, Copy)]
-pub(super) struct Restored {
-    /// The limit now.
-    pub(super) limit: Kib,
-    /// Whether it had to be set.
-    pub(super) was_set: bool,
 }
 
 impl<'h> LockedDomain<'h> {
@@ -92,8 +83,17 @@ impl<'h> LockedDomain<'h> {
     pub(super) fn open(&self) -> Result<OpenTransaction<'_>, Failed> {
         let transaction = self.store.begin()?;
         let memory = Memory::read(&*transaction, self.info)?;
-        check_state(self.host, &memory)?;
+        self.check_state(&memory)?;
         Ok(OpenTransaction { locked: self, transaction, memory })
+    }
+
+    /// Refuses a domain that is being built, or destroyed. One that had a name and has no nodes any more is being destroyed,
+    /// also if it has never run: `xl destroy` empties xenstore before it takes the lock.
+    fn check_state(&self, memory: &Memory) -> Result<(), Cause> {
+        if memory.is_empty() && self.domain.name.is_some() {
+            return Err(Cause::Gone);
+        }
+        check_state(self.host, memory)
     }
 
     /// Whether a killed run left a record. Leaves it.
@@ -115,14 +115,14 @@ impl<'h> LockedDomain<'h> {
             }
         };
         let memory = Memory::read(self.store, self.info)?;
-        check_state(self.host, &memory)?;
-        let (restoration, report) = recover(&memory, &intent)?;
-        let restored = self.restore_limit(Some(self.store), &memory, restoration)?;
-        self.info.limit = restored.limit;
-        let recovery = report(restored.limit);
+        self.check_state(&memory)?;
+        let may_write = || -> Result<bool, Cause> { Ok(self.guest_may_write(self.store)?) };
+        let (limit, recovery) = recover(&memory, &intent, may_write)?;
+        let was_set = self.restore_limit(self.info.limit, limit)?;
+        self.info.limit = limit;
         debug!(domain = %self.domain, "{recovery}");
         self.intent.remove().map_err(|error| Failed {
-            aftermath: if restored.was_set {
+            aftermath: if was_set {
                 Aftermath::Recovered(recovery.clone())
             } else {
                 Aftermath::Unchanged
@@ -132,29 +132,11 @@ impl<'h> LockedDomain<'h> {
         Ok(Some(recovery))
     }
 
-    /// Restores a limit: after a failure, a conflict, a lost commit, a kill. Everything that sets a limit other than a new
-    /// plan's goes through here.
-    ///
-    /// The limit is restored only while the hypervisor shows one that the change itself left; another program's stays. It
-    /// is never too low for the target in xenstore, unless the guest may write that itself. `memory` is what the domain has
-    /// now; `nodes` is xenstore, if it may be asked.
-    pub(super) fn restore_limit(
-        &self,
-        nodes: Option<&dyn Nodes>,
-        memory: &Memory,
-        restoration: Restoration,
-    ) -> Result<Restored, Cause> {
-        let domid = self.domain.identity.domid;
-        let present = memory.info.limit;
-        let plain = restoration.limit(memory);
-        let needed = restoration.limit_for_target(memory);
-        let limit = match nodes {
-            _ if needed == plain => plain,
-            Some(nodes) if !self.paths.guest_may_write(nodes, domid)? => needed,
-            _ => plain,
-        };
+    /// Restores `limit`, found by [`limit_to_restore`](crate::recovery::limit_to_restore), where the hypervisor shows `present`. Returns whether it had to be
+    /// set. Every limit that is not a new plan's is set here.
+    pub(super) fn restore_limit(&self, present: Kib, limit: Kib) -> Result<bool, Cause> {
         if limit == present {
-            return Ok(Restored { limit, was_set: false });
+            return Ok(false);
         }
         match self.set_limit(limit) {
             // A call that fails may have had its effect.
@@ -164,7 +146,12 @@ impl<'h> LockedDomain<'h> {
             result => result?,
         }
         debug!(domain = %self.domain, from = %present, to = %limit, "limit restored");
-        Ok(Restored { limit, was_set: true })
+        Ok(true)
+    }
+
+    /// Whether the domain itself may write its memory nodes.
+    pub(super) fn guest_may_write(&self, nodes: &dyn Nodes) -> Result<bool, StoreError> {
+        self.paths.guest_may_write(nodes, self.domain.identity.domid)
     }
 
     pub(super) fn set_limit(&self, limit: Kib) -> Result<(), Cause> {

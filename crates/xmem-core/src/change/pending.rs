@@ -6,11 +6,11 @@ use xen::Kib;
 use xen::hypervisor::HypervisorError;
 use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
 
-use super::locked::{Failed, LockedDomain, Restored};
+use super::locked::{Failed, LockedDomain};
 use crate::failure::{Aftermath, Cause, chain};
 use crate::memory::{Memory, Numbers};
 use crate::plan::{Note, Plan};
-use crate::recovery::{CommitState, Restoration};
+use crate::recovery::{CommitState, limit_to_restore};
 
 /// A change that needs only its commit. Dropped, it is rolled back.
 pub(super) struct PendingChange<'a> {
@@ -151,10 +151,8 @@ impl<'a> PendingChange<'a> {
             let nodes = fresh.or(again.as_deref()).unwrap_or(*store);
             match self.restore(Some(nodes), before) {
                 // The call that was to change it had no effect.
-                Ok(Restored { limit, was_set: false }) if limit == before => {}
-                Ok(Restored { limit, .. }) => {
-                    aftermath = Aftermath::RolledBack { limit, before };
-                }
+                Ok((limit, false)) if limit == before => {}
+                Ok((limit, _)) => aftermath = Aftermath::RolledBack { limit, before },
                 // What is gone needs no limit, and what was refused from the start is as it was.
                 Err(Cause::Gone) => {}
                 Err(_) if self.locked.present().is_ok_and(|info| info.limit == before) => {}
@@ -170,8 +168,9 @@ impl<'a> PendingChange<'a> {
         Ok(aftermath)
     }
 
-    /// Restores the limit `to`. `nodes` is xenstore, if it may be asked.
-    fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<Restored, Cause> {
+    /// Restores the limit `to`, by [`limit_to_restore`]. `nodes` is xenstore, if it may be asked. Returns the limit now, and
+    /// whether it had to be set.
+    fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<(Kib, bool), Cause> {
         // Whoever has the lock now may have set a limit and a target of their own.
         if matches!(self.locked.is_still_held(), Ok(false)) {
             return Err(Cause::LockLost);
@@ -181,9 +180,12 @@ impl<'a> PendingChange<'a> {
         let read = nodes.and_then(|nodes| Some((Some(nodes), Memory::read(nodes, info).ok()?)));
         let (nodes, memory) =
             read.unwrap_or_else(|| (None, Memory { info, ..self.memory.clone() }));
-        let new = self.plan.new.limit;
-        let restoration = Restoration { ours: [new, new], to };
-        self.locked.restore_limit(nodes, &memory, restoration)
+        let may_write = || -> Result<bool, Cause> {
+            // Nodes that cannot be asked about raise no limit.
+            nodes.map_or(Ok(true), |nodes| Ok(self.locked.guest_may_write(nodes)?))
+        };
+        let limit = limit_to_restore(&memory, &[self.plan.new.limit], to, may_write)?;
+        Ok((limit, self.locked.restore_limit(info.limit, limit)?))
     }
 
     /// Nobody knows whether it is committed. Leaves the larger limit, safe for either target, and the record, so that the
@@ -193,7 +195,7 @@ impl<'a> PendingChange<'a> {
         let why = format!("whether {} was committed is not known", new_values(&self.plan));
         let larger = self.plan.old.limit.max(self.plan.new.limit);
         match self.restore(None, larger) {
-            Ok(Restored { limit, .. }) => self.out_of_step(cause, Some(limit), why),
+            Ok((limit, _)) => self.out_of_step(cause, Some(limit), why),
             Err(lost @ Cause::LockLost) => self.out_of_step(lost, None, why),
             Err(error) => self.out_of_step(cause, None, format!("{why}, and {}", chain(&error))),
         }

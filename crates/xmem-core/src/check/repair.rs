@@ -14,7 +14,7 @@ use crate::failure::{Cause, Failure};
 use crate::intent::{IntentFile, Record};
 use crate::memory::{Memory, Paths};
 use crate::plan::{MemoryRequest, Surroundings, plan};
-use crate::recovery::{self, Recovery};
+use crate::recovery::{Recovery, recover};
 
 /// What [`repair`] would do, as far as can be said without a lock.
 pub fn preview(host: &dyn Host, report: &CheckReport) -> Vec<(Finding, RepairOutcome)> {
@@ -212,14 +212,9 @@ fn foresee(host: &dyn Host, memory: &Memory) -> Result<RepairAction, Cause> {
     let recovery = match file.read()? {
         Record::Absent => None,
         Record::Intent(intent) => {
-            let (restoration, report) = recovery::recover(&memory, &intent)?;
-            // As the change does: a guest's own word raises no limit.
-            memory.info.limit = if guest_writes()? {
-                restoration.limit(&memory)
-            } else {
-                restoration.limit_for_target(&memory)
-            };
-            Some(report(memory.info.limit))
+            let (limit, recovery) = recover(&memory, &intent, guest_writes)?;
+            memory.info.limit = limit;
+            Some(recovery)
         }
         Record::Foreign { why } => Some(Recovery::SetAside { path: file.path().to_owned(), why }),
     };

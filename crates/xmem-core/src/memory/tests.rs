@@ -1,7 +1,4 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use xen::Uuid;
 
 use super::*;
 
@@ -31,18 +28,7 @@ impl Nodes for Fixed {
 }
 
 fn info(domid: u32, hvm: bool) -> DomainInfo {
-    DomainInfo {
-        identity: Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::nil() },
-        dying: false,
-        shutdown: None,
-        paused: false,
-        hvm,
-        current: Kib(4),
-        limit: Kib(4),
-        outstanding: Kib(0),
-        cpu_time: Duration::from_secs(1),
-        online_vcpus: 1,
-    }
+    DomainInfo { hvm, ..crate::testing::info(domid) }
 }
 
 /// Domain 7, with one node below its directory.
@@ -52,7 +38,7 @@ fn read(node: &str, value: &[u8]) -> Memory {
 }
 
 #[test]
-fn values_are_parsed() {
+fn each_node_is_parsed_to_its_unit() {
     assert_eq!(read("memory/target", b"524288").target, Ok(Some(Kib(524_288))));
     assert_eq!(read("memory/static-max", b"17179869180").static_max, Ok(Some(UNLIMITED)));
     assert_eq!(read("memory/videoram", b"-1").video_kib(), Ok(-1));

@@ -15,96 +15,42 @@ use crate::state::State;
 /// Something that a user might not expect of a plan or a change. The sentences hold before the change and after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum Note {
     /// The size was rounded down to whole pages.
-    Rounded {
-        /// How many bytes fell off.
-        bytes: u64,
-    },
+    Rounded { bytes: u64 },
     /// dom0 had no `memory/target` or no `memory/static-max`; they are filled in as libxl does.
-    FilledIn {
-        /// `target`.
-        target: bool,
-        /// `static-max`.
-        static_max: bool,
-    },
+    FilledIn { target: bool, static_max: bool },
     /// dom0 had no limit and gets one.
-    FirstLimit {
-        /// The new limit.
-        limit: Kib,
-    },
+    FirstLimit { limit: Kib },
     /// The limit stays above the maximum that was asked for, since target and video memory need it.
-    LimitAboveMax {
-        /// The limit.
-        limit: Kib,
-        /// The maximum.
-        max: Kib,
-    },
+    LimitAboveMax { limit: Kib, max: Kib },
     /// The target is less than the size by the video memory.
-    VideoMemory {
-        /// The size.
-        size: Kib,
-        /// The target.
-        target: Kib,
-    },
+    VideoMemory { size: Kib, target: Kib },
     /// An HVM guest's maximum rises, of which its device model does not learn.
     DeviceModelMaximum,
     /// The host has less free memory than the domain is to grow by.
-    HostShort {
-        /// What the domain is to grow by.
-        needs: Kib,
-        /// What the host can give.
-        available: Kib,
-        /// What must stay free beside that.
-        keep_free: Kib,
-    },
+    HostShort { needs: Kib, available: Kib, keep_free: Kib },
     /// The host has little memory left once the domain has grown.
-    LeavesLittle {
-        /// What is left.
-        free: Kib,
-    },
+    LeavesLittle { free: Kib },
     /// The domain is paused and holds more than its new limit.
-    Paused {
-        /// What it holds.
-        current: Kib,
-    },
+    Paused { current: Kib },
     /// The domain is suspended.
     Suspended,
     /// The domain has shut down or crashed.
     Stopped(State),
     /// The domain is being migrated to the same host.
-    Migrating {
-        /// The domain that receives it.
-        to: DomId,
-    },
+    Migrating { to: DomId },
     /// A daemon manages the domain's memory.
     Managed(Manager),
     /// The guest is shrunk by force while it is still giving back its boot memory.
-    Populating {
-        /// What the guest may still touch and is not there.
-        outstanding: Kib,
-    },
+    Populating { outstanding: Kib },
     /// The host does not have enough for the size that was asked for.
-    Partial {
-        /// The size asked for.
-        asked: Kib,
-        /// The size that it gets.
-        got: Kib,
-    },
+    Partial { asked: Kib, got: Kib },
     /// A limit in a batch is neither the present one nor the one that goes with the target.
-    LimitIgnored {
-        /// The limit in the batch.
-        said: Kib,
-        /// The limit that the domain gets or keeps.
-        limit: Kib,
-    },
+    LimitIgnored { said: Kib, limit: Kib },
     /// The change was made, and its intent record could not be removed.
-    RecordLeft {
-        /// The record.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
+    RecordLeft { path: PathBuf, why: String },
 }
 
 impl Note {

@@ -9,55 +9,28 @@ use crate::memory::BadNode;
 /// Why a change is not made: a limit, a safety rule, or a node that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum Refusal {
     /// The target would be above static-max.
     #[error(
         "a target of {target} is above the domain's maximum of {static_max} (memory/static-max)"
     )]
-    AboveMax {
-        /// The target.
-        target: Kib,
-        /// `memory/static-max`.
-        static_max: Kib,
-        /// The largest size that may be asked for.
-        most: Kib,
-    },
+    AboveMax { target: Kib, static_max: Kib, most: Kib },
     /// The maximum would be below the target.
     #[error("a maximum of {max} is below the domain's target of {target} (memory/target)")]
-    BelowTarget {
-        /// The maximum asked for.
-        max: Kib,
-        /// `memory/target`.
-        target: Kib,
-    },
+    BelowTarget { max: Kib, target: Kib },
     /// The size does not even hold the domain's video memory.
     #[error("{size} is not more than the domain's video memory of {video}, which is part of it")]
-    BelowVideo {
-        /// The size asked for.
-        size: Kib,
-        /// `memory/videoram`.
-        video: Kib,
-    },
+    BelowVideo { size: Kib, video: Kib },
     /// dom0 would get less than [`DOM0_MINIMUM`].
     #[error("{size} is below the {DOM0_MINIMUM} minimum for dom0")]
-    Dom0Minimum {
-        /// The size.
-        size: Kib,
-    },
+    Dom0Minimum { size: Kib },
     /// A domU would be shrunk below [`GUEST_MINIMUM`].
     #[error("{size} is below the {GUEST_MINIMUM} minimum for a guest")]
-    GuestMinimum {
-        /// The size.
-        size: Kib,
-    },
+    GuestMinimum { size: Kib },
     /// A relative size takes away everything.
     #[error("taking {less} from {from} leaves nothing")]
-    BelowZero {
-        /// The step down.
-        less: Kib,
-        /// What it is taken from.
-        from: Kib,
-    },
+    BelowZero { less: Kib, from: Kib },
     /// The hypervisor cannot count so far: 2^32 - 1 pages means no limit.
     #[error("the hypervisor cannot take a limit above {} GiB", UNLIMITED.mib() / 1024)]
     BeyondXen,
@@ -65,54 +38,30 @@ pub enum Refusal {
     #[error(
         "the limit would become {limit} because of xenstore nodes that the guest itself may write (memory/*)"
     )]
-    GuestWritable {
-        /// The limit.
-        limit: Kib,
-    },
+    GuestWritable { limit: Kib },
     /// A domU without memory nodes.
     #[error("xenstore has no {key} for the domain")]
-    NoKey {
-        /// `memory/target` or `memory/static-max`.
-        key: &'static str,
-    },
+    NoKey { key: &'static str },
     /// The size is above all of the host's memory.
     #[error("{size} is more than all of the host's memory ({} MiB)", Mib(*total))]
-    AboveHost {
-        /// The size or maximum asked for.
-        size: Kib,
-        /// The host's memory.
-        total: Kib,
-    },
+    AboveHost { size: Kib, total: Kib },
     /// Growing would take memory that must stay free.
     #[error(
         "growing by {} MiB would leave the host less than the {} MiB to keep free: it has {} MiB free",
         Mib(*needs), Mib(*keep_free), Mib(*available)
     )]
-    KeepFree {
-        /// What the domain would take.
-        needs: Kib,
-        /// What the host has.
-        available: Kib,
-        /// What must stay free.
-        keep_free: Kib,
-    },
+    KeepFree { needs: Kib, available: Kib, keep_free: Kib },
     /// A stub domain would be shrunk.
     #[error(
         "the domain runs the device model of domain {of} and has no memory to spare; if it dies, that guest dies"
     )]
-    DeviceModel {
-        /// Whose device model it runs.
-        of: DomId,
-    },
+    DeviceModel { of: DomId },
     /// A guest would be shrunk while it is still giving back its boot memory.
     #[error(
         "the guest has not yet given back its boot memory (populate on demand: {} MiB outstanding); shrinking it now can crash it",
         Mib(*outstanding)
     )]
-    Populating {
-        /// What the guest may still touch and is not there.
-        outstanding: Kib,
-    },
+    Populating { outstanding: Kib },
     /// A direct-mapped dom0 would be shrunk.
     #[error("dom0 is mapped 1:1 and cannot give memory back to the host")]
     DirectMapped,
@@ -121,10 +70,7 @@ pub enum Refusal {
         "dom0 is PVH with Linux {}.{}: before 6.15, the first target in xenstore makes it give away far too much memory",
         kernel.0, kernel.1
     )]
-    Dom0Kernel {
-        /// dom0's kernel, major and minor.
-        kernel: (u32, u32),
-    },
+    Dom0Kernel { kernel: (u32, u32) },
     /// A node with a value that makes no sense.
     #[error(transparent)]
     BadNode(#[from] BadNode),

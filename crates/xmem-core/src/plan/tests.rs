@@ -4,10 +4,8 @@
 mod any;
 mod around;
 
-use std::time::Duration;
-
+use xen::DomId;
 use xen::hypervisor::{DomainInfo, UNLIMITED};
-use xen::{DomId, Identity, Uuid};
 
 use super::*;
 use crate::memory::GuestType;
@@ -19,16 +17,9 @@ const GIB: u64 = 1024 * MIB;
 /// A running domain in step that holds what it should.
 fn domain(domid: u32, guest_type: GuestType, video: i32, target: u64, static_max: u64) -> Memory {
     let info = DomainInfo {
-        identity: Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::nil() },
-        dying: false,
-        shutdown: None,
-        paused: false,
         hvm: guest_type != GuestType::Pv,
         current: size_of(Kib(target), video),
-        limit: Kib(0),
-        outstanding: Kib(0),
-        cpu_time: Duration::from_secs(1),
-        online_vcpus: 1,
+        ..crate::testing::info(domid)
     };
     let mut memory = Memory {
         target: Ok(Some(Kib(target))),

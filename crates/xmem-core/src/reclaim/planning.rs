@@ -14,8 +14,14 @@ use crate::size::{Amount, Size};
 use crate::state::State;
 use crate::survey::{Detail, Row, survey};
 
-/// See [`super::plan_reclaim`].
-pub(super) fn plan(host: &dyn Host, request: &ReclaimRequest) -> Result<ReclaimPlan, ReclaimError> {
+/// Plans a reclaim. Takes no lock and changes nothing.
+///
+/// # Errors
+/// [`ReclaimError`]. A plan that is not enough is no error here.
+pub fn plan_reclaim(
+    host: &dyn Host,
+    request: &ReclaimRequest,
+) -> Result<ReclaimPlan, ReclaimError> {
     let sizes = request.floors.iter().map(|(_, size)| size).chain(&request.floor);
     if sizes.into_iter().any(|size| size.amount.is_step()) {
         return Err(ReclaimError::RelativeFloor);

@@ -24,8 +24,9 @@ const QUIET: Duration = Duration::from_millis(100);
 /// How often to wait for that, before each change.
 const MOST_PAUSES: usize = 50;
 
-/// See [`super::reclaim`].
-pub(super) fn run(
+/// Carries out `plan`: shrinks the guests, waits for them, and plans again until the host has enough or no guest can give
+/// more. A plan that is not enough changes nothing.
+pub fn reclaim(
     host: &dyn Host,
     plan: ReclaimPlan,
     request: &ReclaimRequest,
@@ -85,8 +86,8 @@ impl Run<'_> {
             }
             if !self.plan.is_enough() {
                 let possible = self.plan.possible();
-                let nothing_changed = is_first;
-                return Ok(if nothing_changed {
+                // The first plan has changed nothing.
+                return Ok(if is_first {
                     ReclaimEnd::NotEnough { possible }
                 } else {
                     ReclaimEnd::FellShort

@@ -1,10 +1,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 use xen::hypervisor::{DomainInfo, UNLIMITED};
-use xen::{DomId, Identity, Uuid};
 
 use super::*;
 
@@ -15,18 +12,7 @@ fn numbers(target: u64, static_max: u64, limit: u64) -> Numbers {
 }
 
 fn memory(domid: u32, shown: Numbers, video: i32) -> Memory {
-    let info = DomainInfo {
-        identity: Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::nil() },
-        dying: false,
-        shutdown: None,
-        paused: false,
-        hvm: false,
-        current: Kib(4096),
-        limit: shown.limit,
-        outstanding: Kib(0),
-        cpu_time: Duration::from_secs(1),
-        online_vcpus: 1,
-    };
+    let info = DomainInfo { hvm: false, limit: shown.limit, ..crate::testing::info(domid) };
     let (target, static_max) = (Ok(shown.target), Ok(shown.static_max));
     Memory { target, static_max, video: Ok(Some(video)), ..Memory::of(info) }
 }
@@ -38,8 +24,7 @@ fn intent(old: Numbers, new: Numbers) -> Intent {
 }
 
 fn recovered(memory: &Memory, old: Numbers, new: Numbers) -> Recovery {
-    let (restoration, report) = recover(memory, &intent(old, new)).unwrap();
-    report(restoration.limit_for_target(memory))
+    recover(memory, &intent(old, new), || Ok::<_, BadNode>(false)).unwrap().1
 }
 
 #[test]
@@ -117,8 +102,12 @@ fn no_record_takes_a_limit_below_what_the_target_needs() {
     for (old, new) in [(tiny, other), (other, tiny), (other, other)] {
         for (video, needed) in [(0, 9216), (16_384, 25_600), (-1, 9212)] {
             let memory = memory(7, tiny, video);
-            let (restoration, _) = recover(&memory, &intent(old, new)).unwrap();
-            assert_eq!(restoration.limit_for_target(&memory), Kib(needed), "{old}, {new}");
+            let recover = |guest_may_write| {
+                recover(&memory, &intent(old, new), || Ok::<_, BadNode>(guest_may_write)).unwrap().0
+            };
+            assert_eq!(recover(false), Kib(needed), "{old}, {new}");
+            // A guest's own target raises nothing.
+            assert_eq!(recover(true), Kib(4), "{old}, {new}");
         }
     }
 }
@@ -148,8 +137,7 @@ proptest! {
         shown in any_numbers(), old in any_numbers(), new in any_numbers(), video in -1_i32..2048,
     ) {
         let memory = memory(7, shown, video);
-        let (restoration, _) = recover(&memory, &intent(old, new)).unwrap();
-        let limit = restoration.limit_for_target(&memory);
+        let (limit, _) = recover(&memory, &intent(old, new), || Ok::<_, BadNode>(false)).unwrap();
         let required = memory.required_limit();
         prop_assert!(limit >= required);
         prop_assert!([shown.limit, old.limit, new.limit, required].contains(&limit));

@@ -1,84 +1,44 @@
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use xen::Kib;
-use xen::hypervisor::{HostMemory, Pod};
+use xen::xenstore::Store;
+use xen::{Host as _, Kib};
+use xmem_sim::{Faults, GuestType, SimHost, World};
 
 use super::*;
 
-/// Domains with their names. Nothing can be changed.
-struct Host(Vec<(DomainInfo, Option<&'static str>)>);
-
-impl Hypervisor for Host {
-    fn domain(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
-        Ok(self.domains()?.into_iter().find(|info| info.identity.domid == domid))
-    }
-    fn domains(&self) -> Result<Vec<DomainInfo>, HypervisorError> {
-        Ok(self.0.iter().map(|(info, _)| *info).collect())
-    }
-    fn set_limit(&self, _: DomId, _: Kib) -> Result<(), HypervisorError> {
-        unreachable!()
-    }
-    fn pod(&self, _: DomId) -> Result<Pod, HypervisorError> {
-        unreachable!()
-    }
-    fn set_pod_target(&self, _: DomId, _: Kib) -> Result<(), HypervisorError> {
-        unreachable!()
-    }
-    fn host_memory(&self) -> Result<HostMemory, HypervisorError> {
-        unreachable!()
-    }
+fn identity(domid: u32, uuid: u128) -> Identity {
+    Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::from_u128(uuid) }
 }
 
-impl Nodes for Host {
-    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        let name = |path: &&str| {
-            let of = |(info, _): &&(DomainInfo, _)| *path == Paths::of(info.identity).name();
-            self.0.iter().find(of).and_then(|(_, name)| Some(name.as_ref()?.as_bytes().to_vec()))
-        };
-        Ok(paths.iter().map(name).collect())
+fn host() -> (SimHost, Box<dyn Store>) {
+    let mut world = World::empty(Kib::from_mib(1024));
+    for (domid, uuid, dying, name) in [
+        (0, 0, false, "Domain-0"),
+        (3, 30, true, ""),
+        (4, 30, false, "web"),
+        (5, 50, false, "dup"),
+        (6, 60, false, "dup"),
+        (8, 80, true, "dead"),
+        (9, 90, false, "web--incoming"),
+    ] {
+        let domain = world.create(domid, name, GuestType::Pv, Kib(4), Kib(4), 0);
+        (domain.uuid, domain.dying) = (Uuid::from_u128(uuid), dying);
     }
-    fn write_each(&self, _: &[(&str, &str)]) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    fn list(&self, _: &str) -> Result<Option<Vec<String>>, StoreError> {
-        unreachable!()
-    }
-    fn may_write_any(&self, _: DomId, _: &[&str]) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-}
-
-fn info(domid: u32, uuid: u128, dying: bool) -> DomainInfo {
-    DomainInfo {
-        identity: Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::from_u128(uuid) },
-        dying,
-        shutdown: None,
-        paused: false,
-        hvm: false,
-        current: Kib(4),
-        limit: Kib(4),
-        outstanding: Kib(0),
-        cpu_time: Duration::from_secs(1),
-        online_vcpus: 1,
-    }
-}
-
-fn host() -> Host {
-    Host(vec![
-        (info(0, 0, false), Some("Domain-0")),
-        (info(3, 30, true), None),
-        (info(4, 30, false), Some("web")),
-        (info(5, 50, false), Some("dup")),
-        (info(6, 60, false), Some("dup")),
-        (info(8, 80, true), Some("dead")),
-        (info(9, 90, false), Some("web--incoming")),
-    ])
+    world.remove("/local/domain/3");
+    let host = SimHost::in_memory(
+        &Arc::new(Mutex::new(world)),
+        Path::new("/nonexistent"),
+        Faults::default(),
+    );
+    let store = host.connect().unwrap();
+    (host, store)
 }
 
 fn found(text: &str) -> Result<u16, ResolveError> {
-    let host = host();
-    let by_itself = resolve(&host, &host, &text.parse().unwrap());
-    by_itself.map(|domain| domain.identity.domid.get())
+    let (host, store) = host();
+    let domain = resolve(&*store, host.hypervisor(), &text.parse().unwrap());
+    domain.map(|domain| domain.identity.domid.get())
 }
 
 #[test]
@@ -117,30 +77,31 @@ fn a_name_that_is_not_there_brings_up_a_similar_one() {
 
 #[test]
 fn exactly_the_domain_that_was_found_before_is_found_again() {
-    let host = host();
-    let same = |domid, uuid| DomainRef::Same(info(domid, uuid, false).identity);
-    assert!(resolve(&host, &host, &same(4, 30)).is_ok());
-    assert!(resolve(&host, &host, &same(4, 31)).is_err());
-    let index = DomainIndex::read(&host, &host, []).unwrap();
+    let (host, store) = host();
+    let same = |domid, uuid| DomainRef::Same(identity(domid, uuid));
+    assert!(resolve(&*store, host.hypervisor(), &same(4, 30)).is_ok());
+    assert!(resolve(&*store, host.hypervisor(), &same(4, 31)).is_err());
+    let index = DomainIndex::read(&*store, host.hypervisor(), []).unwrap();
     assert!(index.find(&same(4, 30)).is_ok() && index.find(&same(4, 31)).is_err());
 }
 
 #[test]
 fn the_receiver_of_a_migration_is_found_by_its_name() {
-    let host = host();
+    let (host, store) = host();
     let web = Name("web".to_owned());
-    let index = DomainIndex::read(&host, &host, [&DomainRef::Name(web.clone())]).unwrap();
+    let index = DomainIndex::read(&*store, host.hypervisor(), [&DomainRef::Name(web.clone())]);
+    let index = index.unwrap();
     assert_eq!(index.receiver_of(&web), DomId::new(9));
     assert_eq!(index.receiver_of(&Name("dup".to_owned())), None);
 }
 
 #[test]
 fn a_guest_that_rebooted_is_found_under_its_new_domid() {
-    let host = host();
+    let (host, store) = host();
     let gone = |domid, uuid, name: Option<&str>| {
         let name = name.map(|name| Name(name.to_owned()));
-        let gone = Domain { identity: info(domid, uuid, false).identity, name };
-        successor(&host, &host, &gone).unwrap().map(DomId::get)
+        let gone = Domain { identity: identity(domid, uuid), name };
+        successor(&*store, host.hypervisor(), &gone).unwrap().map(DomId::get)
     };
     assert_eq!(gone(2, 20, Some("web")), Some(4));
     assert_eq!(gone(3, 30, None), Some(4));

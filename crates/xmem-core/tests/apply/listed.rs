@@ -21,7 +21,7 @@ fn run(bed: &Bed, text: &str) -> Vec<bool> {
     changed
 }
 
-/// qa.md H1, field.md E7: an HVM guest shrank by its video memory at every round trip.
+/// an HVM guest shrank by its video memory at every round trip.
 #[test]
 fn a_target_and_a_size_of_an_hvm_guest_are_set_back_unchanged() {
     let bed = Bed::new(World::start());
@@ -42,7 +42,7 @@ fn a_target_and_a_size_of_an_hvm_guest_are_set_back_unchanged() {
     assert_eq!((bed.target(9), bed.limit(9)), (mib(1024), mib(1024 + 16 + 1)));
 }
 
-/// field.md B1: libxl 4.10 to 4.16 writes a target of static-max + 1 and video memory of -1.
+/// libxl 4.10 to 4.16 writes a target of static-max + 1 and video memory of -1.
 #[test]
 fn a_target_with_video_memory_of_minus_one_is_set_back_unchanged() {
     let mut world = World::start();
@@ -66,8 +66,7 @@ fn a_list_that_was_not_edited_changes_nothing_whatever_the_limits_are() {
     let steps = plan(&host, &text, &OPTIONS);
     for step in &steps {
         assert!(step.is_left_alone());
-        assert!(step.preview().plan.changes_nothing());
-        assert_eq!(step.plan.notes, []);
+        assert!(step.preview().plan.changes_nothing() && step.plan.notes.is_empty());
     }
     assert_eq!(run(&bed, &text), [false, false]);
     assert_eq!((bed.limit(0), bed.limit(7)), (UNLIMITED, mib(3000)));
@@ -76,7 +75,7 @@ fn a_list_that_was_not_edited_changes_nothing_whatever_the_limits_are() {
     assert_eq!(bed.limit(7), mib(1025));
 }
 
-/// qa.md M4: the wrong domain was changed.
+/// the wrong domain was changed.
 #[test]
 fn a_line_whose_members_name_two_domains_is_refused() {
     let bed = Bed::new(World::start());
@@ -101,7 +100,7 @@ fn a_line_whose_members_name_two_domains_is_refused() {
     assert_eq!(bed.target(7), mib(512));
 }
 
-/// qa.md M3: an edited maximum was dropped without a word.
+/// an edited maximum was dropped without a word.
 #[test]
 fn an_edited_maximum_is_refused_with_the_command_that_sets_it() {
     let bed = Bed::new(World::start());

@@ -31,7 +31,7 @@ fn domains_that_shrink_come_before_those_that_grow_and_otherwise_lines_keep_thei
     assert_eq!(steps[1].plan.new.target, Some(mib(1008)));
 }
 
-/// qa.md M5: syntax errors hid the others.
+/// syntax errors hid the others.
 #[test]
 fn syntax_errors_unknown_domains_duplicates_and_refusals_are_reported_together() {
     let bed = Bed::new(World::start());
@@ -45,7 +45,7 @@ fn syntax_errors_unknown_domains_duplicates_and_refusals_are_reported_together()
     assert_eq!(bed.target(8), mib(2048));
 }
 
-/// qa.md M3: a failed jq before the pipe was a success.
+/// a failed jq before the pipe was a success.
 #[test]
 fn an_empty_batch_is_refused_and_the_host_is_not_asked() {
     let bed = Bed::new(World::start());
@@ -82,7 +82,7 @@ fn tight() -> Bed {
     Bed::new(world)
 }
 
-/// qa.md M17: `set -n` had the note, `apply -n` had not, and `apply` failed.
+/// `set -n` had the note, `apply -n` had not, and `apply` failed.
 #[test]
 fn a_dry_run_foresees_that_the_host_is_short() {
     let bed = tight();
@@ -97,11 +97,11 @@ fn a_dry_run_foresees_that_the_host_is_short() {
             .into_iter()
             .find(|note| matches!(note, Note::HostShort { .. } | Note::LeavesLittle { .. }))
     };
-    let short_beside = |keep_free, available| {
-        let (needs, available, keep_free) = (mib(1024), mib(available), mib(keep_free));
-        Some(Note::HostShort { needs, available, keep_free })
+    let short_beside = |available, keep_free| {
+        let (available, keep_free) = (mib(available), mib(keep_free));
+        Some(Note::HostShort { needs: mib(1024), available, keep_free })
     };
-    let short = |available| short_beside(0, available);
+    let short = |available| short_beside(available, 0);
     assert_eq!(note("web 2G", &OPTIONS), short(100));
     // What is promised to the first is not there for the second.
     assert_eq!(note("web 1064M\ndb 3G", &OPTIONS), short(60));
@@ -109,7 +109,7 @@ fn a_dry_run_foresees_that_the_host_is_short() {
     assert_eq!(note("web 2G\ndb 1536M", &OPTIONS), short(612));
     assert_eq!(note("web 2G\ndb 1G", &OPTIONS), Some(Note::LeavesLittle { free: mib(100) }));
     let keep_free = ApplyOptions { keep_free: Some(mib(101)), ..OPTIONS };
-    assert_eq!(note("web 2G\ndb 1G", &keep_free), short_beside(101, 1023));
+    assert_eq!(note("web 2G\ndb 1G", &keep_free), short_beside(1023, 101));
     // A paused guest gives nothing back.
     bed.edit(|world| world.domains.get_mut(&8).unwrap().paused = true);
     assert_eq!(note("web 2G\ndb 1G", &OPTIONS), short(100));
@@ -162,7 +162,7 @@ fn planning_makes_the_same_number_of_calls_for_many_domains_as_for_few() {
     assert_eq!(calls(2), calls(200));
 }
 
-/// qa.md M17: `set -n` waited for a lock that another process held.
+/// `set -n` waited for a lock that another process held.
 #[test]
 fn planning_takes_no_lock() {
     let bed = Bed::new(World::start());

@@ -46,7 +46,7 @@ fn full(db_rate: Kib) -> Bed {
     Bed::new(world)
 }
 
-/// review.md D1: the second growing domain was given up on although memory kept coming.
+/// the second growing domain was given up on although memory kept coming.
 #[test]
 fn each_domain_is_waited_for_as_long_as_memory_keeps_coming() {
     let bed = full(mib(100));
@@ -109,7 +109,6 @@ fn memory_that_is_claimed_for_a_domain_being_built_is_not_available() {
     assert!(is_no_memory(&results[0]), "{results:?}");
 }
 
-/// field.md D1.
 #[test]
 fn memory_that_must_stay_free_is_kept_over_the_whole_batch() {
     let bed = full(mib(100));
@@ -172,7 +171,7 @@ fn one_failure_does_not_stop_the_others() {
     assert_eq!((bed.size(7), bed.size(8)), (mib(1024), mib(1024)));
 }
 
-/// qa.md M13: the failure named no domain, and its hint was about names.
+/// the failure named no domain, and its hint was about names.
 #[test]
 fn a_domain_that_went_away_after_the_planning_is_named_as_it_was_resolved() {
     let bed = Bed::new(World::start());
@@ -189,7 +188,7 @@ fn a_domain_that_went_away_after_the_planning_is_named_as_it_was_resolved() {
     assert!(is_changed(&results[0].1));
 }
 
-/// qa.md M13: when the outcome of a commit was not known, neither that line nor the next named its domain.
+/// when the outcome of a commit was not known, neither that line nor the next named its domain.
 #[test]
 fn a_lost_connection_names_the_domain_of_each_line() {
     let bed = Bed::new(World::start());

@@ -1,4 +1,4 @@
-//! What holds for any input: properties, each against an oracle that is slow and simple, and every input that a fuzzer has
+//! Text from outside, any of it: properties, each against a slow and simple oracle, and every input that the fuzzer has
 //! kept.
 //!
 //! `PROPTEST_CASES` says how many cases each property gets.
@@ -7,6 +7,6 @@
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
-mod targets;
+mod properties;
 #[cfg(test)]
-mod words;
+mod targets;

@@ -1,29 +1,22 @@
-//! What must hold for any bytes whatever, in each place where bytes come from outside: one function for each, run by the
-//! fuzzer, on its kept corpus and by the properties. Each panics if it does not hold.
-
-use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+//! What must hold for any bytes, for each parser of text from outside: one function each, run by the properties, on the
+//! fuzzer's corpus and by the fuzzer. It panics if it does not hold.
 
 use xen::escape::Escaped;
-use xen::xenstore::{Client, Nodes as _, Store as _, StoreError};
 use xen::{DomId, Kib, Uuid};
 use xmem_core::batch::{self, Wanted};
 use xmem_core::domain::{DomainRef, Name};
 use xmem_core::intent::{self, Record};
 use xmem_core::size::{Amount, Size};
 
-/// A place where bytes come from outside, as the corpus calls it, and what must hold there.
+/// A target: the name of its corpus, and its function.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
-pub(crate) const TARGETS: [Target; 5] = [
+/// The targets.
+pub(crate) const TARGETS: [Target; 4] = [
     ("size", |bytes| with_text(bytes, size)),
     ("domain", |bytes| with_text(bytes, domain)),
     ("batch", |bytes| with_text(bytes, batch)),
     ("intent", intent),
-    ("wire", wire),
 ];
 
 /// Runs the target of this name.
@@ -190,44 +183,4 @@ pub(crate) fn intent(bytes: &[u8]) {
             assert!(!why.contains(Escaped::must_escape), "{why}");
         }
     }
-}
-
-/// A client that does a bit of everything while `bytes` and then the end are ready for it: whatever it makes of them, it
-/// ends in time, its errors are displayed without control characters, and it sends whole requests only.
-pub(crate) fn wire(bytes: &[u8]) {
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    // A socket takes 200 KiB before anybody reads.
-    theirs.write_all(&bytes[..bytes.len().min(100_000)]).unwrap();
-    theirs.shutdown(Shutdown::Write).unwrap();
-    let begun = Instant::now();
-    let client = Client::from_socket(ours, Duration::from_secs(20));
-    shown(client.list("/a"));
-    shown(client.read_each(&["/a", "/b"]));
-    if let Some(transaction) = shown(client.begin()) {
-        shown(transaction.read_each(&["/a"]));
-        shown(transaction.write_each(&[("/a", "1"), ("/b", "2")]));
-        shown(transaction.commit());
-    }
-    shown(client.list("/a"));
-    shown(client.watch(&["/a"]));
-    shown(client.changes(Duration::ZERO));
-    assert!(shown(client.read_each(&["/a"])).is_none(), "it must have met the end by now");
-    drop(client);
-    assert!(begun.elapsed() < Duration::from_secs(10));
-    let mut sent = Vec::new();
-    theirs.read_to_end(&mut sent).unwrap();
-    let mut rest = &sent[..];
-    while let Some((header, after)) = rest.split_first_chunk::<16>() {
-        let length = u32::from_ne_bytes(header[12..].try_into().unwrap());
-        rest = &after[usize::try_from(length).unwrap()..];
-    }
-    assert!(rest.is_empty());
-}
-
-/// The result, if it is one.
-fn shown<T>(result: Result<T, StoreError>) -> Option<T> {
-    if let Err(error) = &result {
-        assert!(!error.to_string().contains(Escaped::must_escape), "{error:?}");
-    }
-    result.ok()
 }

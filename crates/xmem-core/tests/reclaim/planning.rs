@@ -62,7 +62,7 @@ fn what_the_host_has_and_what_is_on_its_way_is_not_taken_again() {
     assert_eq!(plan.shares.iter().map(|share| share.mib()).sum::<u64>(), 4);
 }
 
-/// design.md, section 4: free and scrubbed less what is claimed; and the reserve besides.
+/// Free and scrubbed memory less what is claimed, and the reserve besides.
 #[test]
 fn claims_are_not_available_and_the_reserve_comes_on_top() {
     let bed = full();

@@ -77,7 +77,7 @@ fn video_memory_comes_on_top_of_the_target() {
 }
 
 #[test]
-fn some_do_not_move() {
+fn a_balloon_of_a_guest_that_does_not_run_stands_still() {
     let stops: [fn(&mut SimDomain); 9] = [
         |domain| domain.paused = true,
         |domain| domain.dying = true,
@@ -97,7 +97,7 @@ fn some_do_not_move() {
 }
 
 #[test]
-fn on_a_full_host_they_only_shrink() {
+fn on_a_full_host_balloons_only_shrink() {
     for (mib, reached) in [(2048, 1024), (512, 512)] {
         let mut world = told(mib);
         advance(&mut world, 9000, true);
@@ -161,7 +161,7 @@ fn dom0s_own_target_holds_until_xenstore_is_written() {
 }
 
 #[test]
-fn they_move_while_no_process_looks() {
+fn balloons_move_while_no_process_looks() {
     let (dir, first) = host("");
     set_target(&first, "524288").unwrap();
     drop(first);

@@ -25,7 +25,7 @@ fn words_are_read_leniently_and_unknown_ones_are_named() {
 }
 
 #[test]
-fn lock_busy() {
+fn lock_busy_holds_the_lock_of_every_domain() {
     let (dir, busy) = host("lock-busy");
     let host = host_in(dir.path(), "");
     let domains = host.hypervisor().domains().unwrap();
@@ -43,7 +43,7 @@ fn lock_busy() {
 }
 
 #[test]
-fn hypercalls_that_fail() {
+fn a_hypervisor_fault_fails_every_hypercall() {
     let every = |word: &str, fits: fn(&HypervisorError) -> bool| {
         let (_dir, host) = host(word);
         let xen = host.hypervisor();
@@ -69,7 +69,7 @@ fn hypercalls_that_fail() {
 }
 
 #[test]
-fn one_hypercall_fails() {
+fn a_refused_call_fails_alone() {
     let (_dir, limited) = host("limit-refused");
     assert_eq!(errno(limited.hypervisor().set_limit(dom(7), Kib(4))), Some(Errno::PERM));
     let (_dir, no_pod) = host("pod-refused");
@@ -78,7 +78,7 @@ fn one_hypercall_fails() {
 }
 
 #[test]
-fn gone_at_the_second_look() {
+fn gone_hides_a_domain_from_the_second_look_on() {
     let (dir, host) = host("gone");
     let xen = host.hypervisor();
     assert!(xen.domain(dom(7)).unwrap().is_some());
@@ -90,7 +90,7 @@ fn gone_at_the_second_look() {
 }
 
 #[test]
-fn stores_that_fail() {
+fn a_store_fault_fails_connections_or_writes() {
     let (_dir, down) = host("store-down");
     assert!(matches!(down.connect().err(), Some(StoreError::Unreachable { .. })));
     let (_dir, full) = host("store-full");
@@ -99,7 +99,7 @@ fn stores_that_fail() {
 }
 
 #[test]
-fn conflicts() {
+fn conflict_fails_every_commit_and_conflict_once_the_first() {
     let (_dir, host) = host("conflict-once");
     assert!(says(set_target(&host, "4096"), &Answer::Again));
     set_target(&host, "4096").unwrap();
@@ -110,7 +110,7 @@ fn conflicts() {
 }
 
 #[test]
-fn commits_whose_end_is_lost() {
+fn a_lost_commit_is_done_or_not_as_its_word_says() {
     for (word, done, stays_down) in [
         ("commit-lost-done", true, false),
         ("commit-lost-undone", false, false),
@@ -134,7 +134,7 @@ fn commits_whose_end_is_lost() {
 }
 
 #[test]
-fn a_full_host() {
+fn host_full_leaves_no_memory_free() {
     let (_dir, host) = host("host-full");
     let memory = host.hypervisor().host_memory().unwrap();
     assert_eq!((memory.free, memory.available()), (Kib(0), Kib(0)));

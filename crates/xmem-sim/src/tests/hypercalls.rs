@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use rustix::io::Errno;
 use xen::hypervisor::UNLIMITED;
+use xen::xenstore::Answer;
 use xen::{Host as _, Kib};
 
-use super::{dom, errno, in_memory};
-use crate::World;
+use super::{connect, dom, errno, in_memory};
+use crate::{Call, Failure, Verdict, World};
 
 #[test]
 fn limits_are_whole_pages_and_never_checked() {
@@ -65,4 +68,48 @@ fn claimed_memory_is_free_but_not_available() {
     let memory = host.hypervisor().host_memory().unwrap();
     assert_eq!(memory.claimed, Kib::from_mib(384));
     assert_eq!(memory.available(), Kib(memory.free.0 - memory.claimed.0));
+}
+
+/// The domids that `xen::Host::list_domains` finds, and whether the hypervisor refused to list them.
+fn listed(refuses: fn(&Call<'_>) -> bool) -> Result<(Vec<u16>, bool), String> {
+    let mut world = World::start();
+    // Known to the hypervisor alone, to xenstore alone, and not domids.
+    world.remove("/local/domain/9");
+    for name in ["6", "web", "32752"] {
+        world.write(&format!("/local/domain/{name}/name"), "");
+    }
+    let (_world, host) = in_memory(world);
+    let store = connect(&host);
+    let host = host.observed_by(Arc::new(move |call: &Call<'_>| match call {
+        _ if !refuses(call) => Verdict::Proceed,
+        Call::List(_) => Verdict::Fail(Failure::Answer(Answer::Denied)),
+        _ => Verdict::Fail(Failure::Errno(Errno::PERM)),
+    }));
+    let list = host.list_domains(&*store).map_err(|error| error.to_string())?;
+    let domids = list.domains.iter().map(|info| info.identity.domid.get()).collect();
+    Ok((domids, list.refused.is_some()))
+}
+
+#[test]
+fn the_hypervisors_own_list_of_domains_is_preferred() {
+    assert_eq!(listed(|call| matches!(call, Call::List(_))), Ok((vec![0, 7, 8, 9], false)));
+}
+
+#[test]
+fn a_refused_list_is_replaced_by_the_domains_in_xenstore() {
+    assert_eq!(listed(|call| matches!(call, Call::Domains)), Ok((vec![0, 7, 8], true)));
+}
+
+#[test]
+fn without_xenstore_the_refusal_to_list_is_the_error() {
+    let refuses = |call: &Call<'_>| matches!(call, Call::Domains | Call::List(_));
+    let error = Err("the hypervisor refused XEN_SYSCTL_getdomaininfolist".to_owned());
+    assert_eq!(listed(refuses), error);
+}
+
+#[test]
+fn a_refused_domctl_is_never_an_empty_list() {
+    let refuses = |call: &Call<'_>| matches!(call, Call::Domains | Call::Domain(_));
+    let error = Err("the hypervisor refused XEN_DOMCTL_getdomaininfo".to_owned());
+    assert_eq!(listed(refuses), error);
 }

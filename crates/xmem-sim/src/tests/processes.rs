@@ -88,7 +88,7 @@ fn a_torn_next_world_means_nothing() {
 }
 
 #[test]
-fn faults_that_kill() {
+fn a_kill_fault_kills_before_or_after_the_commit() {
     for (word, done) in [("kill-before-commit", false), ("kill-after-commit", true)] {
         let (dir, host) = host("");
         let status = child(dir.path(), word).wait().unwrap();

@@ -66,7 +66,7 @@ fn an_edit_by_hand_is_seen() {
 }
 
 #[test]
-fn domains_that_come_stop_and_go() {
+fn special_watches_fire_for_domains_that_come_stop_or_go() {
     let (world, host) = in_memory(World::start());
     let store = connect(&host);
     store.watch(&["@introduceDomain", "@releaseDomain"]).unwrap();

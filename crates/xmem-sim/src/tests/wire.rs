@@ -77,7 +77,7 @@ fn long_listings_come_in_parts() {
 }
 
 #[test]
-fn permissions_and_bad_paths() {
+fn the_owner_may_write_and_a_bad_path_is_refused() {
     let (world, host) = wire(World::start());
     let store = connect(&host);
     assert!(!store.may_write_any(dom(7), &[TARGET, "/nowhere"]).unwrap());

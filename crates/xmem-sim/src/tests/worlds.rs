@@ -80,7 +80,7 @@ fn a_world_survives_its_file() {
 }
 
 #[test]
-fn a_short_world_by_hand() {
+fn a_short_world_by_hand_gets_defaults() {
     let world = open(
         r#"{ "version": 1, "memory_kib": 1048576,
              "domains": { "12": { "current_kib": 524288, "kind": "hvm" } },

@@ -6,7 +6,6 @@ mod device;
 mod failures;
 mod listings;
 mod peer;
-mod properties;
 mod requests;
 mod watches;
 

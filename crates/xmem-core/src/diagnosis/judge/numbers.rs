@@ -4,10 +4,11 @@ use xen::escape::Escaped;
 use xen::hypervisor::{Pod, UNLIMITED};
 use xen::{Kib, Mib};
 
-use super::super::{Diagnosis, DiagnosisKind, typed};
+use super::super::{Diagnosis, DiagnosisKind};
 use super::Judge;
 use crate::memory::{GuestType, Memory, Node};
 use crate::plan::{MemoryRequest, SLACK, Surroundings, TOLERANCE, plan};
+use crate::size::Written;
 use crate::state::{Follows, State};
 
 impl Judge<'_> {
@@ -213,7 +214,7 @@ impl Judge<'_> {
 
     /// A command that sets `size`, unless xmem would refuse it.
     fn command(&self, name: &str, size: Kib) -> Option<String> {
-        let typed = typed(size);
+        let typed = Written(size).to_string();
         let asked = typed.parse().ok()?;
         let request = match name {
             "max" => MemoryRequest::Max { size: asked, force: false },

@@ -1,16 +1,12 @@
 //! Properties for any bytes from xenstored, and for orderly replies cut and mixed in any way.
-#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
-
-use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::io::Read as _;
+use std::time::Duration;
 
 use proptest::prelude::*;
+use xen::DomId;
+use xen::xenstore::{Nodes as _, Store as _, StoreError};
 
-use super::{Client, Nodes as _, Store as _, StoreError};
-use crate::domain::DomId;
-use crate::escape::Escaped;
+use crate::target::{client, exercise};
 
 const DIRECTORY: u32 = 1;
 const READ: u32 = 2;
@@ -70,13 +66,6 @@ fn conversation() -> impl Strategy<Value = Vec<u8>> {
     let right = right();
     (0..=right.len(), prop::collection::vec(nearly(), 0..5))
         .prop_map(move |(count, rest)| [right[..count].concat(), rest.concat()].concat())
-}
-
-/// A client with these bytes to read.
-fn client(bytes: &[u8]) -> (Client, UnixStream) {
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    theirs.write_all(bytes).unwrap();
-    (Client::from_socket(ours, Duration::from_secs(20)), theirs)
 }
 
 proptest! {
@@ -177,41 +166,4 @@ fn the_conversation_is_right_before_it_goes_wrong() {
     assert_eq!(client.list("/a").unwrap().unwrap(), ["a"]);
     client.watch(&["/a"]).unwrap();
     assert_eq!(client.changes(Duration::ZERO).unwrap(), ["/a"]);
-}
-
-/// Makes one request of each type while `bytes`, and then the end, are ready for it. It must end in time, with errors
-/// that can be printed, and have sent whole requests only.
-fn exercise(bytes: &[u8]) {
-    let (client, mut theirs) = client(bytes);
-    theirs.shutdown(Shutdown::Write).unwrap();
-    let begun = Instant::now();
-    printable(client.list("/a"));
-    printable(client.read_each(&["/a", "/b"]));
-    if let Some(transaction) = printable(client.begin()) {
-        printable(transaction.read_each(&["/a"]));
-        printable(transaction.write_each(&[("/a", "1"), ("/b", "2")]));
-        printable(transaction.commit());
-    }
-    printable(client.list("/a"));
-    printable(client.watch(&["/a"]));
-    assert!(printable(client.changes(Duration::ZERO)).is_none_or(|events| events.len() <= 1024));
-    assert!(printable(client.read_each(&["/a"])).is_none(), "it must have met the end by now");
-    drop(client);
-    assert!(begun.elapsed() < Duration::from_secs(10));
-    let mut sent = Vec::new();
-    theirs.read_to_end(&mut sent).unwrap();
-    let mut rest = &sent[..];
-    while let Some((head, after)) = rest.split_first_chunk::<16>() {
-        let len = u32::from_ne_bytes(head[12..].try_into().unwrap());
-        rest = &after[usize::try_from(len).unwrap()..];
-    }
-    assert!(rest.is_empty());
-}
-
-/// The value of `result`. Its error must not be able to control a terminal.
-fn printable<T>(result: Result<T, StoreError>) -> Option<T> {
-    if let Err(error) = &result {
-        assert!(!error.to_string().contains(Escaped::must_escape), "{error:?}");
-    }
-    result.ok()
 }

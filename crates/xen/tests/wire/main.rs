@@ -1,0 +1,22 @@
+//! The xenstore client against any bytes: properties, and every input that the fuzzer has kept.
+#![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod target;
+
+use std::fs;
+use std::path::Path;
+
+#[cfg(test)]
+#[test]
+fn every_input_that_the_fuzzer_has_kept_ends_in_printable_errors() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/wire");
+    let files = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path());
+    let count = files
+        .inspect(|file| println!("{}", file.display()))
+        .map(|file| target::exercise(&fs::read(file).unwrap()))
+        .count();
+    assert!(count > 10, "{count}");
+}

@@ -175,7 +175,7 @@ check_set_dry_run_changes_nothing() {
 check_set_json_tells_old_and_new() {
     needs_xmem
     expect 0 xmem --json set g1 128M
-    is "schema" "$(json schema)" 1
+    is "schema" "$(json schema)" 2
     is "domid" "$(json domid)" "$(domid_of g1)"
     is "name" "$(json name)" g1
     is "changed" "$(json changed)" true

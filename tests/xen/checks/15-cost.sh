@@ -1,4 +1,4 @@
-# What one change costs: counts, so that they cannot creep up unseen. What it takes in time: tests/xen/bench.
+# What commands cost: counts, so that they cannot creep up unseen. What they take in time: tests/xen/bench.
 
 costs_at_most() { # WHAT SYSTEM-CALLS HYPERCALLS ROUND-TRIPS
     count_costs
@@ -17,13 +17,63 @@ costs_at_most() { # WHAT SYSTEM-CALLS HYPERCALLS ROUND-TRIPS
 check_cost_of_a_set_by_name() {
     needs_xmem
     traced -- set g1 128M
-    costs_at_most "set of a PV guest" 61 4 5
+    costs_at_most "set of a PV guest" 115 4 5
     traced -- set g2 128M
-    costs_at_most "set of a PVH guest" 62 5 5
+    # Two hypercalls for populate on demand: to set its target and, since the guest shrinks, to read its state.
+    costs_at_most "set of a PVH guest" 123 6 5
 }
 
 check_cost_of_a_set_by_domid() {
     needs_xmem
     traced -- set "$(domid_of g1)" 128M
-    costs_at_most "set by domid" 59 4 4
+    costs_at_most "set by domid" 113 4 4
+}
+
+# How often something was sent to xenstore, and how many domctls were made, after the first line of the last traced run
+# that contains WORDS.
+sent_after() { # WORDS
+    awk -v words="$1" '
+        index($0, words) { seen = 1 }
+        match($0, /\([0-9]+/) { fd = substr($0, RSTART + 1, RLENGTH - 1) }
+        /^connect\(.*xenstored\/socket/ { leads_to_store[fd] = 1 }
+        /^open(at)?\(.*"\/dev\/xen\/xenbus"/ { leads_to_store[$NF] = 1 }
+        /^(write|writev|sendto|sendmsg)\(/ && seen && fd in leads_to_store { sent++ }
+        /^ioctl\(.*_IOC_NONE, 0x50, 0, 0x30/ && seen { hypercalls++ }
+        END { if (!seen) exit 1; print sent + 0, hypercalls + 0 }' /tmp/trace || fail "no '$1' in the trace"
+}
+
+check_cost_of_watching_30_idle_domains() {
+    needs_xmem
+    needs_idle_kernel
+    trap 'destroy_idle 27' EXIT
+    start_idle 1 27
+    way=
+    [ "$VIA" != bus ] || way="-E XENSTORED_PATH=$device"
+    # shellcheck disable=SC2086 # options are words
+    strace -s 64 -o /tmp/trace $way $program watch --json --interval 1s --count 61 >/tmp/frames
+    # Later frames have only what has changed.
+    grep -q '"idle27"' /tmp/frames || fail "no frame shows idle27"
+    # The first frame is written once all of it has been read. Each later one takes a list of the domains and the host's
+    # memory.
+    set -- $(sent_after 'write(1, ')
+    echo "after the first frame: sent to xenstore $1 times, $2 hypercalls"
+    [ "$2" -ge 120 ] || fail "too few hypercalls to be true"
+    is "requests to xenstore in a minute" "$1" 0
+}
+
+# The guest is paused, so that the wait lasts as long as it may.
+waits_traced() { # MIB SECONDS
+    traced -- set g1 "$1M" --wait="$2s" || echo "exit code $?"
+    sent_after 'T\\0"'
+}
+
+check_cost_of_waiting() {
+    needs_xmem
+    trap 'xl unpause g1' EXIT
+    xl pause g1
+    short=$(waits_traced 128 5 | tail -n 1)
+    long=$(waits_traced 160 40 | tail -n 1)
+    echo "requests to xenstore and hypercalls after the commit: in 5 s $short, in 40 s $long"
+    [ "${long#* }" -gt "${short#* }" ] || fail "a longer wait asks the hypervisor no more often"
+    is "requests in 40 s" "${long% *}" "${short% *}"
 }

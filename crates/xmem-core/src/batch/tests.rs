@@ -102,7 +102,7 @@ fn pretty_printed_objects_and_arrays_are_read_like_json_lines() {
     );
 }
 
-/// thirty lines of nonsense for one mistake.
+/// Thirty lines of nonsense for one mistake.
 #[test]
 fn a_mistake_in_pretty_printed_json_is_one_error_and_the_next_lines_are_read() {
     let text = "{\n  \"domid\": 7\n  \"target_kib\": 1,\n  \"notes\": []\n}\nweb 1.5G\n";
@@ -175,7 +175,7 @@ fn the_uuid_decides_and_dom0_has_none() {
     assert_eq!(line("{\"name\":\"7\",\"target_kib\":4}"), DomainRef::Name(Name("7".to_owned())));
 }
 
-/// each of these was skipped without a word.
+/// Each of these was skipped without a word.
 #[test]
 fn a_json_line_that_asks_for_nothing_is_refused() {
     for (text, problem) in [
@@ -250,7 +250,7 @@ fn every_error_is_reported_with_its_line_and_the_good_lines_are_kept() {
     assert_eq!(batch.errors[0].to_string(), "line 1: not of the form `DOMAIN SIZE`");
 }
 
-/// no text of a library reaches the user.
+/// No text of a library reaches the user.
 #[test]
 fn no_text_of_the_json_library_reaches_the_user() {
     for text in ["{\"domid\":1,}", "{1:2}", "{\"a\":\"\u{1}\"}", "{\"a\":tru}", "{\"a\":1e999}"] {
@@ -267,7 +267,7 @@ fn a_file_of_another_kind_gives_a_bounded_number_of_errors() {
     assert_eq!(parse(&"x\n".repeat(MOST_ERRORS)).errors.len(), MOST_ERRORS);
 }
 
-/// a size of 16 MiB is not repeated in whole, and steers no terminal.
+/// A size of 16 MiB is not repeated in whole, and steers no terminal.
 #[test]
 fn a_long_word_is_shortened_and_escaped() {
     let long = "ü".repeat(5000);

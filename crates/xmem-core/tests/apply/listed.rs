@@ -21,7 +21,7 @@ fn run(bed: &Bed, text: &str) -> Vec<bool> {
     changed
 }
 
-/// an HVM guest shrank by its video memory at every round trip.
+/// An HVM guest shrank by its video memory at every round trip.
 #[test]
 fn a_target_and_a_size_of_an_hvm_guest_are_set_back_unchanged() {
     let bed = Bed::new(World::start());
@@ -75,7 +75,7 @@ fn a_list_that_was_not_edited_changes_nothing_whatever_the_limits_are() {
     assert_eq!(bed.limit(7), mib(1025));
 }
 
-/// the wrong domain was changed.
+/// The wrong domain was changed.
 #[test]
 fn a_line_whose_members_name_two_domains_is_refused() {
     let bed = Bed::new(World::start());
@@ -100,7 +100,7 @@ fn a_line_whose_members_name_two_domains_is_refused() {
     assert_eq!(bed.target(7), mib(512));
 }
 
-/// an edited maximum was dropped without a word.
+/// An edited maximum was dropped without a word.
 #[test]
 fn an_edited_maximum_is_refused_with_the_command_that_sets_it() {
     let bed = Bed::new(World::start());

@@ -31,7 +31,7 @@ fn domains_that_shrink_come_before_those_that_grow_and_otherwise_lines_keep_thei
     assert_eq!(steps[1].plan.new.target, Some(mib(1008)));
 }
 
-/// syntax errors hid the others.
+/// Syntax errors hid the others.
 #[test]
 fn syntax_errors_unknown_domains_duplicates_and_refusals_are_reported_together() {
     let bed = Bed::new(World::start());
@@ -45,7 +45,7 @@ fn syntax_errors_unknown_domains_duplicates_and_refusals_are_reported_together()
     assert_eq!(bed.target(8), mib(2048));
 }
 
-/// a failed jq before the pipe was a success.
+/// A failed jq before the pipe was a success.
 #[test]
 fn an_empty_batch_is_refused_and_the_host_is_not_asked() {
     let bed = Bed::new(World::start());

@@ -46,7 +46,7 @@ fn full(db_rate: Kib) -> Bed {
     Bed::new(world)
 }
 
-/// the second growing domain was given up on although memory kept coming.
+/// The second growing domain was given up on although memory kept coming.
 #[test]
 fn each_domain_is_waited_for_as_long_as_memory_keeps_coming() {
     let bed = full(mib(100));
@@ -171,7 +171,7 @@ fn one_failure_does_not_stop_the_others() {
     assert_eq!((bed.size(7), bed.size(8)), (mib(1024), mib(1024)));
 }
 
-/// the failure named no domain, and its hint was about names.
+/// The failure named no domain, and its hint was about names.
 #[test]
 fn a_domain_that_went_away_after_the_planning_is_named_as_it_was_resolved() {
     let bed = Bed::new(World::start());

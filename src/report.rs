@@ -170,6 +170,11 @@ impl Report {
         }
     }
 
+    /// Whether a table is coloured.
+    pub(crate) fn is_coloured() -> bool {
+        output::is_coloured()
+    }
+
     /// A host's domains.
     pub(crate) fn list(&self, survey: &Survey, layout: &Layout) {
         if self.style.quiet {
@@ -178,7 +183,7 @@ impl Report {
         if self.style.json {
             self.json(|json| json.survey(survey));
         } else {
-            let coloured = output::is_coloured();
+            let coloured = Self::is_coloured();
             self.print_lines(&table::lines(survey, layout, self.simulated, coloured));
         }
     }

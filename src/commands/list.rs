@@ -3,7 +3,7 @@
 use xen::Host;
 use xmem_core::domain::DomainRef;
 use xmem_core::failure::Cause;
-use xmem_core::survey::{Survey, UsedMemory, survey};
+use xmem_core::survey::{Detail, Survey, survey};
 
 use super::with_missing;
 use crate::cli::{Column, Format, List};
@@ -52,11 +52,66 @@ impl Task {
     }
 
     fn survey(&self, host: &dyn Host, report: &Report) -> Result<Survey, Cause> {
-        let shows_used = report.style.json
-            || self.format == Format::Openmetrics
-            || self.layout.columns.contains(&Column::Used)
-            || self.sort == Column::Used;
-        let used = if shows_used { UsedMemory::Read } else { UsedMemory::Skip };
-        survey(host, &*host.connect()?, &self.wanted, used)
+        let detail = self.detail(report.style.json, Report::is_coloured());
+        survey(host, &*host.connect()?, &self.wanted, detail)
+    }
+
+    /// As much as is shown.
+    fn detail(&self, json: bool, coloured: bool) -> Detail {
+        let columns = self.layout.columns.iter().chain([&self.sort]);
+        if json || self.format == Format::Openmetrics {
+            return Detail::Reports;
+        }
+        let of_columns = columns.map(|column| match column {
+            Column::Name
+            | Column::Domid
+            | Column::Uuid
+            | Column::Current
+            | Column::Limit
+            | Column::Outstanding => Detail::Names,
+            Column::Used => Detail::Reports,
+            _ => Detail::Memory,
+        });
+        let most = of_columns.max().unwrap_or(Detail::Memory);
+        // The usual columns, and the colour of a row, show findings.
+        let judges = self.layout.columns.is_empty() || (!self.layout.bare && coloured);
+        if judges { most.max(Detail::Memory) } else { most }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// What `xmem list WORDS` reads, on a terminal with colours or without.
+    fn detail(words: &str, coloured: bool) -> Detail {
+        let words = ["xmem", "list"].into_iter().chain(words.split_whitespace());
+        let cli = Cli::try_parse_from(words).unwrap();
+        let Command::List(args) = &cli.command else { unreachable!() };
+        Task::of(args).unwrap().detail(cli.global.json, coloured)
+    }
+
+    #[test]
+    fn a_list_reads_no_more_than_it_shows() {
+        for (words, expected) in [
+            ("", Detail::Memory),
+            ("--sort current", Detail::Memory),
+            ("-o name,domid,uuid,current,limit,outstanding", Detail::Names),
+            ("-o name --sort target", Detail::Memory),
+            ("-o name,state", Detail::Memory),
+            ("-o name,note", Detail::Memory),
+            ("-o name,used", Detail::Reports),
+            ("-o name --sort used", Detail::Reports),
+            ("--json", Detail::Reports),
+            ("--format openmetrics", Detail::Reports),
+        ] {
+            assert_eq!(detail(words, false), expected, "{words:?}");
+        }
+        // A row's colour is a finding; a list for scripts has none.
+        assert_eq!(detail("-o name", true), Detail::Memory);
+        assert_eq!(detail("-o name --no-header", true), Detail::Names);
     }
 }

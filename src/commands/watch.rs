@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use xen::Host;
 use xmem_core::domain::DomainRef;
 use xmem_core::failure::Cause;
-use xmem_core::survey::{Monitor, UsedMemory};
+use xmem_core::survey::{Detail, Monitor};
 
 use super::with_missing;
 use crate::cli::{Column, Watch};
@@ -61,7 +61,7 @@ impl Task {
         continued: &Continued,
         report: &Report,
     ) -> Result<Exit, Cause> {
-        let used = if report.style.json { UsedMemory::Read } else { UsedMemory::Skip };
+        let used = if report.style.json { Detail::Reports } else { Detail::Memory };
         let mut monitor = Monitor::new(host, &self.wanted, used)?;
         let mut screen = Screen::default();
         let mut refreshes = 0_u64;

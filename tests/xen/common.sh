@@ -53,6 +53,11 @@ c_program() { # NAME ARCH FILE
     "${compiler[$2]}" -O2 -Wall -static -s -o "$3" "$here/programs/$1.c"
 }
 
+# A kernel of one instruction, for domains that only have to be there. x86 only.
+idle_kernel() { # FILE
+    "${compiler[x86]}" -nostdlib -static -Wl,-Ttext-segment=0x100000,--build-id=none -o "$1" "$here/programs/idle.S"
+}
+
 # A Rust program of programs/ for dom0: static, and at a fixed address, since relocation is expensive under emulation.
 rust_program() { # NAME FILE
     rustc --edition 2024 -O -C panic=abort -C strip=symbols -C target-feature=+crt-static -C relocation-model=static \

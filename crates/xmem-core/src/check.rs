@@ -20,7 +20,7 @@ use crate::failure::{Cause, Failure};
 use crate::memory::{Numbers, Paths};
 use crate::recovery::Recovery;
 use crate::state::State;
-use crate::survey::{self, Row, StateFiles, UsedMemory};
+use crate::survey::{self, Detail, Row, StateFiles};
 
 /// How often a domain that looks out of step is looked at, at most, and the pause between two looks. A change that is made
 /// between two reads looks out of step; what is really so, is so again.
@@ -132,7 +132,7 @@ pub fn check(
         _ => {}
     }
     let store = host.connect()?;
-    let (mut rows, missing) = survey::rows_of(host, &*store, wanted, UsedMemory::Skip)?;
+    let (mut rows, missing) = survey::rows_of(host, &*store, wanted, Detail::Memory)?;
     confirm(host, &*store, &mut rows, interrupt)?;
     for row in &mut rows {
         distrust_guest(host, &*store, row)?;
@@ -173,7 +173,7 @@ fn confirm(
             return Err(Cause::Interrupted);
         }
         let before = out_of_step(rows);
-        survey::look_again(host, store, rows, &doubtful, UsedMemory::Skip)?;
+        survey::look_again(host, store, rows, &doubtful, Detail::Memory)?;
         let now = out_of_step(rows);
         // Only what is out of step is worth a third look.
         doubtful =

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use xen::Host;
-use xen::hypervisor::Shutdown;
+use xen::hypervisor::{DomainInfo, Shutdown};
 use xen::userdata::{FileName, Letter};
 
 use crate::domain::Name;
@@ -61,13 +61,19 @@ impl State {
 
     /// The state of a domain with this `memory`, as far as that shows it.
     pub fn of(memory: &Memory) -> Self {
-        let info = &memory.info;
+        match Self::shown_by(&memory.info) {
+            Self::Paused if is_unfinished(memory) => Self::Building,
+            state => state,
+        }
+    }
+
+    /// The state that the hypervisor shows: a domain that is being built is paused.
+    pub const fn shown_by(info: &DomainInfo) -> Self {
         match info.shutdown {
             _ if info.dying => Self::Dying,
             Some(Shutdown::Crash | Shutdown::Watchdog) => Self::Crashed,
             Some(Shutdown::Suspend | Shutdown::SoftReset) => Self::Suspended,
             Some(_) => Self::ShutDown,
-            None if info.paused && is_unfinished(memory) => Self::Building,
             None if info.paused => Self::Paused,
             None => Self::Running,
         }
@@ -141,7 +147,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use xen::hypervisor::{DomainInfo, Hypervisor};
+    use xen::hypervisor::Hypervisor;
     use xen::xenstore::{Store, StoreError};
     use xen::{Kib, Uuid};
 

@@ -62,13 +62,16 @@ impl Row {
     }
 }
 
-/// Whether to read what guests report about themselves: a request more for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UsedMemory {
-    /// Read it.
-    Read,
-    /// Leave [`Row::used`] empty.
-    Skip,
+/// How much of xenstore is read of each domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// Its name, in one request. Its memory's nodes are left empty and not judged: [`Row::findings`] has none, and
+    /// [`Row::state`] is what the hypervisor shows.
+    Names,
+    /// The nodes of its memory too, in six requests.
+    Memory,
+    /// What its guest reports of itself too: a request more, and [`Row::used`].
+    Reports,
 }
 
 /// Looks at the domains that `wanted` names, or at all of them if it is empty. Only what is named is read. A domain that
@@ -80,9 +83,9 @@ pub fn survey(
     host: &dyn Host,
     store: &dyn Store,
     wanted: &[DomainRef],
-    used: UsedMemory,
+    detail: Detail,
 ) -> Result<Survey, Cause> {
-    let (mut rows, missing) = rows_of(host, store, wanted, used)?;
+    let (mut rows, missing) = rows_of(host, store, wanted, detail)?;
     confirm(host, store, &mut rows)?;
     Ok(Survey { rows, host: host.hypervisor().host_memory(), missing })
 }
@@ -92,10 +95,14 @@ pub(crate) fn rows_of(
     host: &dyn Host,
     store: &dyn Store,
     wanted: &[DomainRef],
-    used: UsedMemory,
+    detail: Detail,
 ) -> Result<(Vec<Row>, Vec<DomainRef>), Cause> {
     let (infos, missing) = find(host, store, wanted)?;
-    Ok((rows(host, nodes::read(store, &infos, used)?), missing))
+    let seen = nodes::read(store, &infos, detail)?;
+    if detail == Detail::Names {
+        return Ok((seen.into_iter().map(|seen| unjudged(seen.memory)).collect(), missing));
+    }
+    Ok((rows(host, seen), missing))
 }
 
 /// The domains that `wanted` names, by domid, and those of `wanted` that are not there. Without names in it, xenstore is
@@ -138,6 +145,13 @@ fn rows(host: &dyn Host, seen: Vec<Seen>) -> Vec<Row> {
     // After the numbers: while they show half of a change, its lock is held.
     let files = StateFiles::of(host.state_dir());
     seen.into_iter().map(|seen| row(host, &files, seen)).collect()
+}
+
+/// The row of a domain of which only the name was read.
+fn unjudged(memory: Memory) -> Row {
+    let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
+    let state = State::shown_by(&memory.info);
+    Row { domain, state, memory, used: None, findings: Vec::new() }
 }
 
 /// The row of a domain.
@@ -186,7 +200,7 @@ fn has_less_than_its_maximum(memory: &Memory) -> bool {
 fn confirm(host: &dyn Host, store: &dyn Store, rows: &mut Vec<Row>) -> Result<(), Cause> {
     let doubtful: Vec<Identity> =
         rows.iter().filter(|row| is_doubtful(row)).map(|row| row.domain.identity).collect();
-    look_again(host, store, rows, &doubtful, UsedMemory::Skip)
+    look_again(host, store, rows, &doubtful, Detail::Memory)
 }
 
 /// Whether a domain looks out of step, or has no nodes. A domain that is changed or destroyed during the look does, too.
@@ -201,14 +215,14 @@ pub(crate) fn look_again(
     store: &dyn Store,
     rows: &mut Vec<Row>,
     these: &[Identity],
-    used: UsedMemory,
+    detail: Detail,
 ) -> Result<(), Cause> {
     if these.is_empty() {
         return Ok(());
     }
     let again: Vec<DomainRef> = these.iter().map(|identity| DomainRef::Same(*identity)).collect();
     let (infos, _) = find(host, store, &again)?;
-    let mut again: BTreeMap<Identity, Row> = self::rows(host, nodes::read(store, &infos, used)?)
+    let mut again: BTreeMap<Identity, Row> = self::rows(host, nodes::read(store, &infos, detail)?)
         .into_iter()
         .map(|row| (row.domain.identity, row))
         .collect();

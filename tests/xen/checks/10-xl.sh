@@ -1,6 +1,7 @@
 # What the real xl does, with no xmem at all: shows that this harness's own parts work.
 
 check_xl_set_moves_target_and_limit_of_pv() { # every boot
+    x86_only "xl sets no memory on Arm"
     expect 0 xl mem-set g1 128
     is "numbers" "$(numbers g1)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
     is_in_step g1
@@ -8,6 +9,7 @@ check_xl_set_moves_target_and_limit_of_pv() { # every boot
 }
 
 check_xl_set_moves_target_and_limit_of_pvh() { # every boot
+    x86_only "xl sets no memory on Arm"
     expect 0 xl mem-set g2 128
     is "numbers" "$(numbers g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
     is_in_step g2
@@ -15,6 +17,7 @@ check_xl_set_moves_target_and_limit_of_pvh() { # every boot
 }
 
 check_xl_guests_follow_down_and_up() { # every boot
+    x86_only "xl sets no memory on Arm"
     expect 0 xl mem-set g1 128
     expect 0 xl mem-set g2 128
     follows g1 131072
@@ -26,6 +29,7 @@ check_xl_guests_follow_down_and_up() { # every boot
 }
 
 check_xl_max_moves_the_limit() { # every boot
+    x86_only "xl sets no memory on Arm"
     expect 0 xl mem-max g1 300
     is "limit" "$(limit g1)" 308224
     case $XEN in
@@ -36,6 +40,7 @@ check_xl_max_moves_the_limit() { # every boot
 
 # The two ways to read a limit agree: the second is needed when xenstored is gone.
 check_xl_limit_read_from_the_hypervisor_itself() {
+    x86_only "xl sets no memory on Arm"
     expect 0 xl mem-set g1 160
     is "limit by xentop" "$(limit g1)" 164864
     is "limit by the hypervisor" "$(limit_by_hypervisor g1)" 164864
@@ -43,6 +48,7 @@ check_xl_limit_read_from_the_hypervisor_itself() {
 
 # README says so. A guest of its own, since xl accepts any size.
 check_xl_takes_a_unit_without_a_number_for_zero() {
+    x86_only "xl sets no memory on Arm"
     expect 0 start_guest g3 pv 128 128 -p
     store_ids g3
     trap 'destroy g3' EXIT

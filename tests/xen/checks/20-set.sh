@@ -37,6 +37,7 @@ check_set_pvh_as_xl() { # every boot
 
 # A new guest has populate-on-demand memory left, whose cache counts in what it holds.
 check_set_pvh_grows_the_pod_cache_as_xl() { # every boot
+    x86_only "no populate on demand there"
     needs_xmem
     trap 'destroy g3' EXIT
     holds_after() { # COMMAND...: what a new g3 holds before and after it

@@ -76,6 +76,7 @@ check_state_being_created() {
 }
 
 check_state_being_restored() {
+    x86_only "xl saves and migrates nothing on Arm"
     state_check
     expect 0 run_guest g3 pv 128 128
     expect 0 xmem set g3 112M
@@ -91,6 +92,7 @@ check_state_being_restored() {
 
 # The destination has a name of its own, and the source's UUID.
 check_state_migrated_to_this_host() {
+    x86_only "xl saves and migrates nothing on Arm"
     state_check
     expect 0 run_guest g3 pv 128 128
     expect 0 xmem set g3 112M
@@ -112,6 +114,7 @@ check_state_migrated_to_this_host() {
 }
 
 check_state_suspended_by_a_save() {
+    x86_only "xl saves and migrates nothing on Arm"
     state_check
     expect 0 run_guest g3 pv 128 128
     suspend g3 /tmp/saved || fail "it is not suspended: $(domctl; cat /tmp/save.log)"
@@ -135,6 +138,7 @@ check_state_shut_down_and_kept() {
 }
 
 check_state_crashed_and_kept() {
+    x86_only "a guest that panics on Arm spins"
     state_check
     expect 0 run_guest g3 pvh 128 128 'on_crash="preserve"'
     crash g3 || fail "it did not crash: $(domctl)"
@@ -160,14 +164,14 @@ check_state_dying() {
 # Its successor has another domid, and the same name and UUID. xmem names it, and changes nothing in it.
 check_state_rebooted_during_a_wait() {
     state_check
-    expect 0 start_guest g3 pv 128 160 -p
+    expect 0 start_guest g3 pv 128 128 -p
     store_ids g3
     # Paused, so that the wait lasts.
     xmem set g3 112M --wait=5m >/tmp/out 2>/tmp/err &
     waiter=$!
     eventually 60 target_is g3 $((112 * 1024)) || fail "nothing was set: $(cat /tmp/err)"
     destroy g3
-    expect 0 start_guest g3 pv 128 160 -p "uuid=\"$(uuid_of g3)\""
+    expect 0 start_guest g3 pv 128 128 -p "uuid=\"$(uuid_of g3)\""
     code=0
     wait $waiter || code=$?
     echo "exit code $code: $(cat /tmp/out /tmp/err)"
@@ -180,7 +184,7 @@ check_state_rebooted_during_a_wait() {
 # libxl takes along what was set.
 check_state_rebooted_keeps_the_target() {
     state_check
-    expect 0 run_guest g3 pv 128 160
+    expect 0 run_guest g3 pv 128 128
     expect 0 xmem set g3 112M
     expect 0 xl sysrq g3 b
     successor_runs() {
@@ -218,7 +222,7 @@ check_state_claims() {
     expect 0 domctl claim "$(domid_of g3)" 65536
     is "outstanding" "$(field outstanding g3)" 65536
     expect 0 xmem list --json g3
-    is "current" "$(json current_kib | head -n 1)" 131072
+    is "current" "$(json current_kib | head -n 1)" "$(field held g3)"
     is "outstanding" "$(json outstanding_kib | head -n 1)" 65536
     is "xl's Mem is both" "$(xl list g3 | awk 'END { print $3 }')" 192
 }

@@ -29,12 +29,14 @@ rounds() { # DOM ROUNDS "COMMAND" "COMMAND", in which $a $b $c stand for sizes i
 }
 
 check_race_xl_and_xmem_on_pv() { # every boot
+    x86_only "xl sets no memory on Arm"
     needs_xmem
     # xmem is several times faster, so it goes several times.
     rounds g1 "$ROUNDS" 'xl mem-set g1 $a' 'xmem set g1 $b && xmem set g1 $c && xmem set g1 $b'
 }
 
 check_race_xl_and_xmem_on_pvh() { # every boot
+    x86_only "xl sets no memory on Arm"
     needs_xmem
     rounds g2 $((ROUNDS / 4)) 'xl mem-set g2 $a' 'xmem set g2 $b && xmem set g2 $c && xmem set g2 $b'
 }
@@ -45,6 +47,7 @@ check_race_two_xmem() { # every boot
 }
 
 check_race_xl_max_and_xmem_set() { # every boot
+    x86_only "xl sets no memory on Arm"
     needs_xmem
     [ "$XEN" != 4.14 ] || skip "xl mem-max of 4.14 leaves static-max as it is, so the two differ by right"
     rounds g1 $((ROUNDS / 8)) 'xl mem-max g1 $((a + 100))' 'xmem set g1 $b && xmem set g1 $c'
@@ -79,6 +82,7 @@ check_race_writer_without_the_lock() { # every boot
 # Everybody at once: two workers with xmem and two with xl, on two guests and on a domain that is created and destroyed
 # all the time, and a watch beside them. About ROUNDS changes.
 check_race_torture() { # every boot
+    x86_only "xl sets no memory on Arm"
     needs_xmem
     each=$((ROUNDS / 4 + 5))
     rm -f /tmp/worker.* /tmp/torture.end

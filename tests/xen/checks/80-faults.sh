@@ -177,6 +177,7 @@ check_fault_kills_pvh_max() { every_kill g2 max g2 300M; }
 
 # A PVH guest has one more hypercall, the populate-on-demand target. All of them, whatever STRIDE is.
 check_fault_hypercalls_refused_for_pvh() {
+    x86_only "no populate on demand there"
     needs_xmem
     change g2 set g2 128M
     refused() { # ioctl NUMBER
@@ -273,6 +274,7 @@ check_fault_sigint_ignored_at_the_commit() { comes_at_the_commit INT 0; }
 check_fault_sigpipe_at_the_commit() { comes_at_the_commit PIPE 0; }
 
 check_fault_xl_waits_for_the_held_run() { # every boot
+    x86_only "xl sets no memory on Arm"
     needs_xmem
     hold_before_commit g1 128
     xl mem-set g1 160 >/tmp/xl.out 2>&1 &

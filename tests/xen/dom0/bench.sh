@@ -36,6 +36,31 @@ timed() { # WHAT WHO COUNT FIRST COMMAND...
     echo "sample $ti_what $ti_who memory $3"
 }
 
+# The processor time that xenstored has used, in microseconds.
+store_time() {
+    awk '{ printf "%d\n", $1 / 1000 }' "/proc/$(store_pid)/schedstat"
+}
+
+# The same as timed for one command, and what it takes of xenstored's processor time.
+timed_with_store() { # WHAT WHO COMMAND...
+    tw_before=$(store_time)
+    tw_what=$1 tw_who=$2
+    shift 2
+    timed "$tw_what" "$tw_who" 1 0 "$@"
+    echo "sample $tw_what $tw_who store-cpu $(($(store_time) - tw_before))"
+}
+
+# How long another client waits for an answer of xenstored while the command runs, again and again.
+timed_beside() { # WHAT WHO COMMAND...
+    tb_what=$1 tb_who=$2
+    shift 2
+    tb_said=$(with_store "$tb_who" neighbour /run/xenstored/socket /local/domain/0/name 3 "$@" 2>/tmp/err) ||
+        give_up "$tb_what by $tb_who, beside another client: $(cat /tmp/err)"
+    set -- $tb_said
+    echo "sample $tb_what $tb_who other-waits $2"
+    echo "sample $tb_what $tb_who other-waits-most $4"
+}
+
 # Every size is another than the one before, so that every run has something to do.
 size=150
 next_size() {
@@ -86,8 +111,21 @@ list_in_turn() { # WHAT DOMAINS
     while [ $li_round -lt $few ]; do
         li_round=$((li_round + 1))
         timed "$1" nothing 1 0 nothing
-        timed "$1" xl 1 0 xl list
-        timed "$1" xmem 1 0 $program list
+        timed_with_store "$1" xl xl list
+        timed_with_store "$1" xmem $program list
+        timed_beside "$1" nothing sleep 0.1
+        timed_beside "$1" xl xl list
+        timed_beside "$1" xmem $program list
+    done
+}
+
+# xl shows of each domain in its JSON what xmem does in its table.
+long_list_in_turn() { # WHAT
+    ll_round=0
+    while [ $ll_round -lt $few ]; do
+        ll_round=$((ll_round + 1))
+        timed_with_store "$1" xl xl list -l
+        timed_with_store "$1" xmem $program list
     done
 }
 
@@ -113,20 +151,6 @@ lock_held() { # WHAT WHO COMMAND...
         END { if (taken && freed) printf "%d\n", (freed - taken) * 1000000; else exit 1 }' /tmp/trace) ||
         give_up "$lh_what by $lh_who: no lock in the trace: $(cat /tmp/trace)"
     echo "sample $lh_what $lh_who held $lh_time"
-}
-
-# The same by strace's time stamps: there each system call inside the lock weighs what strace takes for it.
-lock_held_traced() { # WHAT WHO COMMAND...
-    lt_what=$1 lt_who=$2
-    shift 2
-    with_store "$lt_who" strace -f -ttt -o /tmp/trace "$@" >/dev/null 2>/tmp/err ||
-        give_up "$lt_what by $lt_who: $(cat /tmp/err)"
-    lt_time=$(awk '
-        / flock\(.*LOCK_EX.* = 0$/ { taken = $2; freed = 0 }
-        / unlink(at)?\(/ { freed = $2 }
-        END { if (taken && freed) printf "%d\n", (freed - taken) * 1000000; else exit 1 }' /tmp/trace) ||
-        give_up "$lt_what by $lt_who: no lock in the trace: $(cat /tmp/trace)"
-    echo "sample $lt_what $lt_who held-traced $lt_time"
 }
 
 counted() { # WHAT WHO COMMAND...
@@ -192,12 +216,10 @@ while [ $round -lt $few ]; do
     round=$((round + 1))
     for dom in g1 g2; do
         what=$(what_of $dom)
-        for how in lock_held lock_held_traced; do
-            next_size
-            $how $what xl $set_by_xl $dom $size
-            next_size
-            $how $what xmem $set_by_xmem $dom $size
-        done
+        next_size
+        lock_held $what xl $set_by_xl $dom $size
+        next_size
+        lock_held $what xmem $set_by_xmem $dom $size
     done
 done
 lock_events 0
@@ -214,20 +236,15 @@ done
 echo "lists of 3 domains"
 list_in_turn list-3 3
 echo "starting 27 more domains"
-number=0
-while [ $number -lt 27 ]; do
-    number=$((number + 1))
-    {
-        echo "name = 'idle$number'"
-        echo "type = 'pvh'"
-        echo "kernel = '/guest/idle'"
-        echo "memory = 8"
-        echo "vcpus = 1"
-    } >/tmp/idle.cfg
-    xl create -q -p /tmp/idle.cfg >/tmp/err 2>&1 || give_up "idle$number was not created: $(tr '\n' ' ' </tmp/err)"
-done
+start_idle 1 27 >/tmp/start.log || give_up "$(cat /tmp/start.log)"
 echo "lists of 30 domains"
 list_in_turn list-30 30
+long_list_in_turn list-30-long
+echo "starting 70 more domains"
+start_idle 28 97 >/tmp/start.log || give_up "$(cat /tmp/start.log)"
+echo "lists of 100 domains"
+list_in_turn list-100 100
+long_list_in_turn list-100-long
 is_left=$(leftovers)
 [ -z "$is_left" ] || give_up "left behind: $is_left"
 echo "done"

@@ -1,9 +1,10 @@
 # Starting guests, and bringing them into every state that a domain can have. Sourced.
 #   g1   a PV guest             g2   a PVH guest, populated on demand
 # Both: memory 192 MiB, at most 256 MiB. Each prints on its console (see console_of) how much memory it has.
-# On arm64 both are PVH and start with all of their 256 MiB, since there is nothing else there.
+# On arm64 all are PVH and start with all of their maximum, since nothing else can be built there.
 
 guest_config() { # NAME pv|pvh MEMORY MAXMEM
+    [ "$ARCH" = x86 ] || set -- "$1" "$2" "$4" "$4"
     echo "name = '$1'"
     case $ARCH-$2 in
     arm64-*) echo "type = 'pvh'" ;;
@@ -44,6 +45,37 @@ destroy() { # NAME...
     done
 }
 
+# Domains that only have to be there, idleN: a kernel of one instruction, and never unpaused.
+needs_idle_kernel() {
+    [ -e /guest/idle ] || skip "this machine has no kernel for idle domains"
+}
+
+start_idle() { # FROM TO
+    si_number=$1
+    while [ "$si_number" -le "$2" ]; do
+        {
+            echo "name = 'idle$si_number'"
+            echo "type = 'pvh'"
+            echo "kernel = '/guest/idle'"
+            echo "memory = 4"
+            echo "vcpus = 1"
+        } >/tmp/idle.cfg
+        xl create -q -p /tmp/idle.cfg >/tmp/err 2>&1 || {
+            echo "idle$si_number was not created: $(tr '\n' ' ' </tmp/err)"
+            return 1
+        }
+        si_number=$((si_number + 1))
+    done
+}
+
+destroy_idle() { # TO
+    di_number=0
+    while [ $di_number -lt "$1" ]; do
+        di_number=$((di_number + 1))
+        destroy "idle$di_number"
+    done
+}
+
 # The kernel of a PVH guest dies now and then of the emulation, whatever is done to it: it takes a page fault in its own
 # page fault handler, where it reads through GS, until the stack is full. That is no result of any check.
 dies_of_emulation='stack guard page was hit'
@@ -60,12 +92,10 @@ wait_for_guest() { # NAME
 }
 
 start_guests() { # NAME...: any of g1 and g2, at the same time
-    ss_memory=192
-    [ "$ARCH" = x86 ] || ss_memory=256
     for ss in "$@"; do
         case $ss in
-        g1) start_guest g1 pv $ss_memory 256 >/tmp/g1.log 2>&1 & ;;
-        g2) start_guest g2 pvh $ss_memory 256 >/tmp/g2.log 2>&1 & ;;
+        g1) start_guest g1 pv 192 256 >/tmp/g1.log 2>&1 & ;;
+        g2) start_guest g2 pvh 192 256 >/tmp/g2.log 2>&1 & ;;
         esac
     done
     wait

@@ -9,11 +9,6 @@ function path(lines, colour, more) {
     body = body sprintf("<path d=\"%s\" stroke=\"%s\"%s/>\n", lines, colour, more)
 }
 
-# What is wanted, as a broken line.
-function wish(x, from, to) {
-    path(sprintf("M%.1f %.1fV%.1f", x, from, to), gold, " stroke-dasharray=\"3 3\"")
-}
-
 # From quartile to quartile, with ends, and dark at the edges, since it lies half on a bar.
 function spread(from, to, y,    lines) {
     lines = sprintf("M%.1f %.1fH%.1fM%.1f %.1fv6M%.1f %.1fv6", from, y, to, from, y - 3, to, y - 3)
@@ -22,7 +17,7 @@ function spread(from, to, y,    lines) {
 }
 
 # Its bars, on a scale of its own, which the highest quartile fills.
-function group(title, what, kind, unit, name, wanted,    i, key, most, scale, begin) {
+function group(title, what, kind, unit, name,    i, key, most, scale) {
     most = 0
     for (i = 1; i <= 3; i++) {
         key = what " " who[i] " " kind
@@ -30,7 +25,6 @@ function group(title, what, kind, unit, name, wanted,    i, key, most, scale, be
     }
     scale = span / most
     top += gap
-    begin = top
     text(16, top + bar - 3, paper, title, "")
     for (i = 1; i <= 3; i++) {
         key = what " " who[i] " " kind
@@ -41,7 +35,6 @@ function group(title, what, kind, unit, name, wanted,    i, key, most, scale, be
         text(1064, top + bar - 3, colour[who[i]], sprintf("%.1f %s", middle(key) / unit, name), " text-anchor=\"end\"")
         top += bar
     }
-    if (wanted == "fifth") wish(left + scale * middle(what " xl " kind) / 5, begin - 3, top + 3)
 }
 
 function key_entry(x, who, words) {
@@ -55,7 +48,6 @@ END {
     bar = 15
     gap = 17
     paper = "#d8dee9"
-    gold = "#ebcb8b"
     ground = "#1d1f21"
     split("xl xmem nothing", who)
     colour["xl"] = "#8fa1b3"
@@ -65,20 +57,21 @@ END {
     key_entry(16, "xl", "xl")
     key_entry(90, "xmem", "xmem")
     key_entry(180, "nothing", "a program that does nothing")
-    wish(450, 15, 33)
-    text(462, 29, gold, "a fifth of xl")
-    spread(602, 632, 24)
-    text(642, 29, paper, "quartiles")
+    spread(450, 480, 24)
+    text(490, 29, paper, "quartiles")
     top = 34
-    group("set a PV guest, wall time", "set-pv", "wall", 1000, "ms", "fifth")
-    group("set a PV guest, CPU time", "set-pv", "cpu", 1000, "ms", "fifth")
-    group("set a PVH guest, wall time", "set-pvh", "wall", 1000, "ms", "fifth")
-    group("set a PVH guest, CPU time", "set-pvh", "cpu", 1000, "ms", "fifth")
-    group("lock held", "set-pv", "held", 1000, "ms", "fifth")
-    group("20 at once on one domain", "at-once", "wall", 1000, "ms", "fifth")
-    group("list 3 domains", "list-3", "wall", 1000, "ms", "fifth")
-    group("list 30 domains", "list-30", "wall", 1000, "ms", "fifth")
-    group("peak memory of a set", "set-pv", "memory", 1024, "MiB", "")
+    group("set a PV guest, wall time", "set-pv", "wall", 1000, "ms")
+    group("set a PV guest, CPU time", "set-pv", "cpu", 1000, "ms")
+    group("set a PVH guest, wall time", "set-pvh", "wall", 1000, "ms")
+    group("set a PVH guest, CPU time", "set-pvh", "cpu", 1000, "ms")
+    group("lock held", "set-pv", "held", 1000, "ms")
+    group("20 at once on one domain", "at-once", "wall", 1000, "ms")
+    group("list 3 domains", "list-3", "wall", 1000, "ms")
+    group("list 30 domains", "list-30", "wall", 1000, "ms")
+    group("its part in xenstored's CPU", "list-30", "store-cpu", 1000, "ms")
+    group("list 100 domains", "list-100", "wall", 1000, "ms")
+    group("xl list -l beside list: 30", "list-30-long", "wall", 1000, "ms")
+    group("peak memory of a set", "set-pv", "memory", 1024, "MiB")
     if (failed) exit 1
     height = top + gap
     printf "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1080\" height=\"%d\" viewBox=\"0 0 1080 %d\" role=\"img\" aria-label=\"%s\">\n",

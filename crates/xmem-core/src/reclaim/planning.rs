@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::resolve::DomainIndex;
 use crate::size::{Amount, Size};
 use crate::state::State;
-use crate::survey::{Row, UsedMemory, survey};
+use crate::survey::{Detail, Row, survey};
 
 /// Plans a reclaim. Takes no lock and changes nothing.
 ///
@@ -133,7 +133,7 @@ pub(super) fn look(
     which: &[Identity],
 ) -> Result<Vec<Row>, Cause> {
     let wanted: Vec<DomainRef> = which.iter().copied().map(DomainRef::Same).collect();
-    Ok(survey(host, store, &wanted, UsedMemory::Read)?.rows)
+    Ok(survey(host, store, &wanted, Detail::Reports)?.rows)
 }
 
 fn donor(row: &Row, floors: &Floors) -> Donor {

@@ -10,7 +10,7 @@ use xen::{DomId, Host, Identity};
 
 use super::nodes::{self, Seen};
 use super::watches::{Changes, Watches};
-use super::{Row, StateFiles, Survey, UsedMemory, find, is_doubtful, look_again, row};
+use super::{Detail, Row, StateFiles, Survey, find, is_doubtful, look_again, row};
 use crate::domain::DomainRef;
 use crate::failure::Cause;
 use crate::memory::domain_path;
@@ -25,7 +25,7 @@ pub struct Monitor<'h> {
     host: &'h dyn Host,
     store: Box<dyn Store>,
     wanted: Vec<DomainRef>,
-    used: UsedMemory,
+    detail: Detail,
     watches: Watches,
     /// Whether xenstored lets us set watches. If not, everything is read at each look.
     is_watching: bool,
@@ -44,12 +44,12 @@ impl<'h> Monitor<'h> {
     ///
     /// # Errors
     /// xenstored does not answer.
-    pub fn new(host: &'h dyn Host, wanted: &[DomainRef], used: UsedMemory) -> Result<Self, Cause> {
+    pub fn new(host: &'h dyn Host, wanted: &[DomainRef], detail: Detail) -> Result<Self, Cause> {
         let mut monitor = Self {
             host,
             store: host.connect()?,
             wanted: wanted.to_vec(),
-            used,
+            detail,
             watches: Watches::default(),
             is_watching: true,
             pending: Changes::default(),
@@ -88,7 +88,7 @@ impl<'h> Monitor<'h> {
             match self.seen.get_mut(&info.identity.domid) {
                 Some(seen) if seen.memory.info.identity == info.identity && self.is_watching => {
                     seen.memory.info = info;
-                    match Stale::of(&changes, info.identity.domid, self.used) {
+                    match Stale::of(&changes, info.identity.domid, self.detail) {
                         Stale::Nothing => {}
                         Stale::Report => nodes::read_report(&*self.store, seen)?,
                         Stale::Domain => stale.push(info),
@@ -100,10 +100,10 @@ impl<'h> Monitor<'h> {
         self.watch(
             &stale
                 .iter()
-                .flat_map(|info| watched(info.identity.domid, self.used))
+                .flat_map(|info| watched(info.identity.domid, self.detail))
                 .collect::<Vec<_>>(),
         )?;
-        for seen in nodes::read(&*self.store, &stale, self.used)? {
+        for seen in nodes::read(&*self.store, &stale, self.detail)? {
             self.seen.insert(seen.memory.info.identity.domid, seen);
         }
         let files = StateFiles::of(self.host.state_dir());
@@ -144,7 +144,7 @@ impl<'h> Monitor<'h> {
         self.seen.retain(|domid, _| there.contains(domid));
         self.confirmed.retain(|identity| there.contains(&identity.domid));
         let names = self.resolved.iter().map(|identity| name(identity.domid));
-        let keep = there.iter().flat_map(|domid| watched(*domid, self.used));
+        let keep = there.iter().flat_map(|domid| watched(*domid, self.detail));
         let keep = SPECIAL.map(str::to_owned).into_iter().chain(names).chain(keep).collect();
         Ok(self.watches.keep(&*self.store, &keep)?)
     }
@@ -156,7 +156,7 @@ impl<'h> Monitor<'h> {
             rows.iter().filter(|row| is_doubtful(row)).map(|row| row.domain.identity).collect()
         };
         let new: Vec<Identity> = doubtful(rows).difference(&self.confirmed).copied().collect();
-        look_again(self.host, &*self.store, rows, &new, self.used)?;
+        look_again(self.host, &*self.store, rows, &new, self.detail)?;
         for row in rows.iter().filter(|row| new.contains(&row.domain.identity)) {
             if let Some(seen) = self.seen.get_mut(&row.domain.identity.domid) {
                 (seen.memory, seen.used) = (row.memory.clone(), row.used);
@@ -197,16 +197,16 @@ enum Stale {
 }
 
 impl Stale {
-    fn of(changes: &Changes, domid: DomId, used: UsedMemory) -> Self {
+    fn of(changes: &Changes, domid: DomId, detail: Detail) -> Self {
         if changes.overflow {
             return Self::Domain;
         }
         let reports = nodes::reports(domid);
-        let paths = watched(domid, used);
+        let paths = watched(domid, detail);
         let touched: Vec<&str> = paths.iter().flat_map(|path| changes.of(path)).collect();
         if touched.iter().any(|path| !reports.iter().any(|report| report == path)) {
             Self::Domain
-        } else if touched.is_empty() || used == UsedMemory::Skip {
+        } else if touched.is_empty() || detail == Detail::Memory {
             Self::Nothing
         } else {
             Self::Report
@@ -215,9 +215,9 @@ impl Stale {
 }
 
 /// What is watched of a domain.
-fn watched(domid: DomId, used: UsedMemory) -> Vec<String> {
+fn watched(domid: DomId, detail: Detail) -> Vec<String> {
     let memory = format!("{}/memory", domain_path(domid));
-    let free = (used == UsedMemory::Read && domid != DomId::DOM0)
+    let free = (detail == Detail::Reports && domid != DomId::DOM0)
         .then(|| format!("{}/{}", domain_path(domid), used::FREE));
     [name(domid), memory].into_iter().chain(free).collect()
 }

@@ -8,7 +8,7 @@ use xen::hypervisor::DomainInfo;
 use xen::xenstore::{Nodes, StoreError};
 use xen::{DomId, Kib};
 
-use super::UsedMemory;
+use super::Detail;
 use crate::memory::{CHUNK, Memory, Paths, domain_path};
 use crate::used;
 
@@ -56,11 +56,11 @@ pub(super) fn read_report(nodes: &dyn Nodes, seen: &mut Seen) -> Result<(), Stor
 pub(crate) fn read(
     nodes: &dyn Nodes,
     domains: &[DomainInfo],
-    used: UsedMemory,
+    detail: Detail,
 ) -> Result<Vec<Seen>, StoreError> {
     let mut all = Vec::with_capacity(domains.len());
     for domains in domains.chunks(CHUNK) {
-        all.extend(read_chunk(nodes, domains, used)?);
+        all.extend(read_chunk(nodes, domains, detail)?);
     }
     Ok(all)
 }
@@ -68,19 +68,35 @@ pub(crate) fn read(
 fn read_chunk(
     nodes: &dyn Nodes,
     domains: &[DomainInfo],
-    used: UsedMemory,
+    detail: Detail,
 ) -> Result<Vec<Seen>, StoreError> {
     let reads_used =
-        |info: &DomainInfo| used == UsedMemory::Read && info.identity.domid != DomId::DOM0;
+        |info: &DomainInfo| detail == Detail::Reports && info.identity.domid != DomId::DOM0;
     let mut batch = Batch::default();
     for info in domains {
         let paths = Paths::of(info.identity);
+        if detail == Detail::Names {
+            batch.add([paths.name()].into_iter());
+            continue;
+        }
         let total = reads_used(info).then(|| below(info, used::TOTAL));
         let guest_type = info.hvm.then(|| format!("/libxl/{}/type", info.identity.domid));
         let memory = ["target", "static-max", "videoram"].map(|node| paths.memory(node));
         batch.add([paths.name()].into_iter().chain(memory).chain(guest_type).chain(total));
     }
     let first = batch.read(nodes)?;
+    if detail == Detail::Names {
+        let named = |(info, values): (&DomainInfo, Values)| {
+            let mut memory = Memory::of(*info);
+            for (path, value) in values {
+                if let Some(value) = value {
+                    memory.take(&path, &value);
+                }
+            }
+            Seen { memory, used: None }
+        };
+        return Ok(domains.iter().zip(first).map(named).collect());
+    }
     let listed: Vec<String> = domains.iter().map(|info| below(info, "memory")).collect();
     let listed = nodes.list_each(&listed.iter().map(String::as_str).collect::<Vec<_>>())?;
 

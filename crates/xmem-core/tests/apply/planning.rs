@@ -97,11 +97,11 @@ fn a_dry_run_foresees_that_the_host_is_short() {
             .into_iter()
             .find(|note| matches!(note, Note::HostShort { .. } | Note::LeavesLittle { .. }))
     };
-    let short_beside = |available, keep_free| {
-        let (available, keep_free) = (mib(available), mib(keep_free));
-        Some(Note::HostShort { needs: mib(1024), available, keep_free })
+    let short_beside = |keep_free, available| {
+        let (needs, available, keep_free) = (mib(1024), mib(available), mib(keep_free));
+        Some(Note::HostShort { needs, available, keep_free })
     };
-    let short = |available| short_beside(available, 0);
+    let short = |available| short_beside(0, available);
     assert_eq!(note("web 2G", &OPTIONS), short(100));
     // What is promised to the first is not there for the second.
     assert_eq!(note("web 1064M\ndb 3G", &OPTIONS), short(60));
@@ -109,7 +109,7 @@ fn a_dry_run_foresees_that_the_host_is_short() {
     assert_eq!(note("web 2G\ndb 1536M", &OPTIONS), short(612));
     assert_eq!(note("web 2G\ndb 1G", &OPTIONS), Some(Note::LeavesLittle { free: mib(100) }));
     let keep_free = ApplyOptions { keep_free: Some(mib(101)), ..OPTIONS };
-    assert_eq!(note("web 2G\ndb 1G", &keep_free), short_beside(1023, 101));
+    assert_eq!(note("web 2G\ndb 1G", &keep_free), short_beside(101, 1023));
     // A paused guest gives nothing back.
     bed.edit(|world| world.domains.get_mut(&8).unwrap().paused = true);
     assert_eq!(note("web 2G\ndb 1G", &OPTIONS), short(100));

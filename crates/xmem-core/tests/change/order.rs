@@ -112,9 +112,9 @@ fn a_host_without_enough_memory_is_noted() {
         });
         scene.world.web(|web| web.outstanding_kib = Kib(claimed_kib));
         let outcome = scene.plain(set("1536M")).unwrap();
-        let note = available.map(Kib).map(|available| Note::HostShort {
+        let note = available.map(|available| Note::HostShort {
             needs: Kib(524_288),
-            available,
+            available: Kib(available),
             keep_free: Kib(0),
         });
         assert_eq!(outcome.plan.notes, Vec::from_iter(note));

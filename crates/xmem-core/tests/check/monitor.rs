@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use xen::{Host as _, Kib};
-use xmem_core::survey::{Monitor, Survey, UsedMemory};
+use xmem_core::survey::{Detail, Monitor, Survey};
 use xmem_sim::{Call, Failure, GuestType, Observer, Verdict};
 
 use crate::scene::{Scene, refs};
@@ -29,7 +29,7 @@ fn xenstored_is_asked_nothing_while_nothing_changes() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
     for wanted in [&[][..], &["7"], &["web", "db"], &["00000000-0000-4000-8000-000000000007"]] {
-        let mut monitor = Monitor::new(&host, &refs(wanted), UsedMemory::Read).unwrap();
+        let mut monitor = Monitor::new(&host, &refs(wanted), Detail::Reports).unwrap();
         let first = names(&monitor.look().unwrap());
         calls.take();
         for mib in 500..600 {
@@ -48,7 +48,7 @@ fn xenstored_is_asked_nothing_while_nothing_changes() {
 fn only_the_domain_that_changed_is_read_again() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Read).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
     monitor.look().unwrap();
     calls.take();
     scene.world().write("/local/domain/8/memory/target", "1048576");
@@ -74,7 +74,7 @@ fn a_guests_report_is_all_that_is_read_when_it_changes() {
     };
     report("400000");
     let (host, calls) = scene.host_with_calls();
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Read).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
     let mut used = || {
         let survey = monitor.look().unwrap();
         [survey.rows[1].used, survey.rows[2].used].map(|used| used.unwrap().0)
@@ -86,7 +86,7 @@ fn a_guests_report_is_all_that_is_read_when_it_changes() {
     let requests = calls.take_requests();
     assert!(requests.iter().all(|request| request.contains("meminfo")), "{requests:?}");
     // Nobody asks for it: not even then.
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
     monitor.look().unwrap();
     calls.take();
     report("200000");
@@ -98,7 +98,7 @@ fn a_guests_report_is_all_that_is_read_when_it_changes() {
 fn a_domain_that_comes_is_read_and_one_that_goes_is_unwatched() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Read).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
     monitor.look().unwrap();
     calls.take();
     let size = Kib::from_mib(512);
@@ -124,7 +124,7 @@ fn a_domain_that_comes_is_read_and_one_that_goes_is_unwatched() {
 fn a_domain_that_gets_a_wanted_name_is_shown() {
     let scene = Scene::new();
     let host = scene.host();
-    let mut monitor = Monitor::new(&host, &refs(&["web", "late"]), UsedMemory::Skip).unwrap();
+    let mut monitor = Monitor::new(&host, &refs(&["web", "late"]), Detail::Memory).unwrap();
     let survey = monitor.look().unwrap();
     assert_eq!((names(&survey), survey.missing), (vec!["web".to_owned()], refs(&["late"])));
     let size = Kib::from_mib(512);
@@ -144,7 +144,7 @@ fn a_domain_that_gets_a_wanted_name_is_shown() {
 fn a_wait_ends_when_xenstore_changes_and_not_before() {
     let scene = Scene::new();
     let host = scene.host();
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
     monitor.look().unwrap();
     monitor.look().unwrap();
     let begin = Instant::now();
@@ -161,7 +161,7 @@ fn a_domain_that_stays_out_of_step_is_confirmed_once() {
     let scene = Scene::new();
     scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
     let (host, calls) = scene.host_with_calls();
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
     assert!(monitor.look().unwrap().rows[1].is_out_of_step());
     calls.take();
     assert!(monitor.look().unwrap().rows[1].is_out_of_step());
@@ -190,7 +190,7 @@ fn a_change_during_a_look_is_not_called_out_of_step() {
             (web.limit_kib, web.current_kib) = (Kib::from_mib(513), Kib::from_mib(512));
         }
     });
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
     monitor.look().unwrap();
     is_due.store(true, Ordering::Relaxed);
     let survey = monitor.look().unwrap();
@@ -207,7 +207,7 @@ fn without_watches_everything_is_read_at_each_look() {
     };
     let host = scene.host().observed_by(Arc::new(refuse) as Arc<dyn Observer>);
     for wanted in [&[][..], &["web", "db"]] {
-        let mut monitor = Monitor::new(&host, &refs(wanted), UsedMemory::Skip).unwrap();
+        let mut monitor = Monitor::new(&host, &refs(wanted), Detail::Memory).unwrap();
         monitor.look().unwrap();
         for target in [524_288, 1_048_576] {
             scene.world().write("/local/domain/7/memory/target", &target.to_string());
@@ -228,7 +228,7 @@ fn a_monitor_ends_with_xenstored() {
         if is_due { Verdict::Fail(Failure::Closed) } else { Verdict::Proceed }
     };
     let host = scene.host().observed_by(Arc::new(observer) as Arc<dyn Observer>);
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Skip).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
     monitor.look().unwrap();
     fail.store(true, Ordering::Relaxed);
     scene.world().write("/local/domain/7/memory/target", "524288");

@@ -11,13 +11,13 @@ use xmem_core::change::{ChangeRequest, ChangeSession};
 use xmem_core::memory::GuestType;
 use xmem_core::plan::MemoryRequest;
 use xmem_core::state::State;
-use xmem_core::survey::{Survey, UsedMemory, survey};
+use xmem_core::survey::{Detail, Survey, survey};
 use xmem_sim::{Call, SimHost, World};
 
 use crate::scene::{Scene, refs};
 
 fn look_at(host: &SimHost, names: &[&str]) -> Survey {
-    survey(host, &*host.connect().unwrap(), &refs(names), UsedMemory::Read).unwrap()
+    survey(host, &*host.connect().unwrap(), &refs(names), Detail::Reports).unwrap()
 }
 
 fn look(scene: &Scene) -> Survey {

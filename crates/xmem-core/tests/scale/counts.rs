@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use xen::{Host as _, Kib, NoInterrupt};
 use xmem_core::check::{check, repair};
-use xmem_core::survey::{Monitor, UsedMemory, survey};
+use xmem_core::survey::{Detail, Monitor, survey};
 
 use crate::host::{Cost, ManyHost, SIZE};
 
@@ -36,7 +36,7 @@ fn a_survey_costs_six_requests_a_guest_and_one_more_for_its_report() {
     for count in COUNTS {
         let host = ManyHost::new(count);
         let guests = usize::from(count);
-        for (used, each) in [(UsedMemory::Skip, GUEST), (UsedMemory::Read, GUEST + 1)] {
+        for (used, each) in [(Detail::Memory, GUEST), (Detail::Reports, GUEST + 1)] {
             let store = host.connect().unwrap();
             assert_eq!(survey(&host, &*store, &[], used).unwrap().rows.len(), guests + 1);
             let requests = guests * each + DOM0;
@@ -52,6 +52,26 @@ fn a_survey_costs_six_requests_a_guest_and_one_more_for_its_report() {
     }
 }
 
+#[test]
+fn a_survey_of_names_costs_one_request_a_domain() {
+    for count in COUNTS {
+        let host = ManyHost::new(count);
+        let store = host.connect().unwrap();
+        let names = usize::from(count) + 1;
+        let survey = survey(&host, &*store, &[], Detail::Names).unwrap();
+        assert_eq!(survey.rows.len(), names);
+        assert!(survey.rows.iter().all(|row| row.domain.name.is_some() && row.findings.is_empty()));
+        let expected = Cost {
+            connections: 1,
+            requests: names,
+            round_trips: names.div_ceil(WINDOW),
+            commits: 0,
+            hypercalls: hypercalls([(LIST, 1), (MEMORY, 1)]),
+        };
+        assert_eq!(host.take_cost(), expected, "{count} guests");
+    }
+}
+
 /// By domid, one guest of many costs what one of one does: six requests in two round trips.
 #[test]
 fn a_survey_of_a_named_domain_does_not_grow_with_the_host() {
@@ -60,7 +80,7 @@ fn a_survey_of_a_named_domain_does_not_grow_with_the_host() {
         let store = host.connect().unwrap();
         let look = |name: &str| {
             let wanted = [name.parse().unwrap()];
-            let survey = survey(&host, &*store, &wanted, UsedMemory::Skip).unwrap();
+            let survey = survey(&host, &*store, &wanted, Detail::Memory).unwrap();
             assert_eq!(survey.rows.len(), 1, "{name}");
         };
         host.take_cost();
@@ -134,7 +154,7 @@ fn a_repair_costs_one_change_for_each_domain_that_needs_it() {
 fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
     for count in [30, 1000] {
         let host = ManyHost::new(count);
-        let mut monitor = Monitor::new(&host, &[], UsedMemory::Read).unwrap();
+        let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
         let guests = usize::from(count);
         assert_eq!(monitor.look().unwrap().rows.len(), guests + 1);
         let first = host.take_cost();
@@ -159,7 +179,7 @@ fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
 #[test]
 fn a_monitor_reads_one_domain_for_one_that_changes() {
     let host = ManyHost::new(1000);
-    let mut monitor = Monitor::new(&host, &[], UsedMemory::Read).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
     monitor.look().unwrap();
     host.take_cost();
     host.world().write("/local/domain/500/memory/static-max", "131072");
@@ -169,7 +189,7 @@ fn a_monitor_reads_one_domain_for_one_that_changes() {
     let cost = host.take_cost();
     assert_eq!((cost.requests, cost.round_trips), (GUEST + 1, 2));
     // Named by domid, it is all that is asked for.
-    let mut monitor = Monitor::new(&host, &["7".parse().unwrap()], UsedMemory::Skip).unwrap();
+    let mut monitor = Monitor::new(&host, &["7".parse().unwrap()], Detail::Memory).unwrap();
     monitor.look().unwrap();
     let cost = host.take_cost();
     assert_eq!(cost.requests, 2 + 2 + GUEST);
@@ -187,7 +207,7 @@ fn only_guests_below_their_maximum_cost_a_hypercall_for_populate_on_demand() {
     }
     let store = host.connect().unwrap();
     host.take_cost();
-    survey(&host, &*store, &[], UsedMemory::Skip).unwrap();
+    survey(&host, &*store, &[], Detail::Memory).unwrap();
     let cost = host.take_cost();
     assert_eq!(cost.hypercalls.get("XENMEM_get_pod_target"), Some(&40));
 }

@@ -42,12 +42,12 @@ pub struct Step {
     pub line: usize,
     /// The domain.
     pub domain: Domain,
-    /// What it would come to if the host has the memory.
+    /// Its plan, if the host has the memory.
     pub plan: Plan,
     state: State,
     memory: Memory,
     request: MemoryRequest,
-    /// What it will come to, as far as can be foreseen.
+    /// Its plan with the memory that the host is expected to have.
     foreseen: Plan,
     is_left_alone: bool,
 }

@@ -33,24 +33,24 @@ use crate::recovery::Recovery;
 use crate::resolve::{DomainIndex, ResolveError, names, resolve};
 use crate::state::State;
 
-/// How often a change is tried whose commit meets another one. oxenstored's test mode fails one commit in three: 16 in a
+/// The number of tries of a change whose commit conflicts. oxenstored's test mode fails one commit in three: 16 in a
 /// row is then less likely than 1 in 40 million.
 const TRIES: u32 = 16;
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// A change that is asked for.
+/// A request to change a domain's memory.
 #[derive(Clone, Debug)]
 pub struct ChangeRequest {
-    /// Of which domain.
+    /// The domain.
     pub domain: DomainRef,
-    /// To what.
+    /// The new size or maximum.
     pub memory: MemoryRequest,
     /// Memory of the host that must stay free.
     pub keep_free: Option<Kib>,
-    /// Stop when the plan is made.
+    /// Stop after the plan.
     pub dry_run: bool,
-    /// How long to wait for the domain's lock.
+    /// The timeout for the domain's lock.
     pub lock_timeout: Duration,
 }
 
@@ -59,24 +59,24 @@ pub struct ChangeRequest {
 pub struct Outcome {
     /// The domain.
     pub domain: Domain,
-    /// What it was doing.
+    /// Its state.
     pub state: State,
-    /// What the hypervisor said of it, under the lock, before the change.
+    /// Its state in the hypervisor before the change, read under the lock.
     pub info: DomainInfo,
     /// The plan.
     pub plan: Plan,
-    /// Whether it was carried out.
+    /// Whether the plan was carried out.
     pub status: ChangeStatus,
-    /// What a killed run had left, and what became of it.
+    /// The recovery from a killed run.
     pub recovery: Option<Recovery>,
 }
 
 /// How a change ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeStatus {
-    /// It was made.
+    /// The change was made.
     Changed,
-    /// Everything was so already.
+    /// Nothing had to change.
     Unchanged,
     /// It was only planned. The plan says whether it would change anything.
     DryRun,
@@ -97,7 +97,7 @@ impl fmt::Debug for ChangeSession<'_> {
 }
 
 impl<'h> ChangeSession<'h> {
-    /// No change yet, and no connection.
+    /// A session without a connection.
     pub const fn new(host: &'h dyn Host) -> Self {
         Self { host, store: None }
     }
@@ -134,12 +134,12 @@ struct Change<'a> {
     interrupt: &'a dyn Interrupt,
 }
 
-/// What is learned of the domain on the way.
+/// The domain, as far as it is known.
 struct Subject {
     domain: Domain,
     /// The domain that receives it, if it is being migrated to this host.
     receiver: Option<DomId>,
-    /// What the request comes to.
+    /// The size or maximum that the request asks for, in absolute terms.
     absolute: Option<Kib>,
 }
 
@@ -218,7 +218,7 @@ impl Change<'_> {
         recovery: Option<&Recovery>,
     ) -> Result<Outcome, Failed> {
         let before = locked.info.limit;
-        // What the last conflict left behind.
+        // The state after the last conflict.
         let mut left = Aftermath::Unchanged;
         for attempt in 1..=TRIES {
             match self
@@ -275,10 +275,10 @@ impl Change<'_> {
     }
 }
 
-/// How one try ended.
+/// The end of one try.
 enum Attempt {
     Ended(Box<Outcome>),
-    /// Another program's commit came first; this is what rolling back left.
+    /// Another program's commit came first. The state after rolling back.
     Conflict(Aftermath),
 }
 

@@ -27,14 +27,14 @@ use crate::survey::{self, Detail, Row, StateFiles};
 const LOOKS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A finding, and what it is about.
+/// A finding, and its domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The domid, of a domain or of what is left of one; `None` if it is about the host.
     pub domid: Option<DomId>,
     /// The domain, alive or gone, if more than its domid is known.
     pub domain: Option<Domain>,
-    /// What.
+    /// The finding.
     pub diagnosis: Diagnosis,
 }
 
@@ -48,7 +48,7 @@ impl Finding {
     }
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct CheckReport {
     /// The domains that were looked at.
@@ -70,16 +70,16 @@ impl CheckReport {
     }
 }
 
-/// What became of a finding.
+/// The result of a repair for one finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RepairOutcome {
-    /// It is as it was.
+    /// It is left as it was.
     NotRepaired,
     /// It would be fixed.
     WouldRepair(RepairAction),
     /// It is fixed.
     Repaired(RepairAction),
-    /// It is no longer so, without our doing.
+    /// It went away by itself, or another program fixed it.
     Resolved,
 }
 
@@ -99,7 +99,7 @@ pub enum RepairAction {
     Removed,
 }
 
-/// What repairing came to.
+/// The result of a repair.
 #[derive(Debug)]
 pub struct RepairReport {
     /// The state after the repair; its findings are those that are left or new.

@@ -1,4 +1,5 @@
-//! The intent record: what a change is about to do, on disk while it does it, for the next run after a kill.
+//! The intent record: a file with the numbers before and after a change, kept while the change is made. After a kill, the
+//! next run recovers from it.
 //!
 //! It is a file beside libxl's own, so that libxl removes it together with the domain. It is used under the domain's lock.
 //! A file that this xmem does not understand is never believed: it is moved aside and reported.
@@ -57,21 +58,21 @@ pub struct IntentError {
     pub source: io::Error,
 }
 
-/// What is at a record's path.
+/// The content of a record's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Nothing: the last change ended properly.
     Absent,
     /// The record of a change that is in progress, or was killed.
     Intent(Intent),
-    /// Something that this xmem did not write, or not completely.
+    /// Not a complete record of this xmem.
     Foreign {
         /// Why it is not believed.
         why: String,
     },
 }
 
-/// Where one domain's intent record is.
+/// The paths of one domain's intent record.
 #[derive(Debug)]
 pub struct IntentFile {
     path: PathBuf,
@@ -80,7 +81,7 @@ pub struct IntentFile {
 }
 
 impl IntentFile {
-    /// That of `identity` in the state directory `dir`.
+    /// The record of `identity` in the state directory `dir`.
     pub fn new(dir: &Path, identity: Identity) -> Self {
         let file =
             |letter, kind: &str| FileName { letter, identity, kind: kind.to_owned() }.in_dir(dir);
@@ -188,7 +189,7 @@ impl IntentFile {
     }
 }
 
-/// What a file with the content `text` is.
+/// The record in a file with the content `text`.
 pub fn parse(text: &[u8]) -> Record {
     let foreign = |why: &str| Record::Foreign { why: why.to_owned() };
     match serde_json::from_slice::<Intent>(text) {

@@ -25,14 +25,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The heart is [`change`], which follows the steps of docs/protocol.md, and [`plan`], its arithmetic and safety rules.
+//! Start at [`change`], which follows the steps of docs/protocol.md, and [`plan`], its arithmetic and safety rules.
 //! Each layer uses only the layers above it:
 //!
 //! | layer | modules |
 //! | --- | --- |
 //! | user input | [`size`] (SIZE), [`domain`] (DOMAIN), [`batch`] (the file of `apply`) |
 //! | a domain | [`memory`] (its nodes and numbers), [`state`] (running, paused, building), [`resolve`] (name or UUID to domid) |
-//! | decisions, pure | [`plan`], [`recovery`] (the limit after a failure or a kill), [`intent`] (the record of a change) |
+//! | decisions | [`plan`], [`recovery`] (the limit after a failure or a kill), [`intent`] (the record of a change) |
 //! | the protocol | [`change`], [`failure`] |
 //! | reading a host | [`diagnosis`] (the findings about a domain), [`survey`] (`list`, `watch`) |
 //! | several domains | [`wait`], [`check`], [`apply`], [`reclaim`] |

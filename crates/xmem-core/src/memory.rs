@@ -15,8 +15,8 @@ use crate::domain::Name;
 /// What libxl adds to every limit (`LIBXL_MAXMEM_CONSTANT`, `tools/libs/light/libxl_internal.h`). On Arm it adds up to 4 KiB
 /// more for a guest with ACPI tables and many virtual processors; that is in the guest's JSON only, and xmem leaves it out.
 pub const SLACK: Kib = Kib::from_mib(1);
-/// Domains whose nodes are read together, so that what is kept of requests and answers does not grow with the host.
-const CHUNK: usize = 1024;
+/// The number of domains whose nodes are read together: bounds the memory for requests and replies.
+pub(crate) const CHUNK: usize = 1024;
 
 /// Target, maximum and limit: the numbers that a change keeps in step. KiB; `None` is a node that does not exist (dom0's
 /// before anything has set its memory).
@@ -120,7 +120,7 @@ impl Memory {
         Ok(read.pop().unwrap_or_else(|| Self::of(info)))
     }
 
-    /// A domain of which xenstore has nothing.
+    /// A domain without nodes.
     pub const fn of(info: DomainInfo) -> Self {
         Self {
             info,
@@ -226,7 +226,7 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Those of `identity`.
+    /// The paths of domain `identity`.
     pub fn of(identity: Identity) -> Self {
         Self { domain: domain_path(identity.domid), vm: format!("/vm/{}", identity.uuid) }
     }

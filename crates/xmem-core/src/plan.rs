@@ -1,4 +1,4 @@
-//! From what was read and what is asked to the numbers to write, or to a refusal. Pure.
+//! The plan of a change: the numbers to write, or a refusal. Pure.
 //!
 //! libxl's arithmetic (`libxl_set_memory_target` and `libxl_domain_setmaxmem`, `tools/libs/light/libxl_mem.c`) and xmem's
 //! safety rules.
@@ -29,7 +29,7 @@ pub const GUEST_MINIMUM: Kib = Kib::from_mib(32);
 /// A growing domain that leaves the host less than this gets a note: dom0's backends and the IOMMU's page tables need some.
 pub const HOST_RESERVE: Kib = Kib::from_mib(128);
 
-/// What is asked of a domain.
+/// A request for a domain's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryRequest {
     /// Set the target, and the limit with it.
@@ -72,7 +72,7 @@ pub enum Condition {
 }
 
 impl MemoryRequest {
-    /// The size that is asked for, of whatever.
+    /// The size in the request.
     pub const fn size(&self) -> Option<Size> {
         match self {
             Self::Set { size, .. } | Self::SetIf { size, .. } | Self::Max { size, .. } => {
@@ -109,7 +109,7 @@ impl MemoryRequest {
     }
 }
 
-/// What the plan has to respect besides the domain itself. What is not known constrains nothing.
+/// What a plan depends on besides the domain. An unknown value constrains nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings {
     /// The host's memory.
@@ -122,7 +122,7 @@ pub struct Surroundings {
     pub dom0: Dom0,
 }
 
-/// What will be written.
+/// The numbers before and after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The numbers as they are.
@@ -131,7 +131,7 @@ pub struct Plan {
     pub new: Numbers,
     /// Video memory in KiB; -1 from builders that mean none.
     pub video: i32,
-    /// What the domain holds once its guest has followed: target and video memory.
+    /// The size once the guest has reached its target: target and video memory.
     pub wanted: Kib,
     /// The populate-on-demand target to set, if any.
     pub pod: Option<Kib>,
@@ -140,7 +140,7 @@ pub struct Plan {
     /// Whether the limit rises by more than was asked for, because of nodes in xenstore: then the guest must not be able
     /// to write them.
     pub relies_on_store: bool,
-    /// What a user should know about it.
+    /// Notes for the user.
     pub notes: Vec<Note>,
 }
 
@@ -170,7 +170,7 @@ impl Plan {
     }
 }
 
-/// The plan that `request` comes to for a domain with this `memory`.
+/// The plan of `request` for a domain with this `memory`.
 ///
 /// # Errors
 /// [`Refusal`]: nothing may be changed.

@@ -1,4 +1,4 @@
-//! What a domain is doing: running, paused, being built, suspended, shut down, crashed or dying.
+//! The state of a domain: running, paused, being built, suspended, shut down, crashed or dying.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ const INCOMING: &str = "--incoming";
 /// The kind of the file that libxl writes last of all when it builds a domain.
 const JSON: &str = "libxl-json";
 
-/// What a domain is doing.
+/// The state of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {

@@ -24,7 +24,7 @@ pub use crate::memory::{GuestType, Manager};
 use crate::resolve::{self, DomainIndex};
 use crate::state::State;
 
-/// What was seen.
+/// The result of a survey.
 #[derive(Debug)]
 pub struct Survey {
     /// One row for each domain, by domid.
@@ -38,9 +38,9 @@ pub struct Survey {
 /// One domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Which.
+    /// The domain.
     pub domain: Domain,
-    /// What it is doing.
+    /// Its state.
     pub state: State,
     /// Its memory.
     pub memory: Memory,

@@ -23,7 +23,7 @@ pub(super) struct Failed {
     pub(super) aftermath: Aftermath,
 }
 
-/// A failure without another word has changed nothing.
+/// A cause alone: nothing changed.
 impl<C: Into<Cause>> From<C> for Failed {
     fn from(cause: C) -> Self {
         Self { cause: cause.into(), aftermath: Aftermath::Unchanged }
@@ -37,7 +37,7 @@ pub(super) struct LockedDomain<'h> {
     pub(super) domain: Domain,
     pub(super) paths: Paths,
     pub(super) intent: IntentFile,
-    /// What the hypervisor said of it under the lock, last of all.
+    /// Its state in the hypervisor, as last read under the lock.
     pub(super) info: DomainInfo,
     lock: Lock,
 }
@@ -73,13 +73,13 @@ impl<'h> LockedDomain<'h> {
         Ok(())
     }
 
-    /// What the hypervisor says of it now.
+    /// Its state in the hypervisor now.
     pub(super) fn present(&self) -> Result<DomainInfo, Cause> {
         living(self.host, &self.domain)
     }
 
-    /// Starts a transaction and reads in it. That the reads are part of it protects against a writer without the lock, and
-    /// against writing into a dead domain's directory: both make the commit fail.
+    /// Starts a transaction and reads in it. So the commit fails if a writer without the lock changes the nodes, or if the
+    /// domain dies and its directory goes.
     pub(super) fn open(&self) -> Result<OpenTransaction<'_>, Failed> {
         let transaction = self.store.begin()?;
         let memory = Memory::read(&*transaction, self.info)?;
@@ -104,7 +104,7 @@ impl<'h> LockedDomain<'h> {
         })
     }
 
-    /// Completes or rolls back what a killed run left.
+    /// Completes or rolls back the change of a killed run.
     pub(super) fn recover(&mut self) -> Result<Option<Recovery>, Failed> {
         let intent = match self.intent.read()? {
             Record::Absent => return Ok(None),
@@ -166,7 +166,7 @@ impl<'h> LockedDomain<'h> {
     }
 }
 
-/// What the hypervisor says of `domain`, if it is still the same one and not dying.
+/// The state of `domain` in the hypervisor, if the domain still exists and is not dying.
 fn living(host: &dyn Host, domain: &Domain) -> Result<DomainInfo, Cause> {
     match host.hypervisor().domain(domain.identity.domid)? {
         Some(info) if info.identity == domain.identity && !info.dying => Ok(info),

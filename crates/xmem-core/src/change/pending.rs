@@ -1,4 +1,4 @@
-//! A change that is half made: written in its transaction, with the new limit set, and then committed or rolled back.
+//! A pending change: written in its transaction, with the new limit set; then committed or rolled back.
 
 use rustix::io::Errno;
 use tracing::{debug, error, warn};
@@ -17,22 +17,22 @@ pub(super) struct PendingChange<'a> {
     locked: &'a LockedDomain<'a>,
     /// `None` once it is over.
     transaction: Option<Box<dyn Transaction + 'a>>,
-    /// What was read in the transaction.
+    /// The domain's memory, read in the transaction.
     memory: Memory,
     plan: Plan,
     limit_changed: bool,
     is_over: bool,
 }
 
-/// What became of a commit.
+/// The result of a commit.
 pub(super) enum Commit {
     Done(Plan),
-    /// Another program's commit came first. This is what rolling back left.
+    /// Another program's commit came first. The state after rolling back.
     Conflict(Aftermath),
 }
 
 impl<'a> PendingChange<'a> {
-    /// Writes what `plan` says, and sets its limits. What fails is rolled back.
+    /// Writes the nodes of `plan` and sets its limit. A failure is rolled back.
     pub(super) fn prepare(
         locked: &'a LockedDomain<'a>,
         transaction: Box<dyn Transaction + 'a>,
@@ -64,7 +64,7 @@ impl<'a> PendingChange<'a> {
         if locked.is_still_held()? { Ok(()) } else { Err(Cause::LockLost) }
     }
 
-    /// Makes it visible, or rolls it back.
+    /// Commits, or rolls back.
     pub(super) fn commit(mut self) -> Result<Commit, Failed> {
         let Some(Err(error)) = self.transaction.take().map(Transaction::commit) else {
             return Ok(Commit::Done(self.finish()));
@@ -111,7 +111,7 @@ impl<'a> PendingChange<'a> {
         }
     }
 
-    /// It stands. The record goes.
+    /// Removes the record of a committed change.
     fn finish(&mut self) -> Plan {
         self.is_over = true;
         debug!(domain = %self.locked.domain, "committed");
@@ -123,7 +123,7 @@ impl<'a> PendingChange<'a> {
         self.plan.clone()
     }
 
-    /// Rolls it back because of `cause`, by what `fresh`, or else any connection, shows.
+    /// Rolls back because of `cause`. Reads through `fresh`, or else through any connection.
     fn fail(mut self, fresh: Option<&dyn Store>, cause: Cause) -> Failed {
         match self.roll_back(fresh) {
             Ok(aftermath) => Failed { cause, aftermath },
@@ -131,7 +131,7 @@ impl<'a> PendingChange<'a> {
         }
     }
 
-    /// Restores the old limit, as far as it is this change's to restore, by what `fresh`, or else any connection, shows.
+    /// Restores the old limit, unless another program has set one. Reads through `fresh`, or else through any connection.
     ///
     /// The PoD target is not set again: the hypervisor only ever grows a PoD cache (`p2m_pod_set_mem_target`,
     /// `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing. What was added stays until the guest uses it or balloons
@@ -188,7 +188,7 @@ impl<'a> PendingChange<'a> {
         Ok((limit, self.locked.restore_limit(info.limit, limit)?))
     }
 
-    /// Nobody knows whether it is committed. Leaves the larger limit, safe for either target, and the record, so that the
+    /// For a commit whose outcome is not known. Leaves the larger limit, safe for either target, and the record, so that the
     /// next run can resolve it.
     fn leave_unknown(mut self, cause: Cause) -> Failed {
         self.is_over = true;
@@ -248,8 +248,8 @@ fn write(
     Ok(())
 }
 
-/// Sets the PoD target where that means anything: with a device passed through, Xen refuses the call (ENOTEMPTY) also for a
-/// guest that has no populate-on-demand memory left.
+/// Sets the PoD target. With a device passed through, Xen refuses the call (ENOTEMPTY), also for a guest without
+/// populate-on-demand memory: then the refusal is ignored.
 fn set_pod_target(locked: &LockedDomain<'_>, target: Kib) -> Result<(), HypervisorError> {
     let (hypervisor, domid) = (locked.host.hypervisor(), locked.domain.identity.domid);
     match hypervisor.set_pod_target(domid, target) {
@@ -267,7 +267,7 @@ fn set_pod_target(locked: &LockedDomain<'_>, target: Kib) -> Result<(), Hypervis
     Ok(())
 }
 
-/// What a plan writes to xenstore, for a sentence.
+/// `the new target of 512 MiB`: the values that a plan writes to xenstore.
 fn new_values(plan: &Plan) -> String {
     let Numbers { target, static_max, .. } = plan.new;
     let value = |what, old: Option<Kib>, new: Option<Kib>| {

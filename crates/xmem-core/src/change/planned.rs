@@ -1,4 +1,5 @@
-//! A plan for a domain on its host: what the pure plan needs is asked for here, and only if it matters.
+//! Plans for a domain on its host. Asks the host for its memory, the populate-on-demand state and dom0's kernel, and only
+//! if they matter.
 
 use tracing::debug;
 use xen::xenstore::Nodes;
@@ -9,7 +10,7 @@ use crate::failure::{Cause, chain};
 use crate::memory::{Memory, Paths};
 use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, plan};
 
-/// The plan that `request` comes to for a domain with this `memory`, which was read through `nodes`. Asks for the host's
+/// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Asks for the host's
 /// memory if the domain grows, and for its populate-on-demand state if it shrinks and can have one.
 ///
 /// # Errors
@@ -32,7 +33,7 @@ pub fn plan_on(
     refuse_guests_word(nodes, memory, plan)
 }
 
-/// The plan that `request` comes to in surroundings that are known, for one of many domains. Asks only for the domain's
+/// The plan of `request` in known surroundings, for one of many domains. Asks only for the domain's
 /// populate-on-demand state, if it shrinks and can have one.
 ///
 /// # Errors
@@ -53,7 +54,7 @@ pub(crate) fn plan_among(
     refuse_guests_word(nodes, memory, planned)
 }
 
-/// A guest's own word never raises its limit.
+/// Refuses a plan by which a guest's own nodes would raise its limit.
 fn refuse_guests_word(nodes: &dyn Nodes, memory: &Memory, plan: Plan) -> Result<Plan, Cause> {
     let identity = memory.info.identity;
     if plan.relies_on_store && Paths::of(identity).guest_may_write(nodes, identity.domid)? {

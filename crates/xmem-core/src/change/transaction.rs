@@ -1,4 +1,4 @@
-//! A transaction of a locked domain, and the plan that is made of what was read in it.
+//! A locked domain's transaction, and the plan made from its reads.
 
 use xen::Kib;
 use xen::xenstore::Transaction;
@@ -10,14 +10,14 @@ use crate::failure::Cause;
 use crate::memory::Memory;
 use crate::plan::{MemoryRequest, Plan};
 
-/// A transaction, and what was read in it. Dropped, it is aborted.
+/// A transaction and its reads. Dropping it aborts it.
 pub(super) struct OpenTransaction<'a> {
     pub(super) locked: &'a LockedDomain<'a>,
     pub(super) transaction: Box<dyn Transaction + 'a>,
     pub(super) memory: Memory,
 }
 
-/// A change that is planned. Nothing of it is made.
+/// A planned change. Nothing is written yet.
 pub(super) struct PlannedChange<'a> {
     open: OpenTransaction<'a>,
     pub(super) plan: Plan,
@@ -37,7 +37,7 @@ impl<'a> OpenTransaction<'a> {
 }
 
 impl<'a> PlannedChange<'a> {
-    /// Makes everything but the commit. What fails is rolled back.
+    /// Makes everything but the commit. A failure is rolled back.
     pub(super) fn prepare(self) -> Result<PendingChange<'a>, Failed> {
         let Self { open: OpenTransaction { locked, transaction, memory }, plan } = self;
         locked.intent.write(plan.old, plan.new)?;

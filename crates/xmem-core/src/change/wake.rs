@@ -18,7 +18,7 @@ use crate::failure::{Aftermath, Cause, Failure};
 use crate::plan::{Condition, MemoryRequest};
 use crate::size::{Amount, Size};
 
-/// A target that was moved one page off, and is to be moved back.
+/// A target one page off, to be moved back.
 #[derive(Clone, Debug)]
 pub struct Away {
     /// The change that moved it.
@@ -114,7 +114,7 @@ fn step(
     Ok(Some(outcome).filter(|outcome| outcome.status == ChangeStatus::Changed))
 }
 
-/// Interrupts waits, and nothing else.
+/// Interrupts waits only.
 struct WhileWaiting<'a>(&'a dyn Interrupt);
 
 impl Interrupt for WhileWaiting<'_> {

@@ -1,4 +1,4 @@
-//! What a guest can give.
+//! A donor: a guest, its floor, and the memory it can give.
 
 use xen::{DomId, Kib};
 

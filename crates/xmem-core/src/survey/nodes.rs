@@ -9,16 +9,13 @@ use xen::xenstore::{Nodes, StoreError};
 use xen::{DomId, Kib};
 
 use super::Detail;
-use crate::memory::{Memory, Paths, domain_path};
+use crate::memory::{CHUNK, Memory, Paths, domain_path};
 use crate::used;
-
-/// Domains whose nodes are read together, so that what is kept of requests and answers does not grow with the host.
-const CHUNK: usize = 1024;
 
 /// What libxl appends to a guest's name for the domain of its device model.
 const DEVICE_MODEL: &str = "-dm";
 
-/// What was read of one domain.
+/// One domain's nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// Its memory.

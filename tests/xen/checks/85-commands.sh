@@ -53,7 +53,7 @@ check_list_among_a_thousand_domains() { # every boot
     xmem check >/tmp/out 2>&1 || ex=$?
     # oxenstored cannot send its list in pieces, and the device carries no more than a page.
     case $STORE,$VIA in
-    ox*,bus) contains "what check says" "$(cat /tmp/out)" "too many domains to be listed" ;;
+    ox*,bus) contains "what check says" "$(cat /tmp/out)" "too many domains to list them" ;;
     *) contains "what check says" "$(tail -n 5 /tmp/out)" 20999 ;;
     esac
     is_in_step g1
@@ -73,7 +73,7 @@ check_check_repairs_a_limit() {
     # A writer that knows no limits.
     write_key g1 target 229376
     expect 9 xmem check g1
-    contains "stdout" "$out" "out of step: limit 193 MiB is below the 225 MiB"
+    contains "stdout" "$out" "out of step: the limit of 193 MiB is below the 225 MiB"
     contains "stdout" "$out" "fix: xmem check --repair $(domid_of g1)"
     expect 9 xmem check --repair -n g1
     is "limit after a dry run" "$(limit g1)" 197632

@@ -17,16 +17,16 @@ in_good_time() { # XMEM-ARGUMENT...
 
 # The shells' completions get every domain. An emulated machine may be too slow for it.
 words_are_told() {
-    [ "$(xmem __words | sed 's/^[0-9]* //' | sort | xargs)" = "Domain-0 g1 g2" ]
+    [ "$(xmem __complete-domains | sed 's/^[0-9]* //' | sort | xargs)" = "Domain-0 g1 g2" ]
 }
 
 # Nobody who presses TAB waits for a store that does not answer.
 check_store_dies_0_completions() { # every boot
     needs_xmem
-    eventually 60 words_are_told || fail "it said: $(xmem __words)"
+    eventually 60 words_are_told || fail "it said: $(xmem __complete-domains)"
     trap go_on_store EXIT
     stop_store
-    in_good_time __words
+    in_good_time __complete-domains
     [ $((uptime - begin)) -le 5 ] || fail "it took $((uptime - begin)) s"
     go_on_store
     is "exit code and output" "$code $(cat /tmp/out /tmp/err)" "0 "

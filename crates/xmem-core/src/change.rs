@@ -21,13 +21,15 @@ use xen::hypervisor::DomainInfo;
 use xen::xenstore::Store;
 use xen::{DomId, Host, Interrupt, Kib};
 
-use self::locked::{Failed, LockedDomain};
+use self::locked::{Failed, LockedDomain, living};
 use self::pending::Commit;
 pub(crate) use self::planned::plan_among;
 pub use self::planned::plan_on;
 pub use self::wake::{Away, wake_away, wake_back};
 use crate::domain::{Domain, DomainRef, Name};
 use crate::failure::{Aftermath, Cause, Failure, chain};
+use crate::intent::{IntentFile, Record};
+use crate::memory::Memory;
 use crate::plan::{MemoryRequest, Note, Plan};
 use crate::recovery::Recovery;
 use crate::resolve::{DomainIndex, ResolveError, names, resolve};
@@ -48,7 +50,7 @@ pub struct ChangeRequest {
     pub memory: MemoryRequest,
     /// Memory of the host that must stay free.
     pub keep_free: Option<Kib>,
-    /// Stop after the plan.
+    /// Stop after the plan, and take no lock for it.
     pub dry_run: bool,
     /// The timeout for the domain's lock.
     pub lock_timeout: Duration,
@@ -143,11 +145,24 @@ struct Subject {
     absolute: Option<Kib>,
 }
 
+impl Subject {
+    /// Keeps what `request` comes to, and adds what the plan alone cannot know.
+    fn note(&mut self, request: &MemoryRequest, plan: &mut Plan) {
+        self.absolute = request.absolute(plan);
+        if let (Some(to), false) = (self.receiver, plan.changes_nothing()) {
+            plan.notes.push(Note::Migrating { to });
+        }
+        debug!(domain = %self.domain, old = %plan.old, new = %plan.new, "planned");
+    }
+}
+
 impl Change<'_> {
     fn run(&self) -> Result<Outcome, Failure> {
         // 1. Which domain?
         let mut subject = self.resolve()?;
-        self.locked(&mut subject).map_err(|failed| {
+        let dry_run = self.request.dry_run;
+        let result = if dry_run { self.preview(&mut subject) } else { self.locked(&mut subject) };
+        result.map_err(|failed| {
             if subject.domain.name.is_none() {
                 subject.domain.name = self.name(&subject.domain);
             }
@@ -187,8 +202,7 @@ impl Change<'_> {
         // 2. Its lock. 8. It is released when `locked` goes, whatever happens.
         let mut locked = self.lock(&subject.domain)?;
         // 3. What a killed run left.
-        let recovery =
-            if self.request.dry_run { locked.pending_recovery()? } else { locked.recover()? };
+        let recovery = locked.recover()?;
         let before = locked.info.limit;
         let result = self.attempts(&mut locked, subject, recovery.as_ref());
         result.map_err(|failed| match (&failed, recovery) {
@@ -197,13 +211,28 @@ impl Change<'_> {
                 failed.recovered_by(again, before)
             }
             // What was recovered stays so, also if the change itself fails.
-            (Failed { aftermath: Aftermath::Unchanged, .. }, Some(recovery))
-                if !self.request.dry_run =>
-            {
+            (Failed { aftermath: Aftermath::Unchanged, .. }, Some(recovery)) => {
                 Failed { aftermath: Aftermath::Recovered(recovery), ..failed }
             }
             _ => failed,
         })
+    }
+
+    /// What the change would come to, read without the lock: a dry run waits for nobody.
+    fn preview(&self, subject: &mut Subject) -> Result<Outcome, Failed> {
+        let info = living(self.host, &subject.domain)?;
+        let memory = Memory::read(self.store, info)?;
+        subject.domain.name.clone_from(&memory.name);
+        let ChangeRequest { memory: request, keep_free, .. } = &self.request;
+        let mut plan = plan_on(self.host, self.store, &memory, request, *keep_free)?;
+        subject.note(request, &mut plan);
+        let record = IntentFile::new(self.host.state_dir(), subject.domain.identity);
+        let recovery = match record.read()? {
+            Record::Absent => None,
+            _ => Some(Recovery::Pending(record.path().to_owned())),
+        };
+        let (domain, state) = (subject.domain.clone(), State::on(self.host, &memory));
+        Ok(Outcome { domain, state, info, plan, status: ChangeStatus::DryRun, recovery })
     }
 
     fn lock(&self, domain: &Domain) -> Result<LockedDomain<'_>, Failed> {
@@ -247,19 +276,11 @@ impl Change<'_> {
         let (state, info) = (State::on(self.host, &open.memory), open.memory.info);
         // 5. The plan.
         let mut planned = open.plan(&self.request.memory, self.request.keep_free)?;
-        let plan = &mut planned.plan;
-        subject.absolute = self.request.memory.absolute(plan);
-        if let (Some(to), false) = (subject.receiver, plan.changes_nothing()) {
-            plan.notes.push(Note::Migrating { to });
-        }
-        debug!(domain = %subject.domain, old = %plan.old, new = %plan.new, "planned");
+        subject.note(&self.request.memory, &mut planned.plan);
         let outcome = |plan: Plan, status| {
             let (domain, recovery) = (subject.domain.clone(), recovery.cloned());
             Attempt::Ended(Box::new(Outcome { domain, state, info, plan, status, recovery }))
         };
-        if self.request.dry_run {
-            return Ok(outcome(planned.plan, ChangeStatus::DryRun));
-        }
         if planned.plan.changes_nothing() {
             return Ok(outcome(planned.plan, ChangeStatus::Unchanged));
         }

@@ -96,14 +96,6 @@ impl<'h> LockedDomain<'h> {
         check_state(self.host, memory)
     }
 
-    /// Whether a killed run left a record. Leaves it.
-    pub(super) fn pending_recovery(&self) -> Result<Option<Recovery>, Failed> {
-        Ok(match self.intent.read()? {
-            Record::Absent => None,
-            _ => Some(Recovery::Pending(self.intent.path().to_owned())),
-        })
-    }
-
     /// Completes or rolls back the change of a killed run.
     pub(super) fn recover(&mut self) -> Result<Option<Recovery>, Failed> {
         let intent = match self.intent.read()? {
@@ -167,7 +159,7 @@ impl<'h> LockedDomain<'h> {
 }
 
 /// The state of `domain` in the hypervisor, if the domain still exists and is not dying.
-fn living(host: &dyn Host, domain: &Domain) -> Result<DomainInfo, Cause> {
+pub(super) fn living(host: &dyn Host, domain: &Domain) -> Result<DomainInfo, Cause> {
     match host.hypervisor().domain(domain.identity.domid)? {
         Some(info) if info.identity == domain.identity && !info.dying => Ok(info),
         _ => Err(Cause::Gone),

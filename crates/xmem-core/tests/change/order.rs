@@ -1,10 +1,12 @@
 //! The order of the steps, and what is there during each of them.
 
 use std::fs::File;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use xen::Kib;
 use xmem_core::change::ChangeStatus;
+use xmem_core::failure::Cause;
 use xmem_core::plan::Note;
 use xmem_sim::Verdict;
 
@@ -138,6 +140,20 @@ fn a_change_that_is_not_needed_or_only_planned_writes_nothing() {
         assert_eq!(host.change(&request).unwrap().status, status);
         assert_eq!(scene.files().len(), 0);
     }
+}
+
+#[test]
+fn a_dry_run_waits_for_no_lock() {
+    let scene = Scene::new();
+    let held = File::create(scene.lock()).unwrap();
+    flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let mut dry = request(set("512M"));
+    dry.dry_run = true;
+    dry.lock_timeout = Duration::ZERO;
+    assert_eq!(scene.calm().change(&dry).unwrap().status, ChangeStatus::DryRun);
+    dry.dry_run = false;
+    let failure = scene.calm().change(&dry).unwrap_err();
+    assert!(matches!(failure.cause, Cause::Lock(_)), "{failure}");
 }
 
 /// As libxl does, so that any other writer of the target conflicts at the commit.

@@ -84,9 +84,8 @@ fn in_the_place_of_the_lock() {
         let lock = host.sim.lock();
         host.put(what, &lock);
         let (before, world) = (kind(&lock), host.sim.world());
-        for words in
-            ["set web 512M", "set web 512M -n", "max web 3G", "set web 512M --json", "apply FILE"]
-        {
+        assert_eq!(host.run("set web 512M -n", 1).status.code(), Some(0), "a dry run takes none");
+        for words in ["set web 512M", "max web 3G", "set web 512M --json", "apply FILE"] {
             let ran = host.run(words, 1);
             assert_eq!(ran.status.code(), Some(1), "{what}: {ran:?}");
             let told = "xmem: web (7): the lock's path DIR/lib/userdata-l.7.";

@@ -107,8 +107,8 @@ note: the guest has 1024 MiB, not 768 MiB; --wait nudges its balloon driver
 fn a_dry_run_tells_of_it_and_leaves_it() {
     let sim = killed_before_its_commit();
     let before = (sim.world(), fs::read(sim.intent()).unwrap());
-    // The lock file goes, as with every run.
-    sim.xmem("set web 1G -n").leaves(1).run().is(
+    // Neither the record nor the killed run's lock file is touched.
+    sim.xmem("set web 1G -n").leaves(2).run().is(
         0,
         str![[r#"
 web (7): would change: target 1024 MiB, limit 513 MiB -> 1025 MiB (simulated)

@@ -23,7 +23,7 @@ fn the_wait_ends_when_it_was_said_to() {
             "timed out after 0.02 s waiting for",
         ),
         (sim.xmem("max web 4G --lock-timeout 0"), "did not get"),
-        (sim.xmem("set web 512M -n").env("XMEM_LOCK_TIMEOUT", "0"), "did not get"),
+        (sim.xmem("set web 512M").env("XMEM_LOCK_TIMEOUT", "0"), "did not get"),
     ] {
         let ran = call.leaves(1).run();
         assert_eq!(ran.status.code(), Some(5), "{ran:?}");

@@ -199,7 +199,7 @@ fn a_sim_that_cannot_be_is_explained() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 1G").fault("oops").run();
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");
-    assert!(ran.stderr.starts_with("xmem: XMEM_SIM_FAULT: unknown variant `oops`, "), "{ran:?}");
+    assert!(ran.stderr.starts_with("xmem: XMEM_SIM_FAULT: unknown word `oops`, "), "{ran:?}");
     sim.edit(|world| world["version"] = 99.into());
     sim.xmem("set web 1G").run().fails(
         1,

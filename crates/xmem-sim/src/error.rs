@@ -22,9 +22,9 @@ pub enum SimError {
     /// The world file is not a world. The source names line and column.
     #[error("cannot read {}", path.display())]
     World { path: PathBuf, source: serde_json::Error },
-    /// A word in an environment variable is unknown. The source lists the known ones.
-    #[error("{variable}: {source}")]
-    Word { variable: &'static str, source: Error },
+    /// A word in an environment variable is unknown; `why` lists the known ones.
+    #[error("{variable}: {why}")]
+    Word { variable: &'static str, why: String },
     /// A domain's lock cannot be taken for the fault `lock-busy`.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -66,7 +66,10 @@ pub(crate) fn words<'a, T: Deserialize<'a>, C: FromIterator<T>>(
     let words = value.split(',').map(str::trim).filter(|word| !word.is_empty());
     let meaning = |word: &'a str| {
         let deserializer: StrDeserializer<'a, Error> = word.into_deserializer();
-        T::deserialize(deserializer).map_err(|source| SimError::Word { variable, source })
+        T::deserialize(deserializer).map_err(|error: Error| {
+            let why = error.to_string().replace("unknown variant", "unknown word");
+            SimError::Word { variable, why }
+        })
     };
     words.map(meaning).collect()
 }

@@ -17,7 +17,7 @@ fn words_are_read_leniently_and_unknown_ones_are_named() {
     let error = "gone,confict".parse::<Faults>().unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with("XMEM_SIM_FAULT: unknown variant `confict`, expected one of"),
+        text.starts_with("XMEM_SIM_FAULT: unknown word `confict`, expected one of"),
         "{text}"
     );
     assert!(text.contains("`lock-busy`") && text.contains("`commit-unknown-done`"), "{text}");

@@ -192,7 +192,7 @@ impl<'a> PendingChange<'a> {
     /// next run can resolve it.
     fn leave_unknown(mut self, cause: Cause) -> Failed {
         self.is_over = true;
-        let why = format!("whether {} was committed is not known", new_values(&self.plan));
+        let why = format!("whether {} committed is not known", new_values(&self.plan));
         let larger = self.plan.old.limit.max(self.plan.new.limit);
         match self.restore(None, larger) {
             Ok((limit, _)) => self.out_of_step(cause, Some(limit), why),
@@ -267,7 +267,7 @@ fn set_pod_target(locked: &LockedDomain<'_>, target: Kib) -> Result<(), Hypervis
     Ok(())
 }
 
-/// `the new target of 512 MiB`: the values that a plan writes to xenstore.
+/// `the new target of 512 MiB was`: the values that a plan writes to xenstore.
 fn new_values(plan: &Plan) -> String {
     let Numbers { target, static_max, .. } = plan.new;
     let value = |what, old: Option<Kib>, new: Option<Kib>| {
@@ -278,7 +278,8 @@ fn new_values(plan: &Plan) -> String {
         value("maximum", plan.old.static_max, static_max),
     ];
     match &values.into_iter().flatten().collect::<Vec<_>>()[..] {
-        [] => "the change".to_owned(),
-        values => values.join(" and "),
+        [] => "the change was".to_owned(),
+        [value] => format!("{value} was"),
+        values => format!("{} were", values.join(" and ")),
     }
 }

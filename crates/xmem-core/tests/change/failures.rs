@@ -182,14 +182,14 @@ fn after_a_deadline_at_the_commit_xenstore_is_not_asked() {
 #[test]
 fn an_unknown_commit_names_the_values_that_it_would_have_set() {
     for (memory, values) in [
-        (set("1536M"), "the new target of 1536 MiB"),
-        (max("3G"), "the new maximum of 3072 MiB"),
-        (raise("3G"), "the new target of 3072 MiB and the new maximum of 3072 MiB"),
+        (set("1536M"), "the new target of 1536 MiB was"),
+        (max("3G"), "the new maximum of 3072 MiB was"),
+        (raise("3G"), "the new target of 3072 MiB and the new maximum of 3072 MiB were"),
     ] {
         let scene = Scene::new();
         let hook = at(|step| *step == Step::Commit, || Fail(Error::Deadline));
         let failure = scene.change(memory, hook).unwrap_err().to_string();
-        let whether = format!("whether {values} was committed is not known; the limit is ");
+        let whether = format!("whether {values} committed is not known; the limit is ");
         assert!(failure.contains(&whether), "{failure}");
     }
 }

@@ -16,10 +16,7 @@ fn words_are_read_leniently_and_unknown_ones_are_named() {
     assert_eq!(" gone, conflict,".parse::<Faults>().unwrap(), two);
     let error = "gone,confict".parse::<Faults>().unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.starts_with("XMEM_SIM_FAULT: unknown word `confict`, expected one of"),
-        "{text}"
-    );
+    assert!(text.starts_with("XMEM_SIM_FAULT: unknown word `confict`, expected one of"), "{text}");
     assert!(text.contains("`lock-busy`") && text.contains("`commit-unknown-done`"), "{text}");
     assert!(error.is_usage());
 }

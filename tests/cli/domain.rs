@@ -124,7 +124,7 @@ fn a_name_of_two_is_refused_with_both() {
     sim.xmem("set web 1G").run().fails(
         3,
         str![[r#"
-xmem: `web` is the name of several domains: 7, 8; nothing changed (simulated)
+xmem: `web` names several domains: 7, 8; nothing changed (simulated)
 hint: use id:7 or id:8
 
 "#]],

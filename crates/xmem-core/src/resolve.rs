@@ -28,7 +28,7 @@ pub enum ResolveError {
         similar: Option<Name>,
     },
     /// There are several.
-    #[error("{wanted} is the name of several domains: {}", list(domids))]
+    #[error("{wanted} names several domains: {}", list(domids))]
     Ambiguous {
         /// What was asked for.
         wanted: DomainRef,

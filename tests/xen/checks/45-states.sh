@@ -105,7 +105,11 @@ check_state_migrated_to_this_host() {
     contains "notes" "$out" '"notes":[{'
     is_in_step g3
     expect 0 xmem watch --json -c 2 --interval 300ms
-    finish_build || fail "xl migrate: $(cat /tmp/build.log)"
+    if ! finish_build; then
+        # Seen on 4.20 in this emulation, with and without xmem.
+        ! grep -q 'Failed to enable logdirty' /tmp/build.log || skip "Xen cannot save a running PV guest here"
+        fail "xl migrate: $(cat /tmp/build.log)"
+    fi
     store_ids g3
     is_state g3 running
     # What was set meanwhile is lost.

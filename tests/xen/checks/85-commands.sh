@@ -13,7 +13,10 @@ check_list_says_what_xl_says() { # every boot
         # xl rounds down to whole MiB.
         is "what $name holds" "$(row "$name" | cut -d ' ' -f 4 | cut -d . -f 1)" "$held"
     done
-    contains "row of g1" "$(row g1)" "g1 $(domid_of g1) PV "
+    # On Arm every guest has hardware virtualisation.
+    type=PV
+    [ "$ARCH" = x86 ] || type=PVH
+    contains "row of g1" "$(row g1)" "g1 $(domid_of g1) $type "
     contains "row of g2" "$(row g2)" "g2 $(domid_of g2) PVH "
     contains "row of g1" "$(row g1)" " 192 193 256"
     free=$(xl info | sed -n 's/^free_memory *: //p')

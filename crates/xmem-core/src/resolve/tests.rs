@@ -59,7 +59,7 @@ fn a_living_domain_goes_before_a_dead_one_of_the_same_uuid() {
 #[test]
 fn an_ambiguous_name_names_the_domids() {
     let error = found("dup").unwrap_err();
-    assert_eq!(error.to_string(), "`dup` is the name of several domains: 5, 6");
+    assert_eq!(error.to_string(), "`dup` names several domains: 5, 6");
     assert!(matches!(error, ResolveError::Ambiguous { domids, .. } if domids.len() == 2));
 }
 

@@ -177,7 +177,8 @@ fn findings(
 ) -> Vec<Diagnosis> {
     let identity = memory.info.identity;
     let (lock, killed) = files.of_domain(identity);
-    let may_populate = state == State::Running && memory.info.hvm && !memory.is_dom0();
+    let may_populate =
+        matches!(state, State::Running | State::Paused) && memory.info.hvm && !memory.is_dom0();
     let facts = Facts {
         state_dir: host.state_dir(),
         dom0: if memory.is_dom0() { host.dom0() } else { xen::Dom0::default() },

@@ -148,11 +148,12 @@ impl Judge<'_> {
         })
     }
 
-    /// Where the guest is, seen from its target. Only a running guest can be expected there.
+    /// Where the guest is, seen from its target. Only a running guest can be expected there. A guest that was created paused
+    /// can still have to populate its memory.
     fn balloon(&self) -> Option<Diagnosis> {
         const WAIT: &str = "wait; if it persists, check that the guest's balloon driver is loaded \
                             (it gives up after a few tries until the target changes)";
-        if self.state != State::Running {
+        if !matches!(self.state, State::Running | State::Paused) {
             return None;
         }
         let info = &self.memory.info;
@@ -169,6 +170,9 @@ impl Judge<'_> {
                 "its balloon driver has not yet given back what the guest was booted without; \
                  a smaller target can crash it until then",
             ));
+        }
+        if self.state != State::Running {
+            return None;
         }
         if info.current > info.limit {
             return Some(

@@ -148,6 +148,10 @@ fn one_cause_is_one_finding() {
     let pod = Some(Pod { cache: Kib(4 * MIB), entries: Kib(8 * MIB) });
     let found = diagnose(&domain(7), State::Running, &Facts { pod, ..facts() });
     assert_eq!(words(&found), ["populating"]);
+    let mut paused = domain(7);
+    paused.info.paused = true;
+    let found = diagnose(&paused, State::Paused, &Facts { pod, ..facts() });
+    assert_eq!(words(&found), ["populating", "paused"]);
     let pod = Some(Pod { cache: Kib(8 * MIB), entries: Kib(8 * MIB) });
     assert_eq!(diagnose(&domain(7), State::Running, &Facts { pod, ..facts() }), []);
 }

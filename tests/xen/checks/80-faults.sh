@@ -258,7 +258,7 @@ comes_at_the_commit() { # SIGNAL CODE
     let_go
     # oxenstored may make up a conflict for just this commit; nothing is kept then, and it is not tried again.
     expected=131072
-    if [ "$STORE" = ox-eagain ] && grep -q "nothing changed" /tmp/err; then
+    if [ "$STORE" = ox-eagain ] && grep -qE "nothing changed|rolled back" /tmp/err; then
         expected=196608
     fi
     is "exit code" $code "$2"

@@ -37,7 +37,8 @@ same_end() { # "XL-COMMANDS" XMEM-ARGUMENT...
 }
 
 every_command() {
-    same_end "xl mem-set h1 200" set h1 200M
+    # It has never run, and its boot memory is still to come.
+    same_end "xl mem-set h1 200" set --force h1 200M
     echo "$by_xl"
     same_end "xl mem-set h1 256" set h1 256M
     same_end "xl mem-max h1 400" max h1 400M
@@ -47,7 +48,9 @@ every_command() {
 # What `set` is given is what list, JSON and xl call its size.
 size_round_trips() {
     fresh
-    expect 0 xmem set h1 200M
+    expect 4 xmem set h1 200M
+    contains "stderr" "$err" "--force"
+    expect 0 xmem set --force h1 200M
     expect 0 xmem list --json h1
     is "size" "$(json size_kib | head -n 1)" $((200 * 1024))
     expect 0 xmem --json set h1 "$(json size_kib | head -n 1)k"

@@ -48,6 +48,20 @@ fn a_domain_that_begins_to_die_is_not_touched() {
     assert_eq!(scene.files().len(), 0);
 }
 
+/// Without nodes it looks like one that is being built; but it had a name when the change began.
+#[test]
+fn a_domain_that_never_ran_and_loses_its_nodes_is_gone() {
+    let scene = Scene::new();
+    let world = scene.world.clone();
+    let hook = before_commit(move || {
+        world.edit(|world| world.remove("/local/domain/7"));
+        world.web(|web| (web.paused, web.cpu_time_ms) = (true, 0));
+    });
+    let failure = scene.change(set("512M"), hook).unwrap_err();
+    assert!(matches!(failure.cause, Cause::Gone), "{failure}");
+    assert_eq!(scene.files().len(), 0);
+}
+
 /// `xl destroy` removes the nodes before it takes the lock: a commit must not create them anew.
 #[test]
 fn nodes_that_are_removed_before_the_commit_are_not_created_anew() {

@@ -165,13 +165,15 @@ check_state_dying() {
     expect 3 xmem list "$(domid_of g3)"
 }
 
-# Its successor has another domid, and the same name and UUID. xmem names it, and changes nothing in it.
-check_state_rebooted_during_a_wait() {
-    state_check
+# g3 is replaced, as a reboot does, while a command waits for it: its successor has another domid, and the same name and
+# UUID. xmem names it, and changes nothing in it.
+replaced_during() { # CODE XMEM-ARGUMENT...
+    ended_with=$1
+    shift
     expect 0 start_guest g3 pv 128 128 -p
     store_ids g3
     # Paused, so that the wait lasts.
-    xmem set g3 112M --wait=5m >/tmp/out 2>/tmp/err &
+    xmem "$@" --wait=5m >/tmp/out 2>/tmp/err &
     waiter=$!
     eventually 60 target_is g3 $((112 * 1024)) || fail "nothing was set: $(cat /tmp/err)"
     destroy g3
@@ -179,10 +181,24 @@ check_state_rebooted_during_a_wait() {
     code=0
     wait $waiter || code=$?
     echo "exit code $code: $(cat /tmp/out /tmp/err)"
-    is "exit code" $code 3
+    is "exit code" $code "$ended_with"
     successor=$(xl domid g3)
     contains "stderr" "$(cat /tmp/err)" "$successor"
     is "target of the successor" "$(xenstore-read "/local/domain/$successor/memory/target")" $((128 * 1024))
+}
+
+check_state_rebooted_during_a_wait() {
+    state_check
+    replaced_during 3 set g3 112M
+}
+
+check_state_rebooted_during_an_apply() {
+    state_check
+    printf 'g1 128M\ng3 112M\n' >/tmp/plan
+    replaced_during 10 apply /tmp/plan
+    is "target of the other" "$(target g1)" $((128 * 1024))
+    is_in_step g1
+    expect 0 xmem set g1 192M --wait
 }
 
 # libxl takes along what was set.

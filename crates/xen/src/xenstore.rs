@@ -7,6 +7,7 @@
 mod client;
 mod connection;
 mod endpoint;
+mod link;
 mod wire;
 mod xs;
 

@@ -8,8 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Deadlines, Reply, seconds};
+use super::connection::{Connection, Deadlines};
 use super::endpoint::{self, Transport};
+use super::link::{Reply, seconds};
 use super::wire::{self, Malformed, Part, Request};
 use super::{Answer, Nodes, Store, StoreError, Transaction};
 use crate::domain::DomId;

@@ -121,7 +121,7 @@ fn connect_socket(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     match rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address)) {
         Ok(()) => Ok(socket),
         Err(Errno::AGAIN) => {
-            let seconds = super::connection::seconds(limit);
+            let seconds = super::link::seconds(limit);
             let what = format!("it has accepted no new client within {seconds} s");
             Err(io::Error::new(io::ErrorKind::TimedOut, what))
         }

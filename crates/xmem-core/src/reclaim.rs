@@ -69,8 +69,6 @@ pub struct ReclaimPlan {
     pub goal: Kib,
     /// Memory that the host has available now.
     pub available: Kib,
-    /// Memory that the guests are giving back already, since their targets are below what they hold.
-    pub coming: Kib,
     /// The guests that may give some, in order of priority.
     pub donors: Vec<Donor>,
     /// What each of them gives: the same index. All they can, if that is not enough.
@@ -166,19 +164,23 @@ pub enum ReclaimError {
 impl ReclaimPlan {
     /// The plan for a host that has `available` memory. The donors before `from` give no share.
     fn new(goal: Kib, available: Kib, donors: Vec<Donor>, priority: Priority, from: usize) -> Self {
-        let coming = donors.iter().fold(0_u64, |sum, it| sum.saturating_add(it.coming().0));
-        let expected = Kib(available.0.saturating_add(coming));
+        let expected = Kib(available.0.saturating_add(coming(&donors).0));
         let spare = |(index, donor): (usize, &Donor)| {
             if index < from { Kib(0) } else { donor.spare() }
         };
         let spare: Vec<Kib> = donors.iter().enumerate().map(spare).collect();
         let shares = shares::shares(goal.minus(expected).unwrap_or_default(), &spare, priority);
-        Self { goal, available, coming: Kib(coming), donors, shares }
+        Self { goal, available, donors, shares }
+    }
+
+    /// Memory that the guests are giving back already, since their targets are below what they hold.
+    pub fn coming(&self) -> Kib {
+        coming(&self.donors)
     }
 
     /// What the host would have available at most.
     pub fn possible(&self) -> Kib {
-        let expected = self.available.0.saturating_add(self.coming.0);
+        let expected = self.available.0.saturating_add(self.coming().0);
         Kib(self.donors.iter().fold(expected, |sum, it| sum.saturating_add(it.spare().0)))
     }
 
@@ -186,4 +188,8 @@ impl ReclaimPlan {
     pub fn is_enough(&self) -> bool {
         self.possible() >= self.goal
     }
+}
+
+fn coming(donors: &[Donor]) -> Kib {
+    Kib(donors.iter().fold(0, |sum, donor| sum.saturating_add(donor.coming().0)))
 }

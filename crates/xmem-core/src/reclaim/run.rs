@@ -146,7 +146,7 @@ impl Run<'_> {
     /// shrunk already, and the two together would take more than either needs.
     fn let_others_finish(&mut self, from: usize) -> Result<(), Cause> {
         // Guests that shrink before this run has shrunk them were shrunk by another program.
-        let mut is_disturbed = from == 0 && self.plan.coming > Kib(0);
+        let mut is_disturbed = from == 0 && self.plan.coming() > Kib(0);
         for _ in 0..MOST_PAUSES {
             if self.is_out_of_date()? {
                 is_disturbed = true;

@@ -58,7 +58,7 @@ fn what_the_host_has_and_what_is_on_its_way_is_not_taken_again() {
         world.domains.get_mut(&3).unwrap().balloon = false;
     });
     let plan = plan(&bed, &request(200, &["a", "b", "c"]));
-    assert_eq!((plan.available, plan.coming), (mib(100), mib(96)));
+    assert_eq!((plan.available, plan.coming()), (mib(100), mib(96)));
     assert_eq!(plan.shares.iter().map(|share| share.mib()).sum::<u64>(), 4);
 }
 
@@ -201,7 +201,7 @@ proptest! {
             ..request(size, &[])
         };
         let plan = plan(&bed, &request);
-        let mut sum = plan.available.0 + plan.coming.0;
+        let mut sum = plan.available.0 + plan.coming().0;
         for (donor, share) in plan.donors.iter().zip(&plan.shares) {
             let (_, floor, _, _) = guests[usize::from(donor.domain.identity.domid.get()) - 1];
             prop_assert!(donor.floor.size >= mib(floor.max(32)));

@@ -53,6 +53,25 @@ fn the_host_has_what_was_asked_for_and_nobody_else_was_touched() {
 }
 
 #[test]
+fn each_guest_gives_what_the_plan_says_also_if_that_is_nearly_all() {
+    for size in [1000, 4000, 5400, 5632] {
+        let bed = full();
+        let request = request(size, &["a", "b", "c"]);
+        let plan = plan_reclaim(&bed.host(), &request).unwrap();
+        let sizes: Vec<Kib> = plan
+            .donors
+            .iter()
+            .zip(&plan.shares)
+            .map(|(donor, share)| donor.size_after(*share))
+            .collect();
+        let (report, events) = run(&bed, &request);
+        assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+        assert_eq!(plans(&events), 1, "{size}");
+        assert_eq!([1, 2, 3].map(|domid| bed.size(domid)).as_slice(), sizes, "{size}");
+    }
+}
+
+#[test]
 fn a_plan_that_is_not_enough_changes_nothing() {
     let bed = full();
     let before = bed.edit(|world| world.clone());

@@ -4,16 +4,17 @@
 use std::io;
 
 use rustix::io::Errno;
+use xen::DomId;
 use xen::escape::Escaped;
 use xen::hypervisor::HypervisorError;
 use xen::lock::LockError;
 use xen::xenstore::{Answer, StoreError};
-use xen::{DomId, Kib};
 use xmem_core::change::Outcome;
 use xmem_core::domain::DomainRef;
 use xmem_core::failure::{Aftermath, Cause, Failure};
 use xmem_core::plan::Refusal;
 use xmem_core::resolve::ResolveError;
+use xmem_core::size::Written;
 use xmem_core::state::State;
 use xmem_core::wait::{WaitEnd, WaitReason, WaitReport};
 
@@ -57,15 +58,6 @@ fn quoted(text: &str) -> String {
         format!("$'{}'", bytes.collect::<String>())
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-/// A size as `set` takes it.
-pub(crate) fn size(kib: Kib) -> String {
-    match kib.0 {
-        kib if kib.is_multiple_of(1024 * 1024) => format!("{}G", kib / (1024 * 1024)),
-        kib if kib.is_multiple_of(1024) => format!("{}M", kib / 1024),
-        kib => format!("{kib}k"),
     }
 }
 
@@ -126,11 +118,11 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::AboveMax { most, .. } => {
             return format!(
                 "ask for at most {}, or add --raise-max to raise the maximum too",
-                size(*most)
+                Written(*most)
             );
         }
         Refusal::BelowTarget { target, .. } => {
-            return format!("lower the target first, or ask for at least {}", size(*target));
+            return format!("lower the target first, or ask for at least {}", Written(*target));
         }
         Refusal::BelowVideo { .. } => "ask for more than that",
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
@@ -238,11 +230,14 @@ const fn directory(kind: io::ErrorKind) -> Option<&'static str> {
 /// What to do about a guest that has not reached its target.
 pub(crate) fn wait(outcome: &Outcome, wait: &WaitReport, program: &Program) -> Option<String> {
     let domid = outcome.domain.identity.domid;
-    let again = program.command(&format!("set {domid} {} --wait", size(outcome.plan.size())));
+    let again = program.command(&format!("set {domid} {} --wait", Written(outcome.plan.size())));
     match &wait.end {
         WaitEnd::Stuck | WaitEnd::TimedOut => match wait.reasons.first() {
             Some(reason) => reason_hint(*reason, domid, &again),
-            None => Some(format!("it was still making progress; to keep waiting: {again}")),
+            None if wait.moved => {
+                Some(format!("it was still making progress; to keep waiting: {again}"))
+            }
+            None => Some(format!("to keep waiting: {again}")),
         },
         WaitEnd::TargetChanged { .. } => {
             Some("does a memory daemon (squeezed, qmemman) manage this domain?".to_owned())
@@ -288,13 +283,6 @@ fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_ones_that_set_takes() {
-        for (kib, text) in [(1_048_576, "1G"), (524_288, "512M"), (524_292, "524292k")] {
-            assert_eq!(size(Kib(kib)), text);
-        }
-    }
 
     #[test]
     fn hints_name_the_host_that_was_typed() {

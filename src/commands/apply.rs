@@ -68,7 +68,7 @@ impl Task {
             Err(failures) => {
                 let exits = failures.iter().map(|failure| match &failure.reason {
                     LineFailureReason::Line(problem) => {
-                        report.usage(&self.usage(problem), failure.line)
+                        report.usage(&self.usage(problem, report), failure.line)
                     }
                     LineFailureReason::Change(change) => report.failure(change, failure.line),
                 });
@@ -112,12 +112,13 @@ impl Task {
         Ok(Exit::of_all(&exits))
     }
 
-    fn usage(&self, problem: &LineProblem) -> Usage {
+    fn usage(&self, problem: &LineProblem, report: &Report) -> Usage {
         let why = match problem {
             LineProblem::Empty => format!("{}: {problem}", self.file),
             problem => problem.to_string(),
         };
-        Usage { why, hint: Some(problem.hint()), ..Usage::default() }
+        let hint = Some(report.program.in_sentence(&problem.hint()));
+        Usage { why, hint, ..Usage::default() }
     }
 }
 

@@ -136,10 +136,12 @@ fn sentences(report: &Report, (finding, outcome): &(Finding, RepairOutcome)) -> 
         format!("    meaning: {}", diagnosis.meaning),
     ];
     lines.extend(match outcome {
-        RepairOutcome::NotRepaired => diagnosis
-            .fix
-            .as_ref()
-            .map(|fix| format!("    fix: {}", report.program.in_sentence(fix))),
+        RepairOutcome::NotRepaired => diagnosis.fix.as_ref().map(|fix| {
+            // The simulated host has neither: they would change this machine's domain of that number.
+            let is_foreign = ["xl ", "xenstore-"].iter().any(|program| fix.contains(program));
+            let place = if is_foreign { report.mark() } else { "" };
+            format!("    fix{place}: {}", report.program.in_sentence(fix))
+        }),
         RepairOutcome::Resolved => Some("    now: resolved".to_owned()),
         RepairOutcome::WouldRepair(action) => {
             Some(format!("    would repair: {}", repair(action, false)))

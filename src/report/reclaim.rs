@@ -208,7 +208,13 @@ impl Report {
                 }
             },
             ReclaimEnd::Interrupted => {
-                let message = format!("interrupted; the targets stay set: {has}");
+                let targets = match (changed, done.donors.iter().any(|it| it.restored)) {
+                    (true, false) => "the targets stay set",
+                    (true, true) => "some targets stay set",
+                    (false, true) => "the old targets are restored",
+                    (false, false) => "nothing changed",
+                };
+                let message = format!("interrupted; {targets}: {has}");
                 ("interrupted", "interrupted", message, Exit::NotReached, None)
             }
             ReclaimEnd::Unreachable(cause) => (

@@ -8,12 +8,12 @@ use xen::hypervisor::UNLIMITED;
 use xen::{Kib, Mib};
 use xmem_core::diagnosis::DiagnosisKind;
 use xmem_core::failure::chain;
+use xmem_core::size::Written;
 use xmem_core::state::State;
 use xmem_core::survey::{GuestType, Row, Survey};
 
 use super::text;
 use crate::cli::Column;
-use crate::hints;
 
 /// What a table shows, and how.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +138,13 @@ pub(super) fn cell(row: &Row, column: Column, exact: bool) -> String {
         // As `set` takes it back: MiB without a unit, KiB with one.
         Column::Size if !exact => number(row, column).map_or_else(
             || "-".to_owned(),
-            |kib| if kib.0.is_multiple_of(1024) { kib.mib().to_string() } else { hints::size(kib) },
+            |kib| {
+                if kib.0.is_multiple_of(1024) {
+                    kib.mib().to_string()
+                } else {
+                    Written(kib).to_string()
+                }
+            },
         ),
         size => match number(row, size) {
             None => "-".to_owned(),

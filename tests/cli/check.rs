@@ -376,3 +376,10 @@ fn the_list_agrees() {
     assert_eq!(off.len(), 1);
     assert!(off[0].contains("domid=\"7\""));
 }
+
+#[test]
+fn fixes_by_other_programs_are_marked_on_the_simulated_host() {
+    let sim = Sim::new();
+    let ran = sim.xmem("check").fault("gone").run();
+    assert!(ran.stdout.contains("    fix (simulated): xenstore-rm /local/domain/7\n"), "{ran:?}");
+}

@@ -1,9 +1,10 @@
 //! `xmem reclaim`: making room on the host.
 
+use nix::sys::signal::Signal::SIGINT;
 use serde_json::json;
 use snapbox::str;
 
-use crate::sandbox::Sim;
+use crate::sandbox::{Ran, Sim, wait_until};
 
 #[test]
 fn a_plan() {
@@ -123,5 +124,34 @@ fn wrong_usage() {
         let ran = sim.xmem(words).run();
         assert_eq!(ran.status.code(), Some(code), "{ran:?}");
         assert!(ran.stderr.contains(what), "{ran:?}");
+    }
+}
+
+/// A floor protects a guest, also while it gives nothing.
+#[test]
+fn a_floor_of_a_paused_guest_is_accepted_with_from_all() {
+    let sim = Sim::new();
+    sim.edit(|world| world["domains"]["7"]["paused"] = true.into());
+    let ran = sim.xmem("reclaim 10G --from all --floor web=1G -n").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert!(!ran.stdout.contains("web"), "{ran:?}");
+}
+
+#[test]
+fn an_interrupt_says_whether_the_targets_stay_set() {
+    for (option, message) in
+        [("", "the targets stay set"), ("--or-restore", "the old targets are restored")]
+    {
+        let sim = Sim::new();
+        let before = sim.numbers(7);
+        let run = sim.xmem(&format!("reclaim 9728M --from web {option}")).start();
+        wait_until(|| sim.numbers(7) != before);
+        run.send(SIGINT);
+        let ran = Ran::new(run.wait_with_output(), Some(sim.path()));
+        assert!(
+            ran.stderr.contains(&format!("xmem: interrupted; {message}: the host has")),
+            "{ran:?}"
+        );
+        assert_eq!(sim.numbers(7) == before, !option.is_empty(), "{ran:?}");
     }
 }

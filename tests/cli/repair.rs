@@ -367,3 +367,20 @@ fn what_a_killed_process_left_of_a_living_domain() {
     assert_eq!(sim.state().len(), 2);
     lock.unlock().unwrap();
 }
+
+#[test]
+fn each_finding_names_its_own_repair() {
+    let sim = Sim::new();
+    limit(&sim, "7", 525_312);
+    fs::write(sim.lock(), "").unwrap();
+    sim.xmem("check --repair").run().says(str![[r#"
+web (7): out of step: the limit of 513 MiB is below the 1025 MiB that its target needs
+    meaning: the guest is told to use more than Xen lets it have: its allocations fail
+    repaired: limit 513 MiB -> 1025 MiB
+web (7): a stale lock file: DIR/lib/userdata-l.7.00000000-0000-4000-8000-000000000007.domain-userdata-lock
+    meaning: harmless; the next process to lock this domain reuses it
+    repaired: removed
+4 domains: nothing out of step, 2 repaired (simulated)
+
+"#]]);
+}

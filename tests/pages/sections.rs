@@ -154,7 +154,7 @@ Examples:
 const APPLY: &str = "\
 A line is a domain and a size. The domain may be quoted. The lines that `xmem list --json` prints are accepted too: the
 domain is named by `uuid`, `domid` or `name`, which must not contradict each other, and `size_kib` or `target_kib` is the new
-value. Other numbers of such a line must be those of the domain.
+value: remove the other one. `static_max_kib` and `videoram_kib` must be those of the domain; a `limit_kib` is not set.
 
 Changes that shrink a domain come first. With `--partial` the first lines get theirs if the host does not have enough memory
 for all. Ctrl-C lets the current change finish, starts no further ones, and reports the outcome for every domain.

@@ -9,7 +9,7 @@ mod present;
 mod refusal;
 mod safety;
 
-use xen::hypervisor::{HostMemory, Pod};
+use xen::hypervisor::{HostMemory, Pod, UNLIMITED};
 use xen::{Dom0, Kib};
 
 pub use self::note::Note;
@@ -79,6 +79,14 @@ impl MemoryRequest {
                 Some(*size)
             }
             Self::Repair => None,
+        }
+    }
+
+    /// Whether it does what a safety rule would refuse.
+    const fn is_forced(&self) -> bool {
+        match self {
+            Self::Set { force, .. } | Self::SetIf { force, .. } | Self::Max { force, .. } => *force,
+            Self::Repair => false,
         }
     }
 
@@ -155,6 +163,11 @@ impl Plan {
         self.old.target.map_or(Kib(0), |target| size_of(target, self.video))
     }
 
+    /// The maximum before; `None` also if it allows everything, as dom0's does at first.
+    fn old_maximum(&self) -> Option<Kib> {
+        self.old.static_max.filter(|max| *max < UNLIMITED)
+    }
+
     /// The size that this plan sets, video memory included: what `set` takes.
     pub const fn size(&self) -> Kib {
         self.wanted
@@ -179,21 +192,25 @@ pub fn plan(
     request: &MemoryRequest,
     around: &Surroundings,
 ) -> Result<Plan, Refusal> {
-    let (mut plan, is_forced) = match *request {
-        MemoryRequest::Set { size, raise_max, force } => {
-            (compute::set(memory, size, raise_max)?, force)
-        }
-        MemoryRequest::SetIf { condition, size, force } => {
-            (compute::set_if(memory, condition, size)?, force)
-        }
-        MemoryRequest::Max { size, force } => (compute::max(memory, size)?, force),
-        MemoryRequest::Repair => (compute::repair(memory)?, false),
-    };
+    let mut plan = draft(memory, request)?;
     if !plan.changes_nothing() {
-        safety::check(memory, request, around, &plan, is_forced)?;
+        safety::check(memory, request, around, &plan)?;
     }
     note::add(memory, request, around, &mut plan);
     Ok(plan)
+}
+
+/// The numbers of `request`, before any safety rule has judged them.
+///
+/// # Errors
+/// [`Refusal`]: there are none.
+pub(crate) fn draft(memory: &Memory, request: &MemoryRequest) -> Result<Plan, Refusal> {
+    match *request {
+        MemoryRequest::Set { size, raise_max, .. } => compute::set(memory, size, raise_max),
+        MemoryRequest::SetIf { condition, size, .. } => compute::set_if(memory, condition, size),
+        MemoryRequest::Max { size, .. } => compute::max(memory, size),
+        MemoryRequest::Repair => compute::repair(memory),
+    }
 }
 
 #[cfg(test)]

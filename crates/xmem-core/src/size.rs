@@ -31,6 +31,19 @@ impl Amount {
     }
 }
 
+/// As a user writes it: `1G`, `+256M`, `max`, `50%`.
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(size) => write!(f, "{}", Written(*size)),
+            Self::Up(more) => write!(f, "+{}", Written(*more)),
+            Self::Down(less) => write!(f, "-{}", Written(*less)),
+            Self::Maximum => f.write_str("max"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
 /// A size as a user wrote it, in whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -84,14 +97,17 @@ pub enum SizeError {
     /// A fraction such as `1.5G`.
     #[error("fractions are not accepted")]
     Fraction {
-        /// The same size without a fraction; `None` if there is no such number, as of `0.1G` or `1.x`.
-        exact: Option<Written>,
+        /// The same amount without a fraction; `None` if there is no such number, as of `0.1G` or `1.x`.
+        exact: Option<Amount>,
     },
+    /// `2,000M` or `1.500G`: a fraction, or a thousand times as much?
+    #[error("`{0}` can separate thousands or decimals")]
+    Separator(char),
     /// `KB`, `MB`, `GB`, `TB`: 1000 or 1024 bytes to the unit?
     #[error("`{0}B` is ambiguous (powers of 1000 or of 1024?)")]
     DecimalUnit(char),
     /// A share above 100%, or one with a sign.
-    #[error("a percentage is 1% to 100% of the domain's maximum")]
+    #[error("a percentage is 1% to 100% of the domain's maximum, without a sign")]
     Share,
     /// Some other unit.
     #[error("the unit is not one of b, k, m, g, t, KiB, MiB, GiB, TiB, %")]
@@ -108,7 +124,10 @@ impl SizeError {
     /// What to write instead.
     pub fn hint(self) -> String {
         match self {
-            Self::Fraction { exact: Some(size) } => format!("write it without a fraction: {size}"),
+            Self::Fraction { exact: Some(amount) } => {
+                format!("write it without a fraction: {amount}")
+            }
+            Self::Separator(_) => "write a whole number without separators".to_owned(),
             Self::Fraction { exact: None } => {
                 "use a smaller unit, or a whole percentage: 1536M for 1.5G".to_owned()
             }
@@ -150,8 +169,12 @@ impl FromStr for Size {
                 digits.parse().ok().filter(|share| is_absolute && (1..=100).contains(share));
             return share.map(|share| Self::exact(Amount::Percent(share))).ok_or(SizeError::Share);
         }
-        if let Some(fraction) = unit.strip_prefix(['.', ',']) {
-            return Err(SizeError::Fraction { exact: whole(digits, fraction) });
+        if let Some((separator @ ('.' | ','), fraction)) = split_first(unit) {
+            return Err(if separates_thousands(digits, fraction) {
+                SizeError::Separator(separator)
+            } else {
+                SizeError::Fraction { exact: whole(digits, fraction).map(wrap) }
+            });
         }
         let bytes_per_unit = unit_bytes(unit)?;
         let number: u64 = digits.parse().map_err(|_| SizeError::Overflow)?;
@@ -193,15 +216,26 @@ fn unit_bytes(unit: &str) -> Result<u128, SizeError> {
     }
 }
 
+fn split_first(text: &str) -> Option<(char, &str)> {
+    let first = text.chars().next()?;
+    text.strip_prefix(first).map(|rest| (first, rest))
+}
+
+/// Whether `separator` may separate thousands: three digits follow it, or it occurs again.
+fn separates_thousands(digits: &str, fraction: &str) -> bool {
+    let (decimals, rest) = split_digits(fraction);
+    decimals.len() == 3 && !digits.starts_with('0') || rest.starts_with(['.', ','])
+}
+
 /// The size `digits.fraction`, if it is in whole pages.
-fn whole(digits: &str, fraction: &str) -> Option<Written> {
+fn whole(digits: &str, fraction: &str) -> Option<Kib> {
     let (decimals, unit) = split_digits(fraction);
     let scale = 10_u128.checked_pow(u32::try_from(decimals.len()).ok()?)?;
     let scaled: u128 = [digits, decimals].concat().parse().ok()?;
     let bytes = scaled.checked_mul(unit_bytes(unit).ok()?)?;
     let bytes = bytes.is_multiple_of(scale).then(|| bytes.checked_div(scale))??;
     let is_whole_pages = bytes > 0 && bytes.is_multiple_of(BYTES_PER_PAGE);
-    is_whole_pages.then(|| u64::try_from(bytes >> 10).ok().map(Kib).map(Written))?
+    is_whole_pages.then(|| u64::try_from(bytes >> 10).ok().map(Kib))?
 }
 
 #[cfg(test)]
@@ -297,6 +331,10 @@ mod tests {
             ("+-5", SizeError::NotANumber),
             ("½g", SizeError::NotANumber),
             ("1_000", SizeError::NotANumber),
+            ("2,000M", SizeError::Separator(',')),
+            ("-1.500G", SizeError::Separator('.')),
+            ("1,000,000", SizeError::Separator(',')),
+            ("1.000,5", SizeError::Separator('.')),
             ("18446744073709551616", SizeError::Overflow),
             ("18446744073709551615t", SizeError::Overflow),
         ] {
@@ -309,7 +347,9 @@ mod tests {
         for (text, hint) in [
             ("1.5G", Some("1536M")),
             ("1,5g", Some("1536M")),
-            ("+1.5GiB", Some("1536M")),
+            ("+1.5GiB", Some("+1536M")),
+            ("-0.5G", Some("-512M")),
+            ("0.125G", Some("128M")),
             ("2.0G", Some("2G")),
             ("1.5T", Some("1536G")),
             ("0.5", Some("512k")),

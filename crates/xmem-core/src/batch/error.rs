@@ -5,7 +5,7 @@ use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib};
 
 use crate::domain::DomainRefError;
-use crate::size::SizeError;
+use crate::size::{SizeError, Written};
 
 /// How many errors are reported. A file of another kind has millions of them.
 pub const MOST_ERRORS: usize = 100;
@@ -112,8 +112,8 @@ impl LineProblem {
             Self::Size { why, .. } => return why.hint(),
             Self::NotItsMaximum { said, domid, .. } => {
                 return format!(
-                    "apply sets targets: set the maximum first (xmem max {domid} {}k), or remove `static_max_kib`",
-                    said.0
+                    "apply sets targets: set the maximum first (xmem max {domid} {}), or remove `static_max_kib`",
+                    Written(*said)
                 );
             }
             Self::Contradiction { .. } => {

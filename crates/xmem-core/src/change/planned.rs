@@ -8,7 +8,7 @@ use xen::{Host, Kib};
 use super::locked::check_state;
 use crate::failure::{Cause, chain};
 use crate::memory::{Memory, Paths};
-use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, plan};
+use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, draft, plan};
 
 /// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Asks for the host's
 /// memory if the domain grows, and for its populate-on-demand state if it shrinks and can have one.
@@ -23,14 +23,9 @@ pub fn plan_on(
     keep_free: Option<Kib>,
 ) -> Result<Plan, Cause> {
     check_state(host, memory)?;
-    let blind = plan(memory, request, &Surroundings::default())?;
-    let questions = Questions::of(memory, request, &blind);
-    let plan = if questions == Questions::default() {
-        blind
-    } else {
-        plan(memory, request, &surroundings(host, memory, keep_free, questions)?)?
-    };
-    refuse_guests_word(nodes, memory, plan)
+    let questions = Questions::of(memory, request, &draft(memory, request)?);
+    let around = surroundings(host, memory, keep_free, questions)?;
+    refuse_guests_word(nodes, memory, plan(memory, request, &around)?)
 }
 
 /// The plan of `request` in known surroundings, for one of many domains. Asks only for the domain's
@@ -46,12 +41,10 @@ pub(crate) fn plan_among(
     around: &Surroundings,
 ) -> Result<Plan, Cause> {
     check_state(host, memory)?;
-    let mut planned = plan(memory, request, around)?;
-    if Questions::of(memory, request, &planned).pod {
-        let pod = host.hypervisor().pod(memory.info.identity.domid).ok();
-        planned = plan(memory, request, &Surroundings { pod, ..*around })?;
-    }
-    refuse_guests_word(nodes, memory, planned)
+    let asks_pod = Questions::of(memory, request, &draft(memory, request)?).pod;
+    let pod = if asks_pod { host.hypervisor().pod(memory.info.identity.domid).ok() } else { None };
+    let plan = plan(memory, request, &Surroundings { pod, ..*around })?;
+    refuse_guests_word(nodes, memory, plan)
 }
 
 /// Refuses a plan by which a guest's own nodes would raise its limit.

@@ -76,15 +76,14 @@ pub fn repair(
     let before: BTreeSet<Key> = findings.iter().map(key).collect();
     let failed = run.failed();
     let outcome = |finding: &Finding| {
-        let action = finding.identity().and_then(|identity| run.actions.get(&identity));
-        match action {
+        match target(finding).and_then(|target| run.actions.get(&target)) {
             _ if left.contains(&key(finding)) => RepairOutcome::NotRepaired,
             // It may only hide behind what the failure left.
             _ if finding.identity().is_some_and(|it| failed.contains(&it)) => {
                 RepairOutcome::NotRepaired
             }
-            Some(action) if finding.diagnosis.repairable => RepairOutcome::Repaired(action.clone()),
-            _ => RepairOutcome::Resolved,
+            Some(action) => RepairOutcome::Repaired(action.clone()),
+            None => RepairOutcome::Resolved,
         }
     };
     let is_new = |it: &&Finding| it.diagnosis.is_out_of_step() && !before.contains(&key(it));
@@ -126,7 +125,7 @@ struct Run<'a> {
     session: ChangeSession<'a>,
     lock_timeout: Duration,
     interrupt: &'a dyn Interrupt,
-    actions: BTreeMap<Identity, RepairAction>,
+    actions: BTreeMap<Target, RepairAction>,
     changes: Vec<Result<Outcome, Failure>>,
     failures: Vec<(Identity, Cause)>,
     tried: BTreeSet<Target>,
@@ -143,7 +142,7 @@ impl Run<'_> {
                 Target::Domain(identity) => self.fix_domain(report, identity),
                 Target::Files(identity) => {
                     match stale_files::remove(self.host, identity, self.interrupt) {
-                        Ok(()) => drop(self.actions.insert(identity, RepairAction::Removed)),
+                        Ok(()) => drop(self.actions.insert(target, RepairAction::Removed)),
                         Err(cause) => self.failures.push((identity, cause)),
                     }
                 }
@@ -166,7 +165,8 @@ impl Run<'_> {
             let old = row.and_then(|row| row.memory.numbers().ok()).unwrap_or(outcome.plan.old);
             let new = outcome.plan.new;
             let recovery = outcome.recovery.clone();
-            self.actions.insert(identity, RepairAction::Numbers { old, new, recovery });
+            let action = RepairAction::Numbers { old, new, recovery };
+            self.actions.insert(Target::Domain(identity), action);
         }
         self.changes.push(result);
     }

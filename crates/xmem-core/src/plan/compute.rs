@@ -19,8 +19,8 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
         // A step leaves video memory as it is.
         Amount::Up(_) | Amount::Down(_) => step(present.target, size.amount)?,
         Amount::To(size) => target_of(size, video)?,
-        Amount::Maximum => target_of(present.static_max, video)?,
-        Amount::Percent(percent) => target_of(present.share(percent), video)?,
+        Amount::Maximum => target_of(present.maximum()?, video)?,
+        Amount::Percent(percent) => target_of(present.share(percent)?, video)?,
     };
     let new_size = target.offset(video.into()).ok_or(Refusal::BeyondXen)?;
     let static_max = if raise_max {
@@ -69,9 +69,9 @@ pub(super) fn max(memory: &Memory, size: Size) -> Result<Plan, Refusal> {
     }
     let max = match size.amount {
         Amount::To(size) => size,
-        Amount::Up(_) | Amount::Down(_) => step(present.static_max, size.amount)?,
-        Amount::Maximum => present.static_max,
-        Amount::Percent(percent) => present.share(percent),
+        Amount::Up(_) | Amount::Down(_) => step(present.maximum()?, size.amount)?,
+        Amount::Maximum => present.maximum()?,
+        Amount::Percent(percent) => present.share(percent)?,
     };
     let target = present.target;
     if exceeds(target, present.video, max) {

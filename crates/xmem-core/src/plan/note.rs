@@ -7,7 +7,7 @@ use xen::escape::escaped_path;
 use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib, Mib};
 
-use super::safety::growth;
+use super::safety::{growth, shrinks};
 use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings};
 use crate::memory::{GuestType, Manager, Memory};
 use crate::state::State;
@@ -43,6 +43,10 @@ pub enum Note {
     Migrating { to: DomId },
     /// A daemon manages the domain's memory.
     Managed(Manager),
+    /// A domain that runs the device model of domain `of` is shrunk by force.
+    DeviceModel { of: DomId },
+    /// Nothing changes, and the limit is out of step.
+    LimitTooLow { limit: Kib, needs: Kib },
     /// The guest is shrunk by force while it is still giving back its boot memory.
     Populating { outstanding: Kib },
     /// The host does not have enough for the size that was asked for.
@@ -70,6 +74,8 @@ impl Note {
             Self::Stopped(state) => state.word(),
             Self::Migrating { .. } => "migrating",
             Self::Managed(_) => "managed",
+            Self::DeviceModel { .. } => "device-model",
+            Self::LimitTooLow { .. } => "limit-too-low",
             Self::Populating { .. } => "populating",
             Self::Partial { .. } => "partial",
             Self::LimitIgnored { .. } => "limit-ignored",
@@ -130,6 +136,13 @@ impl fmt::Display for Note {
             Self::Managed(manager) => {
                 write!(f, "the domain's memory is managed by {manager}, which may overwrite this")
             }
+            Self::DeviceModel { of } => {
+                write!(f, "the domain runs the device model of domain {of}: if it dies, that guest dies")
+            }
+            Self::LimitTooLow { limit, needs } => write!(
+                f,
+                "out of step: the limit is {limit}, and the target needs {needs}; `xmem check --repair` raises it"
+            ),
             Self::Populating { outstanding } => write!(
                 f,
                 "the guest has not yet given back its boot memory (populate on demand: {} MiB outstanding)",
@@ -189,6 +202,12 @@ pub(super) fn add(
     }
     if let Some(manager) = memory.manager {
         note(changes, Note::Managed(manager));
+    }
+    if let Some(of) = memory.device_model_of {
+        note(changes && shrinks(memory, plan), Note::DeviceModel { of });
+    }
+    if let Some(needs) = memory.missing_limit() {
+        note(!changes, Note::LimitTooLow { limit, needs });
     }
     if let Some(outstanding) = around.outstanding_pod() {
         note(changes, Note::Populating { outstanding });

@@ -53,10 +53,15 @@ impl Present {
         exceeds(self.target, self.video, self.static_max)
     }
 
+    /// The maximum, of a domain that has one: a dom0 without a limit has none.
+    pub(super) fn maximum(&self) -> Result<Kib, Refusal> {
+        Some(self.static_max).filter(|max| *max < UNLIMITED).ok_or(Refusal::NoMaximum)
+    }
+
     /// `percent` of the maximum, in whole pages.
-    pub(super) fn share(&self, percent: u8) -> Kib {
-        let kib = u128::from(self.static_max.0).saturating_mul(percent.into()) / 100;
-        Kib::from_pages(Kib(u64::try_from(kib).unwrap_or(u64::MAX)).pages())
+    pub(super) fn share(&self, percent: u8) -> Result<Kib, Refusal> {
+        let kib = u128::from(self.maximum()?.0).saturating_mul(percent.into()) / 100;
+        Ok(Kib::from_pages(Kib(u64::try_from(kib).unwrap_or(u64::MAX)).pages()))
     }
 
     /// A plan that sets `target`, `static_max` and a limit of `limit`, rounded down to whole pages.

@@ -39,6 +39,9 @@ pub enum Refusal {
         "the limit would become {limit} because of xenstore nodes that the guest itself may write (memory/*)"
     )]
     GuestWritable { limit: Kib },
+    /// A share of, or a step from, a maximum that the domain does not have.
+    #[error("the domain has no maximum (memory/static-max)")]
+    NoMaximum,
     /// A domU without memory nodes.
     #[error("xenstore has no {key} for the domain")]
     NoKey { key: &'static str },
@@ -74,11 +77,18 @@ pub enum Refusal {
     /// A node with a value that makes no sense.
     #[error(transparent)]
     BadNode(#[from] BadNode),
+    /// Several rules, each of which `force` lifts.
+    #[error("{}", joined(.0))]
+    Several(Vec<Self>),
+}
+
+fn joined(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Refusal {
     /// One word for programs: stable, unlike the sentences.
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::AboveMax { .. } => "above-maximum",
             Self::BelowTarget { .. } => "below-target",
@@ -88,6 +98,7 @@ impl Refusal {
             Self::BelowZero { .. } => "below-zero",
             Self::BeyondXen => "beyond-xen",
             Self::GuestWritable { .. } => "guest-writable",
+            Self::NoMaximum => "no-maximum",
             Self::NoKey { .. } => "no-keys",
             Self::AboveHost { .. } => "above-host-memory",
             Self::KeepFree { .. } => "keep-free",
@@ -96,6 +107,7 @@ impl Refusal {
             Self::DirectMapped => "direct-mapped",
             Self::Dom0Kernel { .. } => "dom0-kernel",
             Self::BadNode(_) => "bad-node",
+            Self::Several(refusals) => refusals.first().map_or("several", Self::kind),
         }
     }
 
@@ -109,6 +121,7 @@ impl Refusal {
                 | Self::Populating { .. }
                 | Self::DirectMapped
                 | Self::Dom0Kernel { .. }
+                | Self::Several(_)
         )
     }
 }

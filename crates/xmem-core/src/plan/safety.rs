@@ -8,24 +8,33 @@ use crate::memory::{GuestType, Memory};
 /// The first Linux whose balloon driver computes a PVH dom0's first size right.
 const FIXED_DOM0_KERNEL: (u32, u32) = (6, 15);
 
-/// Refuses a plan that breaks a rule. `is_forced` lifts those that can be lifted ([`Refusal::can_be_forced`]).
+/// Refuses a plan that breaks a rule that `request` does not lift ([`Refusal::can_be_forced`]).
 pub(super) fn check(
     memory: &Memory,
     request: &MemoryRequest,
     around: &Surroundings,
     plan: &Plan,
-    is_forced: bool,
 ) -> Result<(), Refusal> {
-    let refusals = [
+    let all = [
         first_dom0_target(memory, around),
         below_minimum(memory, plan),
-        shrinking(memory, around, plan),
+        direct_mapped(memory, around, plan),
+        device_model(memory, plan),
+        populating(memory, around, plan),
         above_host(request, around, plan),
         reserve(memory, around, plan),
     ];
-    match refusals.into_iter().flatten().find(|refusal| !(is_forced && refusal.can_be_forced())) {
-        Some(refusal) => Err(refusal),
-        None => Ok(()),
+    let (mut can_be_forced, absolute): (Vec<_>, Vec<_>) =
+        all.into_iter().flatten().partition(Refusal::can_be_forced);
+    if let Some(refusal) = absolute.into_iter().next() {
+        return Err(refusal);
+    }
+    // All of them: who forces one has to know of the others.
+    match can_be_forced.len() {
+        0 => Ok(()),
+        _ if request.is_forced() => Ok(()),
+        1 => Err(can_be_forced.remove(0)),
+        _ => Err(Refusal::Several(can_be_forced)),
     }
 }
 
@@ -46,22 +55,23 @@ fn below_minimum(memory: &Memory, plan: &Plan) -> Option<Refusal> {
     (shrinks(memory, plan) && size < GUEST_MINIMUM).then_some(Refusal::GuestMinimum { size })
 }
 
-/// A domain that must not shrink, or has no use in it.
-fn shrinking(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
-    if !shrinks(memory, plan) {
-        return None;
-    }
-    if memory.is_dom0() && around.dom0.direct_mapped {
-        return Some(Refusal::DirectMapped);
-    }
-    if let Some(of) = memory.device_model_of {
-        return Some(Refusal::DeviceModel { of });
-    }
-    around.outstanding_pod().map(|outstanding| Refusal::Populating { outstanding })
+fn direct_mapped(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
+    let is_mapped = memory.is_dom0() && around.dom0.direct_mapped;
+    (shrinks(memory, plan) && is_mapped).then_some(Refusal::DirectMapped)
+}
+
+fn device_model(memory: &Memory, plan: &Plan) -> Option<Refusal> {
+    let of = memory.device_model_of?;
+    shrinks(memory, plan).then_some(Refusal::DeviceModel { of })
+}
+
+fn populating(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
+    let outstanding = around.outstanding_pod()?;
+    shrinks(memory, plan).then_some(Refusal::Populating { outstanding })
 }
 
 /// Whether the domain is to get smaller.
-fn shrinks(memory: &Memory, plan: &Plan) -> bool {
+pub(super) fn shrinks(memory: &Memory, plan: &Plan) -> bool {
     let size = memory.size().unwrap_or(memory.info.current);
     plan.writes_vm_memory && plan.wanted < size
 }
@@ -70,7 +80,7 @@ fn shrinks(memory: &Memory, plan: &Plan) -> bool {
 fn above_host(request: &MemoryRequest, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
     let (old, new) = match request {
         _ if request.is_set() => (plan.old.target, plan.new.target),
-        MemoryRequest::Max { .. } => (plan.old.static_max, plan.new.static_max),
+        MemoryRequest::Max { .. } => (plan.old_maximum(), plan.new.static_max),
         _ => return None,
     };
     let total = around.host?.total;
@@ -112,9 +122,9 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
-    /// Those of `plan`, which was made without surroundings.
+    /// Those of `plan`, a [draft](super::draft).
     pub(crate) fn of(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Self {
-        let raises_max = plan.new.static_max > plan.old.static_max;
+        let raises_max = plan.new.static_max > plan.old_maximum();
         let is_max = matches!(request, MemoryRequest::Max { .. });
         let changes = !plan.changes_nothing();
         // Only a guest that was started with less than its maximum is populated on demand.

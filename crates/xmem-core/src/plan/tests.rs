@@ -137,8 +137,6 @@ fn max_and_shares_are_of_the_maximum() {
     assert_eq!(numbers(&planned(&hvm(GIB), set("max")).unwrap()).0, GIB - 16_384);
     assert_eq!(numbers(&planned(&pv(), max("max")).unwrap()), (GIB / 2, GIB, GIB + MIB));
     assert_eq!(numbers(&planned(&pv(), max("50%")).unwrap()), (GIB / 2, GIB / 2, GIB / 2 + MIB));
-    let unlimited = domain(0, GuestType::Pv, 0, GIB, UNLIMITED.0);
-    assert_eq!(planned(&unlimited, set("max")), Err(Refusal::BeyondXen));
 }
 
 #[test]
@@ -363,4 +361,58 @@ fn a_plan_that_is_left_alone_changes_nothing() {
     plan.leave_alone();
     assert!(plan.changes_nothing() && plan.notes.is_empty());
     assert_eq!((plan.size(), plan.pod), (Kib(GIB / 2), None));
+}
+
+#[test]
+fn a_share_or_a_step_of_a_maximum_that_dom0_does_not_have_is_refused() {
+    let mut dom0 = Memory::of(crate::testing::info(0));
+    dom0.info.limit = UNLIMITED;
+    for request in [set("50%"), set("max"), max("50%"), max("max"), max("-1G"), max("+1G")] {
+        assert_eq!(planned(&dom0, request), Err(Refusal::NoMaximum), "{request:?}");
+    }
+    dom0.static_max = Ok(Some(UNLIMITED));
+    assert_eq!(planned(&dom0, max("50%")), Err(Refusal::NoMaximum));
+}
+
+#[test]
+fn a_first_maximum_above_the_hosts_memory_is_refused() {
+    let mut dom0 = domain(0, GuestType::Pv, 0, GIB, UNLIMITED.0);
+    dom0.info.limit = UNLIMITED;
+    let draft = draft(&dom0, &max("20G")).unwrap();
+    assert!(Questions::of(&dom0, &max("20G"), &draft).host);
+    let host = HostMemory { total: Kib(16 * GIB), free: Kib(0), scrub: Kib(0), claimed: Kib(0) };
+    let around = Surroundings { host: Some(host), ..Surroundings::default() };
+    let refused = plan(&dom0, &max("20G"), &around);
+    assert!(matches!(refused, Err(Refusal::AboveHost { .. })), "{refused:?}");
+    assert!(plan(&dom0, &max("8G"), &around).is_ok());
+}
+
+#[test]
+fn every_rule_that_force_lifts_is_named_at_once() {
+    let stub = Memory { device_model_of: DomId::new(9), ..pv() };
+    let Err(refusal @ Refusal::Several(_)) = planned(&stub, set("16M")) else { panic!() };
+    let text = refusal.to_string();
+    assert!(text.contains("32 MiB minimum") && text.contains("device model of domain 9"), "{text}");
+    assert_eq!((refusal.kind(), refusal.can_be_forced()), ("guest-minimum", true));
+    let notes = planned(&stub, force("16M")).unwrap().notes;
+    assert!(notes.iter().any(|note| matches!(note, Note::DeviceModel { .. })), "{notes:?}");
+}
+
+#[test]
+fn a_rule_that_force_does_not_lift_comes_first() {
+    let host = HostMemory { total: Kib(GIB), free: Kib(0), scrub: Kib(0), claimed: Kib(0) };
+    let around =
+        Surroundings { host: Some(host), keep_free: Some(Kib(MIB)), ..Surroundings::default() };
+    let above = domain(7, GuestType::Pv, 0, GIB / 2, 8 * GIB);
+    let refused = plan(&above, &set("4G"), &around);
+    assert!(matches!(refused, Err(Refusal::KeepFree { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_change_of_nothing_says_that_the_limit_is_out_of_step() {
+    let mut low = pv();
+    low.info.limit = Kib(MIB);
+    let notes = planned(&low, set("+0")).unwrap().notes;
+    assert!(matches!(notes.as_slice(), [Note::LimitTooLow { .. }]), "{notes:?}");
+    assert_eq!(planned(&pv(), set("+0")).unwrap().notes, []);
 }

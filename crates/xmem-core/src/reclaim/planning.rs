@@ -46,9 +46,10 @@ pub fn plan_reclaim(
             donors.filter(|donor| donor.exclusion.is_none()).collect()
         }
     };
+    // With `all`, a domain with a floor may give nothing at the moment.
     let is_donor = |domain: &Domain| donors.iter().any(|it| it.domain.identity == domain.identity);
     let stray = floors.single.iter().zip(&request.floors).find(|((it, _), _)| !is_donor(it));
-    if let Some((_, (name, _))) = stray {
+    if let (Some((_, (name, _))), DonorSelection::Named(_)) = (stray, &request.from) {
         return Err(ReclaimError::StrayFloor(name.clone()));
     }
     let available = available(host).map_err(|error| failed(None, error))?;

@@ -1,6 +1,7 @@
 //! How a wait ended and why, in words.
 
 use std::fmt;
+use std::time::Duration;
 
 use xen::hypervisor::HostMemory;
 use xen::{Dom0, DomId, Kib, Mib};
@@ -8,6 +9,9 @@ use xen::{Dom0, DomId, Kib, Mib};
 use super::{WaitEnd, WaitReason, WaitReport};
 use crate::failure::chain;
 use crate::state::{Follows, State};
+
+/// How long a guest is given to begin before its silence says anything about its driver.
+const TELLING: Duration = Duration::from_secs(5);
 
 impl WaitEnd {
     /// The end's name: stable, for programs.
@@ -108,9 +112,9 @@ pub(super) fn reasons(
     let seen: Vec<_> = [mapped, sysfs, limit, short].into_iter().flatten().collect();
     match (seen.is_empty(), moved, &report.end) {
         (false, ..) => seen,
+        // It was still making progress, or had no time to begin.
+        (true, moved, WaitEnd::TimedOut) if *moved || report.took < TELLING => Vec::new(),
         (true, false, _) => vec![WaitReason::NoDriver],
-        // It was still making progress.
-        (true, true, WaitEnd::TimedOut) => Vec::new(),
         (true, true, _) if needs.is_some() => vec![WaitReason::NoHotplug],
         (true, true, _) => vec![WaitReason::GuestNeedsMemory],
     }

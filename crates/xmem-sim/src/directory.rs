@@ -3,12 +3,13 @@
 //! The world is read and replaced as a whole, under `world.lock`. A rename replaces it, so that a kill leaves either the
 //! old world or the new one. Nothing is synced to the disk: a power cut may lose the sim.
 
-use std::env;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use rustix::fs::OFlags;
 use serde::de::Error as _;
@@ -21,6 +22,9 @@ const WORLD: &str = "world.json";
 /// The next world, until it is renamed. A killed process may leave it behind.
 const NEXT: &str = "world.json.new";
 const LOCK: &str = "world.lock";
+/// How long another process may hold the lock, and how often to try: as long as the real xenstored may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(1);
 /// Stands for `/var/lib/xen`.
 const STATE: &str = "lib";
 
@@ -155,16 +159,23 @@ impl Directory {
         Ok(result)
     }
 
-    /// Locks the world against other processes. Closing the file releases the lock.
     fn lock(&self) -> Result<File, SimError> {
+        self.lock_within(LIMIT)
+    }
+
+    /// Locks the world against other processes. A process that holds the lock may be stopped, so it waits for `limit` at
+    /// most. Closing the file releases the lock.
+    pub(crate) fn lock_within(&self, limit: Duration) -> Result<File, SimError> {
         let path = self.path.join(LOCK);
         let mut how = options(OFlags::NOFOLLOW);
         how.read(true).write(true).create(true).truncate(false);
         let file = how.open(&path).map_err(SimError::io("open", &path))?;
+        let begun = Instant::now();
         loop {
-            match file.lock() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                locked => return locked.map(|()| file).map_err(SimError::io("lock", path)),
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < limit => thread::sleep(PAUSE),
+                Err(error) => return Err(SimError::io("lock", path)(error.into())),
             }
         }
     }

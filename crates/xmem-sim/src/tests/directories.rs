@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use xen::{Host as _, Kib};
 
@@ -201,4 +202,15 @@ fn many_fill_one_directory() {
     });
     let memory = open(&dir).unwrap().with_world(|world| world.memory_kib).unwrap();
     assert_eq!(memory, Kib(World::start().memory_kib.0 + 8 * 20 * 4), "a change was lost");
+}
+
+#[test]
+fn a_stopped_process_does_not_stop_the_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let directory = Directory::open(Some(temp.path()), StartWorld::Start).unwrap();
+    let held = directory.lock_within(Duration::ZERO).unwrap();
+    let error = directory.lock_within(Duration::from_millis(20)).unwrap_err();
+    assert!(matches!(error, SimError::Io { action: "lock", .. }), "{error}");
+    drop(held);
+    directory.lock_within(Duration::ZERO).unwrap();
 }

@@ -251,7 +251,11 @@ pub(crate) fn wait(outcome: &Outcome, wait: &WaitReport, program: &Program) -> O
 
 fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> {
     Some(match reason {
-        WaitReason::State(State::Paused) => format!("`xl unpause {domid}` lets it continue"),
+        WaitReason::State(State::Paused) => {
+            format!(
+                "if nothing keeps it paused on purpose (a backup, a debugger): xl unpause {domid}"
+            )
+        }
         WaitReason::State(_) => format!("when it runs again: {again}"),
         WaitReason::Limit(_) => format!("another program set that limit; to set it again: {again}"),
         WaitReason::HostShort { .. } => {

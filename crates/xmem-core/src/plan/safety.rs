@@ -52,7 +52,9 @@ fn below_minimum(memory: &Memory, plan: &Plan) -> Option<Refusal> {
         return (plan.writes_vm_memory && size < DOM0_MINIMUM)
             .then_some(Refusal::Dom0Minimum { size });
     }
-    (shrinks(memory, plan) && size < GUEST_MINIMUM).then_some(Refusal::GuestMinimum { size })
+    // A target that makes no sense may be far below what the guest holds.
+    let takes = shrinks(memory, plan) || plan.writes_vm_memory && size < memory.info.current;
+    (takes && size < GUEST_MINIMUM).then_some(Refusal::GuestMinimum { size })
 }
 
 fn direct_mapped(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {

@@ -416,3 +416,12 @@ fn a_change_of_nothing_says_that_the_limit_is_out_of_step() {
     assert!(matches!(notes.as_slice(), [Note::LimitTooLow { .. }]), "{notes:?}");
     assert_eq!(planned(&pv(), set("+0")).unwrap().notes, []);
 }
+
+#[test]
+fn a_step_up_from_a_senseless_target_shrinks_the_guest_by_force_only() {
+    let mut memory = domain(7, GuestType::Pv, 0, 4, GIB);
+    memory.info.current = Kib(GIB);
+    let refused = planned(&memory, set("+1M"));
+    assert!(matches!(refused, Err(Refusal::GuestMinimum { .. })), "{refused:?}");
+    assert!(planned(&memory, force("+1M")).is_ok());
+}

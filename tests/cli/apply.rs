@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::sandbox::{Call, Ran, Sim};
 
-/// A batch in a file of its own.
+/// A batch file.
 struct Batch(TempDir);
 
 impl Batch {
@@ -32,7 +32,7 @@ fn apply<'a>(sim: &'a Sim, batch: &Batch, options: &str) -> Call<'a> {
 }
 
 #[test]
-fn those_that_shrink_come_first() {
+fn domains_that_shrink_are_changed_first() {
     let sim = Sim::new();
     let batch = Batch::new(
         "# bigger\nweb 2G\n\n# smaller\ndb 1G\nuuid:00000000-0000-4000-8000-000000000009 1024\n",
@@ -53,7 +53,6 @@ web (7): target 1024 MiB -> 2048 MiB, limit 1025 MiB -> 2049 MiB (simulated)
     assert_eq!(sim.numbers(7), (2_097_152, 2_097_152, 2_098_176));
     assert_eq!(sim.numbers(8).0, 1_048_576);
     assert_eq!(sim.numbers(9).0, 1_032_192);
-    // The same again changes nothing.
     let before = sim.world();
     apply(&sim, &batch, "-q").run().says("");
     apply(&sim, &batch, "").run().is(
@@ -75,7 +74,7 @@ note: win (9): the guest has 2048 MiB, not 1024 MiB; --wait nudges its balloon d
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once_and_nothing_is_changed() {
+fn all_errors_are_reported_together_and_nothing_is_changed() {
     let sim = Sim::new();
     let words = Batch::new("web 1.5G\nweb\n\nid:x 1G\ndb 1G\n");
     apply(&sim, &words, "").run().fails(
@@ -106,7 +105,7 @@ xmem: line 4: db (8): line 3 names the same domain; nothing changed (simulated)
 }
 
 #[test]
-fn a_list_that_was_not_edited_changes_nothing_and_an_edited_one_just_that() {
+fn an_unedited_list_changes_nothing_and_an_edited_one_only_its_edits() {
     let sim = Sim::new();
     let list = sim.xmem("list --json").run().stdout;
     let before = sim.world();
@@ -124,7 +123,7 @@ fn a_list_that_was_not_edited_changes_nothing_and_an_edited_one_just_that() {
         .collect();
     assert_eq!(changed, [false, true, false, false], "{ran:?}");
     assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
-    // dom0 has no limit, and still has none.
+    // dom0 has no limit and keeps none.
     assert_eq!(sim.world()["domains"]["0"]["limit_kib"], 17_179_869_180_u64);
 }
 
@@ -147,11 +146,11 @@ fn memory_moves_from_one_guest_to_another() {
 }
 
 #[test]
-fn memory_that_does_not_come_is_not_waited_for_for_ever() {
+fn a_wait_for_memory_that_never_comes_ends() {
     let sim = Sim::new();
     sim.edit(|world| world["memory_kib"] = (7 * 1_048_576 + 262_144).into());
     let ran = apply(&sim, &Batch::new("web 2G\ndb 1G\nwin 1G\n"), "--patience 300ms").run();
-    // What could be done is done: the sim's guests are deaf in this test.
+    // Guests in this test never balloon, so only the first change can be made.
     ran.is(10, str![[r#"
 db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
 win (9): size 2048 MiB -> 1024 MiB, target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
@@ -162,7 +161,7 @@ hint: shrink another domain; `xmem list` shows guests that have not reached thei
 
 "#]]);
     assert_eq!(sim.numbers(7).0, 1_048_576);
-    // What is promised to one is not given to another.
+    // Memory promised to one domain is not given to another.
     let two = Batch::new("web 1200M\ndb 2200M\n");
     let ran = apply(&sim, &two, "--patience 100ms").run();
     assert_eq!(ran.status.code(), Some(10), "{ran:?}");
@@ -171,23 +170,23 @@ hint: shrink another domain; `xmem list` shows guests that have not reached thei
 }
 
 #[test]
-fn one_that_fails_keeps_no_other_from_its_change() {
+fn one_failure_does_not_stop_the_other_changes() {
     let sim = Sim::new();
     let batch = Batch::new("web 512M\ndb 1G\n");
-    // PoD is refused to `web`, which is PVH; `db` is PV.
+    // Setting the PoD target is refused for `web`, which is PVH; `db` is PV.
     let ran = apply(&sim, &batch, "--json").fault("pod-refused").run();
     assert_eq!(ran.status.code(), Some(10), "{ran:?}");
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
     assert_eq!(sim.numbers(8).0, 1_048_576);
     assert_eq!(ran.stdout.lines().count(), 2, "{ran:?}");
-    // One alone has its own code.
+    // A single failure keeps its own exit code.
     let ran = apply(&sim, &Batch::new("web 512M"), "").fault("pod-refused").run();
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
 }
 
-/// All changes go over one connection to xenstore, and one that breaks is not used again.
+/// All changes share one connection to xenstore; a broken one is replaced.
 #[test]
-fn a_connection_that_breaks_under_one_change_does_not_stop_the_next() {
+fn a_broken_connection_fails_one_change_and_not_the_next() {
     for (fault, exit, web) in
         [("commit-lost-done", 0, 524_288), ("commit-lost-undone", 10, 1_048_576)]
     {
@@ -199,26 +198,26 @@ fn a_connection_that_breaks_under_one_change_does_not_stop_the_next() {
 }
 
 #[test]
-fn standard_input_is_a_file_as_well() {
+fn a_batch_is_read_from_standard_input() {
     let sim = Sim::new();
     sim.xmem("apply -").stdin("web 512M").run().says(str![[r#"
 web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 
 "#]]);
-    // As after a jq that failed.
+    // Empty input, as after a jq that failed.
     let ran = sim.xmem("apply -").run();
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");
     assert!(ran.stderr.starts_with("xmem: standard input: no domains"), "{ran:?}");
 }
 
-/// All guests are waited for together, and only those whose lines ask for something.
+/// All guests are waited for together, but only those with a size in the batch.
 #[test]
-fn it_waits_for_all_guests() {
+fn wait_waits_for_all_changed_guests() {
     let sim = Sim::new();
     sim.rate(1024);
     let listed = sim.xmem("list --json db").run().stdout;
     let batch = Batch::new(&format!("web 512M\nwin 1536M\n{listed}"));
-    // Not asked for: it is left alone, and where its guest is does not matter.
+    // `apply` sets no size for it, so its balloon does not matter.
     sim.edit(|world| world["domains"]["8"]["current_kib"] = 1_000_000.into());
     let ran = apply(&sim, &batch, "--wait").moving().run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
@@ -229,26 +228,25 @@ fn it_waits_for_all_guests() {
 }
 
 #[test]
-fn each_guest_that_is_not_there_is_told_and_the_others_are_waited_for() {
+fn each_guest_short_of_its_target_is_reported_and_the_others_are_waited_for() {
     let sim = Sim::new();
     let batch = Batch::new("web 512M\nwin 1536M\n");
     let ran = apply(&sim, &batch, "--wait --patience 300ms").run();
-    // Both have the same exit code, so the run has it as well.
+    // Both failed with the same exit code, which becomes that of the run.
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     for (name, has) in [("web (7)", "1024 of 512 MiB"), ("win (9)", "2048 of 1536 MiB")] {
-        let told = format!("xmem: {name}: the target is set, but the guest has {has}");
-        assert_eq!(ran.stderr.matches(&told).count(), 1, "{ran:?}");
+        let message = format!("xmem: {name}: the target is set, but the guest has {has}");
+        assert_eq!(ran.stderr.matches(&message).count(), 1, "{ran:?}");
     }
     let one = Batch::new("web 512M\n");
     let ran = apply(&sim, &one, "--wait --patience 300ms").run();
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
-    // Without a wait nobody minds.
     assert_eq!(apply(&sim, &batch, "").run().status.code(), Some(0));
 }
 
-/// One object a domain, and events before it.
+/// Events come first, then one object per domain.
 #[test]
-fn a_wait_for_programs() {
+fn json_reports_progress_and_one_object_per_domain() {
     let sim = Sim::new();
     sim.rate(512);
     let batch = Batch::new("web 512M\nwin 1536M\nnosuch 1G\n");
@@ -267,11 +265,11 @@ fn a_wait_for_programs() {
     }
 }
 
-/// What has been done is told, and what is left is not begun.
+/// Finished changes are reported, and no further ones begin.
 #[test]
-fn a_signal_ends_it_between_two_changes() {
+fn a_signal_ends_the_run_between_two_changes() {
     let sim = Sim::new();
-    // The host has too little for the second one, which waits.
+    // The host is too short of memory for the second change, which waits.
     let batch = Batch::new("web 512M\ndb 4G\n");
     let mut child =
         apply(&sim, &batch, "--patience 1h --json --raise-max").fault("host-full").start();

@@ -1,4 +1,4 @@
-//! `xmem check`: what it finds, what it says to it, and that it touches nothing.
+//! `xmem check`: its findings, their wording, and that it changes nothing.
 
 use std::fs::{self, File};
 
@@ -7,7 +7,7 @@ use snapbox::str;
 
 use crate::sandbox::{Sim, WEB};
 
-/// The state directory and the world, to the byte.
+/// The files of the state directory, byte for byte, and the world.
 pub(crate) fn all(sim: &Sim) -> (Vec<(String, Vec<u8>)>, Value) {
     let read = |name: String| {
         let bytes = fs::read(sim.path().join("lib").join(&name)).unwrap();
@@ -31,12 +31,12 @@ pub(crate) fn limit(sim: &Sim, domid: &str, kib: u64) {
     sim.edit(|world| world["domains"][domid]["limit_kib"] = kib.into());
 }
 
-/// Dropped, it would be held on for as long as another test's child, between fork and exec, has it open.
+/// Unlocks explicitly: a child that another test is forking may still hold the descriptor.
 pub(crate) fn release(lock: &File) {
     lock.unlock().unwrap();
 }
 
-/// The words for what is found, and whether each of them is out of step.
+/// The kind of each finding, and whether it is out of step.
 pub(crate) fn kinds(stdout: &str) -> Vec<(String, bool)> {
     let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines
@@ -48,7 +48,7 @@ pub(crate) fn kinds(stdout: &str) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn nothing_is_off() {
+fn a_host_in_step_has_no_findings() {
     let sim = Sim::new();
     sim.xmem("check").run().says(str![[r#"
 4 domains: nothing out of step (simulated)
@@ -61,7 +61,7 @@ fn nothing_is_off() {
 }
 
 #[test]
-fn a_limit_that_is_too_low() {
+fn a_limit_below_the_target_is_out_of_step() {
     let sim = Sim::new();
     limit(&sim, "9", 2_097_152);
     sim.xmem("check").run().is(
@@ -77,9 +77,9 @@ win (9): out of step: the limit of 2048 MiB is below the 2049 MiB that its targe
     );
 }
 
-/// Which of the two is right, only the admin knows: both ways are told, and both work.
+/// Only the admin knows which of the two is right, so both fixes are offered, and both work.
 #[test]
-fn a_target_above_the_maximum() {
+fn a_target_above_the_maximum_has_two_fixes() {
     let broken = || {
         let sim = Sim::new();
         node(&sim, "/local/domain/7/memory/target", Some("3145728"));
@@ -115,9 +115,9 @@ fn file(sim: &Sim, kind: &str, last: &str) {
     fs::write(sim.path().join(name), "").unwrap();
 }
 
-/// Each way in which a host can be off, its word, and whether it makes the exit code 9.
+/// Each fault of a host, the kinds of its findings, and whether they are out of step.
 #[test]
-fn every_kind() {
+fn every_fault_has_its_kind() {
     type Case = (&'static str, fn(&Sim), &'static [(&'static str, bool)]);
     let cases: [Case; 15] = [
         (
@@ -166,7 +166,7 @@ fn every_kind() {
             &[("managed", false)],
         ),
         (
-            "nodes of no domain",
+            "nodes without a domain",
             |sim| node(sim, "/local/domain/12/memory/static-max", Some("4")),
             &[("orphan-nodes", false)],
         ),
@@ -179,12 +179,12 @@ fn every_kind() {
             &[("stale-record", false), ("stale-lock", false)],
         ),
         (
-            "a record that is none",
+            "a file that is not a record",
             |sim| file(sim, "d.7", "xmem-intent"),
             &[("interrupted-change", true)],
         ),
         (
-            "what a killed process left before it had changed anything",
+            "files of a process killed before it changed anything",
             |sim| {
                 file(sim, "l.7", "domain-userdata-lock");
                 file(sim, "n.7", "xmem-intent");
@@ -192,7 +192,7 @@ fn every_kind() {
             &[("stale-record", false), ("stale-lock", false)],
         ),
         (
-            "one that was set aside",
+            "a record that was set aside",
             |sim| file(sim, "d.7", "xmem-intent-foreign"),
             &[("set-aside", false)],
         ),
@@ -211,9 +211,9 @@ fn every_kind() {
     }
 }
 
-/// The numbers of a locked domain are not judged, and that is said. --repair waits for the lock.
+/// A locked domain is reported but not judged. --repair waits for the lock.
 #[test]
-fn a_held_lock() {
+fn a_locked_domain_is_not_judged() {
     let sim = Sim::new();
     limit(&sim, "7", 524_288);
     fs::write(sim.intent(), "").unwrap();
@@ -234,7 +234,7 @@ fn a_held_lock() {
     let ran = sim.xmem("check --repair --json --lock-timeout 100ms").leaves(2).run();
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
     assert_eq!(all(&sim), before);
-    // A list shows the numbers of a domain that is being changed, and raises no alarm.
+    // `list` shows the numbers of a domain while it is being changed, and reports no problem.
     let listed = sim.xmem("list web --json").leaves(2).run().stdout;
     assert!(listed.contains("\"locked\"") && !listed.contains("limit-too-low"), "{listed}");
     lock.unlock().unwrap();
@@ -242,9 +242,9 @@ fn a_held_lock() {
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");
 }
 
-/// The lock of a domain that is gone, held by somebody who destroys it just now.
+/// As when another toolstack is destroying the domain right now.
 #[test]
-fn a_held_lock_of_a_gone_domain_is_not_touched() {
+fn a_held_lock_of_a_gone_domain_is_left_alone() {
     let sim = Sim::new();
     let path = sim.path().join(format!("lib/userdata-l.12.{WEB}.domain-userdata-lock"));
     let lock = File::create(&path).unwrap();
@@ -260,9 +260,9 @@ fn a_held_lock_of_a_gone_domain_is_not_touched() {
     assert_eq!(sim.xmem("check --repair").run().status.code(), Some(0));
 }
 
-/// A new domain with the domid of a gone one is not what the file was made for.
+/// The stale file belongs to the domain that had this domid before.
 #[test]
-fn a_domid_that_is_used_again() {
+fn a_stale_file_is_not_blamed_on_a_new_domain_with_its_domid() {
     let sim = Sim::new();
     let other = WEB.replace('7', "3");
     fs::write(sim.path().join(format!("lib/userdata-d.7.{other}.xmem-intent")), "").unwrap();
@@ -271,9 +271,9 @@ fn a_domid_that_is_used_again() {
     assert_eq!((&line["kind"], &line["uuid"]), (&json!("stale-record"), &json!(other)));
 }
 
-/// Named domains only: neither others, nor what is left of gone ones.
+/// With domains named, neither other domains nor stale files are checked.
 #[test]
-fn only_what_was_asked_for() {
+fn only_the_named_domains_are_checked() {
     let sim = Sim::new();
     limit(&sim, "7", 524_288);
     node(&sim, "/local/domain/12/name", Some("ghost"));
@@ -298,12 +298,12 @@ hint: `xmem list` shows the domains
     );
     assert_eq!(sim.xmem("check nobody").run().status.code(), Some(3));
     assert_eq!(sim.xmem("check 12").run().status.code(), Some(3));
-    // What is off goes before what is not there.
+    // Exit code 9 takes precedence over 3.
     assert_eq!(sim.xmem("check web nobody").run().status.code(), Some(9));
 }
 
 #[test]
-fn in_json() {
+fn json_has_one_object_per_finding_and_a_summary() {
     let sim = Sim::new();
     limit(&sim, "7", 524_288);
     sim.edit(|world| world["domains"]["7"]["current_kib"] = 524_288.into());
@@ -334,16 +334,16 @@ fn in_json() {
 }
 
 #[test]
-fn quiet_says_it_by_the_exit_code() {
+fn quiet_reports_by_exit_code_alone() {
     let sim = Sim::new();
     sim.xmem("check -q").run().says("");
     limit(&sim, "7", 524_288);
     sim.xmem("check -q").run().is(9, "", "");
 }
 
-/// What cannot be looked at is not in step.
+/// A host that cannot be read is not reported as in step.
 #[test]
-fn a_host_that_does_not_answer() {
+fn an_unreachable_host_is_not_in_step() {
     let sim = Sim::new();
     for fault in ["no-xen", "no-permission", "not-control", "store-down"] {
         for words in ["check", "check --repair", "check --repair -n"] {
@@ -353,9 +353,8 @@ fn a_host_that_does_not_answer() {
     }
 }
 
-/// The list says the same, and marks the same domains.
 #[test]
-fn the_list_agrees() {
+fn list_marks_the_domains_that_check_finds() {
     let sim = Sim::new();
     limit(&sim, "7", 524_288);
     let ran = sim.xmem("list --json").run();

@@ -1,22 +1,22 @@
-//! `xmem list` for scripts: `-H`, `-p`, `-o`, `--sort`, without jq, python or awk.
+//! `xmem list` in scripts: `-H`, `-p`, `-o` and `--sort`, without jq or awk.
 
 use snapbox::str;
 
 use crate::sandbox::Sim;
 
 #[test]
-fn bare_columns() {
+fn no_header_separates_columns_by_tabs() {
     let sim = Sim::new();
     sim.xmem("list -H -o name,domid,target")
         .run()
         .says("Domain-0\t0\t2048\nweb\t7\t1024\ndb\t8\t2048\nwin\t9\t2032\n");
     sim.xmem("list -Hp -o current,limit web 0").run().says("2097152\tnone\n1048576\t1049600\n");
-    // The columns that are usual, without the host's line.
+    // The default columns, without the host's line.
     assert_eq!(sim.xmem("list -H").run().stdout.lines().count(), 4);
 }
 
 #[test]
-fn a_head_and_a_host_for_people() {
+fn exact_sizes_have_a_header_and_a_host_line() {
     let sim = Sim::new();
     sim.xmem("list -p -o domid,size,video,used win").run().says(str![[r#"
 ID     SIZE  VIDEO  USED
@@ -26,9 +26,9 @@ host (simulated): total 16777216 KiB, free 9437184 KiB, claimed 0 KiB; all sizes
 "#]]);
 }
 
-/// What SIZE shows is what `set` takes, also with video memory in it, and when it is no whole MiB.
+/// Also with video memory, and with a size that is not a whole MiB.
 #[test]
-fn a_size_goes_round() {
+fn a_listed_size_can_be_set_unchanged() {
     let sim = Sim::new();
     for size in ["2G", "1000M", "1536004k"] {
         assert_eq!(sim.xmem("set win").arg(size).run().status.code(), Some(0), "{size}");
@@ -57,9 +57,8 @@ fn sizes_sort_largest_first() {
     }
 }
 
-/// Every state by its word, and what each domain is; no number of a domain that is not running is an alarm.
 #[test]
-fn states() {
+fn list_names_the_state_of_each_domain() {
     let sim = Sim::with_states();
     let ran = sim.xmem("list -H -o name,state").run();
     for line in [
@@ -73,13 +72,13 @@ fn states() {
     ] {
         assert!(ran.stdout.lines().any(|shown| shown == line), "{line}: {ran:?}");
     }
-    // A state is shown where one is not running.
+    // The column is shown if a domain is not running.
     assert!(sim.xmem("list").run().stdout.contains("TYPE  STATE"), "{ran:?}");
     assert!(!sim.xmem("list web").run().stdout.contains("STATE"), "{ran:?}");
     for words in ["list --json", "list --format openmetrics", "watch -c 1", "watch --json -c 1"] {
         assert_eq!(sim.xmem(words).run().status.code(), Some(0), "{words}");
     }
-    // What the guest reports is asked for where it is shown.
+    // What a guest reports is read only if that column is shown.
     let used = sim.xmem("list -Hp -o used agent").run().stdout;
     assert!(used.trim().parse::<u64>().is_ok(), "{used}");
     assert_eq!(sim.xmem("check").run().status.code(), Some(0));
@@ -98,9 +97,8 @@ fn quiet_prints_nothing_but_errors() {
     assert!(ran.stderr.starts_with("xmem: there is no `nosuch`"), "{ran:?}");
 }
 
-/// The last of repeated options counts, before and after the subcommand.
 #[test]
-fn the_last_option_wins() {
+fn the_last_of_repeated_options_wins() {
     let (sim, other) = (Sim::new(), Sim::new());
     let ran =
         crate::sandbox::xmem("--host").arg(other.host()).arg("list").arg("--host").arg(sim.host());

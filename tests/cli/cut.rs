@@ -1,4 +1,4 @@
-//! A record that cannot be written to its end: write(2) takes the first hundred bytes of it, and then no more.
+//! An intent record that is cut off: write(2) accepts 100 bytes, then fails.
 
 use nix::sys::signal::Signal::SIGXFSZ;
 
@@ -7,7 +7,7 @@ use crate::sandbox::Sim;
 const START: (u64, u64, u64) = (1_048_576, 2_097_152, 1_049_600);
 
 #[test]
-fn a_record_that_is_cut_off_is_taken_away_again() {
+fn a_record_that_cannot_be_completed_is_removed() {
     for words in ["set web 512M", "set web 1536M", "max web 3G", "set web 3G --raise-max"] {
         let sim = Sim::new();
         let ran = sim.xmem(words).with_files_of(100, true).run();
@@ -23,9 +23,9 @@ fn a_record_that_is_cut_off_is_taken_away_again() {
     }
 }
 
-/// As most shells start it: the signal comes at the end of the run, when the record is taken away and all is told.
+/// Without SIGXFSZ ignored, as most shells start it, the signal takes effect once the record is removed.
 #[test]
-fn a_run_that_dies_of_it_has_changed_nothing() {
+fn a_run_killed_by_sigxfsz_has_changed_nothing() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M").with_files_of(100, false).run();
     ran.dies_by(SIGXFSZ);

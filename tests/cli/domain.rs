@@ -18,7 +18,7 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
 }
 
 #[test]
-fn a_name_may_look_like_anything() {
+fn any_name_finds_its_domain_and_is_escaped() {
     let sim = Sim::new();
     for name in ["12", "id:8", "-n", WEB, "a b", "ünï→", "\u{1b}[31mred\u{202e}\u{9b}\u{e0041}\n"]
     {
@@ -27,7 +27,6 @@ fn a_name_may_look_like_anything() {
         assert_eq!(ran.status.code(), Some(0), "{ran:?}");
         assert!(ran.stdout.contains(" (7): already at"), "{ran:?}");
     }
-    // Escaped wherever it is shown; the sandbox looks for what is not.
     sim.xmem("set 7 1G").run().says(str![[r#"
 \u{1b}[31mred\u{202e}\u{9b}\u{e0041}\n (7): already at target 1024 MiB, limit 1025 MiB (simulated)
 
@@ -42,7 +41,7 @@ fn a_name_may_look_like_anything() {
 }
 
 #[test]
-fn a_domain_without_a_name_is_called_by_its_number() {
+fn a_domain_without_a_name_is_called_by_its_domid() {
     let sim = Sim::new();
     sim.edit(|world| {
         assert!(
@@ -61,7 +60,7 @@ hint: ask for at most 2G, or add --raise-max to raise the maximum too
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn an_unknown_domain_is_reported_with_a_similar_name() {
     let sim = Sim::new();
     sim.xmem("set wbe 1G").run().fails(
         3,
@@ -105,9 +104,9 @@ hint: `xmem list` shows the domains
     );
 }
 
-/// Nodes without a domain in the hypervisor are what a careless writer left.
+/// A program wrote nodes for a domain that the hypervisor does not have.
 #[test]
-fn a_ghost_is_not_there() {
+fn nodes_without_a_domain_are_no_domain() {
     let sim = Sim::new();
     sim.edit(|world| {
         assert!(world["domains"].as_object_mut().unwrap().remove("7").is_some());
@@ -118,7 +117,7 @@ fn a_ghost_is_not_there() {
 }
 
 #[test]
-fn a_name_of_two_is_refused_with_both() {
+fn an_ambiguous_name_is_refused_with_both_domids() {
     let sim = Sim::new();
     sim.edit(|world| world["xenstore"]["/local/domain/8/name"] = "web".into());
     sim.xmem("set web 1G").run().fails(
@@ -132,9 +131,9 @@ hint: use id:7 or id:8
     assert_eq!(sim.xmem("set id:7 1G").run().status.code(), Some(0));
 }
 
-/// A dying domain is gone, and so is one whose nodes `xl destroy` has removed already.
+/// So is a domain whose nodes `xl destroy` has removed already.
 #[test]
-fn what_is_on_its_way_out_is_gone() {
+fn a_dying_domain_is_gone() {
     let dying = Sim::new();
     dying.edit(|world| world["domains"]["7"]["dying"] = true.into());
     let emptied = Sim::new();
@@ -159,7 +158,7 @@ xmem: domain 7: the domain went away; nothing changed (simulated)
 }
 
 #[test]
-fn what_can_be_no_domain_is_wrong_usage() {
+fn a_malformed_domain_is_wrong_usage() {
     let sim = Sim::new();
     for domain in ["", " ", "\n"] {
         let ran = sim.xmem("set").arg(domain).arg("1G").run();
@@ -185,9 +184,9 @@ fn what_can_be_no_domain_is_wrong_usage() {
     }
 }
 
-/// A guest that was started anew, with its UUID, while its dead one is still there.
+/// A guest was restarted with its UUID while its dead predecessor still exists.
 #[test]
-fn a_dead_domain_takes_nobodys_uuid() {
+fn a_dead_domain_does_not_hide_the_living_one_with_its_uuid() {
     let sim = Sim::new();
     sim.edit(|world| {
         let mut dead = world["domains"]["7"].clone();
@@ -197,13 +196,13 @@ fn a_dead_domain_takes_nobodys_uuid() {
     let ran = sim.xmem("set").arg(WEB).arg("512M").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
     assert_eq!(sim.numbers(7).0, 524_288);
-    // What it holds is not hidden.
+    // `list` shows the memory that the dead one still has.
     let listed = sim.xmem("list").run().stdout;
     assert!(
         listed.lines().any(|line| line.contains(" 3 ") && line.contains("being destroyed")),
         "{listed}"
     );
-    // With nobody else of that UUID it is the one that was meant, and it is gone.
+    // Without the living one, the UUID means the dead domain, which is gone.
     sim.edit(|world| drop(world["domains"].as_object_mut().unwrap().remove("7")));
     let ran = sim.xmem("set").arg(WEB).arg("512M").run();
     assert_eq!(ran.status.code(), Some(3), "{ran:?}");

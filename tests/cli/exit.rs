@@ -1,4 +1,4 @@
-//! Every exit code, with the words above and the hint below, by the sim's faults.
+//! Every exit code with its message and hint, provoked by the sim's faults.
 
 use std::path::Path;
 
@@ -10,8 +10,7 @@ const DONE: &str = "\
 web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 ";
 
-/// A run that this fault makes fail so. What is left is checked by the sandbox; that nothing stays in
-/// the way of the next run, here.
+/// Fails under this fault with this message, and does not keep the next run from succeeding.
 #[track_caller]
 fn fails(fault: &str, code: i32, stderr: impl snapbox::IntoData) {
     let sim = Sim::new();
@@ -20,7 +19,7 @@ fn fails(fault: &str, code: i32, stderr: impl snapbox::IntoData) {
 }
 
 #[test]
-fn no_xen_here() {
+fn exit_code_7_is_a_host_without_xen() {
     if Path::new("/dev/xen/privcmd").exists() {
         return;
     }
@@ -35,7 +34,7 @@ hint: without Xen, try: xmem --host sim list
 }
 
 #[test]
-fn failed_1() {
+fn exit_code_1_is_a_failure() {
     fails(
         "pod-refused",
         1,
@@ -67,7 +66,7 @@ hint: is xenstored still running? check its log
 }
 
 #[test]
-fn no_domain_3() {
+fn exit_code_3_is_an_unknown_domain() {
     fails(
         "gone",
         3,
@@ -79,12 +78,12 @@ xmem: web (7): the domain went away; nothing changed (simulated)
 }
 
 #[test]
-fn locked_5() {
+fn exit_code_5_is_a_held_lock() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M --lock-timeout 0").fault("lock-busy").run();
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
-    let told = "xmem: web (7): did not get the domain's lock, held by process ";
-    let who = ran.stderr.strip_prefix(told).unwrap();
+    let prefix = "xmem: web (7): did not get the domain's lock, held by process ";
+    let who = ran.stderr.strip_prefix(prefix).unwrap();
     let (pid, who) = who.split_once(" (").unwrap();
     assert_ne!(pid.parse::<u32>().unwrap(), 0);
     assert!(who.contains("xmem set web 512M"), "{who}");
@@ -99,7 +98,7 @@ fn locked_5() {
 }
 
 #[test]
-fn conflicts_6() {
+fn exit_code_6_is_endless_conflicts() {
     fails(
         "conflict",
         6,
@@ -112,7 +111,7 @@ hint: another program keeps changing this domain's memory without its lock; a me
 }
 
 #[test]
-fn no_access_7() {
+fn exit_code_7_is_no_access() {
     fails(
         "no-xen",
         7,
@@ -160,9 +159,9 @@ hint: is xenstored running? without Xen, try: xmem --host sim list
     );
 }
 
-/// The larger limit stays until somebody knows, and the next run says what it found.
+/// The larger limit stays; the next run completes or rolls back the change, and says so.
 #[test]
-fn out_of_step_9() {
+fn exit_code_9_is_an_unknown_commit() {
     let sim = Sim::new();
     sim.xmem("set web 1536M").fault("commit-unknown").leaves(1).run().fails(9, str![[r#"
 warning: no clear answer to the commit; reading what became of it: domain web (7); error xenstored closed the connection during TRANSACTION_END
@@ -183,20 +182,20 @@ note: an earlier xmem was killed before its commit; the limit is rolled back to 
 }
 
 #[test]
-fn misfortunes_that_end_well_0() {
+fn exit_code_0_survives_faults_that_do_not_matter() {
     for fault in ["conflict-once", "commit-lost-done", "guest-ignores", "host-full"] {
         let sim = Sim::new();
         let ran = sim.xmem("set web 512M").fault(fault).run();
         assert_eq!((ran.status.code(), &*ran.stdout), (Some(0), DONE), "{ran:?}");
-        // A warning is shown by default.
+        // Warnings are logged by default.
         assert_eq!(ran.stderr.contains("warning: "), fault == "commit-lost-done", "{ran:?}");
         assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312), "{fault}");
     }
 }
 
-/// xenstored and the hypervisor are only asked for what can be asked at all.
+/// The arguments are checked before xenstored and the hypervisor are asked.
 #[test]
-fn wrong_usage_is_2_on_any_host() {
+fn exit_code_2_is_wrong_usage_on_any_host() {
     for fault in ["no-permission", "store-down", "lock-busy"] {
         let sim = Sim::new();
         assert_eq!(sim.xmem("set web 1.5G").fault(fault).run().status.code(), Some(2), "{fault}");

@@ -1,11 +1,11 @@
-//! The help, so that a change of it shows in review. `SNAPSHOTS=overwrite cargo test` accepts one.
+//! The help. Its snapshots show each change in review; `SNAPSHOTS=overwrite cargo test` accepts one.
 
 use snapbox::{assert_data_eq, file};
 
 use crate::sandbox::xmem;
 
 #[test]
-fn help() {
+fn help_is_as_reviewed() {
     for (words, snapshot) in [
         ("--help", file!["snapshots/help.txt"]),
         ("-h", file!["snapshots/help-short.txt"]),
@@ -20,7 +20,7 @@ fn help() {
 }
 
 #[test]
-fn every_way_to_the_help_is_the_same() {
+fn every_spelling_of_help_prints_the_same() {
     for (one, other) in [
         ("help", "--help"),
         ("help set", "set --help"),
@@ -32,7 +32,7 @@ fn every_way_to_the_help_is_the_same() {
 }
 
 #[test]
-fn version() {
+fn version_is_the_package_version() {
     let expected = format!("xmem {}\n", env!("CARGO_PKG_VERSION"));
     for flag in ["--version", "-V"] {
         let ran = xmem(flag).run();

@@ -1,4 +1,4 @@
-//! Hints are code that sets memory: every command that one names is run, and does what was asked for and nothing else.
+//! Hints can set memory: each command that a hint names is run, and does only what was asked for.
 
 use serde_json::json;
 
@@ -13,9 +13,9 @@ fn command(ran: &Ran) -> String {
     command.split(['`', ';']).next().unwrap().to_owned()
 }
 
-/// After a relative size, a hint names the absolute one: a size is never applied twice.
+/// After a relative size, the hint names the absolute one, so that no size is applied twice.
 #[test]
-fn a_wait_is_repeated_with_the_absolute_size() {
+fn a_repeated_wait_has_the_absolute_size() {
     for (words, fault) in [
         ("set web +256M --wait --patience 100ms", "guest-ignores"),
         ("set web +256M --wait=50ms", "guest-ignores"),
@@ -36,7 +36,7 @@ fn a_wait_is_repeated_with_the_absolute_size() {
 }
 
 #[test]
-fn progress_that_was_too_slow_is_waited_for_on() {
+fn a_slow_guest_is_waited_for_again() {
     let sim = Sim::new();
     sim.rate(64);
     let ran = sim.xmem("set web +256M --wait=300ms").moving().run();
@@ -47,7 +47,7 @@ fn progress_that_was_too_slow_is_waited_for_on() {
     assert_eq!(sim.numbers(7).0, 1280 * 1024);
 }
 
-/// Whether the lost commit happened or not, the hint leaves the domain in step and changes nothing twice.
+/// Committed or not, the command in the hint leaves the domain in step and repeats nothing.
 #[test]
 fn a_lost_commit_is_recovered_and_not_repeated() {
     for (fault, target) in [("commit-unknown", 1024), ("commit-unknown-done", 1280)] {
@@ -62,9 +62,8 @@ fn a_lost_commit_is_recovered_and_not_repeated() {
     }
 }
 
-/// A name of two domains: the hint names the very two.
 #[test]
-fn an_ambiguous_name_names_its_domains() {
+fn an_ambiguous_name_is_answered_with_its_domids() {
     let sim = Sim::new();
     sim.edit(|world| {
         let mut copy = world["domains"]["8"].clone();
@@ -80,7 +79,7 @@ fn an_ambiguous_name_names_its_domains() {
 }
 
 #[test]
-fn the_largest_size_that_is_named_can_be_set() {
+fn the_largest_size_in_a_hint_can_be_set() {
     for (domain, size) in [("web", "3G"), ("win", "3G")] {
         let sim = Sim::new();
         let ran = sim.xmem(&format!("set {domain} {size}")).run();
@@ -96,9 +95,8 @@ fn the_largest_size_that_is_named_can_be_set() {
     }
 }
 
-/// A size is named as `max` takes it.
 #[test]
-fn the_smallest_maximum_that_is_named_can_be_set() {
+fn the_smallest_maximum_in_a_hint_can_be_set() {
     for domain in ["web", "win"] {
         let sim = Sim::new();
         let ran = sim.xmem(&format!("max {domain} 100M")).run();
@@ -109,9 +107,8 @@ fn the_smallest_maximum_that_is_named_can_be_set() {
     }
 }
 
-/// An example in a hint is no domain of this host.
 #[test]
-fn no_hint_names_a_domain_that_was_not_meant() {
+fn an_example_in_a_hint_is_no_domain_of_this_host() {
     let sim = Sim::new();
     for domain in ["nosuch", "40000", "id:web", "uuid:8"] {
         let ran = sim.xmem("set").arg(domain).arg("1G").run();
@@ -120,9 +117,8 @@ fn no_hint_names_a_domain_that_was_not_meant() {
     }
 }
 
-/// Sizes that are no sizes: what the hint names is one.
 #[test]
-fn sizes_can_be_pasted() {
+fn a_size_in_a_hint_can_be_pasted() {
     let sim = Sim::new();
     for (size, hint) in [
         ("1.5G", "write it without a fraction: 1536M"),
@@ -136,9 +132,9 @@ fn sizes_can_be_pasted() {
     assert_eq!(sim.xmem("set web 1536M -n").run().status.code(), Some(0));
 }
 
-/// dom0 by the names that people give it, and a name with one wrong letter.
+/// Common names for dom0, and a name with one wrong letter.
 #[test]
-fn names_that_were_meant() {
+fn a_misspelt_name_is_answered_with_the_right_one() {
     let sim = Sim::new();
     for (name, hint) in [
         ("dom0", "dom0 is `0` (Domain-0)"),
@@ -154,17 +150,15 @@ fn names_that_were_meant() {
     assert!(ran.stderr.contains("dom0 is 0"), "{ran:?}");
 }
 
-/// A hint is for the host that was named on the command line.
 #[test]
-fn the_host_is_named_again() {
+fn a_hint_repeats_the_host_of_the_command_line() {
     let sim = Sim::new();
     let ran = crate::sandbox::xmem("set nosuch 1G --host").arg(sim.host()).within(&sim).run();
     assert!(ran.stderr.contains("`xmem --host sim:DIR list` shows the domains"), "{ran:?}");
 }
 
-/// What `check` names as a fix is a fix.
 #[test]
-fn fixes_of_check_fix() {
+fn a_fix_of_check_fixes_its_finding() {
     let sim = Sim::new();
     sim.edit(|world| {
         world["domains"]["9"]["limit_kib"] = 2_097_152.into();
@@ -178,16 +172,16 @@ fn fixes_of_check_fix() {
     };
     let repair = fix("limit-too-low");
     assert_eq!(sim.xmem(repair.strip_prefix("xmem ").unwrap()).run().status.code(), Some(0));
-    // Either of the two that are offered.
+    // The first of the two that are offered.
     let either = fix("target-above-maximum");
     let command = either.split("xmem ").nth(1).unwrap().split(';').next().unwrap();
     assert_eq!(sim.xmem(command).run().status.code(), Some(0), "{either}");
     assert_eq!(sim.xmem("check").run().status.code(), Some(0));
 }
 
-/// The lines of a list, with any subset of their members, change nothing: `apply` takes `target_kib` for the target.
+/// Any subset of a listed line's members changes nothing: `apply` takes `target_kib` for the target.
 #[test]
-fn a_listed_target_is_the_target_whatever_stands_beside_it() {
+fn a_listed_target_is_the_target_whatever_other_members_the_line_has() {
     let sim = Sim::new();
     let before = sim.numbers(9);
     for keys in [
@@ -202,7 +196,7 @@ fn a_listed_target_is_the_target_whatever_stands_beside_it() {
         let ran = sim.xmem("apply -").stdin(&serde_json::to_string(&members).unwrap()).run();
         assert_eq!((ran.status.code(), sim.numbers(9)), (Some(0), before), "{keys:?}: {ran:?}");
     }
-    // Copied from another domain's line, and half edited.
+    // Lines copied from another domain and edited incompletely.
     for line in [
         json!({"domid": 7, "name": "db", "target_kib": 524_288}),
         json!({"domid": 8, "uuid": WEB, "target_kib": 524_288}),

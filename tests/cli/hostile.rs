@@ -1,7 +1,6 @@
-//! A state directory that others have put things into: links, FIFOs, directorys, files of theirs.
+//! Obstacles in the state directory: links, FIFOs and directories where a lock or a record belongs.
 //!
-//! Whatever stands in the way of a lock or a record: no run hangs at it, none follows a link out of the
-//! directory, and each says what is in its way.
+//! No run hangs, none follows a link out of the directory, and each names the obstacle.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown, symlink};
@@ -16,11 +15,11 @@ use tempfile::TempDir;
 use crate::check::limit;
 use crate::sandbox::{Ran, Sim, WEB};
 
-/// What can stand where a file should.
+/// File types and contents in place of a regular file.
 const OBSTACLES: [&str; 7] =
     ["link to /dev/zero", "link", "dangling link", "link to itself", "fifo", "socket", "directory"];
 
-/// A sim, and a place outside it that nothing may touch.
+/// A sim, and a directory outside it that must not be touched.
 struct Host {
     sim: Sim,
     outside: TempDir,
@@ -36,7 +35,7 @@ impl Host {
         Self { sim: Sim::new(), outside, batch }
     }
 
-    /// Puts `what` at `path`.
+    /// Creates an obstacle of this type.
     fn put(&self, what: &str, path: &Path) {
         let outside = |name: &str| self.outside.path().join(name);
         match what {
@@ -56,12 +55,12 @@ impl Host {
         }
     }
 
-    /// A path in the state directory of `web`, or of domain 12, which is not there.
+    /// A path in the state directory that belongs to `web`, or to domain 12, which does not exist.
     fn place(&self, letter: char, domid: u16, last: &str) -> PathBuf {
         self.sim.path().join(format!("lib/userdata-{letter}.{domid}.{WEB}.{last}"))
     }
 
-    /// What is said after `words` in time; it leaves so many files.
+    /// Runs `words` in time, and counts the files that remain.
     fn run(&self, words: &str, leaves: usize) -> Ran {
         let words = words.replace("FILE", self.batch.to_str().unwrap());
         let ran = self.sim.xmem(&words).leaves(leaves).run();
@@ -71,14 +70,14 @@ impl Host {
     }
 }
 
-/// What kind of thing is there, without following it.
+/// The file's type, links not followed.
 fn kind(path: &Path) -> String {
     let kind = fs::symlink_metadata(path).unwrap().file_type();
     format!("{kind:?} {}", kind.is_fifo())
 }
 
 #[test]
-fn in_the_place_of_the_lock() {
+fn an_obstacle_in_place_of_the_lock_is_reported_and_left() {
     for what in OBSTACLES {
         let host = Host::new();
         let lock = host.sim.lock();
@@ -88,26 +87,26 @@ fn in_the_place_of_the_lock() {
         for words in ["set web 512M", "max web 3G", "set web 512M --json", "apply FILE"] {
             let ran = host.run(words, 1);
             assert_eq!(ran.status.code(), Some(1), "{what}: {ran:?}");
-            let told = "xmem: web (7): the lock's path DIR/lib/userdata-l.7.";
+            let message = "xmem: web (7): the lock's path DIR/lib/userdata-l.7.";
             let stderr = ran.stderr.replace("line 1: ", "");
-            assert!(stderr.starts_with(told), "{what}: {ran:?}");
+            assert!(stderr.starts_with(message), "{what}: {ran:?}");
             assert!(ran.stderr.contains("; nothing changed"), "{what}: {ran:?}");
         }
-        // Who takes no lock is not kept from anything; that it is in the way is told.
+        // What takes no lock is not stopped by the obstacle.
         for words in
             ["list", "watch -c 1", "check", "check web", "__complete-domains", "check --repair"]
         {
             let ran = host.run(words, 1);
             let checks = words.starts_with("check");
-            // Nobody can change the domain.
+            // The obstacle keeps everybody from changing the domain.
             let code = if checks { 9 } else { 0 };
             assert_eq!((ran.status.code(), &*ran.stderr), (Some(code), ""), "{what}: {ran:?}");
-            let told =
+            let reported =
                 ran.stdout.contains("its lock path is not a regular file: DIR/lib/userdata-l.7.");
-            assert!(told || !checks, "{what}: {ran:?}");
+            assert!(reported || !checks, "{what}: {ran:?}");
         }
         assert_eq!((kind(&lock), host.sim.world()), (before.clone(), world), "{what}");
-        // It stays out of step, and that is said.
+        // A domain that is out of step stays so, and check says why.
         limit(&host.sim, "7", 524_288);
         let ran = host.run("check --repair", 1);
         assert_eq!(ran.status.code(), Some(9), "{what}: {ran:?}");
@@ -116,16 +115,16 @@ fn in_the_place_of_the_lock() {
     }
 }
 
-/// It is no record: it is moved aside as it is, and what it leads to is not looked at.
+/// It is moved as it is, and a link is not followed.
 #[test]
-fn in_the_place_of_the_record() {
+fn an_obstacle_in_place_of_the_record_is_moved_aside() {
     for what in OBSTACLES {
         for words in ["set web 512M", "max web 3G", "apply FILE", "check --repair"] {
             let host = Host::new();
             host.put(what, &host.sim.intent());
             let (before, world) = (kind(&host.sim.intent()), host.sim.world());
             let looks = ["list", "watch -c 1", "check", "check --repair -n", "set web 512M -n"];
-            // Once is enough.
+            // The same in each round, so one is enough.
             for look in looks.iter().take(if words == "max web 3G" { looks.len() } else { 0 }) {
                 let ran = host.run(look, 1);
                 let code = if look.starts_with("check") { 9 } else { 0 };
@@ -140,19 +139,19 @@ fn in_the_place_of_the_record() {
             } else {
                 "it is not a regular file"
             };
-            let told = format!(
+            let message = format!(
                 "an intent record that xmem does not understand ({why}) was moved to DIR/lib/userdata-d.7."
             );
-            assert!(format!("{}{}", ran.stdout, ran.stderr).contains(&told), "{what}: {ran:?}");
+            assert!(format!("{}{}", ran.stdout, ran.stderr).contains(&message), "{what}: {ran:?}");
             let aside = host.place('d', 7, "xmem-intent-foreign");
             assert_eq!(kind(&aside), before, "{what}");
         }
     }
 }
 
-/// Where a record is written before it is put into its place.
+/// A record is written to its draft, which is then renamed.
 #[test]
-fn in_the_place_of_the_draft() {
+fn an_obstacle_in_place_of_the_draft_is_replaced_unless_a_directory() {
     for what in OBSTACLES {
         let host = Host::new();
         let draft = host.place('n', 7, "xmem-intent");
@@ -174,9 +173,9 @@ fn in_the_place_of_the_draft() {
     }
 }
 
-/// Where a record is moved to that is none: an older one gives way, a directory does not.
+/// The place to which a foreign record is moved.
 #[test]
-fn in_the_place_of_what_is_set_aside() {
+fn an_obstacle_in_place_of_an_older_foreign_record_is_replaced_unless_a_directory() {
     for what in OBSTACLES {
         let host = Host::new();
         let aside = host.place('d', 7, "xmem-intent-foreign");
@@ -197,9 +196,9 @@ fn in_the_place_of_what_is_set_aside() {
     }
 }
 
-/// Of a domain that is gone: links go, and what they lead to stays.
+/// Links are removed, but not what they point to.
 #[test]
-fn what_is_left_of_a_gone_domain() {
+fn obstacles_of_a_gone_domain_are_removed_or_reported() {
     for what in OBSTACLES {
         let host = Host::new();
         host.put(what, &host.place('d', 12, "xmem-intent"));
@@ -221,22 +220,22 @@ fn what_is_left_of_a_gone_domain() {
     }
 }
 
-/// Anybody may make files there, as in /tmp: it is no reason to do less, or more.
+/// A state directory in which anybody may create files, like /tmp, changes nothing.
 #[test]
-fn a_directory_that_is_everybodys() {
+fn a_world_writable_directory_is_used_as_any_other() {
     for mode in [0o777, 0o1777] {
         let host = Host::new();
         fs::set_permissions(host.sim.path().join("lib"), Permissions::from_mode(mode)).unwrap();
         assert_eq!(host.run("set web 512M", 0).status.code(), Some(0));
-        // An empty file that nobody holds is a lock that somebody has left.
+        // An empty file that no process has locked is a stale lock.
         fs::write(host.sim.lock(), "").unwrap();
         fs::set_permissions(host.sim.lock(), Permissions::from_mode(0o444)).unwrap();
         assert_eq!(host.run("check", 1).status.code(), Some(0));
     }
 }
 
-/// `xmem` as a user who owns the sim, but not what `prepare` has put into its state directory. Root is
-/// kept out of nothing: it becomes nobody, with a program that nobody can read.
+/// Runs xmem as a user who owns the sim but not the files that `prepare` creates. Root could open them
+/// anyway, so as root the run becomes `nobody`, with a copy of the program that `nobody` can read.
 fn as_somebody(words: &str, prepare: impl FnOnce(&Sim)) -> (Sim, Output) {
     const NOBODY: u32 = 65_534;
     let sim = Sim::new();
@@ -245,8 +244,8 @@ fn as_somebody(words: &str, prepare: impl FnOnce(&Sim)) -> (Sim, Output) {
     let bin = tempfile::tempdir().unwrap();
     if is_root {
         let copy = bin.path().join("xmem");
-        // Not by this process: a child that another test forks meanwhile would have it open for writing, and
-        // such a file cannot be run.
+        // A child that another test forks meanwhile would hold a copy made here open for writing, and such
+        // a file cannot be executed.
         assert!(Command::new("cp").arg(&program).arg(&copy).status().unwrap().success());
         fs::set_permissions(bin.path(), Permissions::from_mode(0o755)).unwrap();
         program = copy;
@@ -264,14 +263,14 @@ fn as_somebody(words: &str, prepare: impl FnOnce(&Sim)) -> (Sim, Output) {
     (sim, output)
 }
 
-/// A file that cannot be opened, be it another user's or not.
+/// Makes a file that cannot be opened, whoever owns it.
 fn closed(path: &Path) {
     fs::write(path, "{}").unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
 }
 
 #[test]
-fn files_that_cannot_be_opened() {
+fn a_file_that_cannot_be_opened_is_an_error() {
     let (sim, output) = as_somebody("set web 512M", |sim| closed(&sim.lock()));
     let ran = Ran::new(output, Some(sim.path()));
     ran.fails(7, str![[r#"
@@ -289,7 +288,7 @@ hint: run xmem as root; if you are, check the ownership of the file and its dire
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
     assert_eq!(sim.state().len(), 1, "the lock is gone");
-    // Whether it was settled cannot be seen: that is no "all is well".
+    // A record that cannot be read is an error, not a domain in step.
     let (sim, output) = as_somebody("check", |sim| closed(&sim.intent()));
     let ran = Ran::new(output, Some(sim.path()));
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");
@@ -303,7 +302,7 @@ hint: run xmem as root; if you are, check the ownership of the file and its dire
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_to() {
+fn a_directory_that_cannot_be_written_to_is_an_error() {
     let read_only = |sim: &Sim| {
         fs::set_permissions(sim.path().join("lib"), Permissions::from_mode(0o555)).unwrap();
     };
@@ -311,16 +310,16 @@ fn a_directory_that_cannot_be_written_to() {
         let (sim, output) = as_somebody(words, read_only);
         let ran = Ran::new(output, Some(sim.path()));
         assert_eq!(ran.status.code(), Some(code), "{ran:?}");
-        let told =
+        let reported =
             ran.stderr.starts_with("xmem: web (7): cannot open the lock DIR/lib/userdata-l.7.");
-        assert_eq!(told, code == 7, "{ran:?}");
+        assert_eq!(reported, code == 7, "{ran:?}");
         assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
     }
 }
 
-/// Where it cannot be seen whether a change is under way, nothing is said of it; and what is to judge does not.
+/// `list` then knows of no interrupted change, and `check` fails.
 #[test]
-fn a_directory_that_cannot_be_searched() {
+fn a_directory_that_cannot_be_searched_fails_check_alone() {
     let closed = |sim: &Sim| {
         fs::set_permissions(sim.path().join("lib"), Permissions::from_mode(0o600)).unwrap();
     };
@@ -330,9 +329,9 @@ fn a_directory_that_cannot_be_searched() {
         assert_eq!(ran.status.code(), Some(code), "{ran:?}");
         assert!(!ran.stdout.contains("out of step"), "{ran:?}");
         assert!(!ran.stdout.contains("cut off"), "{ran:?}");
-        let told =
+        let reported =
             ran.stderr.starts_with("xmem: cannot read the directory DIR/lib: Permission denied");
-        assert_eq!(told, words.starts_with("check"), "{ran:?}");
+        assert_eq!(reported, words.starts_with("check"), "{ran:?}");
         assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
     }
 }

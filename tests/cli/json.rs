@@ -1,11 +1,11 @@
-//! `--json`: one object on stdout whatever happens; its keys are promises.
+//! `--json`: one object on stdout for every outcome, with keys that scripts rely on.
 
 use serde_json::{Value, json};
 
 use crate::sandbox::{Sim, WEB, xmem};
 
 #[test]
-fn a_change() {
+fn a_change_has_old_and_new_numbers() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 536870913b --json").run();
     assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""));
@@ -24,40 +24,40 @@ fn a_change() {
 }
 
 #[test]
-fn already_so() {
+fn a_size_already_set_is_unchanged_and_succeeds() {
     let sim = Sim::new();
-    let told = sim.xmem("--json mem-set web 1G").run().json();
-    // The alias is not another command.
+    let object = sim.xmem("--json mem-set web 1G").run().json();
+    // An alias reports the command's name.
     assert_eq!(
-        (&told["command"], &told["changed"], &told["dry_run"]),
+        (&object["command"], &object["changed"], &object["dry_run"]),
         (&json!("set"), &json!(false), &json!(false))
     );
-    assert_eq!(told["old"], told["new"]);
-    assert_eq!(told["notes"], json!([]));
+    assert_eq!(object["old"], object["new"]);
+    assert_eq!(object["notes"], json!([]));
 }
 
 #[test]
-fn a_dry_run() {
+fn a_dry_run_says_whether_it_would_change_anything() {
     let sim = Sim::new();
-    let told = sim.xmem("max web 4G --json -n").run().json();
+    let object = sim.xmem("max web 4G --json -n").run().json();
     assert_eq!(
-        (&told["command"], &told["changed"], &told["would_change"], &told["dry_run"]),
+        (&object["command"], &object["changed"], &object["would_change"], &object["dry_run"]),
         (&json!("max"), &json!(false), &json!(true), &json!(true))
     );
-    assert_eq!(told["new"]["static_max_kib"], 4_194_304);
+    assert_eq!(object["new"]["static_max_kib"], 4_194_304);
     std::fs::write(sim.path().join("batch"), "web 1G\n").unwrap();
     let batch = format!("apply {} --json -n", sim.path().join("batch").display());
     for words in ["set web 1G --json -n", "set web +0 --json -n", "max web +0 --json -n", &batch] {
-        let told = sim.xmem(words).run().json();
+        let object = sim.xmem(words).run().json();
         assert_eq!(
-            (&told["would_change"], &told["dry_run"]),
+            (&object["would_change"], &object["dry_run"]),
             (&json!(false), &json!(true)),
             "{words}"
         );
     }
 }
 
-/// What is not there is null, not zero.
+/// Null, not zero.
 #[test]
 fn missing_nodes_are_null() {
     let sim = Sim::new();
@@ -66,8 +66,8 @@ fn missing_nodes_are_null() {
         assert!(nodes.remove("/local/domain/0/memory/target").is_some());
         assert!(nodes.remove("/local/domain/0/name").is_some());
     });
-    let told = sim.xmem("set 0 1G --json").run().json();
-    assert_eq!((&told["old"]["target_kib"], &told["name"]), (&Value::Null, &Value::Null));
+    let object = sim.xmem("set 0 1G --json").run().json();
+    assert_eq!((&object["old"]["target_kib"], &object["name"]), (&Value::Null, &Value::Null));
 }
 
 #[test]
@@ -93,9 +93,9 @@ fn every_number_has_its_unit_in_its_key() {
     check(&serde_json::from_str(ran.stdout.lines().next().unwrap()).unwrap());
 }
 
-/// Errors of every kind: the object says what stderr says, and the exit code.
+/// Errors of every kind: the object repeats stderr's message and the exit code.
 #[test]
-fn every_failure() {
+fn every_failure_is_an_object() {
     for (words, fault, code, kind, state) in [
         ("set web 1.5G", "", 2, "usage", "unchanged"),
         ("set id:web 1G", "", 2, "usage", "unchanged"),
@@ -119,9 +119,9 @@ fn every_failure() {
         let call = sim.xmem(words).arg("--json").fault(fault);
         let ran = call.leaves(usize::from(code == 9)).run();
         assert_eq!(ran.status.code(), Some(code), "{ran:?}");
-        let told = ran.json();
-        let error = &told["error"];
-        assert_eq!((&told["schema"], &told["changed"]), (&json!(2), &json!(false)), "{ran:?}");
+        let object = ran.json();
+        let error = &object["error"];
+        assert_eq!((&object["schema"], &object["changed"]), (&json!(2), &json!(false)), "{ran:?}");
         assert_eq!((&error["exit_code"], &error["kind"]), (&json!(code), &json!(kind)), "{ran:?}");
         assert_eq!(error["state"], state, "{ran:?}");
         let mut lines = ran.stderr.lines().filter(|line| !line.starts_with("warning: "));
@@ -133,23 +133,22 @@ fn every_failure() {
     }
 }
 
-/// Before there is any host to ask.
+/// Wrong usage, found before a host is asked.
 #[test]
-fn without_a_host() {
-    let told = xmem("set web 1G --json --host kvm").run().json();
-    assert_eq!((&told["simulated"], &told["domid"]), (&json!(false), &Value::Null));
-    assert_eq!(told["error"]["kind"], "usage");
+fn wrong_usage_is_an_object_without_a_domain() {
+    let object = xmem("set web 1G --json --host kvm").run().json();
+    assert_eq!((&object["simulated"], &object["domid"]), (&json!(false), &Value::Null));
+    assert_eq!(object["error"]["kind"], "usage");
     let ran = xmem("set web 1G --json").env("XMEM_LOG", "a=b=c").run();
     assert_eq!((ran.status.code(), &ran.json()["error"]["kind"]), (Some(2), &json!("usage")));
 }
 
-/// Each of them has the domain, if it was found.
 #[test]
-fn a_failure_names_its_domain() {
+fn a_failure_names_the_domain_that_was_found() {
     let sim = Sim::new();
-    let told = sim.xmem("set 7 3G --json").run().json();
+    let object = sim.xmem("set 7 3G --json").run().json();
     assert_eq!(
-        (&told["domid"], &told["name"], &told["uuid"]),
+        (&object["domid"], &object["name"], &object["uuid"]),
         (&json!(7), &json!("web"), &json!(WEB))
     );
 }

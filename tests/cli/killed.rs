@@ -1,4 +1,4 @@
-//! A run that was killed half-way, and what the next one makes of it.
+//! Recovery by the next run from a run that was killed.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use snapbox::str;
 
 use crate::sandbox::Sim;
 
-/// With the new limit set and the old target in xenstore.
+/// The new limit is set, and xenstore has the old target.
 fn killed_before_its_commit() -> Sim {
     let sim = Sim::new();
     sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run().dies_by(SIGKILL);
@@ -16,7 +16,7 @@ fn killed_before_its_commit() -> Sim {
     sim
 }
 
-/// With everything set.
+/// Limit and target are new, and the record remains.
 fn killed_after_its_commit() -> Sim {
     let sim = Sim::new();
     sim.xmem("set web 512M").fault("kill-after-commit").leaves(2).run().dies_by(SIGKILL);
@@ -25,7 +25,7 @@ fn killed_after_its_commit() -> Sim {
 }
 
 #[test]
-fn before_its_commit_the_limit_is_put_back() {
+fn a_change_killed_before_its_commit_is_rolled_back() {
     let sim = killed_before_its_commit();
     sim.xmem("set web 1G").run().is(
         0,
@@ -42,7 +42,7 @@ note: an earlier xmem was killed before its commit; the limit is rolled back to 
 }
 
 #[test]
-fn after_its_commit_it_stands() {
+fn a_change_killed_after_its_commit_is_completed() {
     let sim = killed_after_its_commit();
     sim.xmem("set web 512M").run().is(
         0,
@@ -59,34 +59,32 @@ note: the guest has 1024 MiB, not 512 MiB; --wait nudges its balloon driver
     assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
 }
 
-/// Whoever comes next settles it, also when what it came for is refused.
 #[test]
-fn it_is_settled_even_if_the_next_change_is_refused() {
+fn a_refused_change_still_recovers_first() {
     let sim = killed_before_its_commit();
     let ran = sim.xmem("set web 3G --json").recovers().run();
     assert_eq!(ran.json()["error"]["kind"], "refused");
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
 }
 
-/// A maximum is settled like a target.
 #[test]
-fn a_killed_max() {
+fn a_killed_max_is_completed_or_rolled_back() {
     for (fault, after) in [
         ("kill-before-commit", (1_048_576, 2_097_152, 1_049_600)),
         ("kill-after-commit", (1_048_576, 4_194_304, 4_195_328)),
     ] {
         let sim = Sim::new();
         sim.xmem("max web 4G").fault(fault).leaves(2).run().dies_by(SIGKILL);
-        // Refused, so that nothing but the settlement changes anything.
+        // A refused change, so that only the recovery changes anything.
         let ran = sim.xmem("set web 9G").recovers().run();
         assert_eq!(ran.status.code(), Some(4), "{ran:?}");
         assert_eq!(sim.numbers(7), after, "{fault}");
     }
 }
 
-/// Somebody without the lock has set the target since: theirs stands, and has the limit it needs.
+/// By a program that does not take the lock. Its target stays, and gets the limit that it needs.
 #[test]
-fn what_was_set_since_stands() {
+fn a_target_set_since_by_another_program_stays() {
     let sim = killed_before_its_commit();
     sim.edit(|world| world["xenstore"]["/local/domain/7/memory/target"] = "786432".into());
     sim.xmem("set web 768M").run().is(
@@ -104,7 +102,7 @@ note: the guest has 1024 MiB, not 768 MiB; --wait nudges its balloon driver
 }
 
 #[test]
-fn a_dry_run_tells_of_it_and_leaves_it() {
+fn a_dry_run_reports_the_record_and_leaves_it() {
     let sim = killed_before_its_commit();
     let before = (sim.world(), fs::read(sim.intent()).unwrap());
     // Neither the record nor the killed run's lock file is touched.
@@ -122,9 +120,9 @@ note: an earlier xmem was killed (DIR/lib/userdata-d.7.00000000-0000-4000-8000-0
     assert_eq!((sim.world(), fs::read(sim.intent()).unwrap()), before);
 }
 
-/// What xmem did not write is not believed, not lost, and in nobody's way.
+/// It is not trusted, not lost, and does not stop the change.
 #[test]
-fn a_foreign_intent_is_set_aside() {
+fn a_foreign_record_is_set_aside() {
     let sim = Sim::new();
     fs::write(sim.intent(), "{\"version\":1}\u{1b}[2J").unwrap();
     sim.xmem("set web 512M").leaves(1).run().is(
@@ -143,11 +141,11 @@ note: an intent record that xmem does not understand (missing field `pid` at lin
 }
 
 #[test]
-fn in_json_it_is_a_note() {
+fn json_reports_a_recovery_as_a_note() {
     let sim = killed_before_its_commit();
-    let told = sim.xmem("set web 1G --json").run().json();
+    let object = sim.xmem("set web 1G --json").run().json();
     assert_eq!(
-        told["notes"],
+        object["notes"],
         json!([{
             "kind": "recovery-rolled-back",
             "text": "an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB",
@@ -155,9 +153,8 @@ fn in_json_it_is_a_note() {
     );
 }
 
-/// The intent of another domain is none of ours.
 #[test]
-fn another_domain_is_not_disturbed() {
+fn a_killed_run_does_not_affect_other_domains() {
     let sim = killed_before_its_commit();
     sim.xmem("set db 1G").leaves(2).run().says(str![[r#"
 db (8): target 2048 MiB -> 1024 MiB, limit 2049 MiB -> 1025 MiB (simulated)
@@ -173,8 +170,8 @@ fn a_refusal_after_a_recovery_says_what_was_recovered() {
     assert_eq!(ran.status.code(), None);
     let ran = sim.xmem("set web 3G --json").recovers().run();
     assert_eq!(ran.status.code(), Some(4), "{ran:?}");
-    let told = "; nothing else changed: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB";
-    assert!(ran.stderr.contains(told), "{ran:?}");
+    let object = "; nothing else changed: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB";
+    assert!(ran.stderr.contains(object), "{ran:?}");
     assert_eq!(ran.json()["error"]["state"], "recovered");
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
 }

@@ -1,11 +1,11 @@
-//! `xmem list`: all numbers side by side, and what is off about them.
+//! `xmem list`: all numbers side by side, and any problems.
 
 use snapbox::str;
 
 use crate::sandbox::Sim;
 
 #[test]
-fn the_start_world() {
+fn the_start_world_is_listed_in_step() {
     let sim = Sim::new();
     sim.xmem("list").run().says(str![[r#"
 NAME      ID  TYPE  CURRENT  TARGET  LIMIT  MAXIMUM  NOTE
@@ -36,7 +36,7 @@ host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in Mi
 }
 
 #[test]
-fn what_is_off_is_noted() {
+fn problems_are_noted() {
     let sim = Sim::new();
     sim.edit(|world| {
         world["domains"]["7"]["limit_kib"] = 524_288.into();
@@ -57,7 +57,7 @@ host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in Mi
 }
 
 #[test]
-fn values_that_make_no_sense_are_noted_and_hide_nothing() {
+fn a_bad_node_is_noted_and_hides_no_other_domain() {
     let sim = Sim::new();
     sim.edit(|world| {
         world["xenstore"]["/local/domain/7/memory/target"] = "1 GiB\u{1b}[2J".into();
@@ -75,7 +75,7 @@ host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in Mi
 }
 
 #[test]
-fn a_held_lock_is_noted_and_waited_for_by_nobody() {
+fn a_held_lock_is_noted_and_not_waited_for() {
     let sim = Sim::new();
     let ran = sim.xmem("list web").fault("lock-busy").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
@@ -83,7 +83,7 @@ fn a_held_lock_is_noted_and_waited_for_by_nobody() {
 }
 
 #[test]
-fn json_has_a_line_for_each_and_one_for_the_host() {
+fn json_has_a_line_per_domain_and_one_for_the_host() {
     let sim = Sim::new();
     sim.xmem("list --json win").run().says(str![[r#"
 {"schema":2,"command":"list","simulated":true,"domid":9,"name":"win","uuid":"00000000-0000-4000-8000-000000000009","type":"HVM","state":"running","device_model_of":null,"current_kib":2097152,"outstanding_kib":0,"target_kib":2080768,"size_kib":2097152,"limit_kib":2098176,"static_max_kib":2097152,"videoram_kib":16384,"used_kib":null,"notes":[]}
@@ -93,7 +93,7 @@ fn json_has_a_line_for_each_and_one_for_the_host() {
 }
 
 #[test]
-fn one_that_is_not_there_hides_no_other() {
+fn an_unknown_domain_hides_no_other() {
     let sim = Sim::new();
     sim.xmem("list nosuch web").run().is(
         10,
@@ -129,7 +129,7 @@ hint: is a variable unset in your script? give a domid, a UUID or a name
 }
 
 #[test]
-fn metrics_for_a_collector() {
+fn metrics_are_openmetrics_text() {
     let sim = Sim::new();
     sim.edit(|world| world["xenstore"]["/local/domain/7/name"] = "a\"b\\c".into());
     sim.xmem("list --format openmetrics").run().says(str![[r##"
@@ -194,16 +194,15 @@ xmem_host_claimed_bytes 0
 }
 
 #[test]
-fn an_unreachable_xenstore_is_an_error_of_its_own() {
+fn an_unreachable_xenstore_is_an_error() {
     let sim = Sim::new();
     let ran = sim.xmem("list").fault("store-down").run();
     assert_eq!(ran.status.code(), Some(7), "{ran:?}");
     assert!(!ran.stderr.contains("nothing changed"), "{ran:?}");
 }
 
-/// The sandbox looks for what is not escaped.
 #[test]
-fn names_cannot_steer_a_terminal() {
+fn names_are_escaped_for_the_terminal() {
     let sim = Sim::new();
     let name = "\u{1b}[31mred\u{202e}\u{9b}\n\"x";
     sim.edit(|world| world["xenstore"]["/local/domain/7/name"] = name.into());
@@ -216,9 +215,9 @@ fn names_cannot_steer_a_terminal() {
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
 }
 
-/// It tells of what a killed run left, and settles nothing.
+/// It reports a killed run but does not recover from it.
 #[test]
-fn it_changes_nothing() {
+fn list_changes_nothing() {
     let sim = Sim::new();
     let killed = sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run();
     assert_eq!(killed.status.code(), None);

@@ -1,4 +1,4 @@
-//! `-q`, `-v`, `XMEM_LOG` and `--log-format`: what is said beside the result.
+//! `-q`, `-v`, `XMEM_LOG` and `--log-format`: output beside the result.
 
 use serde_json::Value;
 use snapbox::str;
@@ -6,7 +6,7 @@ use snapbox::str;
 use crate::sandbox::Sim;
 
 #[test]
-fn quiet_says_nothing_but_errors() {
+fn quiet_prints_errors_only() {
     let sim = Sim::new();
     sim.xmem("-q set web 536870913b").run().says("");
     assert_eq!(sim.numbers(7).0, 524_288);
@@ -18,7 +18,7 @@ hint: ask for at most 2G, or add --raise-max to raise the maximum too
 }
 
 #[test]
-fn verbose_tells_each_step_with_old_and_new() {
+fn verbose_logs_each_step_with_old_and_new() {
     let sim = Sim::new();
     sim.xmem("-v set web 512M").run().is(
         0,
@@ -39,7 +39,7 @@ debug: committed: domain web (7)
 }
 
 #[test]
-fn in_json_every_line_is_an_object() {
+fn log_format_json_makes_every_line_an_object() {
     let sim = Sim::new();
     let ran = sim.xmem("-vv --log-format json set web 512M").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
@@ -47,7 +47,7 @@ fn in_json_every_line_is_an_object() {
         ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().any(|line| line["message"] == "limit set" && line["to"] == "513 MiB"));
     assert!(lines.iter().all(|line| line["timestamp"].as_str().unwrap().ends_with('Z')));
-    // So are notes, errors and hints.
+    // Notes, errors and hints are objects too.
     for (words, level, message) in [
         ("set web 536870913b", "INFO", "note: the size was rounded down"),
         ("set web 3G", "ERROR", "xmem: web (7): a target of 3072 MiB is above"),
@@ -61,9 +61,9 @@ fn in_json_every_line_is_an_object() {
     }
 }
 
-/// On the simulated host as on a real one.
+/// On the sim as on a real host.
 #[test]
-fn twice_verbose_tells_every_request() {
+fn twice_verbose_logs_every_request() {
     let sim = Sim::new();
     let ran = sim.xmem("-vv set web 512M").run();
     for request in ["trace: XEN_DOMCTL_max_mem", "trace: TRANSACTION_END", "trace: WRITE "] {
@@ -73,11 +73,10 @@ fn twice_verbose_tells_every_request() {
 }
 
 #[test]
-fn the_environment_chooses_what_is_logged() {
+fn xmem_log_overrides_verbose() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M").env("XMEM_LOG", "xmem_core::change=debug").run();
     assert!(ran.stderr.contains("debug: limit set"), "{ran:?}");
-    // In place of -v.
     let ran = sim.xmem("-v set web 256M").env("XMEM_LOG", "xen::lock=trace").run();
     assert!(!ran.stderr.contains("debug: limit set"), "{ran:?}");
     let ran = sim.xmem("set web 512M").env("XMEM_LOG", "").run();

@@ -1,5 +1,5 @@
-//! What a user of the command line meets: words in; output, exit code and state of the host out.
-//! One binary, on the sim, in an environment with nothing in it.
+//! The command line as a user sees it: arguments in; output, exit code and the host's state out.
+//! Every test runs the program on the sim, in an empty environment.
 //!
 //! `SNAPSHOTS=overwrite cargo test --test cli` accepts changed output.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]

@@ -19,7 +19,7 @@ web (7): already at maximum 4096 MiB, limit 4097 MiB (simulated)
 }
 
 #[test]
-fn mem_max_is_the_same() {
+fn mem_max_is_max() {
     let sim = Sim::new();
     sim.xmem("mem-max 7 4096").run().says(str![[r#"
 web (7): maximum 2048 MiB -> 4096 MiB, limit 1025 MiB -> 4097 MiB (simulated)
@@ -28,7 +28,7 @@ web (7): maximum 2048 MiB -> 4096 MiB, limit 1025 MiB -> 4097 MiB (simulated)
 }
 
 #[test]
-fn steps_are_from_the_maximum() {
+fn relative_sizes_are_from_the_maximum() {
     let sim = Sim::new();
     sim.xmem("max web +1G").run().says(str![[r#"
 web (7): maximum 2048 MiB -> 3072 MiB, limit 1025 MiB -> 3073 MiB (simulated)
@@ -41,7 +41,7 @@ web (7): maximum 3072 MiB -> 1536 MiB, limit 3073 MiB -> 1537 MiB (simulated)
 }
 
 #[test]
-fn not_below_the_target() {
+fn a_maximum_below_the_target_is_refused() {
     let sim = Sim::new();
     sim.xmem("max web 1023M").run().fails(4, str![[r#"
 xmem: web (7): a maximum of 1023 MiB is below the domain's target of 1024 MiB (memory/target); nothing changed (simulated)
@@ -54,9 +54,9 @@ web (7): maximum 2048 MiB -> 1024 MiB, limit 1025 MiB (simulated)
 "#]]);
 }
 
-/// xl sets the limit below what the guest uses here.
+/// xl mem-max would set a limit below the guest's memory here.
 #[test]
-fn video_memory_is_not_starved() {
+fn a_maximum_leaves_room_for_video_memory() {
     let sim = Sim::new();
     sim.xmem("max win 2032M").run().is(
         0,
@@ -82,9 +82,9 @@ web (7): would change: maximum 2048 MiB -> 4096 MiB, limit 1025 MiB -> 4097 MiB 
     assert_eq!(sim.world(), before);
 }
 
-/// They are about a guest that follows its target.
+/// They are options about the target and the guest's balloon.
 #[test]
-fn takes_neither_raise_max_nor_wait() {
+fn max_takes_neither_raise_max_nor_wait() {
     let sim = Sim::new();
     for flag in ["--raise-max", "--wait", "--patience", "--keep-free"] {
         let ran = sim.xmem("max web 4G").arg(flag).run();

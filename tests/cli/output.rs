@@ -1,5 +1,5 @@
-//! A result that nobody reads, or that cannot be written, changes neither what is done nor the exit
-//! code, which says what was done. Where nothing is done, telling is all there is to fail at.
+//! A stdout that is closed, full or not read: it stops no change, and the exit code is that of the change.
+//! A command that only reads fails if it cannot write its result.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::{io, iter, thread};
 use crate::sandbox::Sim;
 
 #[test]
-fn a_full_disk() {
+fn a_full_disk_does_not_fail_a_change() {
     let sim = Sim::new();
     let full = || File::options().write(true).open("/dev/full").unwrap();
     for words in ["set web 512M", "set web 256M --json"] {
@@ -21,9 +21,9 @@ fn a_full_disk() {
     assert_eq!(sim.numbers(7), (262_144, 2_097_152, 263_168));
 }
 
-/// A script that keeps the output would take an empty file for an empty host.
+/// A script that saves the output would take an empty file for an empty host.
 #[test]
-fn a_full_disk_for_what_only_looks() {
+fn a_full_disk_fails_a_command_that_only_reads() {
     let sim = Sim::new();
     let full = || File::options().write(true).open("/dev/full").unwrap();
     for words in [
@@ -39,12 +39,12 @@ fn a_full_disk_for_what_only_looks() {
         assert_eq!(ran.status.code(), Some(1), "{words}: {ran:?}");
         assert_eq!(ran.stderr, "xmem: cannot write the result: No space left on device\n");
     }
-    // What went wrong before is told first.
+    // An earlier error keeps its exit code.
     assert_eq!(sim.xmem("list nosuch").stdout(full()).run().status.code(), Some(3));
 }
 
 #[test]
-fn a_reader_that_has_gone() {
+fn a_closed_pipe_does_not_stop_a_change() {
     let sim = Sim::new();
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
@@ -53,7 +53,7 @@ fn a_reader_that_has_gone() {
     assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
 }
 
-/// All of them, and their exit codes on a sim where no guest moves.
+/// Every command, with its exit code on a sim whose guests never balloon.
 const COMMANDS: [(&str, i32); 20] = [
     ("list", 0),
     ("list --json", 0),
@@ -77,10 +77,9 @@ const COMMANDS: [(&str, i32); 20] = [
     ("__complete-domains", 0),
 ];
 
-/// `xmem list | head -1`, `xmem set web 1G | true`: the exit code is that of what was done, in every command,
-/// and nothing is said of it.
+/// `xmem list | head -1` and `xmem set web 1G | true` keep the command's exit code and print no error.
 #[test]
-fn every_command_outlives_its_reader() {
+fn every_command_survives_a_closed_pipe() {
     let gone = || {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
@@ -100,10 +99,10 @@ fn every_command_outlives_its_reader() {
     assert_eq!((sim.numbers(7).0, sim.numbers(8).0), (524_288, 1_048_576));
 }
 
-/// /dev/null is opened in its place before anything else.
+/// /dev/null is opened first, in place of stdout.
 #[test]
-fn every_command_does_without_stdout() {
-    // Nothing tells `watch` to end.
+fn every_command_runs_without_stdout() {
+    // Without stdout, `watch` would not end by itself.
     for (words, code) in COMMANDS.into_iter().filter(|(words, _)| !words.starts_with("watch")) {
         let sim = Sim::new();
         let ran = sim.xmem(words).with_closed_stdout().run();
@@ -112,9 +111,9 @@ fn every_command_does_without_stdout() {
     }
 }
 
-/// All three closed: the files that are opened next must not take their places.
+/// With all three closed, files that xmem opens must not get their descriptors.
 #[test]
-fn no_output_at_all() {
+fn a_change_runs_without_standard_streams() {
     let sim = Sim::new();
     let held = File::create(sim.lock()).unwrap();
     held.lock().unwrap();
@@ -127,7 +126,7 @@ fn no_output_at_all() {
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    // While it waits for the lock, its files stay as they are.
+    // The lock and the world keep their contents while it waits.
     let file = |number| fs::read_link(format!("/proc/{}/fd/{number}", child.id()));
     iter::repeat_with(|| thread::sleep(Duration::from_millis(1)))
         .take(20_000)

@@ -1,4 +1,4 @@
-//! A lock that somebody else holds.
+//! A domain whose lock another process holds.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -12,7 +12,7 @@ fn hold(sim: &Sim) -> File {
 }
 
 #[test]
-fn the_wait_ends_when_it_was_said_to() {
+fn the_wait_for_a_lock_ends_at_its_timeout() {
     let sim = Sim::new();
     let held = hold(&sim);
     for (call, why) in [
@@ -27,20 +27,19 @@ fn the_wait_ends_when_it_was_said_to() {
     ] {
         let ran = call.leaves(1).run();
         assert_eq!(ran.status.code(), Some(5), "{ran:?}");
-        let told = format!(
+        let message = format!(
             "xmem: web (7): {why} the domain's lock, held by process {} (",
             std::process::id()
         );
-        assert!(ran.stderr.starts_with(&told), "{ran:?}");
+        assert!(ran.stderr.starts_with(&message), "{ran:?}");
     }
-    // It still is its holder's.
+    // The lock remains its holder's.
     assert!(File::open(sim.lock()).unwrap().try_lock().is_err());
     drop(held);
 }
 
-/// Another domain's lock is none of ours.
 #[test]
-fn another_domain_need_not_wait() {
+fn the_lock_of_another_domain_is_not_waited_for() {
     let sim = Sim::new();
     let held = hold(&sim);
     let ran = sim.xmem("set db 1G --lock-timeout 0").leaves(1).run();
@@ -48,25 +47,25 @@ fn another_domain_need_not_wait() {
     drop(held);
 }
 
-/// Released as libxl does it, by removing the file first, and as a killed libxl does it.
+/// As libxl releases it, by removing the file first, and as a killed libxl does.
 #[test]
-fn it_goes_on_as_soon_as_the_lock_is_free() {
+fn a_released_lock_is_taken_at_once() {
     for removed in [true, false] {
         let sim = Sim::new();
         let held = hold(&sim);
         let mut child = sim.xmem("-v set web 512M").start();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut told = String::new();
-        while !told.contains("waiting for the domain's lock") {
-            assert_ne!(stderr.read_line(&mut told).unwrap(), 0, "{told}");
+        let mut read = String::new();
+        while !read.contains("waiting for the domain's lock") {
+            assert_ne!(stderr.read_line(&mut read).unwrap(), 0, "{read}");
         }
         if removed {
             fs::remove_file(sim.lock()).unwrap();
         }
         drop(held);
-        stderr.read_to_string(&mut told).unwrap();
+        stderr.read_to_string(&mut read).unwrap();
         let ran = Ran::new(child.wait_with_output(), Some(sim.path()));
-        assert_eq!(ran.status.code(), Some(0), "{told}");
+        assert_eq!(ran.status.code(), Some(0), "{read}");
         assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
         assert_eq!(sim.state(), [""; 0]);
     }

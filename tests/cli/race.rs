@@ -1,4 +1,4 @@
-//! Several processes at once on one domain.
+//! Several processes that change one domain at once.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -19,9 +19,9 @@ fn lock(sim: &Sim) -> File {
     }
 }
 
-/// Two runs that set different sizes, and a third party that looks whenever it has the lock.
+/// Two runs set different sizes, and a third process looks whenever it gets the lock.
 #[test]
-fn two_processes_leave_target_and_limit_in_step() {
+fn concurrent_changes_leave_target_and_limit_in_step() {
     let sim = Sim::new();
     let in_step = || {
         let (target, static_max, limit) = sim.numbers(7);
@@ -45,10 +45,9 @@ fn two_processes_leave_target_and_limit_in_step() {
     }
 }
 
-/// Steps of several at once add up: none is lost, and none is taken from a target that is not there
-/// any more.
+/// None is lost, and each starts from the present target.
 #[test]
-fn steps_add_up() {
+fn concurrent_relative_sizes_add_up() {
     let sim = Sim::new();
     thread::scope(|scope| {
         for _ in 0..4 {

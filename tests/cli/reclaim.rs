@@ -1,4 +1,4 @@
-//! `xmem reclaim`: making room on the host.
+//! `xmem reclaim`: freeing memory of the host.
 
 use nix::sys::signal::Signal::SIGINT;
 use serde_json::json;
@@ -7,7 +7,7 @@ use snapbox::str;
 use crate::sandbox::{Ran, Sim, wait_until};
 
 #[test]
-fn a_plan() {
+fn a_dry_run_prints_the_plan() {
     let sim = Sim::new();
     sim.xmem("reclaim 10G --from web db -n").run().says(str![[r#"
 web (7): would give 342 MiB: size 1024 MiB -> 682 MiB (floor 512 MiB: half of its size; it does not report what it uses)
@@ -28,7 +28,7 @@ the host has 9216 MiB available already (simulated)
 }
 
 #[test]
-fn it_shrinks_and_waits() {
+fn reclaim_shrinks_guests_and_waits() {
     let sim = Sim::new();
     sim.rate(4096);
     sim.edit(|world| world["domains"]["8"]["rate_kib_per_second"] = 4_194_304.into());
@@ -37,13 +37,13 @@ fn it_shrinks_and_waits() {
     assert!(ran.stdout.ends_with("MiB available (simulated)\n"), "{ran:?}");
     assert!(sim.numbers(7).0 < 1_048_576 && sim.numbers(8).0 < 2_097_152);
     assert_eq!(sim.numbers(9).0, 2_080_768);
-    // It has enough now.
+    // The host has enough free memory now.
     let ran = sim.xmem("reclaim 10G --from web db --json").moving().run();
     assert_eq!((ran.status.code(), &ran.json()["reclaim"]["end"]), (Some(0), &json!("reached")));
 }
 
 #[test]
-fn what_cannot_be_enough_changes_nothing() {
+fn a_plan_that_is_not_enough_changes_nothing() {
     let sim = Sim::new();
     let before = sim.world();
     sim.xmem("reclaim 15G --from web").run().fails(4, str![[r#"
@@ -56,9 +56,9 @@ hint: name more domains, or lower their floors (--floor)
     assert_eq!(sim.world(), before);
 }
 
-/// Guests that do not follow: what was taken stays, or is given back.
+/// The lowered targets stay, or are restored with --or-restore.
 #[test]
-fn guests_that_do_not_follow() {
+fn guests_that_do_not_follow_fail_it() {
     for (option, web) in [("", 524_288), ("--or-restore", 1_048_576)] {
         let sim = Sim::new();
         let words = format!("reclaim 9728M --from web --patience 300ms {option}");
@@ -71,9 +71,8 @@ fn guests_that_do_not_follow() {
     }
 }
 
-/// A target that could not be set is no guest that did not follow.
 #[test]
-fn failed_changes_give_their_own_exit_code() {
+fn failed_changes_keep_their_exit_code() {
     for (fault, code, kind) in [
         ("lock-busy", 5, "lock-busy"),
         ("store-full", 1, "xenstore"),
@@ -96,7 +95,7 @@ fn failed_changes_give_their_own_exit_code() {
 }
 
 #[test]
-fn a_domain_out_of_step_is_never_hidden() {
+fn a_domain_out_of_step_is_reported() {
     let sim = Sim::new();
     let words = "reclaim 10G --from web db --json";
     let ran = sim.xmem(words).fault("commit-unknown").leaves(1).run();
@@ -104,14 +103,13 @@ fn a_domain_out_of_step_is_never_hidden() {
     let objects = ran.objects();
     let error = &objects.last().unwrap()["error"];
     assert_eq!((&error["exit_code"], &error["state"]), (&json!(9), &json!("out-of-step")));
-    // Each failure of a change names its domain.
     let failures = objects.iter().filter(|it| it["changed"] == json!(false));
     let domids: Vec<_> = failures.map(|it| it["domid"].clone()).collect();
     assert_eq!(domids, [json!(7), json!(8)]);
 }
 
 #[test]
-fn wrong_usage() {
+fn wrong_usage_of_reclaim_is_explained() {
     let sim = Sim::new();
     for (words, code, what) in [
         ("reclaim 1G", 2, "--from DOMAIN... is missing"),

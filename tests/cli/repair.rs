@@ -1,4 +1,4 @@
-//! `xmem check --repair`: what it mends, what it leaves, and that a dry run does neither.
+//! `xmem check --repair`: what it repairs, what it leaves, and that a dry run changes nothing.
 
 use std::fs::{self, File};
 
@@ -9,14 +9,14 @@ use snapbox::str;
 use crate::check::{all, kinds, limit, node, release};
 use crate::sandbox::{Ran, Sim, WEB};
 
-/// A file in the state directory of a domain that is not there.
+/// Creates a file in the state directory that belongs to a domain that does not exist.
 fn left(sim: &Sim, letter: char, last: &str) {
     let name = format!("lib/userdata-{letter}.12.{WEB}.{last}");
     fs::write(sim.path().join(name), "left").unwrap();
 }
 
 #[test]
-fn a_limit_is_raised_to_what_the_target_needs() {
+fn a_low_limit_is_raised_to_what_the_target_needs() {
     let sim = Sim::new();
     limit(&sim, "9", 2_097_152);
     let before = all(&sim);
@@ -58,7 +58,7 @@ fn dom0s_keys_are_filled_in() {
         assert_eq!(sim.xmem("check 0 --repair -n").run().status.code(), Some(code));
         assert_eq!(sim.xmem("check 0 --repair").run().status.code(), Some(0));
         assert_eq!(sim.numbers(0), before, "{missing:?}");
-        // libxl writes no other node here.
+        // libxl writes no other node either.
         assert_eq!(
             sim.world()["xenstore"].as_object().unwrap().len(),
             Sim::new().world()["xenstore"].as_object().unwrap().len()
@@ -67,7 +67,7 @@ fn dom0s_keys_are_filled_in() {
 }
 
 #[test]
-fn dom0s_keys_are_told() {
+fn missing_dom0_keys_are_reported() {
     let sim = Sim::new();
     node(&sim, "/local/domain/0/memory/target", None);
     node(&sim, "/local/domain/0/memory/static-max", None);
@@ -80,9 +80,9 @@ Domain-0 (0): no memory keys in xenstore
 "#]]);
 }
 
-/// Killed with the new limit and the old target, or with all of it.
+/// Killed before and after its commit.
 #[test]
-fn what_a_killed_run_left_is_recovered() {
+fn a_killed_change_is_recovered() {
     for (fault, numbers) in [
         ("kill-before-commit", (1_048_576, 2_097_152, 1_049_600)),
         ("kill-after-commit", (524_288, 2_097_152, 525_312)),
@@ -110,17 +110,17 @@ fn what_a_killed_run_left_is_recovered() {
 }
 
 #[test]
-fn a_killed_run_is_told_of() {
+fn a_killed_change_is_reported() {
     let sim = Sim::new();
     sim.xmem("set web 512M").fault("kill-after-commit").leaves(2).run().dies_by(SIGKILL);
     let pid = serde_json::from_slice::<Value>(&fs::read(sim.intent()).unwrap()).unwrap()["pid"]
         .to_string();
     sim.edit(|world| world["domains"]["7"]["current_kib"] = 524_288.into());
-    let told = |mut ran: Ran| {
+    let without_pid = |mut ran: Ran| {
         ran.stdout = ran.stdout.replace(&pid, "PID");
         ran
     };
-    told(sim.xmem("check --repair -n").leaves(2).run()).is(
+    without_pid(sim.xmem("check --repair -n").leaves(2).run()).is(
         9,
         str![[r#"
 web (7): out of step: a change by process PID was interrupted
@@ -131,7 +131,7 @@ web (7): out of step: a change by process PID was interrupted
 "#]],
         "",
     );
-    told(sim.xmem("check --repair").run()).says(str![[r#"
+    without_pid(sim.xmem("check --repair").run()).says(str![[r#"
 web (7): out of step: a change by process PID was interrupted
     meaning: the limit may belong to a change that was never committed, or lag behind one that was
     repaired: an earlier xmem was killed after its commit; the limit is 513 MiB, as intended
@@ -140,7 +140,7 @@ web (7): out of step: a change by process PID was interrupted
 "#]]);
 }
 
-/// A record that is none is not believed, not lost, and not in the way.
+/// It is not trusted and not lost, and it does not stop the repair.
 #[test]
 fn a_foreign_record_is_set_aside() {
     let sim = Sim::new();
@@ -151,7 +151,7 @@ fn a_foreign_record_is_set_aside() {
     assert!(ran.stdout.contains("would repair: its record is moved out of the way"), "{ran:?}");
     assert_eq!(sim.xmem("check --repair").leaves(1).run().status.code(), Some(0));
     assert_eq!(sim.state(), [format!("userdata-d.7.{WEB}.xmem-intent-foreign")]);
-    // It stays to be read, and is told of as long as it does.
+    // It stays, and is reported until somebody removes it.
     let ran = sim.xmem("check --repair --json").leaves(1).run();
     assert_eq!(
         (ran.status.code(), kinds(&ran.stdout)),
@@ -161,13 +161,13 @@ fn a_foreign_record_is_set_aside() {
 }
 
 #[test]
-fn what_gone_domains_left_is_removed() {
+fn files_of_gone_domains_are_removed() {
     let sim = Sim::new();
     left(&sim, 'l', "domain-userdata-lock");
     left(&sim, 'd', "xmem-intent");
     left(&sim, 'n', "xmem-intent");
     left(&sim, 'd', "xmem-intent-foreign");
-    // libxl's own, and files that nobody knows.
+    // libxl's own files, and unknown ones.
     left(&sim, 'd', "xl");
     left(&sim, 'l', "libxl-device-changes-lock");
     left(&sim, 'd', "xmem-intent.bak");
@@ -176,7 +176,7 @@ fn what_gone_domains_left_is_removed() {
         assert_eq!(sim.xmem(words).leaves(7).run().status.code(), Some(0));
         assert_eq!(all(&sim), before);
     }
-    // Only with the whole host.
+    // Stale files are removed only if no domain is named.
     assert_eq!(sim.xmem("check --repair web").leaves(7).run().status.code(), Some(0));
     sim.xmem("check --repair").leaves(3).run().says(str![[r#"
 domain 12: gone (UUID 00000000-0000-4000-8000-000000000007), but the record of a change is left: DIR/lib/userdata-d.12.00000000-0000-4000-8000-000000000007.xmem-intent-foreign
@@ -202,9 +202,9 @@ domain 12: gone (UUID 00000000-0000-4000-8000-000000000007), but its lock file i
     assert_eq!(sim.state(), kept);
 }
 
-/// What can be meant in two ways, is somebody's intention, or is not ours: told, and left.
+/// Problems with two possible fixes, another program's choices, and what xmem does not own.
 #[test]
-fn what_is_not_safe_is_left() {
+fn problems_without_one_safe_fix_are_left() {
     type Edit = fn(&Sim);
     let cases: [(&str, Edit, i32); 7] = [
         (
@@ -218,7 +218,7 @@ fn what_is_not_safe_is_left() {
         ("no limit", |sim| limit(sim, "7", 17_179_869_180), 0),
         ("a domU without a target", |sim| node(sim, "/local/domain/7/memory/target", None), 9),
         (
-            "a size that is none",
+            "a size that is not a number",
             |sim| {
                 node(sim, "/local/domain/7/memory/videoram", Some("x"));
             },
@@ -245,14 +245,14 @@ fn what_is_not_safe_is_left() {
     }
 }
 
-/// One domain that cannot be repaired keeps no other from it.
+/// The other domains are still repaired.
 #[test]
-fn what_fails_is_told_and_left() {
+fn a_failed_repair_is_reported_and_left() {
     let sim = Sim::new();
     limit(&sim, "7", 524_288);
     limit(&sim, "8", 524_288);
     let before = all(&sim);
-    for (fault, told) in [
+    for (fault, message) in [
         ("limit-refused", "the hypervisor refused XEN_DOMCTL_max_mem"),
         ("store-full", "xenstored answered ENOSPC"),
     ] {
@@ -260,7 +260,7 @@ fn what_fails_is_told_and_left() {
         assert_eq!(ran.status.code(), Some(9), "{fault}: {ran:?}");
         for who in ["xmem: web (7): ", "xmem: db (8): "] {
             assert!(
-                ran.stderr.lines().any(|line| line.starts_with(who) && line.contains(told)),
+                ran.stderr.lines().any(|line| line.starts_with(who) && line.contains(message)),
                 "{ran:?}"
             );
         }
@@ -276,9 +276,9 @@ fn what_fails_is_told_and_left() {
     assert_eq!((errors, left.count()), (2, 2));
 }
 
-/// A conflict is no failure: what is put back then is what the target needs, which is all that was wanted.
+/// The rollback leaves the limit that the target needs, which is all that the repair wanted.
 #[test]
-fn a_conflict_is_no_failure() {
+fn a_repair_that_conflicts_still_raises_the_limit() {
     for fault in ["conflict", "conflict-once"] {
         let sim = Sim::new();
         limit(&sim, "7", 524_288);
@@ -289,13 +289,12 @@ fn a_conflict_is_no_failure() {
     node(&sim, "/local/domain/0/memory/target", None);
     let ran = sim.xmem("check --repair").fault("conflict").run();
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");
-    let told = "xmem: Domain-0 (0): gave up after 16 conflicting xenstore transactions";
-    assert!(ran.stderr.starts_with(told), "{ran:?}");
+    let message = "xmem: Domain-0 (0): gave up after 16 conflicting xenstore transactions";
+    assert!(ran.stderr.starts_with(message), "{ran:?}");
 }
 
-/// What a file cannot be removed for is told, and is no success.
 #[test]
-fn a_file_that_stays_is_a_failure() {
+fn a_file_that_cannot_be_removed_is_a_failure() {
     let sim = Sim::new();
     let path = sim.path().join(format!("lib/userdata-d.12.{WEB}.xmem-intent"));
     fs::create_dir(&path).unwrap();
@@ -305,9 +304,9 @@ fn a_file_that_stays_is_a_failure() {
     assert!(ran.stderr.starts_with("xmem: domain 12: cannot remove "), "{ran:?}");
 }
 
-/// Somebody is at it: not even the record goes.
+/// Another process is changing it, so even its record stays.
 #[test]
-fn a_gone_domain_whose_lock_is_held_is_left() {
+fn a_gone_domain_with_a_held_lock_is_left_alone() {
     let sim = Sim::new();
     left(&sim, 'd', "xmem-intent");
     left(&sim, 'l', "domain-userdata-lock");
@@ -324,9 +323,9 @@ fn a_gone_domain_whose_lock_is_held_is_left() {
     assert_eq!(sim.xmem("check --repair").run().status.code(), Some(0));
 }
 
-/// Killed during a repair: the next one finds what it left, and nothing is worse.
+/// The next repair finds what the killed one left.
 #[test]
-fn a_killed_repair() {
+fn a_killed_repair_is_completed_by_the_next() {
     for fault in ["kill-before-commit", "kill-after-commit"] {
         let sim = Sim::new();
         limit(&sim, "7", 524_288);
@@ -338,7 +337,7 @@ fn a_killed_repair() {
 }
 
 #[test]
-fn a_dry_run_is_of_a_repair() {
+fn a_dry_run_is_allowed_only_with_repair() {
     let sim = Sim::new();
     let ran = sim.xmem("check --dry-run").run();
     assert_eq!(ran.status.code(), Some(2));
@@ -346,9 +345,9 @@ fn a_dry_run_is_of_a_repair() {
     assert_eq!(sim.xmem("check --repair --lock-timeout soon").run().status.code(), Some(2));
 }
 
-/// A lock file that nobody holds and a record that was never finished are harmless, and go.
+/// A lock file that no process has locked, and the draft of a record.
 #[test]
-fn what_a_killed_process_left_of_a_living_domain() {
+fn stale_files_of_a_living_domain_are_removed() {
     let sim = Sim::new();
     let draft = sim.path().join(format!("lib/userdata-n.7.{WEB}.xmem-intent"));
     fs::write(sim.lock(), "").unwrap();
@@ -356,7 +355,7 @@ fn what_a_killed_process_left_of_a_living_domain() {
     let ran = sim.xmem("check --repair").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
     assert_eq!(sim.state(), [""; 0], "{ran:?}");
-    // While somebody holds the lock, both are that one's.
+    // While the lock is held, they belong to its holder.
     let lock = File::create(sim.lock()).unwrap();
     lock.lock().unwrap();
     fs::write(&draft, "{").unwrap();

@@ -1,9 +1,9 @@
-//! A sim of one's own, and runs of xmem in it.
+//! A sim for one test, and runs of xmem on it.
 //!
-//! Every run is checked for what must hold whatever the test is about: nothing is left in the state directory, a run that
-//! failed has changed nothing, nothing that could steer a terminal is printed, and JSON is as its schema says. No run
-//! depends on who started the tests: it begins with default signals, an empty environment and no input, and it is killed
-//! when it takes longer than any run should.
+//! Every run is checked for what must always hold: no file left in the state directory, nothing changed by a run that
+//! failed, no control characters printed, and JSON that fits its schema. No run
+//! depends on who started the tests: it begins with default signals, an empty environment and no input, and is killed
+//! after a deadline.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -26,24 +26,24 @@ use xmem_sim::{Faults, SimHost, StartWorld};
 
 use crate::schema;
 
-/// The UUIDs of the start world's guests end in their domid.
+/// The UUID of `web`. Those of the start world's guests end in their domid.
 pub(crate) const WEB: &str = "00000000-0000-4000-8000-000000000007";
 
-/// Longer than any run takes, also on a busy machine.
+/// Much longer than any run takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// A sim in a directory of its own.
+/// A sim in its own temporary directory.
 #[derive(Debug)]
 pub(crate) struct Sim(TempDir);
 
 impl Sim {
-    /// With the start world: dom0, `web` (7, PVH, 1 of 2 GiB), `db` (8, PV, 2 of 4 GiB) and `win` (9, HVM, 2 of 2 GiB with
-    /// 16 MiB of video memory).
+    /// With the start world: dom0, `web` (7, PVH, 1 of 2 GiB), `db` (8, PV, 2 of 4 GiB) and
+    /// `win` (9, HVM, 2 of 2 GiB with 16 MiB of video memory).
     pub(crate) fn new() -> Self {
         Self::with(StartWorld::Start)
     }
 
-    /// With a domain in each state beside them.
+    /// With a domain in each state too.
     pub(crate) fn with_states() -> Self {
         Self::with(StartWorld::States)
     }
@@ -58,7 +58,7 @@ impl Sim {
         self.0.path()
     }
 
-    /// Changes the world by hand, in one step, since somebody may be looking.
+    /// Edits the world in one step, since another process may be reading it.
     pub(crate) fn edit(&self, edit: impl FnOnce(&mut Value)) {
         let mut world = self.world();
         edit(&mut world);
@@ -67,7 +67,7 @@ impl Sim {
         fs::rename(new, self.path().join("world.json")).unwrap();
     }
 
-    /// How fast `web`'s balloon moves, when it does.
+    /// Sets the speed of `web`'s balloon.
     pub(crate) fn rate(&self, mib_per_second: u64) {
         self.edit(|world| {
             world["domains"]["7"]["rate_kib_per_second"] = (mib_per_second * 1024).into();
@@ -97,7 +97,7 @@ impl Sim {
     pub(crate) fn state(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path().join("lib")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        // libxl's own file of each domain is always there.
+        // Each domain always has libxl's own file.
         let mut names: Vec<String> = names.filter(|name| !name.ends_with(".libxl-json")).collect();
         names.sort();
         names
@@ -113,7 +113,7 @@ impl Sim {
         self.path().join(format!("lib/userdata-d.7.{WEB}.xmem-intent"))
     }
 
-    /// `xmem` with `words`, which stand between blanks, and this sim in its environment.
+    /// A run of `xmem` with these words, split at blanks, on this sim.
     pub(crate) fn xmem(&self, words: &str) -> Call<'_> {
         xmem(words).env("XMEM_HOST", self.host()).within(self)
     }
@@ -134,7 +134,7 @@ pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// `xmem` with `words`, without a sim.
+/// A run of `xmem` with these words, without a sim.
 pub(crate) fn xmem(words: &str) -> Call<'static> {
     Call {
         sim: None,
@@ -144,7 +144,7 @@ pub(crate) fn xmem(words: &str) -> Call<'static> {
             .map(OsString::from)
             .collect(),
         envs: Vec::new(),
-        // A balloon that moves would change the world all by itself.
+        // Moving balloons would change the world on their own.
         faults: "guest-ignores".to_owned(),
         leaves: 0,
         recovers: false,
@@ -154,7 +154,7 @@ pub(crate) fn xmem(words: &str) -> Call<'static> {
     }
 }
 
-/// A run that is about to be.
+/// A run that has not started yet.
 #[must_use = "it has not run yet"]
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
@@ -170,7 +170,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// One more word, blanks and all.
+    /// Adds one word, blanks included.
     pub(crate) fn arg(mut self, word: impl AsRef<OsStr>) -> Self {
         self.argv.push(word.as_ref().to_owned());
         self
@@ -181,7 +181,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// In this sim, which is not named on the command line.
+    /// Names this sim in the environment, not on the command line.
     pub(crate) fn within<'b>(self, sim: &'b Sim) -> Call<'b>
     where
         'a: 'b,
@@ -189,48 +189,48 @@ impl<'a> Call<'a> {
         Call { sim: Some(sim), ..self }
     }
 
-    /// With one more of the sim's faults.
+    /// Adds one of the sim's faults.
     pub(crate) fn fault(mut self, fault: &str) -> Self {
         self.faults = format!("{},{fault}", self.faults);
         self
     }
 
-    /// With guests that follow their targets.
+    /// Lets guests follow their targets.
     pub(crate) fn moving(mut self) -> Self {
         self.faults.clear();
         self
     }
 
-    /// It leaves so many files in the state directory.
+    /// Expects this number of files left in the state directory.
     pub(crate) fn leaves(self, leaves: usize) -> Self {
         Self { leaves, ..self }
     }
 
-    /// It recovers from what a killed run left, even if it fails then.
+    /// Expects a recovery, which changes the world even if the run then fails.
     pub(crate) fn recovers(self) -> Self {
         Self { recovers: true, ..self }
     }
 
-    /// As `nohup` starts it.
+    /// Ignores SIGHUP, as `nohup` does.
     pub(crate) fn ignoring_sighup(self) -> Self {
         self.started_by(&["nohup"])
     }
 
-    /// As a child of a shell, which tells the exit code that it sees on stderr.
+    /// Starts it from a shell, which prints the exit code that it sees on stderr.
     pub(crate) fn by_a_shell(self) -> Self {
         self.started_by(&["sh", "-c", "\"$0\" \"$@\"; echo \"a shell sees $?\" >&2"])
     }
 
-    /// With stdout closed, which is not the same as one that nobody reads.
+    /// With stdout closed, unlike a pipe that is not read.
     pub(crate) fn with_closed_stdout(self) -> Self {
         self.started_by(&["sh", "-c", "exec \"$0\" \"$@\" >&-"])
     }
 
-    /// No file of its may become longer than so many bytes; whoever ignores the signal for it meets an error.
+    /// With a limit on the size of its files (RLIMIT_FSIZE); with SIGXFSZ ignored, write(2) fails instead.
     pub(crate) fn with_files_of(self, bytes: u64, ignoring_sigxfsz: bool) -> Self {
         let disposition =
             if ignoring_sigxfsz { "--ignore-signal=XFSZ" } else { "--default-signal=XFSZ" };
-        // No core, whatever the machine is set to.
+        // No core dump, whatever the machine's settings.
         let script = format!("ulimit -c 0; exec env {disposition} prlimit --fsize={bytes} \"$@\"");
         self.started_by(&["sh", "-c", &script, "sh"])
     }
@@ -240,7 +240,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// With `text` on standard input.
+    /// With `text` as standard input.
     pub(crate) fn stdin(self, text: &str) -> Self {
         let (reader, mut writer) = io::pipe().unwrap();
         let text = text.to_owned();
@@ -257,12 +257,12 @@ impl<'a> Call<'a> {
         Self { stdout: Some(to.into()), ..self }
     }
 
-    /// Starts it. Nothing of it is checked.
+    /// Starts it. The caller checks the output.
     pub(crate) fn start(self) -> Running {
-        // Signals that the tests' parent ignores (nohup) would be ignored by a child as well.
+        // A child would inherit signals that the tests' parent ignores (nohup).
         let mut command = Command::new("env");
         command.env_clear().arg("--default-signal").args(&self.argv);
-        // In an orphaned process group (setsid) Ctrl-Z would stop nobody.
+        // In an orphaned process group (setsid) Ctrl-Z stops nothing.
         command.process_group(0);
         command.envs(self.envs).env("XMEM_SIM_FAULT", &self.faults);
         command.stdin(self.stdin.unwrap_or_else(Stdio::null));
@@ -271,7 +271,7 @@ impl<'a> Call<'a> {
         Running::new(command.spawn().unwrap())
     }
 
-    /// Runs it to its end.
+    /// Runs it to its end, and checks what must always hold.
     pub(crate) fn run(self) -> Ran {
         let (sim, leaves, recovers) = (self.sim, self.leaves, self.recovers);
         let (before, what) = (sim.map(Sim::text), self.argv.clone());
@@ -288,11 +288,11 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A run in progress. It is killed when it is dropped, and when it takes too long.
+/// A run in progress, killed when it is dropped or takes too long.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Option<Child>,
-    /// Ends the wait for the deadline when it is dropped.
+    /// Stops the thread that watches the deadline when it is dropped.
     _ended: Sender<()>,
 }
 
@@ -345,8 +345,8 @@ impl Drop for Running {
     }
 }
 
-/// A run that was.
-#[must_use = "its exit code at least is to be looked at"]
+/// The result of a run.
+#[must_use = "check at least its exit code"]
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
@@ -355,7 +355,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// With the sim's directory called DIR.
+    /// The output, with the sim's directory replaced by DIR.
     pub(crate) fn new(output: Output, dir: Option<&Path>) -> Self {
         let text = |bytes| {
             let text = String::from_utf8(bytes).unwrap();
@@ -374,7 +374,7 @@ impl Ran {
         ran
     }
 
-    /// Exactly this came out.
+    /// Checks exit code, stdout and stderr.
     #[track_caller]
     pub(crate) fn is(&self, code: i32, stdout: impl IntoData, stderr: impl IntoData) {
         assert_eq!(self.status.code(), Some(code), "{self:?}");
@@ -382,13 +382,13 @@ impl Ran {
         assert_data_eq!(self.stderr.clone(), stderr.raw());
     }
 
-    /// All went well, and nothing but this was said.
+    /// Checks that it succeeded and printed only this.
     #[track_caller]
     pub(crate) fn says(&self, stdout: impl IntoData) {
         self.is(0, stdout, "");
     }
 
-    /// It failed so, in these words.
+    /// Checks that it failed with this message.
     #[track_caller]
     pub(crate) fn fails(&self, code: i32, stderr: impl IntoData) {
         self.is(code, "", stderr);

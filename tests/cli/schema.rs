@@ -1,4 +1,4 @@
-//! Whether a JSON object is as docs/json-schema.json says: the part of JSON Schema that is used there, and no other.
+//! A check against docs/json-schema.json, for the part of JSON Schema that it uses.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 static SCHEMA: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../docs/json-schema.json")).unwrap());
 
-/// Fails unless `object` is one that the schema describes.
+/// Fails unless `object` conforms to the schema.
 #[track_caller]
 pub(crate) fn check(object: &Value) {
     if let Err(why) = fits(object, &SCHEMA) {
@@ -15,7 +15,7 @@ pub(crate) fn check(object: &Value) {
     }
 }
 
-/// Why `value` does not fit `schema`.
+/// The reason why `value` does not conform to `schema`.
 fn fits(value: &Value, schema: &Value) -> Result<(), String> {
     for (keyword, says) in schema.as_object().unwrap() {
         let fits = match keyword.as_str() {
@@ -98,9 +98,9 @@ fn is(value: &Value, name: &Value) -> bool {
     }
 }
 
-/// A check that lets everything pass would find nothing.
+/// Guards against a check that accepts everything.
 #[test]
-fn the_check_finds_what_does_not_fit() {
+fn an_object_that_breaks_the_schema_is_found() {
     let good = serde_json::json!({
         "schema": 2, "command": "list", "simulated": true,
         "host": { "total_kib": 1, "free_kib": 1, "claimed_kib": 0 },

@@ -17,7 +17,7 @@ web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 }
 
 #[test]
-fn what_is_set_already_is_said_and_left_alone() {
+fn a_size_already_set_changes_nothing() {
     let sim = Sim::new();
     let before = sim.world();
     sim.xmem("set web 1G").run().says(str![[r#"
@@ -27,9 +27,9 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
     assert_eq!(sim.world(), before);
 }
 
-/// The target alone is not enough: a limit that is out of step is put right.
+/// Even if the target is already set.
 #[test]
-fn a_limit_that_is_out_of_step_is_put_right() {
+fn a_limit_out_of_step_is_corrected() {
     let sim = Sim::new();
     sim.edit(|world| world["domains"]["7"]["limit_kib"] = 4096.into());
     sim.xmem("set web 1G").run().says(str![[r#"
@@ -40,7 +40,7 @@ web (7): target 1024 MiB, limit 4 MiB -> 1025 MiB (simulated)
 }
 
 #[test]
-fn mem_set_is_the_same() {
+fn mem_set_is_set() {
     let sim = Sim::new();
     sim.xmem("mem-set 7 512").run().says(str![[r#"
 web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
@@ -49,7 +49,7 @@ web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 }
 
 #[test]
-fn steps() {
+fn relative_sizes_are_from_the_present_size() {
     let sim = Sim::new();
     sim.xmem("set web +256M").run().says(str![[r#"
 web (7): target 1024 MiB -> 1280 MiB, limit 1025 MiB -> 1281 MiB (simulated)
@@ -70,7 +70,7 @@ hint: omit the sign to set an absolute size
 }
 
 #[test]
-fn video_memory_is_part_of_the_size_and_not_of_a_step() {
+fn video_memory_counts_in_a_size_and_not_in_a_relative_one() {
     let sim = Sim::new();
     sim.xmem("set win 1G").run().says(str![[r#"
 win (9): size 2048 MiB -> 1024 MiB, target 2032 MiB -> 1008 MiB, limit 2049 MiB -> 1025 MiB (simulated)
@@ -88,14 +88,14 @@ hint: ask for more than that
 }
 
 #[test]
-fn not_above_the_maximum_unless_it_is_raised() {
+fn a_size_above_the_maximum_is_refused_unless_it_is_raised() {
     let sim = Sim::new();
     sim.xmem("set web 3G").run().fails(4, str![[r#"
 xmem: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
 hint: ask for at most 2G, or add --raise-max to raise the maximum too
 
 "#]]);
-    // The hint counts video memory in, as the size does.
+    // The hint includes video memory, as a size does.
     sim.xmem("set win 3G").run().fails(4, str![[r#"
 xmem: win (9): a target of 3056 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
 hint: ask for at most 2064M, or add --raise-max to raise the maximum too
@@ -125,7 +125,7 @@ hint: is the unit right? a bare number is MiB
 }
 
 #[test]
-fn not_below_what_a_guest_needs_unless_forced() {
+fn a_size_below_the_minimum_is_refused_unless_forced() {
     let sim = Sim::new();
     sim.xmem("set web 31M").run().fails(
         4,
@@ -143,7 +143,7 @@ web (7): target 1024 MiB -> 32 MiB, limit 1025 MiB -> 33 MiB (simulated)
 web (7): target 32 MiB -> 4 MiB, limit 33 MiB -> 5 MiB (simulated)
 
 "#]]);
-    // Growing below the floor is on the way out of trouble.
+    // A guest below the minimum may grow to a size that still is.
     sim.xmem("set web 8M").run().says(str![[r#"
 web (7): target 4 MiB -> 8 MiB, limit 5 MiB -> 9 MiB (simulated)
 
@@ -151,7 +151,7 @@ web (7): target 4 MiB -> 8 MiB, limit 5 MiB -> 9 MiB (simulated)
 }
 
 #[test]
-fn dom0_gets_a_limit_and_never_less_than_it_needs() {
+fn dom0_gets_a_limit_and_never_shrinks_below_its_minimum() {
     let sim = Sim::new();
     for size in ["127M", "127M --force"] {
         sim.xmem(&format!("set 0 {size}")).run().fails(
@@ -217,7 +217,7 @@ hint: its toolstack does not support ballooning, or has not finished creating it
 }
 
 #[test]
-fn a_node_that_is_no_size_is_shown() {
+fn a_bad_node_is_refused_and_shown() {
     let sim = Sim::new();
     sim.edit(|world| {
         world["xenstore"]["/local/domain/7/memory/target"] = "1024 MB\u{1b}[2J".into();
@@ -230,7 +230,7 @@ hint: find and stop the program that wrote it, then: xenstore-write /local/domai
 }
 
 #[test]
-fn a_paused_domain_is_told_of() {
+fn a_change_of_a_paused_domain_is_noted() {
     let sim = Sim::new();
     sim.edit(|world| world["domains"]["7"]["paused"] = true.into());
     sim.xmem("set web 512M").run().is(
@@ -247,7 +247,7 @@ note: the domain is paused: it keeps 1024 MiB until it runs again
 }
 
 #[test]
-fn a_dry_run_says_all_and_changes_nothing() {
+fn a_dry_run_reports_the_change_and_makes_none() {
     let sim = Sim::new();
     let before = sim.world();
     for flag in ["-n", "--dry-run"] {
@@ -268,12 +268,12 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
 
 "#]]);
     assert_eq!(sim.world(), before);
-    // What is refused is refused in a dry run.
+    // A dry run refuses what a change refuses.
     assert_eq!(sim.xmem("set web 3G -n").run().status.code(), Some(4));
 }
 
 #[test]
-fn a_step_of_nothing_names_the_target() {
+fn a_relative_size_of_zero_reports_the_target() {
     let sim = Sim::new();
     for words in ["set web +0", "set web -0 -n"] {
         sim.xmem(words).run().says(str![[r#"

@@ -1,4 +1,4 @@
-//! Signals: before anything is changed they end the run; from then on they wait until it is done.
+//! Signals: before the change they end the run; during it they are held off.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::sandbox::{Call, Ran, Running, Sim, wait_until};
 
-/// The rest of a run whose stderr was `read` so far.
+/// The result of a run, of whose stderr `read` was read already.
 fn end(sim: &Sim, child: Running, read: &str) -> Ran {
     let mut output = child.wait_with_output();
     output.stderr.splice(..0, read.bytes());
@@ -35,7 +35,7 @@ fn waiting(sim: &Sim, call: Call<'_>) -> (File, Running, String) {
 }
 
 #[test]
-fn while_it_waits_for_the_lock_it_ends_with_nothing_changed() {
+fn a_signal_ends_the_wait_for_the_lock() {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let sim = Sim::new();
         let before = sim.world();
@@ -49,15 +49,15 @@ fn while_it_waits_for_the_lock_it_ends_with_nothing_changed() {
             "{ran:?}"
         );
         assert_eq!(sim.world(), before);
-        // The lock is still its holder's.
+        // The lock remains its holder's.
         assert_eq!(sim.state().len(), 1);
         lock.unlock().unwrap();
     }
 }
 
-/// `nohup xmem ...`
+/// As under nohup.
 #[test]
-fn an_ignored_signal_ends_nothing() {
+fn an_ignored_signal_does_not_end_the_run() {
     let sim = Sim::new();
     let (lock, child, read) = waiting(&sim, sim.xmem("-v set web 512M").ignoring_sighup());
     child.send(SIGHUP);
@@ -70,8 +70,8 @@ fn an_ignored_signal_ends_nothing() {
     assert_eq!(sim.state(), [""; 0]);
 }
 
-/// A run of `words` that stands still right before the log line `at`, since stderr is a pipe that has
-/// just so much room as the lines before it need. Given: the child, and the pipe's other end.
+/// A run that blocks right before the log line `at`: stderr is a pipe with room for the lines before it only.
+/// Returns the child and the pipe's other end.
 fn stopped(sim: &Sim, words: &str, at: &str) -> (Running, io::PipeReader) {
     let rehearsal = Sim::new();
     let ran = rehearsal.xmem(words).run();
@@ -85,17 +85,17 @@ fn stopped(sim: &Sim, words: &str, at: &str) -> (Running, io::PipeReader) {
 }
 
 #[test]
-fn in_the_middle_of_a_change_it_waits_until_the_change_is_done_and_told() {
+fn a_signal_during_the_change_takes_effect_after_the_result() {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let sim = Sim::new();
         let (child, mut stderr) = stopped(&sim, "-v set web 512M", "written in the transaction");
-        // The intent is written and the limit is not.
+        // The record is written, the limit not yet set.
         wait_until(|| sim.intent().exists());
         assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
         child.send(signal);
-        let mut told = String::new();
-        stderr.read_to_string(&mut told).unwrap();
-        let ran = end(&sim, child, &told);
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).unwrap();
+        let ran = end(&sim, child, &rest);
         ran.dies_by(signal);
         assert_eq!(
             ran.stdout,
@@ -106,18 +106,18 @@ fn in_the_middle_of_a_change_it_waits_until_the_change_is_done_and_told() {
     }
 }
 
-/// The last moment at which a signal ends the run with nothing changed.
+/// The last step before the change begins.
 #[test]
-fn before_the_change_begins_it_ends() {
+fn a_signal_before_the_change_ends_the_run() {
     let sim = Sim::new();
     let before = sim.world();
     let (child, mut stderr) = stopped(&sim, "-v set web 512M", "planned");
-    // It has the lock, and has not planned yet.
+    // It has the lock but no plan yet.
     wait_until(|| sim.lock().exists());
     child.send(SIGTERM);
-    let mut told = String::new();
-    stderr.read_to_string(&mut told).unwrap();
-    let ran = end(&sim, child, &told);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let ran = end(&sim, child, &rest);
     ran.dies_by(SIGTERM);
     assert!(
         ran.stderr.ends_with("xmem: web (7): interrupted; nothing changed (simulated)\n"),
@@ -127,19 +127,19 @@ fn before_the_change_begins_it_ends() {
     assert_eq!(sim.state(), [""; 0]);
 }
 
-/// Before it has done anything: it still waits for its turn at the sim.
+/// A run that has done nothing yet: it waits to open the sim.
 fn before_the_first_step(sim: &Sim) -> (File, Running) {
     let turn = File::open(sim.path().join("world.lock")).unwrap();
     turn.lock().unwrap();
     let child = sim.xmem("set web 512M").start();
-    // `1: -> FLOCK  ADVISORY  WRITE 1234 ...` is one that waits.
+    // `1: -> FLOCK  ADVISORY  WRITE 1234 ...` is a process that waits.
     let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", child.id());
     wait_until(|| fs::read_to_string("/proc/locks").unwrap().contains(&waits));
     (turn, child)
 }
 
 #[test]
-fn before_the_first_step_it_ends() {
+fn a_signal_before_the_first_step_ends_the_run() {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let sim = Sim::new();
         let before = sim.world();
@@ -154,9 +154,8 @@ fn before_the_first_step_it_ends() {
     }
 }
 
-/// A run whose result nobody reads yet, since stdout is a pipe with no room in it. Given: the child, and
-/// the pipe's other end.
-fn telling(sim: &Sim, words: &str) -> (Running, io::PipeReader) {
+/// A run that blocks on its result: stdout is a full pipe. Returns the child and the pipe's other end.
+fn blocked_on_stdout(sim: &Sim, words: &str) -> (Running, io::PipeReader) {
     let (reader, mut writer) = io::pipe().unwrap();
     let size = rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
     writer.write_all(&vec![b' '; size]).unwrap();
@@ -165,30 +164,30 @@ fn telling(sim: &Sim, words: &str) -> (Running, io::PipeReader) {
 }
 
 #[test]
-fn while_it_tells_the_result_a_signal_waits_until_it_is_told() {
+fn a_signal_while_the_result_is_written_takes_effect_after_it() {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let sim = Sim::new();
-        let (child, mut stdout) = telling(&sim, "set web 512M");
-        // The lock is released before.
+        let (child, mut stdout) = blocked_on_stdout(&sim, "set web 512M");
+        // The lock is released before the result is written.
         wait_until(|| sim.numbers(7).0 == 524_288 && sim.state().is_empty());
         child.send(signal);
-        // Long enough to die of it, for one that does.
+        // Long enough to die of the signal, if it were not held off.
         thread::sleep(Duration::from_millis(200));
-        let mut told = String::new();
-        stdout.read_to_string(&mut told).unwrap();
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
         let ran = end(&sim, child, "");
         ran.dies_by(signal);
         assert_eq!(
-            told.trim_start(),
+            rest.trim_start(),
             "web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)\n"
         );
         assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
     }
 }
 
-/// SIGPIPE ends nothing, wherever the run is: what was begun is done, and the exit code says so.
+/// In each phase of a run.
 #[test]
-fn sigpipe_ends_nothing() {
+fn sigpipe_does_not_stop_a_change() {
     let done = (524_288, 2_097_152, 525_312);
     let ends_well = |sim: &Sim, child: Running, read: &str| {
         let ran = end(sim, child, read);
@@ -217,7 +216,7 @@ fn sigpipe_ends_nothing() {
     ends_well(&sim, child, "");
 
     let sim = Sim::new();
-    let (child, mut stdout) = telling(&sim, "set web 512M");
+    let (child, mut stdout) = blocked_on_stdout(&sim, "set web 512M");
     wait_until(|| sim.numbers(7) == done && sim.state().is_empty());
     child.send(SIGPIPE);
     io::copy(&mut stdout, &mut io::sink()).unwrap();
@@ -231,10 +230,10 @@ fn sigpipe_ends_nothing() {
     assert_eq!((ran.status.code(), sim.numbers(7)), (Some(8), done), "{ran:?}");
 }
 
-/// `ulimit -f`, which can come through sudo: the sim's world is longer. What fails in the midst of a change
-/// is put back and told before the run dies of it.
+/// `ulimit -f`, which sudo can pass on, below the size of the sim's world. A change that fails is rolled
+/// back and reported before the run dies of SIGXFSZ.
 #[test]
-fn a_file_that_may_not_grow_ends_it_in_order() {
+fn a_limit_on_file_sizes_rolls_the_change_back() {
     let sim = Sim::new();
     let before = sim.world();
     let ran = sim.xmem("set web 512M").with_files_of(512, false).run();
@@ -244,9 +243,9 @@ fn a_file_that_may_not_grow_ends_it_in_order() {
     assert_eq!(sim.world(), before);
 }
 
-/// 128 and the signal's number, as of any program that dies by a signal.
+/// 128 plus the signal's number, as for any program that a signal kills.
 #[test]
-fn a_shell_sees_which_signal_it_was() {
+fn a_shell_sees_the_signal_in_the_exit_code() {
     for (signal, code) in [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 129)] {
         let sim = Sim::new();
         let (lock, shell, read) = waiting(&sim, sim.xmem("-v set web 512M").by_a_shell());
@@ -259,10 +258,9 @@ fn a_shell_sees_which_signal_it_was() {
     }
 }
 
-/// What the run before was asked to wait for is not lost on the one after: a signal held off ends
-/// nothing but its own run.
+/// The interrupted run leaves the queue of waiters intact.
 #[test]
-fn an_interrupted_run_leaves_room_for_the_next() {
+fn an_interrupted_run_does_not_block_the_next() {
     let sim = Sim::new();
     let (lock, child, read) = waiting(&sim, sim.xmem("-v set web 512M"));
     child.send(SIGINT);

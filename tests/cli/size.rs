@@ -37,7 +37,7 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
 }
 
 #[test]
-fn steps_need_no_dashes_before_them() {
+fn relative_sizes_need_no_double_dash() {
     let sim = Sim::new();
     for size in ["-256", "-256M", "-256MiB", "-262144k"] {
         sim.xmem("set -n web").arg(size).run().says(str![[r#"
@@ -55,7 +55,7 @@ web (7): would change: target 1024 MiB -> 1280 MiB, limit 1025 MiB -> 1281 MiB (
 }
 
 #[test]
-fn what_is_cut_to_whole_pages_is_said() {
+fn rounding_to_whole_pages_is_noted() {
     let sim = Sim::new();
     sim.xmem("set web 536870913b").run().is(
         0,
@@ -71,7 +71,7 @@ note: the size was rounded down by 1 byte to whole 4 KiB pages
 }
 
 #[test]
-fn what_is_no_size_is_wrong_usage() {
+fn a_malformed_size_is_wrong_usage() {
     let sim = Sim::new();
     for (size, why) in [
         ("", "the size is empty"),
@@ -101,9 +101,8 @@ fn what_is_no_size_is_wrong_usage() {
     }
 }
 
-/// Not all of it is repeated to who typed it.
 #[test]
-fn a_huge_word_is_cut_short() {
+fn a_very_long_size_is_shortened_in_the_message() {
     let sim = Sim::new();
     let ran = sim.xmem("set web").arg("9".repeat(100_000)).run();
     assert_eq!(ran.status.code(), Some(2));

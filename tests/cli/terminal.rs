@@ -1,4 +1,4 @@
-//! What only a terminal shows: `watch` drawn in place, what a wait is for, Ctrl-Z.
+//! Output on a terminal: `watch` redrawn in place, what a wait is for, and Ctrl-Z.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -14,7 +14,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::sandbox::{Call, Sim, wait_until};
 
-/// A terminal, and what is shown on it.
+/// A pseudo-terminal and its output.
 pub(crate) struct Terminal {
     pub(crate) other: OwnedFd,
     shown: Receiver<Vec<u8>>,
@@ -34,7 +34,7 @@ impl Terminal {
         let mut terminal = File::from(terminal);
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // The end of a terminal is EIO.
+            // Linux reports the end of a pseudo-terminal as EIO.
             while let Ok(length @ 1..) = terminal.read(&mut bytes) {
                 if send.send(bytes[..length].to_vec()).is_err() {
                     return;
@@ -44,14 +44,14 @@ impl Terminal {
         Self { other, shown, text: String::new() }
     }
 
-    /// What was shown so far.
+    /// The output so far.
     pub(crate) fn text(&mut self) -> &str {
         let bytes: Vec<u8> = self.shown.try_iter().flatten().collect();
         self.text.push_str(&String::from_utf8_lossy(&bytes));
         &self.text
     }
 
-    /// Waits until `what` is shown.
+    /// Waits until `what` is on the screen.
     pub(crate) fn wait_for(&mut self, what: &str) {
         wait_until(|| self.text().contains(what));
     }
@@ -72,7 +72,7 @@ fn frame(sim: &Sim, looks: usize, sort: &str, (rows, columns): (u16, u16)) -> Ve
     lines.map(str::to_owned).collect()
 }
 
-/// At every width each line fits, the history ends at the right with the newest, and a note is whole or marked as cut.
+/// At each width, lines fit, the history's newest sample is at the right, and a long note ends in an ellipsis.
 #[test]
 fn watch_fits_the_terminal() {
     let sim = Sim::new();
@@ -89,7 +89,7 @@ fn watch_fits_the_terminal() {
             let whole =
                 "out of step: the limit of 512 MiB is below the 1025 MiB that its target needs";
             assert!(web.ends_with(whole) || web.ends_with('…'), "{web}");
-            // One look or two, at the right end of the column.
+            // One or two samples at the right end of the column.
             let at = lines[0].chars().collect::<String>().find("HISTORY").unwrap();
             let past: String =
                 web.chars().skip(at).take_while(|c| !c.is_ascii_alphabetic()).collect();
@@ -102,7 +102,7 @@ fn watch_fits_the_terminal() {
 
 /// The host's line stays, and the domains that do not fit are counted.
 #[test]
-fn watch_on_a_short_terminal() {
+fn watch_counts_the_domains_that_do_not_fit() {
     let sim = Sim::with_states();
     let lines = frame(&sim, 1, "current", (8, 120));
     assert_eq!(lines.len(), 7, "{lines:?}");
@@ -113,9 +113,9 @@ fn watch_on_a_short_terminal() {
     assert!(lines[6].starts_with("host (simulated): "), "{lines:?}");
 }
 
-/// No cursor movements where the terminal cannot move its cursor, or says nothing about itself.
+/// With TERM=dumb or none.
 #[test]
-fn watch_on_a_dumb_terminal() {
+fn watch_moves_no_cursor_on_a_dumb_terminal() {
     let sim = Sim::new();
     for term in ["dumb", ""] {
         for words in ["watch -c 2 --interval 50ms", "list"] {
@@ -130,9 +130,9 @@ fn watch_on_a_dumb_terminal() {
     }
 }
 
-/// What the shell has printed meanwhile stays.
+/// The shell's output in between stays on the screen.
 #[test]
-fn watch_that_was_stopped_continues_below() {
+fn a_watch_that_was_stopped_continues_below() {
     let sim = Sim::new();
     let mut terminal = Terminal::new(24, 80);
     let call = sim.xmem("watch --interval 50ms").env("TERM", "xterm");
@@ -142,13 +142,13 @@ fn watch_that_was_stopped_continues_below() {
     terminal.wait_for("\u{1b}[6A");
     child.send(SIGTSTP);
     wait_until(|| state().contains(" (xmem) T "));
-    // What it had written is shown.
+    // Its last output has arrived.
     thread::sleep(Duration::from_millis(100));
     let before = terminal.text().len();
     child.send(SIGCONT);
     wait_until(|| terminal.text().len() > before + 1000);
     let after = terminal.text()[before..].to_owned();
-    // The first frame does not move up.
+    // The first frame after SIGCONT does not move the cursor up.
     let (frame, move_up) = (after.find("NAME "), after.find("\u{1b}[6A"));
     assert!(frame.is_some() && (move_up.is_none() || frame < move_up), "{after:?}");
     child.send(SIGINT);
@@ -156,9 +156,9 @@ fn watch_that_was_stopped_continues_below() {
     assert_eq!(output.status.code(), None, "{output:?}");
 }
 
-/// The reader is gone, and nothing changes that would be written.
+/// Even if nothing changes that it would write.
 #[test]
-fn watch_ends_with_its_reader() {
+fn watch_ends_when_its_terminal_closes() {
     let sim = Sim::new();
     let mut child = sim.xmem("watch --json --interval 1h").start();
     let mut stdout = child.stdout.take().unwrap();
@@ -179,9 +179,9 @@ fn waiting(sim: &Sim, call: Call<'_>) -> (File, crate::sandbox::Running, Termina
     (lock, child, terminal)
 }
 
-/// After two seconds somebody at a terminal learns what is being waited for; a log or a script does not.
+/// A log or a script gets no such line.
 #[test]
-fn a_long_wait_says_what_for() {
+fn a_wait_of_two_seconds_is_explained_on_a_terminal() {
     let sim = Sim::new();
     let (lock, child, mut terminal) = waiting(&sim, sim.xmem("set web 512M"));
     let line =
@@ -191,13 +191,13 @@ fn a_long_wait_says_what_for() {
     std::fs::remove_file(sim.lock()).unwrap();
     assert!(child.wait_with_output().status.success());
     assert_eq!(terminal.text().matches("waiting for").count(), 1, "{:?}", terminal.text());
-    // A script is told nothing before it fails.
+    // A script sees nothing until it fails.
     let ran = sim.xmem("set web 1G --lock-timeout 3s").fault("lock-busy").run();
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
     assert!(!ran.stderr.contains("xmem: waiting for"), "{ran:?}");
 }
 
-/// Nothing is held while it waits for the lock, so Ctrl-Z stops it at once.
+/// No lock is held while it waits, so Ctrl-Z stops it at once.
 #[test]
 fn a_wait_for_the_lock_can_be_stopped() {
     let sim = Sim::new();

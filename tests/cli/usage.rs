@@ -1,4 +1,4 @@
-//! Wrong usage: exit code 2, words that help, and no panic.
+//! Wrong usage: exit code 2 and a hint, without a panic.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,7 +9,7 @@ use snapbox::str;
 use crate::sandbox::{Sim, xmem};
 
 #[test]
-fn missing_and_extra_words() {
+fn missing_and_extra_arguments_are_explained() {
     for (words, what) in [
         ("", "a command is missing\nhint: the commands are set, "),
         ("set", "DOMAIN and SIZE are missing"),
@@ -51,9 +51,9 @@ fn missing_and_extra_words() {
     }
 }
 
-/// `-n` among sizes that begin with a dash is still the flag.
+/// Even beside a size that begins with a dash.
 #[test]
-fn a_flag_in_front_of_the_size_is_a_flag() {
+fn a_dry_run_flag_before_the_size_is_a_flag() {
     let sim = Sim::new();
     for flag in ["-n", "--dry-run"] {
         let ran = sim.xmem("set web").arg(flag).arg("-256M").run();
@@ -62,7 +62,7 @@ fn a_flag_in_front_of_the_size_is_a_flag() {
 }
 
 #[test]
-fn bytes_that_are_not_text() {
+fn arguments_that_are_not_utf8_are_wrong_usage() {
     let sim = Sim::new();
     let bytes = OsStr::from_bytes(b"\xff\xfe");
     for call in [
@@ -80,9 +80,9 @@ fn bytes_that_are_not_text() {
     }
 }
 
-/// Programs are told as well, also of what clap does not take.
+/// Also of values that clap accepts.
 #[test]
-fn wrong_words_as_json() {
+fn wrong_usage_is_an_object_with_json() {
     for (words, command, what) in [
         ("set web --json", "set", "SIZE is missing"),
         ("--json", "xmem", "a command is missing"),
@@ -91,20 +91,24 @@ fn wrong_words_as_json() {
     ] {
         let ran = xmem(words).run();
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");
-        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
-        assert_eq!((&told["schema"], &told["command"]), (&json!(2), &json!(command)), "{told}");
-        let error = &told["error"];
-        assert_eq!((&error["kind"], &error["exit_code"]), (&json!("usage"), &json!(2)), "{told}");
-        assert_eq!(error["message"], what, "{told}");
+        let object: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(
+            (&object["schema"], &object["command"]),
+            (&json!(2), &json!(command)),
+            "{object}"
+        );
+        let error = &object["error"];
+        assert_eq!((&error["kind"], &error["exit_code"]), (&json!("usage"), &json!(2)), "{object}");
+        assert_eq!(error["message"], what, "{object}");
     }
-    // Asking for help is no mistake.
+    // Asking for help is not an error.
     let ran = xmem("--json --help").run();
     assert!(ran.status.success() && ran.stdout.contains("Usage: xmem"), "{ran:?}");
 }
 
-/// Words that make no sense are told before there is a look for a host to use them on.
+/// Arguments are checked before the host is opened.
 #[test]
-fn wrong_words_need_no_host() {
+fn wrong_usage_needs_no_host() {
     for words in
         ["set web 1.5G", "set id:x 1G", "max web 0", "list id:x", "check uuid:x", "watch id:x"]
     {
@@ -114,9 +118,9 @@ fn wrong_words_need_no_host() {
 }
 
 #[test]
-fn very_long_words() {
+fn very_long_arguments_fail_without_a_panic() {
     let sim = Sim::new();
-    // A longer word than 128 KiB is refused by the kernel.
+    // The kernel refuses an argument of more than 128 KiB.
     let long = "w".repeat(100_000);
     for (call, code) in [
         (sim.xmem("set").arg(&long).arg("1G"), 3),
@@ -132,7 +136,7 @@ fn very_long_words() {
 }
 
 #[test]
-fn hosts() {
+fn an_unknown_host_is_wrong_usage() {
     for host in ["", "sim:", "xen:", "xen:DIR", "Sim", "kvm", "sim\u{1b}[2J"] {
         let ran = xmem("set web 1G --host").arg(host).run();
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");
@@ -149,7 +153,7 @@ hint: leave out --host (and XMEM_HOST) to use the local Xen
 }
 
 #[test]
-fn the_environment_names_the_host_and_the_command_line_wins() {
+fn the_command_line_overrides_the_environment() {
     let (sim, other) = (Sim::new(), Sim::new());
     xmem("set web 512M").env("XMEM_HOST", sim.host()).within(&sim).run().says(str![[r#"
 web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
@@ -162,7 +166,7 @@ web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 }
 
 #[test]
-fn lock_timeouts() {
+fn lock_timeouts_have_units_and_bounds() {
     let sim = Sim::new();
     for timeout in ["0", "5", "10s", "2m", "500ms", "1h 30m", "18446744073709551615", "999999d"] {
         for call in [
@@ -186,16 +190,16 @@ fn lock_timeouts() {
             assert!(ran.stderr.contains("hint: a time looks like 10s"), "{ran:?}");
         }
     }
-    // An empty variable is an unset one.
+    // An empty variable counts as unset.
     let ran = sim.xmem("set web 1G").env("XMEM_LOCK_TIMEOUT", "").env("XMEM_KEEP_FREE", "").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
-    // What is typed goes before what is in the environment.
+    // The command line overrides the environment.
     let ran = sim.xmem("set web 1G --lock-timeout 1s").env("XMEM_LOCK_TIMEOUT", "soon").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
 }
 
 #[test]
-fn a_sim_that_cannot_be_is_explained() {
+fn a_directory_that_cannot_be_a_sim_is_explained() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 1G").fault("oops").run();
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");
@@ -212,7 +216,7 @@ hint: remove DIR to start anew
     for (dir, why, code) in [
         ("/dev/null", "/dev/null is not a directory", 2),
         ("/proc", "/proc is neither empty nor a sim: it has no world.json", 2),
-        // The directory may be right, but it cannot be used.
+        // A valid directory that cannot be created.
         ("/proc/nowhere", "cannot create /proc/nowhere: No such file or directory", 1),
     ] {
         let ran = xmem("set web 1G --json --host").arg(format!("sim:{dir}")).run();

@@ -1,7 +1,5 @@
-//! What xenstore can hold that a guest or a careless program has put there, and words and files that
-//! repeat it: no panic, no change, the right code, and nothing printed that steers a terminal.
-//!
-//! The sandbox looks at each run for what is not escaped.
+//! Hostile values in xenstore, in arguments and in files: no panic, no change, the right exit code, and no control
+//! characters in the output.
 
 use std::fs;
 
@@ -12,17 +10,17 @@ use crate::sandbox::{Ran, Sim, xmem};
 
 const TARGET: &str = "/local/domain/7/memory/target";
 
-/// Characters that move the cursor, name the window, turn or hide text, and end lines.
+/// Control characters, bidirectional overrides, zero-width and tag characters, and line ends.
 const STEERING: &str =
     "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{2066}\u{200b}\u{e0041}\u{2028}\r\n\t\0\u{7f}";
 
-/// Each line of standard output is an object.
+/// Standard output as JSON Lines.
 fn lines(ran: &Ran) -> Vec<Value> {
     ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
-fn values_that_are_no_size() {
+fn a_bad_node_is_refused_by_every_command() {
     let digits = "9".repeat(2048);
     let nodes = [TARGET, "/local/domain/7/memory/static-max", "/local/domain/7/memory/videoram"];
     for (value, nodes) in [
@@ -38,9 +36,9 @@ fn values_that_are_no_size() {
             node(&sim, path, Some(value));
             let ran = sim.xmem("set web 512M").run();
             assert_eq!(ran.status.code(), Some(1), "{ran:?}");
-            let told = format!(" at {path}, which is not a size in KiB; nothing changed");
+            let object = format!(" at {path}, which is not a size in KiB; nothing changed");
             assert!(ran.stderr.starts_with("xmem: web (7): xenstore has \""), "{ran:?}");
-            assert!(ran.stderr.contains(&told) && ran.stderr.len() < 1000, "{ran:?}");
+            assert!(ran.stderr.contains(&object) && ran.stderr.len() < 1000, "{ran:?}");
             let ran = sim.xmem("check --json --repair").run();
             assert_eq!(ran.status.code(), Some(9), "{ran:?}");
             assert_eq!(lines(&ran)[0]["kind"], "bad-node", "{ran:?}");
@@ -50,19 +48,19 @@ fn values_that_are_no_size() {
     }
     let sim = Sim::new();
     node(&sim, TARGET, Some(STEERING));
-    let told = sim.xmem("max web 3G --json").run().json();
-    assert_eq!(told["error"]["kind"], "bad-node");
+    let object = sim.xmem("max web 3G --json").run().json();
+    assert_eq!(object["error"]["kind"], "bad-node");
     for words in ["list --format openmetrics", "watch -c 1", "list --json"] {
         assert_eq!(sim.xmem(words).run().status.code(), Some(0), "{words}");
     }
-    // As many digits as one likes, if they say little.
+    // Leading zeros are accepted, however many.
     node(&sim, TARGET, Some(&format!("{}1048576", "0".repeat(2048))));
     assert_eq!(sim.xmem("set web 1G").run().status.code(), Some(0));
 }
 
-/// Numbers that are sizes, and that no sum may overflow with.
+/// The largest sizes must not overflow any sum.
 #[test]
-fn numbers_at_the_ends() {
+fn extreme_numbers_do_not_overflow() {
     let most = u64::MAX.to_string();
     let nearly = (u64::MAX - 1023).to_string();
     for (target, node_name, other) in [
@@ -92,9 +90,9 @@ fn numbers_at_the_ends() {
     }
 }
 
-/// Whatever a domain is called, every command can be used on it, and shows it harmlessly.
+/// Every command can be used on a domain of any name, and prints it escaped.
 #[test]
-fn names() {
+fn a_hostile_name_is_escaped_by_every_command() {
     let long = "n".repeat(2048);
     let long_steering = format!("\u{1b}]0;{}", "\u{202e}".repeat(600));
     for name in [
@@ -127,26 +125,26 @@ fn names() {
             let line = lines(&ran).into_iter().find(|line| line["domid"] == 7).unwrap();
             assert_eq!(line["name"], name, "{ran:?}");
         }
-        // One line for each metric: none that a name has forged.
+        // One line per metric: none is forged by the name.
         let metrics = sim.xmem("list --format openmetrics").run().stdout;
         let is_metric = |line: &str| line.starts_with("# ") || line.starts_with("xmem_");
         assert!(metrics.lines().all(is_metric), "{metrics}");
         assert_eq!(metrics.matches("\nxmem_domain_current_bytes{domid=\"7\"").count(), 1);
-        // What the shells are told can be typed.
+        // The candidates of the shells' completions can be typed.
         let words = sim.xmem("__complete-domains").run().stdout;
         let words: Vec<&str> = words.lines().map(|line| line.split_once(' ').unwrap().1).collect();
         assert_eq!(words.len(), 4, "{words:?}");
         let ran = sim.xmem("set").arg(words[1]).arg("1G").run();
         assert_eq!(ran.status.code(), Some(0), "{name:?}: {ran:?}");
         assert!(ran.stdout.contains(" (7): ") || ran.stdout.contains("domain 7: "), "{ran:?}");
-        // No file was made by its name.
+        // No file is created from a name.
         assert!(sim.state().is_empty());
     }
 }
 
-/// What is repeated of what was typed.
+/// Messages repeat arguments.
 #[test]
-fn words_that_steer() {
+fn hostile_arguments_are_escaped() {
     let sim = Sim::new();
     let word = STEERING.replace('\0', "");
     for call in [
@@ -179,9 +177,9 @@ fn words_that_steer() {
     assert_eq!(ran.status.code(), Some(7), "{ran:?}");
 }
 
-/// What is repeated of a file: a batch, a record, the sim's own world.
+/// Messages repeat the contents of a batch, a record, and the sim's world.
 #[test]
-fn files_that_steer() {
+fn hostile_files_are_escaped() {
     let sim = Sim::new();
     let word = STEERING.replace(['\r', '\n', '\u{2028}'], "");
     let escaped = serde_json::to_string(&word).unwrap();
@@ -201,7 +199,7 @@ fn files_that_steer() {
             lines(&ran);
         }
     }
-    // A word of 1 MiB is not repeated in whole.
+    // A word of 1 MiB is shortened.
     for line in [
         format!("web {}", "9".repeat(1 << 20)),
         format!("{{\"target_kib\":\"{}\"}}", "9".repeat(1 << 20)),
@@ -232,9 +230,9 @@ fn files_that_steer() {
     }
 }
 
-/// A sim's directory whose own name steers, in all that tells of the files in it.
+/// Messages repeat the paths of files in the sim's directory.
 #[test]
-fn a_directory_that_steers() {
+fn a_hostile_directory_name_is_escaped() {
     let sim = Sim::new();
     let directory = sim.path().join(STEERING.replace('\0', ""));
     let mut host = std::ffi::OsString::from("sim:");

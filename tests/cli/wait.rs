@@ -1,4 +1,4 @@
-//! `--wait`: until the guest has followed, and what is said when it does not.
+//! `--wait`: waits for the guest, and explains why it does not reach the target.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -16,8 +16,8 @@ const CHANGED: &str = "\
 web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 ";
 
-/// The events, and the result behind them.
-fn told(stdout: &str) -> (Vec<Value>, Value) {
+/// The events and the result behind them.
+fn events_and_result(stdout: &str) -> (Vec<Value>, Value) {
     let mut lines: Vec<Value> =
         stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let result = lines.pop().unwrap();
@@ -27,13 +27,13 @@ fn told(stdout: &str) -> (Vec<Value>, Value) {
 }
 
 #[test]
-fn until_the_guest_is_there() {
+fn wait_ends_when_the_guest_reaches_the_target() {
     let sim = Sim::new();
     sim.rate(1024);
     let ran = sim.xmem("set web 512M --wait").moving().run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
     let end = ran.stdout.strip_prefix(CHANGED).unwrap();
-    // It is there as soon as 1 MiB is left to go: "has 512.8 MiB", say.
+    // Within 1 MiB of the target, for example 512.8 MiB.
     assert!(end.starts_with("web (7): has 51") && end.contains(" MiB after "), "{ran:?}");
     assert!(end.ends_with("s (simulated)\n"), "{ran:?}");
     let held = sim.world()["domains"]["7"]["current_kib"].as_u64().unwrap();
@@ -45,7 +45,7 @@ fn until_the_guest_is_there() {
 }
 
 #[test]
-fn there_already() {
+fn a_guest_at_its_target_is_not_waited_for() {
     let sim = Sim::new();
     for words in ["set web 1G --wait", "mem-set web 1G --wait=1h --patience 1h", "set --wait 7 1G"]
     {
@@ -57,17 +57,16 @@ web (7): has 1024 MiB (simulated)
     }
 }
 
-/// Without `--wait` nobody waits.
 #[test]
-fn only_if_asked() {
+fn without_wait_set_returns_at_once() {
     let sim = Sim::new();
     sim.rate(1);
     sim.xmem("set web 512M").moving().run().says(CHANGED);
 }
 
-/// Twice as long as patience lasts, and it moves all the time.
+/// The wait takes twice as long as patience.
 #[test]
-fn progress_counts_and_not_the_clock() {
+fn a_guest_that_makes_progress_outlasts_patience() {
     let sim = Sim::new();
     sim.rate(512);
     let begun = Instant::now();
@@ -77,7 +76,7 @@ fn progress_counts_and_not_the_clock() {
 }
 
 #[test]
-fn a_guest_that_does_not_move() {
+fn a_guest_without_progress_is_reported() {
     let sim = Sim::new();
     sim.xmem("set web 512M --wait --patience 200ms").run().is(
         8,
@@ -93,9 +92,9 @@ hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the 
 }
 
 #[test]
-fn a_host_that_is_full() {
+fn a_full_host_is_reported() {
     let sim = Sim::new();
-    // Told at once, with or without a wait.
+    // Noted at once, with or without a wait.
     sim.xmem("set web 1536M").fault("host-full").run().is(
         0,
         str![[r#"
@@ -107,7 +106,7 @@ note: growing by 512 MiB, but the host has only 0 MiB free
 
 "#]],
     );
-    // The balloon is moved by the sim's clock, but there is nothing to be had.
+    // The sim's balloons move now, but the host has no free memory.
     sim.edit(|world| world["memory_kib"] = (7 * 1024 * 1024 + 65_536).into());
     let ran = sim.xmem("set web 2G --wait --patience 700ms").moving().run();
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
@@ -120,7 +119,7 @@ hint: shrink or shut down another domain, then nudge the balloon driver: xmem se
 }
 
 #[test]
-fn a_paused_guest() {
+fn a_paused_guest_is_reported() {
     let sim = Sim::new();
     sim.edit(|world| world["domains"]["7"]["paused"] = true.into());
     sim.xmem("set web 512M --wait --patience 100ms").moving().run().is(
@@ -137,7 +136,7 @@ hint: if nothing keeps it paused on purpose (a backup, a debugger): xl unpause 7
 }
 
 #[test]
-fn no_longer_than_the_bound() {
+fn wait_ends_at_its_time_bound() {
     let sim = Sim::new();
     sim.rate(64);
     let begun = Instant::now();
@@ -151,9 +150,9 @@ hint: it was still making progress; to keep waiting: xmem set 7 512M --wait
     assert!(ran.stderr.ends_with(end), "{ran:?}");
 }
 
-/// One look, and nothing else.
+/// It polls once.
 #[test]
-fn a_bound_of_nothing() {
+fn a_time_bound_of_zero_does_not_wait() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M --wait=0").run();
     assert_eq!((ran.status.code(), &*ran.stdout), (Some(8), CHANGED), "{ran:?}");
@@ -161,7 +160,7 @@ fn a_bound_of_nothing() {
 }
 
 #[test]
-fn quietly() {
+fn quiet_prints_no_progress() {
     let sim = Sim::new();
     sim.rate(2048);
     sim.xmem("set web 512M --wait -q").moving().run().says("");
@@ -169,12 +168,12 @@ fn quietly() {
     assert_eq!((ran.status.code(), &*ran.stdout), (Some(8), ""), "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 2, "{ran:?}");
     let ran = sim.xmem("set web 700M --wait --patience 100ms -q --json").run();
-    assert_eq!(told(&ran.stdout).0, [Value::Null; 0]);
+    assert_eq!(events_and_result(&ran.stdout).0, [Value::Null; 0]);
 }
 
-/// A guest that sleeps sees another target, and then the old one.
+/// A stalled balloon driver is nudged with another target, then gets the old one back.
 #[test]
-fn the_same_size_again_wakes_the_driver_up() {
+fn setting_the_same_size_again_nudges_the_driver() {
     let sim = Sim::new();
     let generation =
         || sim.world()["generations"]["/local/domain/7/memory/target"].as_u64().unwrap_or_default();
@@ -197,7 +196,7 @@ hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the 
     );
     assert!(generation() > before);
     assert_eq!(sim.numbers(7), numbers);
-    // Neither without a wait, nor for another size, nor for a maximum, nor for one that is there.
+    // No nudge without --wait, for another size, or for a guest at its target.
     for (words, writes) in [("set web 512M", false), ("set web 600M --wait --patience 100ms", true)]
     {
         let before = generation();
@@ -211,9 +210,9 @@ hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the 
     assert_eq!(generation(), before);
 }
 
-/// That it could not be woken up is no reason not to wait, as long as all is as it was.
+/// The wait goes on if target and limit are unchanged.
 #[test]
-fn a_nudge_that_fails() {
+fn a_failed_nudge_is_noted() {
     let sim = Sim::new();
     assert_eq!(sim.xmem("set web 512M").run().status.code(), Some(0));
     let ran = sim.xmem("set web 512M --wait --patience 2s").fault("store-full").run();
@@ -223,20 +222,20 @@ fn a_nudge_that_fails() {
         "{ran:?}"
     );
     assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
-    // Nobody knows how its commit ended.
+    // Whether the commit succeeded is unknown.
     let ran = sim.xmem("set web 512M --wait --patience 2s").fault("commit-unknown").leaves(1).run();
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");
     assert_eq!(sim.xmem("set web 512M").run().status.code(), Some(0));
 }
 
 #[test]
-fn events_and_one_result() {
+fn json_reports_events_and_one_result() {
     let sim = Sim::new();
     sim.rate(300);
     let ran = sim.xmem("set web 512M --wait --json").moving().run();
     assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{ran:?}");
-    let (events, mut result) = told(&ran.stdout);
-    // At the start, and once a second.
+    let (events, mut result) = events_and_result(&ran.stdout);
+    // One event at the start, then one per second.
     assert!(events.len() >= 2, "{ran:?}");
     let at = |event: &Value| event["at_ms"].as_u64().unwrap();
     assert!(events.is_sorted_by(|a, b| at(a) + 1000 <= at(b)), "{ran:?}");
@@ -255,7 +254,7 @@ fn events_and_one_result() {
     );
     assert!(events[1]["current_kib"].as_u64().unwrap() < current.as_u64().unwrap());
     assert!(result["wait"]["took_ms"].take().as_u64().unwrap() >= 1000);
-    // It is there as soon as 1 MiB is left to go.
+    // Within 1 MiB of the target.
     let held = result["wait"]["current_kib"].take().as_u64().unwrap();
     assert!((524_288..=525_312).contains(&held), "{held}");
     assert_eq!(
@@ -280,13 +279,13 @@ fn events_and_one_result() {
     );
 }
 
-/// A result that says that the guest is not there: an error, and the change stands.
+/// The result has an error, and says that the change stands.
 #[test]
-fn a_result_that_is_none_yet() {
+fn json_reports_a_guest_that_missed_its_target() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M --wait --json --patience 100ms").run();
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
-    let (events, result) = told(&ran.stdout);
+    let (events, result) = events_and_result(&ran.stdout);
     assert_eq!(events.len(), 1, "{ran:?}");
     assert_eq!((&result["changed"], &result["wait"]["end"]), (&json!(true), &json!("stuck")));
     assert_eq!(result["wait"]["reasons"], json!(["no-driver"]));
@@ -300,9 +299,9 @@ fn a_result_that_is_none_yet() {
     assert!(message.starts_with(error["message"].as_str().unwrap()), "{ran:?}");
     assert_eq!(lines.next().unwrap().strip_prefix("hint: "), error["hint"].as_str());
     assert_eq!(lines.next(), None);
-    // The second time nothing changed, and the guest is nudged.
+    // The second run changes nothing and nudges the driver.
     let ran = sim.xmem("set web 512M --wait --json --patience 2s").run();
-    let (_, result) = told(&ran.stdout);
+    let (_, result) = events_and_result(&ran.stdout);
     assert_eq!(
         (&result["changed"], &result["error"]["state"]),
         (&json!(false), &json!("unchanged"))
@@ -310,7 +309,7 @@ fn a_result_that_is_none_yet() {
     assert_eq!(result["wait"]["nudged"], true);
 }
 
-/// A run that waits for a guest that does not move, after its first event.
+/// A run that waits for a guest without progress, after its first event.
 fn waiting(call: Call<'_>) -> (Running, String) {
     let mut child = call.arg("--json").start();
     let mut read = String::new();
@@ -329,20 +328,20 @@ fn end(sim: &Sim, child: Running, read: &str) -> Ran {
 }
 
 #[test]
-fn a_signal_ends_the_wait_and_leaves_the_change() {
+fn a_signal_ends_the_wait_and_keeps_the_change() {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let sim = Sim::new();
         let (child, read) = waiting(sim.xmem("set web 512M --wait"));
         child.send(signal);
         let ran = end(&sim, child, &read);
         ran.dies_by(signal);
-        // One line.
+        // The error is a single line.
         assert_data_eq!(&*ran.stderr, str![[r#"
 xmem: web (7): interrupted; the target stays set and the guest continues towards it (now 1024 of 512 MiB) (simulated)
 hint: to keep waiting: xmem set 7 512M --wait
 
 "#]].raw());
-        let (_, result) = told(&ran.stdout);
+        let (_, result) = events_and_result(&ran.stdout);
         assert_eq!(
             (&result["changed"], &result["wait"]["end"]),
             (&json!(true), &json!("interrupted"))
@@ -352,21 +351,21 @@ hint: to keep waiting: xmem set 7 512M --wait
     }
 }
 
-/// `nohup xmem ...`
+/// As under nohup.
 #[test]
-fn an_ignored_signal_ends_no_wait() {
+fn an_ignored_signal_does_not_end_the_wait() {
     let sim = Sim::new();
     let words = "set web 512M --wait --patience 600ms";
     let (child, read) = waiting(sim.xmem(words).ignoring_sighup());
     child.send(SIGHUP);
     let ran = end(&sim, child, &read);
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
-    assert_eq!(told(&ran.stdout).1["wait"]["end"], "stuck");
+    assert_eq!(events_and_result(&ran.stdout).1["wait"]["end"], "stuck");
 }
 
-/// The lock is not held while it waits: so Ctrl-Z may stop it.
+/// No lock is held during the wait, so Ctrl-Z may stop it.
 #[test]
-fn a_wait_can_be_stopped_and_holds_no_lock() {
+fn a_stopped_wait_holds_no_lock() {
     let sim = Sim::new();
     let (child, read) = waiting(sim.xmem("set web 512M --wait"));
     assert_eq!(sim.state(), [""; 0]);
@@ -380,7 +379,7 @@ fn a_wait_can_be_stopped_and_holds_no_lock() {
 }
 
 #[test]
-fn somebody_else_sets_another_target() {
+fn a_target_set_by_another_program_ends_the_wait() {
     let sim = Sim::new();
     let (child, read) = waiting(sim.xmem("set web 512M --wait"));
     assert_eq!(sim.xmem("set web 700M").run().status.code(), Some(0));
@@ -391,12 +390,12 @@ xmem: web (7): another program changed the target from 512 MiB to 700 MiB; the g
 hint: does a memory daemon (squeezed, qmemman) manage this domain?
 
 "#]].raw());
-    assert_eq!(told(&ran.stdout).1["wait"]["end"], "target-changed");
+    assert_eq!(events_and_result(&ran.stdout).1["wait"]["end"], "target-changed");
     assert_eq!(sim.numbers(7).0, 716_800);
 }
 
 #[test]
-fn the_domain_goes_away() {
+fn a_domain_that_goes_away_ends_the_wait() {
     let sim = Sim::new();
     let (child, read) = waiting(sim.xmem("set web 512M --wait"));
     sim.edit(|world| drop(world["domains"].as_object_mut().unwrap().remove("7")));
@@ -406,23 +405,22 @@ fn the_domain_goes_away() {
         ran.stderr,
         "xmem: web (7): the domain went away before its guest reached the target (simulated)\n"
     );
-    let (_, result) = told(&ran.stdout);
+    let (_, result) = events_and_result(&ran.stdout);
     assert_eq!(
         (&result["error"]["kind"], &result["error"]["exit_code"]),
         (&json!("domain-gone"), &json!(3))
     );
 }
 
-/// A change that does not come about is not waited for.
 #[test]
-fn a_failed_change() {
+fn a_failed_change_is_not_waited_for() {
     let sim = Sim::new();
     assert_eq!(sim.xmem("set web 3G --wait").run().status.code(), Some(4));
     assert_eq!(sim.xmem("set web 512M --wait").fault("store-full").run().status.code(), Some(1));
 }
 
 #[test]
-fn wrong_usage() {
+fn wrong_usage_of_wait_is_explained() {
     let sim = Sim::new();
     for (words, what) in [
         ("set web 512M --patience 1s", "--wait"),
@@ -439,7 +437,7 @@ fn wrong_usage() {
     }
 }
 
-/// What comes to a terminal that is stderr.
+/// The output on a pseudo-terminal that is stderr.
 fn on_a_terminal(call: Call<'_>) -> (Option<i32>, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
@@ -448,13 +446,13 @@ fn on_a_terminal(call: Call<'_>) -> (Option<i32>, String) {
     let other = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     let mut child = call.stderr(other).start();
     let mut shown = Vec::new();
-    // The end of a terminal is EIO.
+    // Linux reports the end of a pseudo-terminal as EIO.
     let _eio = File::from(terminal).read_to_end(&mut shown);
     (child.wait().unwrap().code(), String::from_utf8(shown).unwrap())
 }
 
 #[test]
-fn a_bar_on_a_terminal() {
+fn a_progress_bar_is_drawn_on_a_terminal() {
     let sim = Sim::new();
     sim.rate(256);
     let with_bar = |call: Call<'_>| on_a_terminal(call.env("TERM", "vt100").moving());
@@ -462,7 +460,7 @@ fn a_bar_on_a_terminal() {
     assert_eq!(code, Some(0), "{shown:?}");
     assert!(shown.contains("web (7) [==="), "{shown:?}");
     assert!(shown.contains(" MiB to go"), "{shown:?}");
-    // Cleared at the end, and the cursor at the beginning of the line.
+    // Cleared at the end, with the cursor at the start of the line.
     assert!(shown.ends_with("\r\u{1b}[2K"), "{shown:?}");
 
     for flag in ["-q", "--json"] {
@@ -470,7 +468,7 @@ fn a_bar_on_a_terminal() {
         let (code, shown) = with_bar(call);
         assert_eq!((code, &*shown), (Some(0), ""), "{flag}");
     }
-    // A terminal that cannot go back, and a log between the lines.
+    // No bar on a dumb terminal, or with log lines in between.
     let dumb = sim.xmem("set web -256M --wait").env("TERM", "dumb");
     let (code, shown) = on_a_terminal(dumb.moving());
     assert_eq!(code, Some(0), "{shown:?}");

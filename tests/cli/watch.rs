@@ -1,4 +1,4 @@
-//! `xmem watch`, where there is no terminal: tables one after the other, or news as JSON Lines.
+//! `xmem watch` without a terminal: a table per interval, or changes as JSON Lines.
 
 use std::io::{BufRead as _, BufReader};
 
@@ -7,10 +7,10 @@ use snapbox::str;
 use crate::sandbox::Sim;
 
 #[test]
-fn tables_one_after_the_other() {
+fn without_a_terminal_tables_follow_each_other() {
     let sim = Sim::new();
     let ran = sim.xmem("watch web --count 2 --interval 50ms").run();
-    // Each with the time before it.
+    // Each begins with the time.
     let tables: Vec<&str> = ran
         .stdout
         .split("\n\n")
@@ -24,9 +24,9 @@ host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in Mi
 }
 
 #[test]
-fn news_only_as_json() {
+fn json_reports_only_changes() {
     let sim = Sim::new();
-    // Nothing moves: the first look is news (the domain and the host), the others are not.
+    // Nothing moves: only the first sample (the domain and the host) is printed.
     let ran = sim.xmem("watch web --json --count 3 --interval 50ms").run();
     assert_eq!(ran.stdout.lines().count(), 2, "{ran:?}");
 
@@ -36,7 +36,7 @@ fn news_only_as_json() {
         || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!(next()["target_kib"], 1_048_576);
     sim.xmem("set web 512M -q").run().says("");
-    // A look in the midst of the change shows the new limit and the old target.
+    // A sample during the change may show the new limit and the old target.
     while next()["target_kib"] != 524_288 {}
     sim.edit(|world| {
         world["domains"].as_object_mut().unwrap().remove("7");
@@ -47,16 +47,16 @@ fn news_only_as_json() {
 }
 
 #[test]
-fn it_ends_with_its_reader() {
+fn watch_ends_when_its_pipe_closes() {
     let sim = Sim::new();
     let mut child = sim.xmem("watch --interval 50ms").start();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
 }
 
-/// A change of a target shows at once, long before the interval is over.
+/// Long before the interval is over.
 #[test]
-fn a_new_target_is_seen_at_once() {
+fn a_new_target_is_reported_at_once() {
     let sim = Sim::new();
     let mut child = sim.xmem("watch web --json --interval 1h").start();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -67,9 +67,9 @@ fn a_new_target_is_seen_at_once() {
     while next()["target_kib"] != 524_288 {}
 }
 
-/// A domain that is not there hides no other, and is told of.
+/// It is reported as missing.
 #[test]
-fn one_that_is_missing() {
+fn an_unknown_domain_hides_no_other() {
     let sim = Sim::new();
     let ran = sim.xmem("watch web nosuch -c 1").run();
     assert_eq!(ran.status.code(), Some(10), "{ran:?}");
@@ -79,7 +79,7 @@ fn one_that_is_missing() {
 }
 
 #[test]
-fn what_makes_no_sense_is_wrong_usage() {
+fn wrong_usage_of_watch_is_explained() {
     let sim = Sim::new();
     sim.xmem("watch --interval 1ms").run().fails(
         2,

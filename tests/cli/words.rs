@@ -1,5 +1,5 @@
-//! `__complete-domains`: what the shells' completions are told. Whatever happens, it is quick, silent and
-//! content.
+//! `__complete-domains`, which the shells' completions call. It is quick and silent, and succeeds even if it finds
+//! nothing.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::sandbox::{Sim, xmem};
 
 #[test]
-fn each_domain_with_its_domid() {
+fn each_domain_is_listed_with_its_domid() {
     let sim = Sim::new();
     let expected = "0 Domain-0\n7 web\n8 db\n9 win\n";
     sim.xmem("__complete-domains").run().says(expected);
@@ -21,7 +21,7 @@ fn each_domain_with_its_domid() {
 }
 
 #[test]
-fn a_name_that_would_mislead_is_replaced_by_what_does_not() {
+fn an_ambiguous_name_is_replaced_by_an_explicit_one() {
     let sim = Sim::new();
     sim.edit(|world| {
         world["xenstore"]["/local/domain/7/name"] = json!("my $(vm)");
@@ -29,7 +29,7 @@ fn a_name_that_would_mislead_is_replaced_by_what_does_not() {
         world["xenstore"]["/local/domain/9/name"] = json!("forged\nline");
     });
     sim.xmem("__complete-domains").run().says("0 Domain-0\n7 my $(vm)\n8 name:7\n9 9\n");
-    // Two of one name, and none.
+    // Two domains of one name, and one without a name.
     sim.edit(|world| {
         world["xenstore"]["/local/domain/8/name"] = json!("my $(vm)");
         world["xenstore"].as_object_mut().unwrap().remove("/local/domain/9/name");
@@ -54,7 +54,7 @@ fn failures_are_silent() {
     for host in ["nonsense", "sim:", &format!("sim:{}", none.display()), "xen"] {
         xmem("__complete-domains --host").arg(host).env("XENSTORED_PATH", &none).run().says("");
     }
-    // Not even a directory is made.
+    // No directory is created.
     assert!(!none.exists());
     sim.edit(|world| world["version"] = json!(99));
     sim.xmem("__complete-domains").run().says("");
@@ -82,7 +82,7 @@ fn xenstored(listener: &UnixListener) {
 }
 
 #[test]
-fn on_a_real_host_xenstore_is_enough() {
+fn on_a_real_host_only_xenstore_is_asked() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -95,9 +95,9 @@ fn on_a_real_host_xenstore_is_enough() {
     });
 }
 
-/// A xenstored that hangs, before and after it has taken the client.
+/// A xenstored that hangs before or after it has accepted the connection.
 #[test]
-fn a_hang_is_not_waited_for() {
+fn a_xenstored_that_hangs_is_not_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -109,13 +109,13 @@ fn a_hang_is_not_waited_for() {
             waiting.map(thread::ScopedJoinHandle::join);
         });
         let took = begun.elapsed();
-        // Far from xenstored's own ten seconds, on a slow machine, too.
+        // Well below xenstored's usual deadline of 10 s.
         assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }
 
 #[test]
-fn it_is_nowhere_in_the_help() {
+fn complete_domains_is_hidden_from_the_help() {
     for words in ["--help", "-h", "help set", "nonsense", "domains", "names", "completion"] {
         let ran = xmem(words).run();
         assert!(!format!("{ran:?}").contains("__complete-domains"), "{ran:?}");

@@ -10,7 +10,7 @@ use xmem_sim::{GuestType, World};
 use crate::plans::{OPTIONS, plan, refusals};
 use crate::testbed::{Bed, mib};
 
-/// Applies `text` and returns whether each line changed something.
+/// Applies `text` and returns whether each line changed anything.
 fn run(bed: &Bed, text: &str) -> Vec<bool> {
     let host = bed.host();
     let steps = plan(&host, text, &OPTIONS);
@@ -21,9 +21,9 @@ fn run(bed: &Bed, text: &str) -> Vec<bool> {
     changed
 }
 
-/// An HVM guest shrank by its video memory at every round trip.
+/// Video memory is not subtracted at each round trip.
 #[test]
-fn a_target_and_a_size_of_an_hvm_guest_are_set_back_unchanged() {
+fn an_hvm_guest_keeps_its_listed_target_and_size() {
     let bed = Bed::new(World::start());
     let before = bed.edit(|world| world.clone());
     let uuid = "\"uuid\":\"00000000-0000-4000-8000-000000000009\"";
@@ -44,7 +44,7 @@ fn a_target_and_a_size_of_an_hvm_guest_are_set_back_unchanged() {
 
 /// libxl 4.10 to 4.16 writes a target of static-max + 1 and video memory of -1.
 #[test]
-fn a_target_with_video_memory_of_minus_one_is_set_back_unchanged() {
+fn a_listed_target_with_video_memory_of_minus_one_stays() {
     let mut world = World::start();
     world.write("/local/domain/7/memory/videoram", "-1");
     world.write("/local/domain/7/memory/target", "2097153");
@@ -54,7 +54,7 @@ fn a_target_with_video_memory_of_minus_one_is_set_back_unchanged() {
 }
 
 #[test]
-fn a_list_that_was_not_edited_changes_nothing_whatever_the_limits_are() {
+fn an_unedited_list_changes_nothing_whatever_the_limits_are() {
     let mut world = World::start();
     world.domains.get_mut(&7).unwrap().limit_kib = mib(3000);
     let bed = Bed::new(world);
@@ -70,12 +70,12 @@ fn a_list_that_was_not_edited_changes_nothing_whatever_the_limits_are() {
     }
     assert_eq!(run(&bed, &text), [false, false]);
     assert_eq!((bed.limit(0), bed.limit(7)), (UNLIMITED, mib(3000)));
-    // The same target as words sets the limit, as `set` does.
+    // Given as DOMAIN SIZE, the same target sets the limit too, as `set` does.
     assert_eq!(run(&bed, "web 1G"), [true]);
     assert_eq!(bed.limit(7), mib(1025));
 }
 
-/// The wrong domain was changed.
+/// Otherwise the wrong domain could be changed.
 #[test]
 fn a_line_whose_members_name_two_domains_is_refused() {
     let bed = Bed::new(World::start());
@@ -94,13 +94,13 @@ fn a_line_whose_members_name_two_domains_is_refused() {
         let text = format!("{{{members},\"target_kib\":524288}}");
         assert_eq!(refusals(&bed.host(), &text, &OPTIONS), [refusal]);
     }
-    // Nobody has domain 6 any more: `web` was created anew.
+    // Domain 6 is gone: `web` was created anew.
     let text = format!("{{\"domid\":6,\"name\":\"web\",{},\"target_kib\":524288}}", uuid(7));
     assert_eq!(run(&bed, &text), [true]);
     assert_eq!(bed.target(7), mib(512));
 }
 
-/// An edited maximum was dropped without a word.
+/// It is not dropped silently.
 #[test]
 fn an_edited_maximum_is_refused_with_the_command_that_sets_it() {
     let bed = Bed::new(World::start());
@@ -110,7 +110,7 @@ fn an_edited_maximum_is_refused_with_the_command_that_sets_it() {
     let dom0 = "{\"domid\":0,\"target_kib\":1048576,\"static_max_kib\":4194304}";
     let refused = "1: `static_max_kib` is 4096 MiB, but the domain has no maximum";
     assert_eq!(refusals(&bed.host(), dom0, &OPTIONS), [refused]);
-    // Unless --raise-max sets just that.
+    // With --raise-max it is set.
     let raise_max = ApplyOptions { raise_max: true, ..OPTIONS };
     let text = "{\"domid\":7,\"target_kib\":4194304,\"static_max_kib\":4194304}";
     assert_eq!(plan(&bed.host(), text, &raise_max)[0].plan.new.static_max, Some(mib(4096)));
@@ -119,9 +119,9 @@ fn an_edited_maximum_is_refused_with_the_command_that_sets_it() {
     assert_eq!(refusals(&bed.host(), text, &OPTIONS), [refused]);
 }
 
-/// The limit follows the target, so that the limit of an older list is no edit to be refused.
+/// The limit follows the target, so the limit of an older list is no reason to refuse the line.
 #[test]
-fn a_limit_that_is_not_set_is_mentioned() {
+fn an_edited_limit_is_noted() {
     let bed = Bed::new(World::start());
     let note = |text: &str| plan(&bed.host(), text, &OPTIONS)[0].preview().plan.notes;
     let ignored = |said, limit| vec![Note::LimitIgnored { said: mib(said), limit: mib(limit) }];

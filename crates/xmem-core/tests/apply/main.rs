@@ -1,4 +1,4 @@
-//! `apply` on the simulated host: what is planned, and what becomes of it.
+//! `apply` on the simulated host: plans and their execution.
 
 #[cfg(test)]
 mod listed;

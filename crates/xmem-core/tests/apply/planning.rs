@@ -1,4 +1,4 @@
-//! What is planned, and what a dry run says.
+//! Plans and dry runs.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn domids(steps: &[Step]) -> Vec<u16> {
 }
 
 #[test]
-fn domains_that_shrink_come_before_those_that_grow_and_otherwise_lines_keep_their_order() {
+fn shrinking_domains_come_first_and_lines_otherwise_keep_their_order() {
     let bed = Bed::new(World::start());
     let steps = plan(
         &bed.host(),
@@ -31,7 +31,7 @@ fn domains_that_shrink_come_before_those_that_grow_and_otherwise_lines_keep_thei
     assert_eq!(steps[1].plan.new.target, Some(mib(1008)));
 }
 
-/// Syntax errors hid the others.
+/// Syntax errors do not hide other errors.
 #[test]
 fn syntax_errors_unknown_domains_duplicates_and_refusals_are_reported_together() {
     let bed = Bed::new(World::start());
@@ -45,9 +45,9 @@ fn syntax_errors_unknown_domains_duplicates_and_refusals_are_reported_together()
     assert_eq!(bed.target(8), mib(2048));
 }
 
-/// A failed jq before the pipe was a success.
+/// As after a failed jq in a pipe.
 #[test]
-fn an_empty_batch_is_refused_and_the_host_is_not_asked() {
+fn an_empty_batch_is_refused_before_the_host_is_asked() {
     let bed = Bed::new(World::start());
     let host = bed.observed(|call: &Call<'_>| panic!("{call}"));
     for text in ["", "\n# nothing\n", "{\"schema\":2,\"command\":\"list\",\"host\":{}}\n"] {
@@ -57,7 +57,7 @@ fn an_empty_batch_is_refused_and_the_host_is_not_asked() {
 }
 
 #[test]
-fn a_host_that_does_not_answer_hides_no_syntax_error() {
+fn an_unreachable_host_hides_no_syntax_error() {
     let bed = Bed::new(World::start());
     let host = bed.observed(|call: &Call<'_>| match call {
         Call::Connect => Verdict::Fail(Failure::Unreachable),
@@ -70,7 +70,7 @@ fn a_host_that_does_not_answer_hides_no_syntax_error() {
 }
 
 #[test]
-fn a_file_of_another_kind_gives_a_bounded_number_of_refusals() {
+fn a_file_that_is_no_batch_gives_a_bounded_number_of_refusals() {
     let bed = Bed::new(World::start());
     assert_eq!(refusals(&bed.host(), &"nosuch 1G\n".repeat(1000), &OPTIONS).len(), 101);
 }
@@ -82,7 +82,7 @@ fn tight() -> Bed {
     Bed::new(world)
 }
 
-/// `set -n` had the note, `apply -n` had not, and `apply` failed.
+/// With the same note as `set -n`.
 #[test]
 fn a_dry_run_foresees_that_the_host_is_short() {
     let bed = tight();
@@ -103,9 +103,9 @@ fn a_dry_run_foresees_that_the_host_is_short() {
     };
     let short = |available| short_beside(available, 0);
     assert_eq!(note("web 2G", &OPTIONS), short(100));
-    // What is promised to the first is not there for the second.
+    // Memory promised to the first domain is not available to the second.
     assert_eq!(note("web 1064M\ndb 3G", &OPTIONS), short(60));
-    // What the others give back is there.
+    // Memory that the others give back is available.
     assert_eq!(note("web 2G\ndb 1536M", &OPTIONS), short(612));
     assert_eq!(note("web 2G\ndb 1G", &OPTIONS), Some(Note::LeavesLittle { free: mib(100) }));
     let keep_free = ApplyOptions { keep_free: Some(mib(101)), ..OPTIONS };
@@ -116,7 +116,7 @@ fn a_dry_run_foresees_that_the_host_is_short() {
 }
 
 #[test]
-fn a_dry_run_foresees_what_each_line_of_a_partial_batch_gets() {
+fn a_dry_run_foresees_the_share_of_each_line_of_a_partial_batch() {
     let bed = tight();
     bed.edit(|world| {
         world.create(10, "c", xmem_sim::GuestType::Pv, mib(0), mib(512), 0);
@@ -128,13 +128,13 @@ fn a_dry_run_foresees_what_each_line_of_a_partial_batch_gets() {
     assert_eq!(previews[1].plan.notes, [Note::Partial { asked: mib(2048), got: mib(1624) }]);
     assert!(previews[2].plan.changes_nothing());
     assert_eq!(previews[2].plan.notes, [Note::Partial { asked: mib(256), got: mib(0) }]);
-    // The real run asks for all.
+    // The real run asks for the full sizes.
     assert_eq!(steps[1].plan.size(), mib(2048));
 }
 
-/// One list of domains, one look at the host, one batch of reads.
+/// One list of domains, one call for the host's memory, one batch of reads.
 #[test]
-fn planning_makes_the_same_number_of_calls_for_many_domains_as_for_few() {
+fn planning_costs_no_more_calls_for_many_domains() {
     let calls = |domains: u16| {
         let mut world = World::empty(mib(1 << 20));
         let mut text = String::new();
@@ -162,7 +162,7 @@ fn planning_makes_the_same_number_of_calls_for_many_domains_as_for_few() {
     assert_eq!(calls(2), calls(200));
 }
 
-/// `set -n` waited for a lock that another process held.
+/// A dry run does not wait for a lock that another process holds.
 #[test]
 fn planning_takes_no_lock() {
     let bed = Bed::new(World::start());

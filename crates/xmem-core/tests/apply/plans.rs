@@ -20,7 +20,7 @@ pub(crate) fn plan(host: &dyn Host, text: &str, options: &ApplyOptions) -> Vec<S
     plan_all(host, &parse(text), options).unwrap_or_else(|failures| panic!("{failures:?}"))
 }
 
-/// The failures of a batch that cannot, as `line: text`.
+/// The failures of a batch that cannot be carried out, as `line: text`.
 pub(crate) fn refusals(host: &dyn Host, text: &str, options: &ApplyOptions) -> Vec<String> {
     let failures = plan_all(host, &parse(text), options).map(|steps| panic!("{steps:?}"));
     failures.unwrap_or_else(|failures| failures.iter().map(shown).collect())

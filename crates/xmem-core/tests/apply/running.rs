@@ -1,4 +1,4 @@
-//! What becomes of a plan.
+//! Execution of plans.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,18 +46,18 @@ fn full(db_rate: Kib) -> Bed {
     Bed::new(world)
 }
 
-/// The second growing domain was given up on although memory kept coming.
+/// No domain is given up on while memory keeps coming.
 #[test]
-fn each_domain_is_waited_for_as_long_as_memory_keeps_coming() {
+fn each_domain_is_waited_for_while_memory_keeps_coming() {
     let bed = full(mib(100));
     let results = run(&bed.host(), "db 2048M\nweb 1424M\nc 1424M\n", &OPTIONS, &bed.sleeper());
     assert!(results.iter().all(is_changed), "{results:?}");
-    // 800 MiB at 100 MiB/s: more than patience, twice.
+    // 800 MiB at 100 MiB/s take more than twice the patience.
     assert!((8000..9000).contains(&bed.now()), "{} ms", bed.now());
 }
 
 #[test]
-fn a_domain_is_given_up_on_after_patience_without_any_memory() {
+fn a_domain_is_given_up_on_after_patience_without_more_memory() {
     let bed = full(mib(100));
     // Gives 200 MiB and no more.
     let stops = bed.sleeper().at(2000, |world| {
@@ -65,7 +65,7 @@ fn a_domain_is_given_up_on_after_patience_without_any_memory() {
     });
     let results = run(&bed.host(), "db 2048M\nweb 1424M\nc 1124M\n", &OPTIONS, &stops);
     assert!(is_changed(&results[0]) && is_no_memory(&results[1]), "{results:?}");
-    // What is too little for one is enough for the next.
+    // Too little for the first growing domain is enough for the second.
     assert!(is_changed(&results[2]), "{results:?}");
     assert!((4500..5500).contains(&bed.now()), "{} ms", bed.now());
     let failure = results[1].as_ref().unwrap_err();
@@ -76,9 +76,9 @@ fn a_domain_is_given_up_on_after_patience_without_any_memory() {
     assert!(waits.last().unwrap().ends_with(" MiB free"), "{waits:?}");
 }
 
-/// The guests are slow to take what they were given.
+/// The guests are slow to use the memory that they were given.
 #[test]
-fn memory_that_one_was_promised_is_not_given_to_another() {
+fn memory_promised_to_one_domain_is_not_given_to_another() {
     let bed = full(mib(100));
     bed.edit(|world| {
         world.memory_kib = mib(7168 + 500);
@@ -91,7 +91,7 @@ fn memory_that_one_was_promised_is_not_given_to_another() {
 }
 
 #[test]
-fn a_domain_that_goes_away_after_its_change_leaves_its_memory_to_the_others() {
+fn memory_of_a_domain_that_goes_away_is_available_to_the_others() {
     let bed = full(mib(100));
     let destroyed = bed.sleeper().at(1000, |world| world.destroy(8));
     let results = run(&bed.host(), "db 2048M\nweb 2G\nc 3G\n", &OPTIONS, &destroyed);
@@ -99,7 +99,7 @@ fn a_domain_that_goes_away_after_its_change_leaves_its_memory_to_the_others() {
 }
 
 #[test]
-fn memory_that_is_claimed_for_a_domain_being_built_is_not_available() {
+fn memory_claimed_for_a_domain_being_built_is_not_available() {
     let bed = full(mib(100));
     bed.edit(|world| {
         world.memory_kib = mib(7168 + 500);
@@ -110,7 +110,7 @@ fn memory_that_is_claimed_for_a_domain_being_built_is_not_available() {
 }
 
 #[test]
-fn memory_that_must_stay_free_is_kept_over_the_whole_batch() {
+fn memory_to_keep_free_is_kept_over_the_whole_batch() {
     let bed = full(mib(100));
     bed.edit(|world| world.memory_kib = mib(7168 + 500));
     let options = ApplyOptions { keep_free: Some(mib(100)), ..OPTIONS };
@@ -123,7 +123,7 @@ fn memory_that_must_stay_free_is_kept_over_the_whole_batch() {
 }
 
 #[test]
-fn a_partial_batch_gives_the_first_lines_theirs_and_the_next_what_is_left() {
+fn a_partial_batch_serves_lines_in_order_until_memory_runs_out() {
     let bed = full(mib(100));
     bed.edit(|world| {
         world.memory_kib = mib(7168 + 500);
@@ -145,12 +145,12 @@ fn a_partial_batch_gives_the_first_lines_theirs_and_the_next_what_is_left() {
     assert_eq!(partial(1), Some(Note::Partial { asked: mib(2048), got: mib(1024 + 199) }));
     assert_eq!(partial(2), Some(Note::Partial { asked: mib(2048), got: mib(1) }));
     assert_eq!((bed.size(7), bed.size(10), bed.size(11)), (mib(1324), mib(1223), mib(1)));
-    // Nothing is on its way, so that nothing is waited for.
+    // No domain is ballooning, so there is nothing to wait for.
     assert_eq!(bed.now(), 0);
 }
 
 #[test]
-fn a_partial_batch_waits_for_what_its_own_domains_give_back() {
+fn a_partial_batch_waits_for_memory_from_its_own_domains() {
     let bed = full(mib(100));
     let options = ApplyOptions { partial: true, ..OPTIONS };
     let results = run(&bed.host(), "db 2572M\nweb 2G\n", &options, &bed.sleeper());
@@ -161,7 +161,7 @@ fn a_partial_batch_waits_for_what_its_own_domains_give_back() {
 #[test]
 fn one_failure_does_not_stop_the_others() {
     let bed = Bed::new(World::start());
-    // PoD is refused to `web`, which is PVH; `db` is PV.
+    // Setting the PoD target is refused for `web`, which is PVH; `db` is PV.
     let host = bed.observed(|call: &Call<'_>| match call {
         Call::SetPod(..) => Verdict::Fail(xmem_sim::Failure::Errno(rustix::io::Errno::NOMEM)),
         _ => Verdict::Proceed,
@@ -171,9 +171,9 @@ fn one_failure_does_not_stop_the_others() {
     assert_eq!((bed.size(7), bed.size(8)), (mib(1024), mib(1024)));
 }
 
-/// The failure named no domain, and its hint was about names.
+/// Its hint is not about misspelt names.
 #[test]
-fn a_domain_that_went_away_after_the_planning_is_named_as_it_was_resolved() {
+fn a_domain_that_went_away_after_planning_keeps_its_name_in_the_failure() {
     let bed = Bed::new(World::start());
     let host = bed.host();
     let steps = plan(&host, "web 512M\ndb 1G\n", &OPTIONS);
@@ -188,7 +188,7 @@ fn a_domain_that_went_away_after_the_planning_is_named_as_it_was_resolved() {
     assert!(is_changed(&results[0].1));
 }
 
-/// when the outcome of a commit was not known, neither that line nor the next named its domain.
+/// Also the line whose commit is unknown, and the next.
 #[test]
 fn a_lost_connection_names_the_domain_of_each_line() {
     let bed = Bed::new(World::start());
@@ -211,7 +211,7 @@ fn a_lost_connection_names_the_domain_of_each_line() {
 }
 
 #[test]
-fn an_interrupt_ends_it_between_two_changes() {
+fn an_interrupt_ends_the_batch_between_two_changes() {
     let bed = full(mib(100));
     let options = ApplyOptions { patience: Duration::from_hours(1), ..OPTIONS };
     let interrupt = bed.sleeper().interrupting_at(1000);

@@ -1,4 +1,4 @@
-//! Writers without the lock, noticed at the commit.
+//! Conflicts with writers that do not take the lock.
 
 use rustix::io::Errno;
 use xen::Kib;
@@ -17,19 +17,19 @@ fn rolled_back(limit: u64, before: u64) -> Aftermath {
 }
 
 #[test]
-fn after_a_conflict_everything_is_read_again() {
+fn after_a_conflict_all_numbers_are_read_again() {
     let scene = Scene::new();
     let world = scene.world.clone();
     let host = scene.host(before_commit(move || world.write("target", 786_432)));
     let outcome = host.change(&request(set("+256M"))).unwrap();
-    // On top of theirs.
+    // The step starts from the other writer's target.
     assert_eq!(outcome.plan.old.target, Some(Kib(786_432)));
     assert_eq!(scene.numbers(), (1_048_576, 2_097_152, 1_049_600));
     assert_eq!(host.count(is_commit), 2);
     assert_eq!(scene.files().len(), 0);
 }
 
-/// Its writer may have meant it.
+/// The other writer may rely on it.
 #[test]
 fn a_write_of_the_same_value_is_a_conflict() {
     let scene = Scene::new();
@@ -39,7 +39,7 @@ fn a_write_of_the_same_value_is_a_conflict() {
     assert_eq!(host.count(is_commit), 2);
 }
 
-/// What was allowed when it was planned is checked again.
+/// The new plan is checked again.
 #[test]
 fn a_change_that_is_refused_after_a_conflict_is_rolled_back() {
     let scene = Scene::new();
@@ -53,7 +53,7 @@ fn a_change_that_is_refused_after_a_conflict_is_rolled_back() {
 }
 
 #[test]
-fn endless_conflicts_are_given_up_and_rolled_back() {
+fn after_endless_conflicts_the_change_is_rolled_back() {
     let scene = Scene::new();
     let world = scene.world.clone();
     let host = scene.host(move |step| {
@@ -70,9 +70,9 @@ fn endless_conflicts_are_given_up_and_rolled_back() {
     assert_eq!(scene.files().len(), 0);
 }
 
-/// The limit is another one then: a failure that says "nothing changed" would be untrue.
+/// It does not say "nothing changed", since the limit is another one.
 #[test]
-fn a_failure_after_conflicts_says_which_limit_they_left() {
+fn a_failure_after_conflicts_names_the_limit() {
     let scene = Scene::new();
     let world = scene.world.clone();
     let host = scene.host(move |step| {
@@ -98,16 +98,16 @@ fn a_conflict_keeps_another_writers_limit() {
         world.write("target", 1_572_864);
         world.write("static-max", 1_572_864);
     });
-    // Refused when it is read again.
+    // Refused when the numbers are read again.
     let failure = scene.change(set("1800M"), hook).unwrap_err();
     assert!(matches!(failure.cause, Cause::Refused(_)), "{failure}");
     assert_eq!(scene.numbers(), (1_572_864, 1_572_864, 1_573_888));
     assert_eq!(failure.aftermath, rolled_back(1_573_888, START.2));
 }
 
-/// The second try gets as far as the limit, and goes back to what the first one left.
+/// The second try fails after it has set the limit, and restores the first one's.
 #[test]
-fn a_rollback_after_a_conflict_restores_what_that_left() {
+fn a_rollback_after_a_conflict_restores_the_limit_read_last() {
     let scene = Scene::new();
     let world = scene.world.clone();
     let mut commits = 0;
@@ -126,9 +126,9 @@ fn a_rollback_after_a_conflict_restores_what_that_left() {
     assert_eq!(scene.numbers(), (1_572_864, 2_097_152, 1_573_888));
 }
 
-/// The limit was never changed: nothing was rolled back.
+/// Since the limit was not changed, nothing is reported as rolled back.
 #[test]
-fn a_conflict_of_a_change_that_leaves_the_limit_leaves_nothing() {
+fn a_conflict_without_a_new_limit_needs_no_rollback() {
     let scene = Scene::new();
     scene.world.set_limit(START.1 + 1024);
     let world = scene.world.clone();

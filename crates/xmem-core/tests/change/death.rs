@@ -1,7 +1,7 @@
-//! A process that is killed at one of its calls: it makes no other, and cleans nothing up.
+//! A process that is killed at one of its calls: it makes no further call and cleans nothing up.
 //!
-//! Its stack is unwound, so that its descriptors are closed as the kernel closes a dead process's, and whatever its
-//! destructors do is undone: their calls have no effect, and the state directory becomes what it was at the death.
+//! Its stack is unwound, which closes its descriptors as the kernel would. The effects of destructors are undone: their
+//! calls do nothing, and the state directory is restored to its content at the kill.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,10 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a dead process's stack is unwound with.
+/// The panic payload that unwinds a killed process's stack.
 struct Killed;
 
-/// Files and their content.
+/// Files with their contents.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// The files that a process left when it was killed; `None` while it lives.
@@ -32,7 +32,7 @@ impl Corpse {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Runs a process that may be killed. `None`: it was.
+    /// Runs a process that may be killed; `None` if it was.
     pub(crate) fn run<R>(&self, process: impl FnOnce() -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(process)) {
             Ok(result) => Some(result),

@@ -1,4 +1,4 @@
-//! Whatever fails, wherever: what is left is what the failure says.
+//! After a failure at any step, the host is in the state that the failure reports.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -31,14 +31,14 @@ fn verdicts(step: &Step) -> Vec<Verdict> {
             .into_iter()
             .chain([Error::Unusable, answers("EQUOTA")])
             .map(Fail)
-            // Whether it was carried out is in doubt only if xenstored has not said so.
+            // The effect is in doubt only if xenstored has not answered.
             .chain([ProceedAndFail(Error::Closed), ProceedAndFail(Error::Deadline)])
             .collect(),
         _ => store.into_iter().map(Fail).collect(),
     }
 }
 
-/// Whether what is left is what the result says; and whatever it is, the next change puts it right.
+/// Checks that the host is in the state that the result reports, and that the next change puts it in step.
 fn check(scene: &Scene, result: &Result<Outcome, Failure>, new: Numbers, what: &str) {
     let now = scene.numbers();
     match result {
@@ -75,7 +75,7 @@ fn check(scene: &Scene, result: &Result<Outcome, Failure>, new: Numbers, what: &
 }
 
 #[test]
-fn a_failure_at_any_step_leaves_what_it_says() {
+fn a_failure_at_any_step_reports_the_state() {
     for (memory, new) in requests() {
         for (index, step) in rehearsal(memory).iter().enumerate() {
             for verdict in verdicts(step) {
@@ -88,9 +88,9 @@ fn a_failure_at_any_step_leaves_what_it_says() {
     }
 }
 
-/// From one step on, everything fails: xenstored and the hypervisor are gone for good.
+/// From some step on, xenstored and the hypervisor fail for good.
 #[test]
-fn when_nothing_works_any_more_the_failure_says_what_is_known() {
+fn a_failure_of_every_further_step_reports_the_last_known_state() {
     for (memory, new) in requests() {
         for (index, step) in rehearsal(memory).iter().enumerate() {
             for first_is_done in [false, true] {
@@ -106,7 +106,7 @@ fn when_nothing_works_any_more_the_failure_says_what_is_known() {
                         _ => Fail(error),
                     }
                 });
-                // The host's memory and the PoD state are not needed; a commit that was carried out is.
+                // The change needs neither the host's memory nor the PoD state, and a commit may have been carried out.
                 assert!(result.is_err(), "{what}");
                 check(&scene, &result, new, &what);
             }
@@ -114,9 +114,9 @@ fn when_nothing_works_any_more_the_failure_says_what_is_known() {
     }
 }
 
-/// A bug in xmem itself.
+/// As after a bug in xmem.
 #[test]
-fn a_change_that_is_dropped_in_a_panic_is_rolled_back() {
+fn a_change_dropped_in_a_panic_is_rolled_back() {
     for (memory, _) in requests() {
         for (index, step) in rehearsal(memory).iter().enumerate() {
             let scene = Scene::new();
@@ -135,7 +135,7 @@ fn a_change_that_is_dropped_in_a_panic_is_rolled_back() {
 }
 
 #[test]
-fn a_rollback_reports_the_limit() {
+fn a_rollback_reports_the_restored_limit() {
     let scene = Scene::new();
     let hook = at(|step| *step == Step::Commit, || Fail(answers("EQUOTA")));
     let failure = scene.change(set("512M"), hook).unwrap_err();
@@ -147,9 +147,9 @@ fn a_rollback_reports_the_limit() {
     );
 }
 
-/// A limit that the hypervisor refused to set needs no rollback.
+/// The hypervisor refused to set it.
 #[test]
-fn a_refused_limit_leaves_nothing_to_roll_back() {
+fn a_refused_limit_needs_no_rollback() {
     let scene = Scene::new();
     let refuse = || Fail(Error::Errno(Errno::PERM));
     let failure = scene
@@ -159,9 +159,9 @@ fn a_refused_limit_leaves_nothing_to_roll_back() {
     assert!(failure.to_string().ends_with("; nothing changed"), "{failure}");
 }
 
-/// Not answered in time, the commit may be carried out later: a read now would prove nothing.
+/// xenstored may still carry the commit out, so that a read now would prove nothing.
 #[test]
-fn after_a_deadline_at_the_commit_xenstore_is_not_asked() {
+fn after_a_deadline_at_the_commit_nothing_is_read() {
     for verdict in [Fail(Error::Deadline), ProceedAndFail(Error::Deadline)] {
         let scene = Scene::new();
         let host = scene.host(at(|step| *step == Step::Commit, || verdict));
@@ -178,9 +178,8 @@ fn after_a_deadline_at_the_commit_xenstore_is_not_asked() {
     }
 }
 
-/// `max` sets no target, and --raise-max sets both.
 #[test]
-fn an_unknown_commit_names_the_values_that_it_would_have_set() {
+fn an_unknown_commit_names_the_new_target_and_maximum() {
     for (memory, values) in [
         (set("1536M"), "the new target of 1536 MiB was"),
         (max("3G"), "the new maximum of 3072 MiB was"),
@@ -195,7 +194,7 @@ fn an_unknown_commit_names_the_values_that_it_would_have_set() {
 }
 
 #[test]
-fn a_rollback_that_fails_is_out_of_step_and_recovered_by_the_next_change() {
+fn a_failed_rollback_is_out_of_step_until_the_next_change_recovers() {
     let scene = Scene::new();
     let failure = scene.stuck(set("512M"));
     assert_eq!(scene.numbers(), (START.0, START.1, 525_312));
@@ -205,9 +204,9 @@ fn a_rollback_that_fails_is_out_of_step_and_recovered_by_the_next_change() {
     assert_eq!(scene.numbers(), START);
 }
 
-/// A call that fails may have had its effect: the hypervisor is asked.
+/// The restoring call fails but takes effect, which the hypervisor's answer shows.
 #[test]
-fn a_limit_that_is_restored_all_the_same_is_no_failed_rollback() {
+fn a_limit_restored_by_a_failed_call_is_rolled_back() {
     let scene = Scene::new();
     let mut limits = 0;
     let hook = move |step: &Step| match step {
@@ -225,7 +224,7 @@ fn a_limit_that_is_restored_all_the_same_is_no_failed_rollback() {
 }
 
 #[test]
-fn a_failed_write_never_touches_the_limit() {
+fn a_failed_write_leaves_the_limit_unchanged() {
     let scene = Scene::new();
     let hook = at(|step| matches!(step, Step::Write(_)), || Fail(answers("ENOSPC")));
     let host = scene.host(hook);
@@ -234,9 +233,9 @@ fn a_failed_write_never_touches_the_limit() {
     assert_eq!(host.count(|step| matches!(step, Step::SetLimit(_))), 0);
 }
 
-/// After a relative size, the same words again would change it twice.
+/// Repeating a relative size would apply it twice.
 #[test]
-fn a_failure_knows_the_absolute_size_to_ask_for_again() {
+fn a_failure_names_the_absolute_size_to_repeat() {
     let hook = || at(|step| *step == Step::Commit, || ProceedAndFail(Error::Deadline));
     for (memory, absolute) in [
         (set("+256M"), 1_310_720),
@@ -248,7 +247,7 @@ fn a_failure_knows_the_absolute_size_to_ask_for_again() {
         let scene = Scene::new();
         let failure = scene.change(memory, hook()).unwrap_err();
         assert_eq!(failure.absolute, Some(Kib(absolute)), "{memory:?}");
-        // It was committed: asking for the absolute size changes nothing more.
+        // It was committed: the absolute size changes nothing more.
         let again = scene.plain(match memory {
             xmem_core::plan::MemoryRequest::Max { .. } => max(&format!("{absolute}k")),
             _ => set(&format!("{absolute}k")),
@@ -257,13 +256,13 @@ fn a_failure_knows_the_absolute_size_to_ask_for_again() {
     }
 }
 
-/// The change stands; only its record cannot be removed.
+/// The change itself stands.
 #[test]
-fn a_record_that_stays_behind_a_change_is_noted() {
+fn a_record_that_cannot_be_removed_is_noted() {
     let scene = Scene::new();
     let record = scene.record();
     let in_the_way = move || {
-        // As good as a read-only file system, also for root.
+        // Like a read-only file system, but also for root.
         std::fs::remove_file(&record).unwrap();
         std::fs::create_dir(&record).unwrap();
         Proceed

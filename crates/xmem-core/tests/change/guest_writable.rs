@@ -1,5 +1,5 @@
-//! A guest that may write its own memory nodes, as libxl never lets it: what it writes there never raises its limit beyond
-//! what somebody else asked for.
+//! A guest that may write its own memory nodes, which libxl never allows. Its values never raise its limit beyond a
+//! size that somebody else asked for.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use xmem_sim::Verdict::Proceed;
 
 use crate::scene::{START, Scene, Step, max, request, set};
 
-/// 64 GiB, of which nobody has ever heard.
+/// A target of 64 GiB, which only the guest has asked for.
 const GREED: &str = "67108864";
-/// As much as a signed 32-bit number of KiB can be.
+/// The largest number of KiB in a signed 32-bit integer.
 const VIDEO: &str = "2147483647";
 
-/// A guest that has written these nodes, on a host with more memory than it can ask for.
+/// A guest that has written these nodes, on a host with more free memory than it can ask for.
 fn greedy(nodes: &[(&str, &str)]) -> Scene {
     let scene = Scene::new();
     scene.world.edit(|world| world.memory_kib = Kib(1 << 40));
@@ -36,9 +36,9 @@ fn is_refused(failure: &Failure) -> bool {
     matches!(failure.cause, Cause::Refused(_))
 }
 
-/// What would happen if the guest were believed: otherwise these tests would test nothing.
+/// The same nodes, written by dom0, do raise the limit; without this the other tests would prove nothing.
 #[test]
-fn nodes_that_only_dom0_may_write_are_believed() {
+fn nodes_that_only_dom0_may_write_are_trusted() {
     let own = |nodes| {
         let scene = greedy(nodes);
         scene.world.web(|web| web.owns_nodes = false);
@@ -56,7 +56,7 @@ fn nodes_that_only_dom0_may_write_are_believed() {
 }
 
 #[test]
-fn no_step_no_share_and_no_repair_starts_from_the_guests_word() {
+fn no_relative_size_share_or_repair_trusts_the_guest() {
     let all: [&[(&str, &str)]; 3] = [
         &[("target", GREED), ("static-max", GREED)],
         &[("videoram", VIDEO)],
@@ -68,14 +68,14 @@ fn no_step_no_share_and_no_repair_starts_from_the_guests_word() {
             let before = scene.numbers();
             let host = scene.calm();
             let failure = host.change(&request(memory)).unwrap_err();
-            // With such a maximum there may be no such limit at all.
+            // The target is above this maximum in itself.
             assert!(is_refused(&failure), "{nodes:?}, {memory:?}: {failure}");
             assert_eq!(host.count(|step| matches!(step, Step::SetLimit(_))), 0);
             assert_eq!(scene.numbers(), before, "{nodes:?}, {memory:?}");
             assert_eq!(scene.files().len(), 0);
         }
     }
-    // A maximum that is a step or a share of the guest's own, or that its video memory does not fit into.
+    // Relative sizes, shares and video memory of the guest's own maximum.
     for (node, value, memory) in [
         ("static-max", GREED, max("+4M")),
         ("static-max", GREED, max("-4M")),
@@ -92,9 +92,9 @@ fn no_step_no_share_and_no_repair_starts_from_the_guests_word() {
     }
 }
 
-/// As `apply` and a dry run of a repair plan.
+/// `apply` and a dry run of a repair plan without the lock.
 #[test]
-fn a_plan_without_the_lock_does_not_believe_the_guest_either() {
+fn a_plan_without_the_lock_does_not_trust_the_guest() {
     let scene = greedy(&[("target", GREED), ("static-max", GREED)]);
     let host = scene.calm().host;
     let info = host.hypervisor().domain(DomId::new(7).unwrap()).unwrap().unwrap();
@@ -107,7 +107,7 @@ fn a_plan_without_the_lock_does_not_believe_the_guest_either() {
 }
 
 #[test]
-fn whole_sizes_are_set_as_ever_and_nothing_needless_is_asked() {
+fn absolute_sizes_are_set_as_for_any_guest() {
     for (memory, limit) in [(set("1536M"), 1_573_888), (max("1536M"), 1_573_888)] {
         let scene = greedy(&[("static-max", GREED)]);
         let host = scene.calm();
@@ -121,7 +121,7 @@ fn whole_sizes_are_set_as_ever_and_nothing_needless_is_asked() {
 }
 
 #[test]
-fn steps_within_the_limit_are_taken() {
+fn relative_sizes_within_the_limit_are_set() {
     for (memory, new) in [
         (set("+256M"), (1_310_720, START.1, 1_311_744)),
         (set("-256M"), (786_432, START.1, 787_456)),
@@ -133,7 +133,7 @@ fn steps_within_the_limit_are_taken() {
 }
 
 #[test]
-fn a_guest_that_writes_before_each_commit_raises_nothing() {
+fn a_guest_that_writes_before_each_commit_raises_no_limit() {
     let scene = greedy(&[]);
     let world = scene.world.clone();
     let host = scene.host(move |step| {
@@ -149,9 +149,9 @@ fn a_guest_that_writes_before_each_commit_raises_nothing() {
     assert_eq!(scene.files().len(), 0);
 }
 
-/// One of the limits that were asked for, never one for a target of the guest's own.
+/// The limit is one that an admin asked for, never one derived from the guest's target.
 #[test]
-fn a_recovery_does_not_believe_the_guest() {
+fn a_recovery_does_not_trust_the_guest() {
     let scene = greedy(&[]);
     drop(scene.stuck(set("1536M")));
     scene.world.write("target", GREED);
@@ -163,7 +163,7 @@ fn a_recovery_does_not_believe_the_guest() {
 }
 
 #[test]
-fn waking_raises_nothing() {
+fn a_nudge_raises_no_limit() {
     let scene = greedy(&[]);
     scene.world.web(|web| web.current_kib = Kib(500_000));
     let outcome = scene.plain(set("1G")).unwrap();

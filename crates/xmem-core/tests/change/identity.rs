@@ -1,4 +1,4 @@
-//! A domid is used again; a domain goes away.
+//! Domids that are reused, and domains that go away during a change.
 
 use rustix::io::Errno;
 use xen::{DomId, Identity, Uuid};
@@ -10,8 +10,8 @@ use xmem_sim::Verdict::{Fail, Proceed};
 
 use crate::scene::{START, Scene, Shared, Step, WEB, before_commit, request, set};
 
-/// Changes the world during the wait for the lock: after the first look at the domain, and before the first one under its
-/// lock.
+/// Changes the world during the wait for the lock: after the domain was found, and before it is asked for again under
+/// the lock.
 fn during_the_wait(
     scene: &Scene,
     act: fn(&Shared),
@@ -28,7 +28,7 @@ fn during_the_wait(
 }
 
 #[test]
-fn another_domain_with_the_same_domid_is_not_touched() {
+fn a_new_domain_with_the_same_domid_is_not_touched() {
     let scene = Scene::new();
     let hook = during_the_wait(&scene, |world| world.web(|web| web.uuid = Uuid::from_u128(0xaa)));
     let failure = scene.change(set("512M"), hook).unwrap_err();
@@ -48,7 +48,7 @@ fn a_domain_that_begins_to_die_is_not_touched() {
     assert_eq!(scene.files().len(), 0);
 }
 
-/// Without nodes it looks like one that is being built; but it had a name when the change began.
+/// Without nodes it looks like a domain being built, but it had a name when the change began.
 #[test]
 fn a_domain_that_never_ran_and_loses_its_nodes_is_gone() {
     let scene = Scene::new();
@@ -62,9 +62,9 @@ fn a_domain_that_never_ran_and_loses_its_nodes_is_gone() {
     assert_eq!(scene.files().len(), 0);
 }
 
-/// `xl destroy` removes the nodes before it takes the lock: a commit must not create them anew.
+/// `xl destroy` removes the nodes before it takes the lock.
 #[test]
-fn nodes_that_are_removed_before_the_commit_are_not_created_anew() {
+fn nodes_removed_before_the_commit_are_not_created_anew() {
     let scene = Scene::new();
     let world = scene.world.clone();
     let hook = before_commit(move || {
@@ -84,7 +84,7 @@ fn nodes_that_are_removed_before_the_commit_are_not_created_anew() {
     assert_eq!(scene.files().len(), 0);
 }
 
-/// A domain that is gone needs no limit.
+/// Its limit needs no rollback.
 #[test]
 fn a_domain_that_vanishes_during_the_change_is_gone() {
     for vanishing in [Step::SetLimit(525_312), Step::SetPod(525_312)] {
@@ -101,9 +101,9 @@ fn a_domain_that_vanishes_during_the_change_is_gone() {
     }
 }
 
-/// Unlike one that a user has mistyped.
+/// A domain that the user mistyped is unknown instead.
 #[test]
-fn a_domain_that_was_found_before_and_is_not_there_is_gone() {
+fn a_domain_found_earlier_that_no_longer_exists_is_gone() {
     let scene = Scene::new();
     let identity = Identity { domid: DomId::new(7).unwrap(), uuid: Uuid::from_u128(0xaa) };
     let request = ChangeRequest { domain: DomainRef::Same(identity), ..request(set("512M")) };
@@ -115,7 +115,6 @@ fn a_domain_that_was_found_before_and_is_not_there_is_gone() {
     assert!(matches!(failure.cause, Cause::Resolve(_)), "{failure}");
 }
 
-/// Only the message needs it.
 #[test]
 fn a_failure_names_the_domain() {
     let scene = Scene::new();

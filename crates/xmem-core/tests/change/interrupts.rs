@@ -1,4 +1,4 @@
-//! An interrupt at every step: before the change begins it ends it, from then on it waits.
+//! An interrupt at every step: before the change it ends the run, during it the change is finished first.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,7 @@ impl Interrupt for Raised {
 }
 
 #[test]
-fn an_interrupt_at_any_step_finds_all_or_nothing() {
+fn an_interrupt_at_any_step_leaves_all_or_nothing_changed() {
     let steps = rehearsal(set("512M"));
     let begins = steps.iter().position(|step| matches!(step, Step::Write(_))).unwrap();
     for (index, step) in steps.iter().enumerate() {
@@ -67,7 +67,7 @@ fn an_interrupt_at_any_step_finds_all_or_nothing() {
     }
 }
 
-/// The first try meets a conflict while an interrupt is pending: it is rolled back, and there is no second one.
+/// The first try meets a conflict while an interrupt is pending: it is rolled back and not repeated.
 #[test]
 fn an_interrupt_between_two_tries_ends_the_change_rolled_back() {
     let scene = Scene::new();
@@ -88,7 +88,7 @@ fn an_interrupt_between_two_tries_ends_the_change_rolled_back() {
     assert_eq!(scene.files().len(), 0);
 }
 
-/// Remembers what a wait was for, and ends it.
+/// Records what was waited for, and ends the wait.
 #[derive(Default)]
 struct Impatient(Mutex<String>);
 

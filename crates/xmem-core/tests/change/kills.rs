@@ -1,4 +1,4 @@
-//! A kill at every call: what is left is put right by the next run.
+//! A kill at every call: the next run completes or rolls back the change.
 
 use xmem_core::failure::{Aftermath, Cause};
 use xmem_core::plan::MemoryRequest;
@@ -27,7 +27,7 @@ fn killed(memory: MemoryRequest, index: usize) -> Scene {
 }
 
 #[test]
-fn a_kill_at_any_step_is_made_good_by_the_next_run() {
+fn a_kill_at_any_step_is_recovered_by_the_next_run() {
     for (memory, new) in requests() {
         let mut half_made = 0;
         for (index, step) in rehearsal(memory).iter().enumerate() {
@@ -38,7 +38,7 @@ fn a_kill_at_any_step_is_made_good_by_the_next_run() {
             assert!(matches!(failure.cause, Cause::Refused(_)), "{what}: {failure}");
             assert_eq!(scene.numbers(), START, "{what}");
             assert_eq!(scene.files().len(), 0, "{what}");
-            // And nothing is in the way of doing it.
+            // The change itself can then be made.
             scene.plain(memory).unwrap();
             assert_eq!(scene.numbers(), new, "{what}");
         }
@@ -47,12 +47,12 @@ fn a_kill_at_any_step_is_made_good_by_the_next_run() {
     }
 }
 
-/// A kill after the commit, before the record is removed.
+/// Before the record is removed.
 #[test]
 fn a_kill_after_the_commit_is_completed_by_the_next_run() {
     for (memory, new) in requests() {
         let scene = killed(memory, rehearsal(memory).len() - 1);
-        // The commit of the dead process, which was on its way.
+        // The dead process's commit was still on its way.
         let (target, static_max, limit): Numbers = new;
         scene.world.write("target", target);
         scene.world.write("static-max", static_max);

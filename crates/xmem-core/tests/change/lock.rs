@@ -26,7 +26,7 @@ fn a_lost_lock_stops_the_change_before_its_commit() {
         let host = scene.host(at(move |step| *step == victim, remove));
         let failure = host.change(&request(set("512M"))).unwrap_err();
         assert!(matches!(failure.cause, Cause::LockLost), "{failure}");
-        // The lock was taken again, and the change recovered like a killed one.
+        // The change was recovered under a new lock, as after a kill.
         let limit = Kib(START.2);
         assert_eq!(failure.aftermath, Aftermath::RolledBack { limit, before: limit });
         assert_eq!(scene.numbers(), START);
@@ -35,10 +35,10 @@ fn a_lost_lock_stops_the_change_before_its_commit() {
     }
 }
 
-/// A lock that another program holds by now is left alone, and so is the limit, which may be that one's. The record stays,
-/// so that the next change recovers.
+/// Another program may hold the lock by now and have set the limit, so neither is touched. The record stays for the
+/// next change.
 #[test]
-fn without_the_lock_no_limit_is_set() {
+fn without_the_lock_no_limit_is_restored() {
     for (victim, verdict) in
         [(Step::SetLimit(525_312), Proceed), (Step::Commit, Fail(Error::Deadline))]
     {

@@ -1,5 +1,4 @@
-//! The change itself, on a host whose every call can be watched, failed, or be the moment at which another program does
-//! something.
+//! The change, on a host that can record each call, make it fail, or let another program act before it.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]

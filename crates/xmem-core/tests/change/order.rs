@@ -1,4 +1,4 @@
-//! The order of the steps, and what is there during each of them.
+//! The order of the steps, and what holds during each.
 
 use std::fs::File;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use xmem_sim::Verdict;
 use crate::scene::{Scene, Step, WEB, max, request, set};
 
 #[test]
-fn a_set_makes_these_calls_in_this_order() {
+fn a_set_makes_its_calls_in_order() {
     let scene = Scene::new();
     let host = scene.calm();
     host.change(&request(set("512M"))).unwrap();
@@ -39,8 +39,7 @@ fn a_set_makes_these_calls_in_this_order() {
     );
 }
 
-/// Between the lock and the commit of an ordinary guest there are four round trips to xenstored, and four hypercalls from
-/// beginning to end.
+/// Four requests between lock and commit, and four hypercalls in all.
 #[test]
 fn an_ordinary_set_is_four_hypercalls_and_four_requests() {
     for static_max in [1_048_576, 2_097_152] {
@@ -49,15 +48,15 @@ fn an_ordinary_set_is_four_hypercalls_and_four_requests() {
         let host = scene.calm();
         host.change(&request(set("512M"))).unwrap();
         assert_eq!(host.count(|step| !step.is_hypercall() && *step != Step::Connect), 4);
-        // One more for a guest that can be populated on demand.
+        // One more hypercall if the guest has populate on demand.
         let pod = usize::from(static_max > 1_048_576);
         assert_eq!(host.count(Step::is_hypercall), 4 + pod);
     }
 }
 
-/// The reads are part of the transaction, or another program's change would go unnoticed.
+/// The reads are part of the transaction: otherwise another program's change would go unnoticed.
 #[test]
-fn everything_after_the_lock_happens_under_the_lock() {
+fn every_step_after_the_lock_holds_it() {
     for memory in [set("512M"), set("1536M"), max("4G")] {
         let scene = Scene::new();
         let (lock, record) = (scene.lock(), scene.record());
@@ -69,7 +68,7 @@ fn everything_after_the_lock_happens_under_the_lock() {
                 let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
                 assert!(taken.is_err(), "nobody holds the lock at {step:?}");
             }
-            // From the first thing that does not undo itself until the end.
+            // From the first effect that outlives the process until the end.
             if matches!(step, Step::SetLimit(_) | Step::SetPod(_) | Step::Commit) {
                 assert!(record.exists(), "no record at {step:?}");
                 assert!(looks > 1);
@@ -82,7 +81,7 @@ fn everything_after_the_lock_happens_under_the_lock() {
 }
 
 #[test]
-fn the_hosts_memory_is_asked_for_only_if_the_domain_grows() {
+fn the_hosts_memory_is_read_only_if_the_domain_grows() {
     for (memory, asked) in [
         (set("512M"), 0),
         (set("1G"), 0),
@@ -100,7 +99,7 @@ fn the_hosts_memory_is_asked_for_only_if_the_domain_grows() {
 }
 
 #[test]
-fn a_host_without_enough_memory_is_noted() {
+fn a_host_short_of_memory_is_noted() {
     for (spare_kib, claimed_kib, available) in [
         (1_048_576, 0, None),
         (524_284, 0, Some(524_284)),
@@ -125,7 +124,7 @@ fn a_host_without_enough_memory_is_noted() {
 }
 
 #[test]
-fn a_change_that_is_not_needed_or_only_planned_writes_nothing() {
+fn a_needless_change_and_a_dry_run_write_nothing() {
     let scene = Scene::new();
     let mut dry = request(set("512M"));
     dry.dry_run = true;
@@ -156,9 +155,9 @@ fn a_dry_run_waits_for_no_lock() {
     assert!(matches!(failure.cause, Cause::Lock(_)), "{failure}");
 }
 
-/// As libxl does, so that any other writer of the target conflicts at the commit.
+/// As in libxl: any other writer of the target then conflicts at the commit.
 #[test]
-fn a_limit_never_changes_without_a_write_of_the_target() {
+fn a_new_limit_is_set_only_with_a_write_of_the_target() {
     let scene = Scene::new();
     scene.world.set_limit(4096);
     let host = scene.calm();

@@ -1,4 +1,4 @@
-//! Limits that another program sets meanwhile: none of them is overwritten by a rollback or a recovery.
+//! Limits that another program sets during a change: neither a rollback nor a recovery overwrites them.
 
 use rustix::io::Errno;
 use xen::Kib;
@@ -9,7 +9,7 @@ use xmem_sim::Verdict::{Fail, Proceed, ProceedAndFail};
 
 use crate::scene::{START, Scene, Shared, Step, answers, at, max, refused, request, set};
 
-/// A manager without the lock sets target and limit, as qmemman and squeezed do.
+/// A memory manager sets target and limit without the lock, as qmemman and squeezed do.
 fn manage(world: &Shared, target: u64) {
     world.set_limit(target + 1024);
     world.write("static-max", target.max(START.1));
@@ -38,9 +38,9 @@ fn a_rollback_keeps_a_limit_set_by_another_program() {
     assert_eq!(scene.files().len(), 0);
 }
 
-/// The same limit as this run's, and a target that needs it.
+/// The other program set the same limit as this run, and a target that needs it.
 #[test]
-fn a_rollback_leaves_what_another_programs_target_needs() {
+fn a_rollback_keeps_the_limit_that_another_programs_target_needs() {
     let scene = Scene::new();
     let world = scene.world.clone();
     let manager = move || {
@@ -53,7 +53,7 @@ fn a_rollback_leaves_what_another_programs_target_needs() {
     assert_eq!(failure.aftermath, rolled_back(1_573_888));
 }
 
-/// And a limit that is too low for another program's target is raised to what that needs.
+/// The limit was too low for another program's target.
 #[test]
 fn a_rollback_raises_a_limit_to_what_the_target_in_xenstore_needs() {
     let scene = Scene::new();
@@ -67,8 +67,8 @@ fn a_rollback_raises_a_limit_to_what_the_target_in_xenstore_needs() {
     assert_eq!(failure.aftermath, rolled_back(1_573_888));
 }
 
-/// The connection dies during the commit, and another program writes before anybody can look. What became of the commit is
-/// known then: it is superseded.
+/// The connection dies during the commit, and another program writes before xenstore is read again. The commit is then
+/// known to be superseded.
 #[test]
 fn a_lost_commit_that_was_superseded_keeps_the_other_programs_limit() {
     for (limit, left) in [(4_195_328, 4_195_328), (800_000, 801_024)] {
@@ -98,7 +98,7 @@ fn a_lost_commit_that_was_superseded_keeps_the_other_programs_limit() {
     }
 }
 
-/// Only the limit of this run is replaced by the larger one.
+/// Only this run's own limit may be replaced by the larger one.
 #[test]
 fn an_unknown_commit_keeps_another_programs_limit() {
     let scene = Scene::new();
@@ -113,8 +113,8 @@ fn an_unknown_commit_keeps_another_programs_limit() {
     assert_eq!(scene.files(), [scene.record()]);
 }
 
-/// `xl mem-max` holds the lock, and changes only the limit: always before Xen 4.17, and later if static-max is that
-/// already.
+/// `xl mem-max` takes the lock and changes the limit alone: always before Xen 4.17, and since then if static-max has
+/// that value already.
 #[test]
 fn a_recovery_keeps_a_limit_set_by_xl_mem_max_since() {
     let scene = Scene::new();
@@ -149,7 +149,7 @@ fn a_panic_keeps_a_limit_set_by_another_program() {
 
 /// The second try starts from the limit that the other program left.
 #[test]
-fn a_rollback_after_a_conflict_keeps_the_other_programs_limit() {
+fn a_rollback_after_a_conflict_keeps_another_programs_limit() {
     let scene = Scene::new();
     let world = scene.world.clone();
     let mut commits = 0;

@@ -1,4 +1,4 @@
-//! What a killed run left, and what becomes of it.
+//! Recovery from the record of a killed run.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use crate::scene::{Numbers, START, Scene, Step, at, refused, request, set};
 
 const SMALL: Numbers = (524_288, 2_097_152, 525_312);
 
-/// A scene that shows `now`, with the record of a run that was killed on its way from `old` to `new`.
+/// A scene with the numbers `now` and the record of a run that was killed on its way from `old` to `new`.
 fn scene(now: Numbers, old: Numbers, new: Numbers) -> Scene {
     let scene = Scene::new();
     scene.world.write("target", now.0);
@@ -28,7 +28,7 @@ fn scene(now: Numbers, old: Numbers, new: Numbers) -> Scene {
     scene
 }
 
-/// Recovers, by a change that asks for what is there already. What became of it, and the numbers then.
+/// Recovers, by a change to the present target. Returns the recovery and the numbers after it.
 fn recovered(scene: &Scene) -> (Option<Recovery>, Numbers) {
     let target = scene.numbers().0;
     let outcome = scene.plain(set(&format!("{target}k"))).unwrap();
@@ -45,7 +45,7 @@ fn a_committed_change_gets_its_limit() {
 }
 
 #[test]
-fn a_change_that_was_not_committed_is_rolled_back() {
+fn an_uncommitted_change_is_rolled_back() {
     let shrinking = scene((1_048_576, 2_097_152, 525_312), START, SMALL);
     assert_eq!(recovered(&shrinking), (Some(Recovery::RolledBack(Kib(START.2))), START));
     let growing = scene((524_288, 2_097_152, 1_049_600), SMALL, START);
@@ -54,7 +54,7 @@ fn a_change_that_was_not_committed_is_rolled_back() {
 
 #[test]
 fn memory_set_since_by_another_program_stays() {
-    // Its limit stands if it is enough...
+    // Its limit stays if it holds the target...
     let enough = scene((786_432, 2_097_152, 900_000), START, SMALL);
     let outcome = enough.plain(set("768M")).unwrap();
     assert_eq!(outcome.recovery, Some(Recovery::Superseded(Kib(900_000))));
@@ -66,7 +66,7 @@ fn memory_set_since_by_another_program_stays() {
 }
 
 #[test]
-fn a_record_with_too_low_a_limit_does_not_starve_the_guest() {
+fn a_record_with_a_low_limit_does_not_starve_the_guest() {
     for (old, new) in [((START.0, START.1, 4096), SMALL), (SMALL, (START.0, START.1, 4096))] {
         let scene = scene((START.0, START.1, 4096), old, new);
         assert_eq!(recovered(&scene).1, START);
@@ -100,13 +100,13 @@ fn a_recovery_that_fails_leaves_the_record() {
     assert_eq!(recovered(&scene), (Some(Recovery::RolledBack(Kib(START.2))), START));
 }
 
-/// The limit was changed: "nothing changed" would be untrue.
+/// It does not say "nothing changed", since the limit was.
 #[test]
-fn a_recovery_whose_record_cannot_be_removed_says_what_it_did() {
+fn a_recovery_that_cannot_remove_its_record_reports_the_limit() {
     let scene = scene((1_048_576, 2_097_152, 525_312), START, SMALL);
     let record = scene.record();
     let in_the_way = move || {
-        // As good as a read-only file system, also for root.
+        // Like a read-only file system, but also for root.
         fs::remove_file(&record).unwrap();
         fs::create_dir(&record).unwrap();
         Proceed
@@ -146,7 +146,7 @@ fn a_dry_run_leaves_the_record() {
 }
 
 #[test]
-fn a_foreign_record_is_set_aside_and_never_believed() {
+fn a_foreign_record_is_set_aside_and_not_trusted() {
     let scene = Scene::new();
     for text in ["", "{}", "null", r#"{"version":2}"#] {
         fs::write(scene.record(), text).unwrap();
@@ -159,9 +159,9 @@ fn a_foreign_record_is_set_aside_and_never_believed() {
     }
 }
 
-/// A kill could not be made good.
+/// A kill could not be recovered from.
 #[test]
-fn without_a_record_nothing_is_changed() {
+fn without_a_record_no_change_is_made() {
     let scene = Scene::new();
     fs::create_dir(scene.draft()).unwrap();
     let host = scene.host(|step| {
@@ -175,9 +175,9 @@ fn without_a_record_nothing_is_changed() {
     assert_eq!(scene.files(), [scene.draft()]);
 }
 
-/// A run that was killed while it wrote its record has changed nothing.
+/// A run that is killed while it writes its record has changed nothing.
 #[test]
-fn a_draft_of_a_record_means_nothing() {
+fn a_draft_of_a_record_is_ignored() {
     let scene = Scene::new();
     fs::write(scene.draft(), r#"{"version":1,"pid":1,"old":{"targ"#).unwrap();
     let outcome = scene.plain(set("512M")).unwrap();

@@ -1,4 +1,4 @@
-//! A repair: a change that asks for nothing but being in step.
+//! A repair: a change that only puts the domain in step.
 
 use xen::Kib;
 use xmem_core::change::ChangeStatus;
@@ -11,16 +11,16 @@ use crate::scene::{START, Scene, Step, at, before_commit, request};
 
 const REPAIR: MemoryRequest = MemoryRequest::Repair;
 
-/// `web` with half the limit that it needs.
+/// `web` with half the limit that its target needs.
 fn too_low() -> Scene {
     let scene = Scene::new();
     scene.world.set_limit(524_288);
     scene
 }
 
-/// And writes the target once more, so that any other writer of the target conflicts.
+/// It rewrites the same target, so that any other writer of the target conflicts.
 #[test]
-fn a_repair_sets_the_limit_alone() {
+fn a_repair_changes_the_limit_alone() {
     let scene = too_low();
     let host = scene.calm();
     assert_eq!(host.change(&request(REPAIR)).unwrap().status, ChangeStatus::Changed);
@@ -34,16 +34,16 @@ fn a_repair_sets_the_limit_alone() {
 }
 
 #[test]
-fn a_target_that_is_set_during_a_repair_gets_its_limit() {
+fn a_target_set_during_a_repair_gets_its_limit() {
     let scene = too_low();
     let world = scene.world.clone();
     scene.change(REPAIR, before_commit(move || world.write("target", 1_572_864))).unwrap();
     assert_eq!(scene.numbers(), (1_572_864, 2_097_152, 1_573_888));
 }
 
-/// The old limit was too low for the target: that is not restored.
+/// The old limit, which was too low, is not restored.
 #[test]
-fn a_repair_that_fails_leaves_a_limit_that_is_enough() {
+fn a_failed_repair_leaves_a_sufficient_limit() {
     let scene = too_low();
     let hook = at(|step| *step == Step::Commit, || Fail(Error::Unusable));
     let failure = scene.change(REPAIR, hook).unwrap_err();

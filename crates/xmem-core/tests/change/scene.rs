@@ -1,4 +1,4 @@
-//! A host with one domain, `web`, whose balloon does not move, and whose every call a hook decides on.
+//! A host with one domain, `web`, whose balloon does not move. A hook decides on each call.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub(crate) const START: Numbers = (1_048_576, 2_097_152, 1_049_600);
 /// Target, static-max and limit, in KiB.
 pub(crate) type Numbers = (u64, u64, u64);
 
-/// A call, as a test remembers it.
+/// A call, as a test records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Connect,
@@ -59,7 +59,7 @@ impl Step {
             Call::Pod(_) => Self::Pod,
             Call::SetPod(_, target) => Self::SetPod(target.0),
             Call::HostMemory => Self::HostMemory,
-            other => panic!("a change has no use for {other:?}"),
+            other => panic!("no change makes the call {other:?}"),
         }
     }
 
@@ -75,13 +75,13 @@ impl Step {
         )
     }
 
-    /// Whether it changes something, or would.
+    /// Whether it changes something, if it is carried out.
     pub(crate) const fn is_change(&self) -> bool {
         matches!(self, Self::Write(_) | Self::SetLimit(_) | Self::SetPod(_) | Self::Commit)
     }
 }
 
-/// xenstored answers with this errno.
+/// A refusal by xenstored with this errno.
 pub(crate) fn answers(name: &str) -> Error {
     Error::Answer(Answer::named(name))
 }
@@ -98,7 +98,7 @@ pub(crate) fn max(size: &str) -> MemoryRequest {
     MemoryRequest::Max { size: size.parse().unwrap(), force: false }
 }
 
-/// Requests of each kind, with the numbers that they lead to.
+/// Changes of each type, with the numbers that they lead to.
 pub(crate) fn requests() -> [(MemoryRequest, Numbers); 5] {
     [
         (set("512M"), (524_288, 2_097_152, 525_312)),
@@ -109,7 +109,7 @@ pub(crate) fn requests() -> [(MemoryRequest, Numbers); 5] {
     ]
 }
 
-/// A request that is refused, so that nothing but a recovery changes anything.
+/// A change that is refused, so that only a recovery changes anything.
 pub(crate) fn refused() -> MemoryRequest {
     set("15T")
 }
@@ -137,7 +137,7 @@ impl Shared {
         self.edit(|world| act(world.domains.get_mut(&7).unwrap()));
     }
 
-    /// Writes one of `web`'s memory nodes without the lock, as a memory daemon does.
+    /// Writes one of `web`'s memory nodes without the lock, as a memory manager does.
     #[expect(clippy::needless_pass_by_value, reason = "the callers have numbers")]
     pub(crate) fn write(&self, node: &str, value: impl ToString) {
         self.edit(|world| {
@@ -216,12 +216,12 @@ impl Scene {
         Watched { host: host.observed_by(Arc::new(observer)), steps }
     }
 
-    /// A host on which everything goes well.
+    /// A host on which no call fails.
     pub(crate) fn calm(&self) -> Watched {
         self.host(|_| Verdict::Proceed)
     }
 
-    /// A change of `web` that `hook` decides on.
+    /// A change of `web`, with `hook` deciding on each call.
     pub(crate) fn change(
         &self,
         memory: MemoryRequest,
@@ -230,12 +230,12 @@ impl Scene {
         self.host(hook).change(&request(memory))
     }
 
-    /// A change of `web` on which everything goes well.
+    /// A change of `web` without failures.
     pub(crate) fn plain(&self, memory: MemoryRequest) -> Result<Outcome, Failure> {
         self.calm().change(&request(memory))
     }
 
-    /// A change that fails once its limit is set, and whose rollback fails too: the record stays.
+    /// A change that fails after its limit is set, and whose rollback fails too, so that the record stays.
     pub(crate) fn stuck(&self, memory: MemoryRequest) -> Failure {
         let mut limits = 0;
         let hook = move |step: &Step| match step {
@@ -256,7 +256,7 @@ impl Scene {
     }
 }
 
-/// The calls that a change makes when everything goes well.
+/// The calls of a change without failures.
 pub(crate) fn rehearsal(memory: MemoryRequest) -> Vec<Step> {
     let scene = Scene::new();
     let host = scene.calm();
@@ -293,7 +293,7 @@ impl Watched {
     }
 }
 
-/// A hook that goes off once, at the first step that `is` it, and decides on that step.
+/// A hook that acts once, at the first step that `is` accepts.
 pub(crate) fn at(
     is: impl Fn(&Step) -> bool + Send + 'static,
     act: impl FnOnce() -> Verdict + Send + 'static,
@@ -318,7 +318,7 @@ pub(crate) fn before_commit(
     )
 }
 
-/// A hook that decides on the step with this index.
+/// A hook that acts at the step with this index.
 pub(crate) fn nth(index: usize, verdict: Verdict) -> impl FnMut(&Step) -> Verdict + Send + 'static {
     let mut count = 0..;
     let mut verdict = Some(verdict);

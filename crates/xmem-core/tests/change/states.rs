@@ -1,4 +1,4 @@
-//! What a domain is doing decides whether it can be changed, and what is noted.
+//! The state of a domain decides whether it can be changed, and with which notes.
 
 use std::fs;
 
@@ -25,14 +25,14 @@ fn new_domain() -> Scene {
 }
 
 #[test]
-fn a_domain_that_is_being_built_is_refused_whatever_it_has_so_far() {
+fn a_domain_being_built_is_refused_whatever_it_has_so_far() {
     let without_processors = new_domain();
     without_processors.world.web(|web| web.vcpus = 0);
     let without_target = new_domain();
     without_target.world.edit(|world| world.remove("/local/domain/7/memory/target"));
     let without_nodes = new_domain();
     without_nodes.world.edit(|world| world.remove("/local/domain/7"));
-    // All is there but libxl's last file.
+    // Only libxl's last file is missing.
     for scene in [without_processors, without_target, without_nodes, new_domain()] {
         for memory in [set("512M"), max("4G"), MemoryRequest::Repair] {
             let failure = scene.plain(memory).unwrap_err();
@@ -46,9 +46,9 @@ fn a_domain_that_is_being_built_is_refused_whatever_it_has_so_far() {
     }
 }
 
-/// `xl create -p`.
+/// By `xl create -p`.
 #[test]
-fn a_domain_that_was_created_paused_can_be_set() {
+fn a_domain_created_paused_can_be_set() {
     let scene = new_domain();
     fs::write(scene.dir().join(format!("userdata-d.7.{WEB}.libxl-json")), "").unwrap();
     let outcome = scene.plain(set("512M")).unwrap();
@@ -80,9 +80,9 @@ fn a_stopped_domain_is_set_with_a_note() {
     }
 }
 
-/// Known only if the domain was named: then all names are read anyway.
+/// This is known only if the domain was given by name, which reads all names.
 #[test]
-fn a_domain_that_is_being_migrated_here_is_set_with_a_note() {
+fn a_domain_being_migrated_here_is_set_with_a_note() {
     let scene = Scene::new();
     scene.world.edit(|world| {
         world.create(9, "web--incoming", GuestType::Pvh, Kib(4), Kib(4), 0);
@@ -123,7 +123,7 @@ fn what_the_host_knows_of_a_domain_can_refuse_a_change() {
     assert!(matches!(failure.cause, Cause::Refused(Refusal::AboveHost { .. })), "{failure}");
 }
 
-/// dom0's driver would misread its first target; its missing nodes do no harm.
+/// dom0's driver would misread its first target. Without one, the missing nodes do no harm.
 #[test]
 fn a_pvh_dom0_with_an_old_kernel_gets_no_first_target() {
     let scene = Scene::new();

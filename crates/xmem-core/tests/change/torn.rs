@@ -1,5 +1,5 @@
-//! The real change over the real xenstore client, with bytes that come and go in whatever pieces a socket may make of them:
-//! the result is the same as without.
+//! The change over the real xenstore client, with messages split into arbitrary pieces: the result is the same as
+//! with whole messages.
 
 use std::io::{self, Read as _, Write as _};
 use std::iter;
@@ -17,18 +17,18 @@ use xmem_sim::{Fault, Faults, WireHost};
 
 use crate::scene::{Scene, request, requests};
 
-/// How bytes come and go.
+/// How messages are split.
 #[derive(Clone, Copy, Debug)]
 struct Manner {
-    /// Bytes of a reply that come at once: one of these after the other.
+    /// The sizes of the pieces of a reply, in turn.
     gives: &'static [usize],
-    /// Bytes of a request that are read at once.
+    /// The most bytes of a request that are read at once.
     takes: usize,
     /// The pause between two pieces.
     rests: Duration,
-    /// A watch event comes before each reply.
+    /// Whether a watch event comes before each reply.
     events: bool,
-    /// The client can send as little at once as the kernel allows.
+    /// Whether the client has the smallest send buffer that the kernel allows.
     narrow: bool,
 }
 
@@ -45,7 +45,7 @@ fn manners() -> [Manner; 6] {
     [
         PLAIN,
         Manner { gives: &[1], takes: 1, ..PLAIN },
-        // Never with the end of a message.
+        // Never at the end of a message.
         Manner { gives: &[7, 1, 23, 3], takes: 5, ..PLAIN },
         Manner { gives: &[15, 1], takes: 3, rests: SHORT, ..PLAIN },
         Manner { gives: &[16], events: true, narrow: true, ..PLAIN },
@@ -53,7 +53,7 @@ fn manners() -> [Manner; 6] {
     ]
 }
 
-/// A host whose xenstored is reached through a relay.
+/// A host whose xenstored is behind a relay.
 struct TornHost {
     host: WireHost,
     manner: Manner,
@@ -132,7 +132,7 @@ impl Host for TornHost {
 }
 
 #[test]
-fn pieces_of_any_size_change_nothing() {
+fn split_messages_do_not_alter_a_change() {
     for manner in manners() {
         for (memory, new) in requests() {
             let scene = Scene::new();

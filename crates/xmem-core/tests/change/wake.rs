@@ -1,4 +1,4 @@
-//! Waking a guest whose target stands and that does nothing: two changes that leave everything as it was.
+//! Nudging a stalled balloon driver: two changes, which leave target and limit as they were.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::interrupts::Raised;
 use crate::scene::{START, Scene, Step, Watched, answers, nth, set};
 
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// One page off, for a guest that is to grow.
+/// One page off, for a guest that has to grow.
 const AWAY: u64 = 1_048_572;
 
-/// A guest that holds `current`, and whose target is 1 GiB already.
+/// A guest with `current` memory and a target of 1 GiB.
 fn asleep(current: u64) -> (Scene, Outcome) {
     let scene = Scene::new();
     scene.world.web(|web| web.current_kib = Kib(current));
@@ -34,7 +34,7 @@ fn back(host: &Watched, away: &Away) -> Result<Option<Outcome>, Failure> {
     wake_back(&host.host, away, TIMEOUT, &NoInterrupt)
 }
 
-/// The targets that are set on the way there and back.
+/// The targets set by the nudge and by the way back.
 fn targets(scene: &Scene, outcome: &Outcome) -> Vec<u64> {
     let host = scene.calm();
     let Some(there) = away(&host, outcome).unwrap() else { return Vec::new() };
@@ -44,13 +44,13 @@ fn targets(scene: &Scene, outcome: &Outcome) -> Vec<u64> {
 }
 
 #[test]
-fn the_target_moves_one_page_off_and_back_with_its_limit() {
+fn a_nudge_moves_the_target_by_one_page_and_back_with_its_limit() {
     for (current, off) in [(2_000_000, 1_048_580), (500_000, AWAY)] {
         let (scene, outcome) = asleep(current);
         let host = scene.calm();
         let there = away(&host, &outcome).unwrap().unwrap();
         assert_eq!(scene.numbers(), (off, 2_097_152, off + 1024));
-        // Nobody waits for the lock while the guest looks at its target.
+        // The lock is free while the guest reads its target.
         assert_eq!(scene.files().len(), 0);
         let again = back(&host, &there).unwrap().unwrap();
         assert_eq!((again.status, again.domain), (ChangeStatus::Changed, outcome.domain));
@@ -60,13 +60,13 @@ fn the_target_moves_one_page_off_and_back_with_its_limit() {
 }
 
 #[test]
-fn waking_keeps_to_the_minimum_and_the_maximum() {
-    // A guest that is to shrink, with no room above: down, then.
+fn a_nudge_keeps_to_minimum_and_maximum() {
+    // A guest that has to shrink from its maximum: down.
     let (scene, outcome) = asleep(2_000_000);
     scene.world.write("static-max", 1_048_576);
     assert_eq!(targets(&scene, &outcome), [AWAY, 1_048_576]);
 
-    // One at the minimum that is to grow: up, and back down to the minimum.
+    // A guest at the minimum that has to grow: up, and back to the minimum.
     let small = |static_max: u64, target: u64| {
         let scene = Scene::new();
         scene.world.web(|web| web.current_kib = Kib(4096));
@@ -81,9 +81,9 @@ fn waking_keeps_to_the_minimum_and_the_maximum() {
         targets
     };
     assert_eq!(small(2_097_152, 32_768), [32_772, 32_768]);
-    // One that was forced below it can be woken as well.
+    // A guest that was forced below the minimum can be nudged too.
     assert_eq!(small(2_097_152, 8192), [8196, 8192]);
-    // No way at all.
+    // No room in either direction.
     assert_eq!(small(32_768, 32_768), [0; 0]);
 }
 
@@ -109,7 +109,7 @@ fn another_programs_target_is_left_alone() {
 }
 
 #[test]
-fn another_domain_with_the_same_domid_is_not_woken() {
+fn a_new_domain_with_the_same_domid_is_not_nudged() {
     let (scene, outcome) = asleep(500_000);
     let host = scene.calm();
     let there = away(&host, &outcome).unwrap().unwrap();
@@ -123,9 +123,9 @@ fn another_domain_with_the_same_domid_is_not_woken() {
     assert_eq!(scene.numbers(), before);
 }
 
-/// One that is pending before: nothing is touched. One that comes in between: back all the same.
+/// A pending interrupt prevents the nudge; one that comes after it does not prevent the way back.
 #[test]
-fn an_interrupt_prevents_the_way_there_and_not_the_way_back() {
+fn an_interrupt_never_leaves_the_target_one_page_off() {
     let (scene, outcome) = asleep(500_000);
     let raised = Raised::default();
     raised.raise();
@@ -139,7 +139,7 @@ fn an_interrupt_prevents_the_way_there_and_not_the_way_back() {
 }
 
 #[test]
-fn a_lock_that_stays_held_on_the_way_back_leaves_the_target_one_page_off() {
+fn a_lock_held_on_the_way_back_leaves_the_target_one_page_off() {
     let (scene, outcome) = asleep(500_000);
     let host = scene.calm().host;
     let there = wake_away(&host, &outcome, TIMEOUT, &NoInterrupt).unwrap().unwrap();
@@ -160,9 +160,9 @@ fn a_lock_that_stays_held_on_the_way_back_leaves_the_target_one_page_off() {
     assert!(host.hypervisor().domain(identity.domid).is_ok());
 }
 
-/// Whatever fails, at whatever step, the failure says what is left, and that is in step.
+/// It says what was left, which is in step.
 #[test]
-fn a_failure_at_any_step_leaves_what_it_says() {
+fn a_failure_at_any_step_reports_the_state() {
     let (scene, outcome) = asleep(500_000);
     let there_host = scene.calm();
     let there = away(&there_host, &outcome).unwrap().unwrap();
@@ -173,7 +173,7 @@ fn a_failure_at_any_step_leaves_what_it_says() {
     };
     let is_needed = |step: &&Step| !matches!(step, Step::Pod | Step::HostMemory);
     for (index, step) in there_host.steps().iter().enumerate().filter(|(_, step)| is_needed(step)) {
-        // The first look only decides on the direction.
+        // The first call only decides on the direction.
         if index == 0 {
             continue;
         }

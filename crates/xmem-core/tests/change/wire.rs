@@ -1,4 +1,4 @@
-//! The change over the real xenstore client, and what it costs xenstored.
+//! The change over the real xenstore client, and its cost for xenstored.
 
 use xen::NoInterrupt;
 use xmem_core::change::{ChangeSession, ChangeStatus};
@@ -11,7 +11,7 @@ fn host(scene: &Scene) -> WireHost {
 }
 
 #[test]
-fn a_change_over_the_real_client_comes_to_the_same() {
+fn a_change_over_the_real_client_has_the_same_result() {
     for (memory, new) in requests() {
         let scene = Scene::new();
         let host = host(&scene);

@@ -37,7 +37,7 @@ fn files_of_a_gone_domain_are_stale_and_name_its_uuid() {
         ]
     );
     for finding in &report.findings {
-        // Domain 7 exists: it is another one.
+        // The domain that now has domid 7 is another one.
         assert!(
             finding.diagnosis.message.contains("gone (UUID 00000000-0000-0000-0000-00000000dead)")
         );
@@ -53,7 +53,7 @@ fn files_of_a_gone_domain_are_stale_and_name_its_uuid() {
 }
 
 #[test]
-fn files_of_a_living_domain_are_labelled_with_its_name() {
+fn files_of_a_living_domain_have_its_name() {
     let scene = Scene::new();
     let web = scene.identity(7);
     let aside = scene.leave(web, Letter::Data, SET_ASIDE);
@@ -66,7 +66,7 @@ fn files_of_a_living_domain_are_labelled_with_its_name() {
     let host = scene.host();
     let repaired = repair(&host, &report, &[], Duration::ZERO, &NoInterrupt).unwrap();
     assert_eq!(said(&repaired.after.findings), ["web (7): set-aside"]);
-    // It is for somebody to read.
+    // A set-aside record stays for an admin to read.
     let found = &repaired.after.findings[0].diagnosis;
     let rm = format!("read it, then: rm {}", aside.display());
     assert_eq!((found.fix.as_ref(), found.repairable), (Some(&rm), false));
@@ -74,7 +74,7 @@ fn files_of_a_living_domain_are_labelled_with_its_name() {
 }
 
 #[test]
-fn the_lock_file_of_a_killed_change_is_no_finding_of_its_own() {
+fn the_lock_file_of_a_killed_change_is_no_second_finding() {
     let scene = Scene::new();
     scene.kill_a_change(7, xen::Kib::from_mib(512));
     scene.leave(scene.identity(7), Letter::Lock, LOCK);
@@ -82,7 +82,7 @@ fn the_lock_file_of_a_killed_change_is_no_finding_of_its_own() {
 }
 
 #[test]
-fn a_lock_that_is_held_on_a_gone_domain_is_not_removed() {
+fn a_held_lock_of_a_gone_domain_is_not_removed() {
     let scene = Scene::new();
     let lock = Lock::take(scene.state_dir(), gone(33), Duration::ZERO, &NoInterrupt).unwrap();
     scene.leave(gone(33), Letter::Data, RECORD);
@@ -98,7 +98,7 @@ fn a_lock_that_is_held_on_a_gone_domain_is_not_removed() {
 }
 
 #[test]
-fn something_else_in_the_place_of_a_gone_domains_lock_is_a_notice() {
+fn an_obstacle_in_place_of_a_gone_domains_lock_is_a_notice() {
     let scene = Scene::new();
     fs::create_dir(scene.file(gone(33), Letter::Lock, LOCK)).unwrap();
     let report = scene.check();
@@ -107,7 +107,7 @@ fn something_else_in_the_place_of_a_gone_domains_lock_is_a_notice() {
 }
 
 #[test]
-fn files_that_xmem_does_not_know_are_left_alone() {
+fn unknown_files_are_left_alone() {
     let scene = Scene::new();
     let uuid = gone(7).uuid;
     let names = [
@@ -130,7 +130,7 @@ fn files_that_xmem_does_not_know_are_left_alone() {
 }
 
 #[test]
-fn a_record_that_is_not_understood_says_why() {
+fn a_record_that_cannot_be_parsed_says_why() {
     let scene = Scene::new();
     let path = scene.leave(scene.identity(7), Letter::Data, RECORD);
     fs::write(&path, "{").unwrap();

@@ -21,7 +21,7 @@ fn a_host_in_step_has_no_findings() {
 }
 
 #[test]
-fn a_locked_domain_and_one_that_is_being_built_are_counted_and_not_judged() {
+fn a_locked_domain_and_one_being_built_are_counted_and_not_judged() {
     let scene = Scene::of(World::states());
     scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
     let lock = scene.lock(7);
@@ -35,7 +35,7 @@ fn a_locked_domain_and_one_that_is_being_built_are_counted_and_not_judged() {
 }
 
 #[test]
-fn a_lock_that_nobody_can_take_is_out_of_step_also_for_a_named_domain() {
+fn an_unusable_lock_is_out_of_step_for_a_named_domain_too() {
     let scene = Scene::new();
     let path = scene.file(scene.identity(7), Letter::Lock, LOCK);
     for make in [
@@ -52,10 +52,10 @@ fn a_lock_that_nobody_can_take_is_out_of_step_also_for_a_named_domain() {
 }
 
 #[test]
-fn a_domain_that_is_destroyed_during_the_check_is_not_a_finding() {
+fn a_domain_destroyed_during_the_check_is_not_a_finding() {
     let scene = Scene::new();
     let world = Arc::clone(&scene.world);
-    // The second of its reads finds nothing, and then the hypervisor has nothing either.
+    // The second batch of reads finds nothing, and then the hypervisor has no such domain.
     let host = scene.host_that(move |call| {
         if matches!(call, Call::Read(_)) {
             world.lock().unwrap().remove("/local/domain/7");
@@ -69,11 +69,11 @@ fn a_domain_that_is_destroyed_during_the_check_is_not_a_finding() {
 }
 
 #[test]
-fn every_finding_is_seen_twice() {
+fn a_finding_that_does_not_last_is_not_reported() {
     let scene = Scene::new();
     let world = Arc::clone(&scene.world);
     let lists = AtomicUsize::new(0);
-    // Odd until the first look is over.
+    // Out of step until the first survey is over.
     scene.edit(7, |web| (web.balloon, web.current_kib) = (false, Kib::from_mib(512)));
     scene.edit(8, |db| db.limit_kib = Kib::from_mib(1024));
     scene.world().write("/local/domain/9/memory/videoram", "x");
@@ -128,20 +128,20 @@ fn a_guest_that_may_write_its_nodes_is_offered_no_repair() {
 }
 
 #[test]
-fn nodes_of_a_domain_that_does_not_exist_are_orphans() {
+fn nodes_without_a_domain_are_orphans() {
     let scene = Scene::new();
     scene.world().write("/local/domain/33/memory/target", "524288");
     let report = scene.check();
     assert_eq!(said(&report.findings), ["domid 33: orphan-nodes"]);
     assert_eq!(report.findings[0].diagnosis.fix.as_deref(), Some("xenstore-rm /local/domain/33"));
     assert_eq!(said(&scene.check_named(&["web"]).findings), [""; 0]);
-    // It may be that of the domain that is being made.
+    // They may belong to a domain that is being created.
     scene.edit(7, |web| (web.paused, web.vcpus, web.cpu_time_ms) = (true, 0, 0));
     assert_eq!(said(&scene.check().findings), ["web (7): building"]);
 }
 
 #[test]
-fn nodes_that_go_while_they_are_looked_at_are_no_orphans() {
+fn nodes_that_are_removed_during_the_check_are_no_orphans() {
     let scene = Scene::new();
     scene.world().write("/local/domain/33/memory/target", "524288");
     let world = Arc::clone(&scene.world);
@@ -157,7 +157,7 @@ fn nodes_that_go_while_they_are_looked_at_are_no_orphans() {
 }
 
 #[test]
-fn a_host_with_too_many_domains_to_list_says_so() {
+fn a_host_with_too_many_domains_to_list_is_reported() {
     let scene = Scene::new();
     let refuse = |call: &Call<'_>| match call {
         Call::List("/local/domain") => {

@@ -1,4 +1,4 @@
-//! What is found on a simulated host: by a survey, by a monitor, by a check, and what a repair makes of it.
+//! Survey, monitor, check and repair of a simulated host.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]

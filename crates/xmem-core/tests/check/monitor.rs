@@ -1,4 +1,4 @@
-//! Looking at a host again and again.
+//! Repeated surveys of a host by one monitor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ fn read<'a>(requests: &'a [String]) -> Vec<&'a str> {
 }
 
 #[test]
-fn xenstored_is_asked_nothing_while_nothing_changes() {
+fn a_monitor_asks_xenstored_nothing_while_nothing_changes() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
     for wanted in [&[][..], &["7"], &["web", "db"], &["00000000-0000-4000-8000-000000000007"]] {
@@ -45,7 +45,7 @@ fn xenstored_is_asked_nothing_while_nothing_changes() {
 }
 
 #[test]
-fn only_the_domain_that_changed_is_read_again() {
+fn only_a_domain_that_changed_is_read_again() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
@@ -58,14 +58,14 @@ fn only_the_domain_that_changed_is_read_again() {
     scene.world().write("/local/domain/7/name", "renamed");
     assert_eq!(names(&monitor.look().unwrap())[1], "renamed");
     assert_eq!(read(&calls.take_requests()), ["7"]);
-    // Devices come and go without being looked at.
+    // Device nodes come and go without being read.
     scene.world().write("/local/domain/7/device/vbd/51712/state", "4");
     monitor.look().unwrap();
     assert_eq!(calls.take_requests(), [""; 0]);
 }
 
 #[test]
-fn a_guests_report_is_all_that_is_read_when_it_changes() {
+fn a_change_of_a_guests_report_reads_that_report_alone() {
     let scene = Scene::new();
     let report = |kib: &str| {
         scene.world().write("/local/domain/7/data/meminfo_total", "1000000");
@@ -85,7 +85,7 @@ fn a_guests_report_is_all_that_is_read_when_it_changes() {
     assert_eq!(used(), [700_000, 300_000]);
     let requests = calls.take_requests();
     assert!(requests.iter().all(|request| request.contains("meminfo")), "{requests:?}");
-    // Nobody asks for it: not even then.
+    // If the report is not shown, it is not read.
     let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
     monitor.look().unwrap();
     calls.take();
@@ -95,7 +95,7 @@ fn a_guests_report_is_all_that_is_read_when_it_changes() {
 }
 
 #[test]
-fn a_domain_that_comes_is_read_and_one_that_goes_is_unwatched() {
+fn a_new_domain_is_read_and_a_gone_one_unwatched() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
@@ -115,13 +115,13 @@ fn a_domain_that_comes_is_read_and_one_that_goes_is_unwatched() {
     let unwatches =
         requests.iter().filter(|it| it.starts_with("UNWATCH /local/domain/20/")).count();
     assert_eq!((unwatches, requests.len()), (3, 3), "{requests:?}");
-    // The same domid again.
+    // A new domain with the same domid.
     scene.world().create(20, "newer", GuestType::Pvh, size, size, 0);
     assert_eq!(names(&monitor.look().unwrap())[4], "newer");
 }
 
 #[test]
-fn a_domain_that_gets_a_wanted_name_is_shown() {
+fn a_domain_renamed_to_a_watched_name_is_shown() {
     let scene = Scene::new();
     let host = scene.host();
     let mut monitor = Monitor::new(&host, &refs(&["web", "late"]), Detail::Memory).unwrap();
@@ -166,19 +166,19 @@ fn a_domain_that_stays_out_of_step_is_confirmed_once() {
     calls.take();
     assert!(monitor.look().unwrap().rows[1].is_out_of_step());
     assert_eq!(calls.take_requests(), [""; 0]);
-    // It turns up while the monitor runs.
+    // It gets out of step while the monitor runs.
     scene.edit(8, |db| db.limit_kib = Kib::from_mib(512));
     assert!(monitor.look().unwrap().rows[2].is_out_of_step());
     assert_eq!(read(&calls.take_requests()), ["8"]);
-    // A killed change leaves its record, and xenstore as it was.
+    // A killed change leaves its record and the old target.
     scene.kill_a_change(9, Kib::from_mib(1024));
     let survey = monitor.look().unwrap();
     assert_eq!(survey.rows[3].findings[0].kind.word(), "interrupted-change");
 }
 
-/// It is made after the events were taken and before the hypervisor is asked: the limit is new, the target old.
+/// The change comes between the watch events and the hypervisor's answer: the limit is new, the target old.
 #[test]
-fn a_change_during_a_look_is_not_called_out_of_step() {
+fn a_change_during_a_survey_is_not_called_out_of_step() {
     let scene = Scene::new();
     let (world, is_due) = (Arc::clone(&scene.world), Arc::new(AtomicBool::new(false)));
     let due = Arc::clone(&is_due);
@@ -199,7 +199,7 @@ fn a_change_during_a_look_is_not_called_out_of_step() {
 }
 
 #[test]
-fn without_watches_everything_is_read_at_each_look() {
+fn without_watches_each_survey_reads_everything() {
     let scene = Scene::new();
     let refuse = |call: &Call<'_>| match call {
         Call::Watch(_) => Verdict::Fail(Failure::Answer(xen::xenstore::Answer::Denied)),
@@ -219,7 +219,7 @@ fn without_watches_everything_is_read_at_each_look() {
 }
 
 #[test]
-fn a_monitor_ends_with_xenstored() {
+fn a_monitor_fails_when_xenstored_dies() {
     let scene = Scene::new();
     let fail = Arc::new(AtomicBool::new(false));
     let failing = Arc::clone(&fail);

@@ -1,4 +1,4 @@
-//! Fixing what has only one possible fix.
+//! Repairs of problems with only one possible fix.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn limit(scene: &Scene, domid: u16) -> Kib {
 }
 
 #[test]
-fn a_limit_that_is_too_low_is_raised() {
+fn a_low_limit_is_raised() {
     let scene = Scene::new();
     scene.edit(7, |web| web.limit_kib = mib(512));
     let report = scene.check();
@@ -43,7 +43,7 @@ fn a_limit_that_is_too_low_is_raised() {
 }
 
 #[test]
-fn a_limit_is_raised_beside_a_node_that_makes_no_sense() {
+fn a_low_limit_is_raised_beside_a_bad_node() {
     let scene = Scene::new();
     scene.edit(7, |web| web.limit_kib = mib(512));
     scene.world().write("/local/domain/7/memory/videoram", "x");
@@ -76,7 +76,7 @@ fn a_killed_change_is_one_finding_and_one_repair() {
 }
 
 #[test]
-fn a_locked_domain_is_waited_for_and_a_failure_if_it_stays_locked() {
+fn a_locked_domain_is_waited_for_and_fails_if_it_stays_locked() {
     let scene = Scene::new();
     scene.edit(7, |web| web.limit_kib = mib(512));
     let lock = scene.lock(7);
@@ -115,14 +115,14 @@ fn a_domain_whose_lock_is_released_is_judged_and_repaired() {
 }
 
 #[test]
-fn what_others_fixed_meanwhile_is_resolved() {
+fn a_problem_fixed_by_others_meanwhile_is_resolved() {
     let scene = Scene::new();
     scene.world().write("/local/domain/7/memory/target", "x");
     let report = scene.check();
     scene.world().write("/local/domain/7/memory/target", "1048576");
     let repaired = repair_all(&scene.host(), &report, Duration::ZERO);
     assert_eq!(repaired.findings[0].1, RepairOutcome::Resolved);
-    // What is out of step only since is reported, too.
+    // A problem that appeared during the repair is reported too.
     scene.edit(8, |db| db.limit_kib = mib(512));
     let repaired = repair_all(&scene.host(), &report, Duration::ZERO);
     assert_eq!(repaired.findings[1].0.diagnosis.kind.word(), "limit-too-low");
@@ -130,7 +130,7 @@ fn what_others_fixed_meanwhile_is_resolved() {
 }
 
 #[test]
-fn nothing_is_repaired_on_a_guests_own_word() {
+fn no_repair_trusts_a_guest() {
     let scene = Scene::new();
     scene.edit(7, |web| (web.limit_kib, web.owns_nodes) = (mib(512), true));
     let report = scene.check();
@@ -155,14 +155,14 @@ fn only_the_named_domains_are_repaired() {
 /// A way to put a host out of step.
 type Break = fn(&Scene);
 
-/// Everything that is out of step on the host that `breaks` makes: what the preview says is what the repair does.
+/// For everything that the host made by `breaks` has out of step.
 #[test]
 fn a_preview_says_what_the_repair_does() {
     let breaks: [(&str, Break); 9] = [
         ("a low limit", |scene| scene.edit(7, |web| web.limit_kib = mib(512))),
         ("a killed change that shrinks", |scene| scene.kill_a_change(7, mib(512))),
         ("one that grows", |scene| scene.kill_a_change(7, mib(1536))),
-        ("one that was committed", |scene| {
+        ("a change killed after its commit", |scene| {
             scene.kill_a_change(7, mib(512));
             scene.world().write("/local/domain/7/memory/target", "524288");
         }),
@@ -179,7 +179,7 @@ fn a_preview_says_what_the_repair_does() {
             scene.world().write("/local/domain/7/memory/target", "1572864");
             scene.edit(7, |web| web.owns_nodes = true);
         }),
-        ("a guest's own word and a killed change", |scene| {
+        ("a guest-written target and a killed change", |scene| {
             scene.kill_a_change(7, mib(512));
             scene.edit(7, |web| web.owns_nodes = true);
         }),
@@ -214,7 +214,7 @@ fn a_preview_says_what_the_repair_does() {
 }
 
 #[test]
-fn a_report_of_a_repair_starts_where_the_killed_run_left_off() {
+fn a_repair_report_starts_where_the_killed_run_left_off() {
     let scene = Scene::new();
     scene.kill_a_change(7, mib(512));
     let host = scene.host();

@@ -55,7 +55,7 @@ impl Scene {
         self.host().observed_by(Arc::new(observer) as Arc<dyn Observer>)
     }
 
-    /// The host, and the calls that are made to it.
+    /// The host, and a record of its calls.
     pub(crate) fn host_with_calls(&self) -> (SimHost, Calls) {
         let calls = Calls::default();
         let kept = Arc::clone(&calls.0);
@@ -114,12 +114,12 @@ impl Scene {
 pub(crate) struct Calls(Arc<Mutex<Vec<String>>>);
 
 impl Calls {
-    /// Those since the last time.
+    /// The calls since the last time.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
-    /// Those since the last time that xenstored was asked.
+    /// The requests to xenstored since the last time.
     pub(crate) fn take_requests(&self) -> Vec<String> {
         let mut calls = self.take();
         calls.retain(|call| !call.starts_with("XEN"));

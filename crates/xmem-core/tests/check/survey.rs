@@ -1,4 +1,4 @@
-//! One look at a host.
+//! A single survey of a host.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn a_host_in_step_has_no_findings() {
 }
 
 #[test]
-fn each_state_is_one_finding_and_nothing_that_follows_from_it() {
+fn each_state_is_one_finding_without_consequences() {
     let survey = look(&Scene::of(World::states()));
     let rows = rows(&survey);
     for expected in [
@@ -80,7 +80,7 @@ fn a_paused_domain_without_a_configuration_is_still_being_built() {
 }
 
 #[test]
-fn a_guests_report_is_shown_and_never_for_more_than_it_has() {
+fn a_guests_report_is_shown_unless_it_exceeds_its_memory() {
     let scene = Scene::new();
     let used = || look(&scene).rows.iter().map(|row| row.used).collect::<Vec<_>>();
     assert_eq!(used(), [None; 4]);
@@ -116,7 +116,7 @@ fn only_the_named_domains_are_read() {
             assert!(domids.iter().any(|domid| request.contains(domid)), "{names:?}: {request}");
         }
     }
-    // Names are xenstore's: those of all are read, and nothing else of the others.
+    // Names exist in xenstore only, so all names are read, and nothing else of other domains.
     look_at(&host, &["web"]);
     let others = calls.take_requests().into_iter().filter(|request| !request.contains("/7/"));
     for request in others.skip(1) {
@@ -125,7 +125,7 @@ fn only_the_named_domains_are_read() {
 }
 
 #[test]
-fn a_name_that_is_missing_is_reported_beside_those_that_are_there() {
+fn a_missing_name_is_reported_beside_the_domains_found() {
     let scene = Scene::new();
     let survey = look_at(&scene.host(), &["web", "nosuch", "99"]);
     assert_eq!(rows(&survey), ["web: running []"]);
@@ -133,13 +133,13 @@ fn a_name_that_is_missing_is_reported_beside_those_that_are_there() {
 }
 
 #[test]
-fn a_name_of_two_domains_means_both() {
+fn an_ambiguous_name_means_all_its_domains() {
     let scene = Scene::new();
     scene.world().write("/local/domain/8/name", "web");
     assert_eq!(look_at(&scene.host(), &["web", "7"]).rows.len(), 2);
 }
 
-/// Changes are made all the time, by a session as `xmem set` has it.
+/// A session makes changes all the time, as `xmem set` would.
 #[test]
 fn a_change_in_progress_is_never_called_interrupted_or_out_of_step() {
     let scene = Scene::new();
@@ -178,7 +178,7 @@ fn a_change_in_progress_is_never_called_interrupted_or_out_of_step() {
     });
 }
 
-/// The change is committed after the hypervisor has been asked and before xenstore is.
+/// The change is committed between the hypervisor's answer and xenstore's.
 #[test]
 fn numbers_from_before_and_after_a_change_are_not_compared() {
     let scene = Scene::new();
@@ -196,7 +196,7 @@ fn numbers_from_before_and_after_a_change_are_not_compared() {
 }
 
 #[test]
-fn a_domain_that_is_destroyed_during_the_look_is_not_a_finding() {
+fn a_domain_destroyed_during_the_survey_is_not_a_finding() {
     let scene = Scene::new();
     let world = std::sync::Arc::clone(&scene.world);
     let host = scene.host_that(move |call| {
@@ -209,7 +209,7 @@ fn a_domain_that_is_destroyed_during_the_look_is_not_a_finding() {
 }
 
 #[test]
-fn what_is_out_of_step_is_found_without_a_lock_and_not_with_one() {
+fn a_domain_out_of_step_is_found_unless_it_is_locked() {
     let scene = Scene::new();
     scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
     scene.kill_a_change(8, Kib::from_mib(1024));
@@ -226,7 +226,7 @@ fn what_is_out_of_step_is_found_without_a_lock_and_not_with_one() {
 }
 
 #[test]
-fn a_state_directory_that_is_not_there_holds_no_locks() {
+fn a_missing_state_directory_holds_no_locks() {
     let scene = Scene::new();
     fs::remove_dir(scene.state_dir()).unwrap();
     assert_eq!(rows(&look(&scene)).len(), 4);
@@ -242,7 +242,7 @@ fn a_memory_manager_is_found_by_its_node() {
 }
 
 #[test]
-fn a_suspended_domain_is_not_judged_by_what_it_has() {
+fn a_suspended_domain_is_not_judged_by_its_memory() {
     let scene = Scene::new();
     scene.edit(7, |web| {
         (web.shutdown, web.current_kib) = (Some(Shutdown::Suspend), Kib::from_mib(2048));

@@ -1,14 +1,14 @@
-//! Every order: the real change, not a model of it, under every interleaving of two changes, around every failure, and
-//! three at random.
+//! Exhaustive search: the real change, not a model of it, in every interleaving of two changes and around every
+//! failure; and three changes at random.
 //!
-//! By shuttle: it runs ordinary code, switches between changes where asked to (here: before each call to the host, and
-//! where the lock is waited for), and goes through all schedules one by one. loom would want every primitive that the code
-//! uses replaced by its own, and searches the orders of memory accesses, of which processes that share a store and a
-//! hypervisor have none; stateright checks a model, which would have to be kept like the code.
+//! The explorer is shuttle. It runs ordinary code and tries all schedules one by one. It switches between changes where
+//! it is asked to: before each call to the host, and at each wait for the lock. loom would need its own primitives in
+//! place of the code's, and searches the orders of memory accesses, which processes do not share. stateright checks a
+//! model, which would have to be kept in line with the code.
 //!
-//! `cargo test --release -p xmem-core --test orders -- --nocapture` says how much was searched. `XMEM_ORDERS_SEEDS` is the
-//! number of seeds for three changes, from `XMEM_ORDERS_SEED` on; with `XMEM_ORDERS_FULL` set, each failure is searched
-//! around as closely as peace is.
+//! `cargo test --release -p xmem-core --test orders -- --nocapture` prints how much was searched. `XMEM_ORDERS_SEEDS`
+//! is the number of seeds for three changes, starting at `XMEM_ORDERS_SEED`. `XMEM_ORDERS_FULL` searches around each
+//! failure with as many switches as without one.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]

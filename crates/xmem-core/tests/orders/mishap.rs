@@ -1,4 +1,4 @@
-//! What can go wrong with a call to the host: which failures make sense for which call.
+//! The failures of a call to the host that are possible for each type of call.
 
 use std::mem::{Discriminant, discriminant};
 
@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use xen::xenstore::Answer;
 use xmem_sim::{Call, Failure};
 
-/// A kind of call, with everything that a failure depends on.
+/// A type of call, with all that its failures depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     call: Discriminant<Call<'static>>,
@@ -14,25 +14,25 @@ pub(crate) struct Kind {
     hows: Vec<How>,
 }
 
-/// How a call goes wrong.
+/// A way for a call to fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// It is not made, and fails.
+    /// It fails without having an effect.
     Fails(Failure),
-    /// It is made, and fails nevertheless.
+    /// It has its effect, but reports a failure.
     DoneAndFails(Failure),
-    /// From here on no call is made, and all fail; this one has been made or not.
+    /// This call and all later ones fail; this one has had its effect or not.
     Gone { done: bool },
     /// The process is killed, before the call or after.
     Dies { done: bool },
 }
 
-/// One thing that goes wrong with one change.
+/// One failure of one call of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mishap {
-    /// With which of its calls, counted from 0 ...
+    /// The index of the call, from 0 ...
     pub(crate) at: usize,
-    /// ... if it is this one.
+    /// ... and its type; another call with this index does not fail.
     pub(crate) kind: Kind,
     pub(crate) how: How,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Mishap {
 impl Kind {
     pub(crate) fn of(call: &Call<'_>) -> Self {
         let is_hypercall = call.is_hypercall();
-        // A variant is the same whatever its lifetime.
+        // A failure is the same whatever its lifetime.
         let (call, hows) = match call {
             Call::Connect => (discriminant(&Call::Connect), store_hows()),
             Call::Begin => (discriminant(&Call::Begin), store_hows()),
@@ -55,12 +55,12 @@ impl Kind {
             Call::HostMemory => (discriminant(&Call::HostMemory), look_hows()),
             Call::SetLimit(domid, kib) => (discriminant(&Call::SetLimit(*domid, *kib)), set_hows()),
             Call::SetPod(domid, kib) => (discriminant(&Call::SetPod(*domid, *kib)), set_hows()),
-            other => panic!("a change of a domid has no use for {other:?}"),
+            other => panic!("no change makes the call {other:?}"),
         };
         Self { call, is_hypercall, hows }
     }
 
-    /// How it fails when there is no host any more.
+    /// The error of the call once the host is unreachable.
     pub(crate) const fn lost(&self) -> Failure {
         if self.is_hypercall { Failure::Errno(Errno::IO) } else { Failure::Closed }
     }
@@ -70,7 +70,7 @@ impl Kind {
     }
 }
 
-/// All that can go wrong, once, with a change that makes these `calls`, from the call `from` on.
+/// Every single failure of a change that makes these `calls`, from the call `from` on.
 pub(crate) fn mishaps(calls: &[Kind], from: usize) -> impl Iterator<Item = Mishap> {
     calls.iter().enumerate().skip(from).flat_map(|(at, kind)| {
         let endings = [How::Gone { done: false }, How::Dies { done: false }];

@@ -1,5 +1,5 @@
-//! A few changes at once, in every order that a scheduler thinks of, and what has to be true at the end: the end is that of
-//! a serial order of the changes that are done, and one more change finds nothing in its way.
+//! A few changes at once, in every order of a scheduler. At the end the numbers must be those of some serial order of
+//! the successful changes, and one more change must succeed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(crate) fn max(size: &str) -> MemoryRequest {
     MemoryRequest::Max { size: size.parse().unwrap(), force: false }
 }
 
-/// The changes that are played, and what goes wrong with the first of them.
+/// The changes, and the failures of the first of them.
 pub(crate) struct Play {
     requests: Vec<MemoryRequest>,
     mishaps: Vec<Mishap>,
@@ -36,25 +36,25 @@ pub(crate) struct Play {
     serial: Arc<Serial>,
     legal: Legal,
     found: Arc<Mutex<Found>>,
-    /// The ends from which it is known how it goes on.
+    /// The states at the end from which the recovery is known already.
     followed: Mutex<BTreeSet<Numbers>>,
 }
 
-/// What came of all schedules together.
+/// Results over all schedules.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
-    /// How many there were.
+    /// The number of schedules.
     pub(crate) schedules: usize,
-    /// In how many of them all mishaps came about.
+    /// The number of schedules in which all mishaps happened.
     pub(crate) mishaps: usize,
-    /// What was seen by those who took the lock or gave it back.
+    /// The numbers seen whenever the lock was taken or released.
     pub(crate) seen: BTreeSet<Numbers>,
-    /// What was left at the end, and, where there is a lock, when another one had been there.
+    /// The numbers at the end and, with locking, after one more change.
     pub(crate) ends: BTreeSet<Numbers>,
 }
 
 impl Play {
-    /// Of `requests`, in peace.
+    /// Of `requests`, without mishaps.
     pub(crate) fn new(requests: &[MemoryRequest]) -> Self {
         let serial = Serial::of(requests, scratch().path());
         let legal = serial.legal();
@@ -70,7 +70,7 @@ impl Play {
         }
     }
 
-    /// The same, with these `mishaps`.
+    /// With these `mishaps`.
     pub(crate) fn with(&self, mishaps: &[Mishap]) -> Self {
         Self {
             requests: self.requests.clone(),
@@ -83,12 +83,12 @@ impl Play {
         }
     }
 
-    /// The same, with the lock as `locking` says.
+    /// With this `locking`.
     pub(crate) fn locking(self, locking: Locking) -> Self {
         Self { locking, ..self }
     }
 
-    /// The same, switching where `switch` says.
+    /// With switches at these points.
     pub(crate) fn switching(self, switch: Switch) -> Self {
         Self { switch, ..self }
     }
@@ -103,7 +103,7 @@ impl Play {
         found.clone()
     }
 
-    /// What was found so far, also while it is running.
+    /// The results so far, also while it is running.
     pub(crate) fn found(&self) -> Arc<Mutex<Found>> {
         Arc::clone(&self.found)
     }
@@ -138,7 +138,7 @@ impl Play {
         found.ends.insert(end);
     }
 
-    /// Whether what is left after the changes have `ended` so is what they say, and what comes of it.
+    /// Checks that the host is in the state that the changes have reported, and that the next change can follow.
     fn judge(&self, stage: &Stage, dir: &Path, ended: &[Ended], troubled: bool) -> Numbers {
         let (now, files) = (stage.numbers(), stage.files());
         let what =
@@ -160,7 +160,7 @@ impl Play {
         assert_eq!(report, Ended::Refused, "{}", what());
         assert!(self.serial.explains(ended, numbers(&recovered)), "not recovered: {}", what());
         assert!(!known || numbers(&recovered) == now, "nothing to recover: {}", what());
-        // And nothing is in the way of another one.
+        // An ordinary change succeeds too.
         let (report, world) = self.next(recovered.clone(), dir, set("1G"));
         assert_eq!(report, Ended::Done, "{}", what());
         let recovered = numbers(&recovered);
@@ -169,7 +169,7 @@ impl Play {
         recovered
     }
 
-    /// One more change in the same dir, which has to be empty afterwards.
+    /// Makes one more change in the same directory, which must be empty afterwards.
     fn next(&self, world: World, dir: &Path, request: MemoryRequest) -> (Ended, World) {
         let (report, world) = alone(world, request, &[], dir);
         let left = std::fs::read_dir(dir).unwrap().count();
@@ -178,7 +178,7 @@ impl Play {
     }
 }
 
-/// All that can go wrong, once more, with a change as `request` says that has had `mishaps` so far.
+/// Every further failure of a change after these `mishaps`.
 pub(crate) fn mishaps_after(request: MemoryRequest, mishaps: &[Mishap]) -> Vec<Mishap> {
     let calls = alone(world(), request, mishaps, scratch().path()).0.calls;
     let from = mishaps.last().map_or(0, |last| last.at + 1);

@@ -1,4 +1,4 @@
-//! One run of xmem: the calls that it makes, what goes wrong with them, and how it ends.
+//! One run of xmem: its calls, their failures, and its result.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,28 +18,28 @@ use crate::death::Corpse;
 use crate::mishap::{How, Kind, Mishap};
 use crate::stage::{Stage, identity};
 
-/// How a run ended, by its own word.
+/// The result of a run, as it reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It is done, or was so already.
+    /// The change was made, or needless.
     Done,
-    /// Refused: it changed nothing.
+    /// Refused; nothing changed.
     Refused,
-    /// It failed, and changed nothing or rolled back.
+    /// Failed; nothing changed, or rolled back.
     Undone,
-    /// It could not roll back, or does not know.
+    /// Out of step, or unknown.
     Doubt,
     /// Killed.
     Died,
 }
 
-/// What is known of a run that is over.
+/// A run that is over.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     pub(crate) ended: Ended,
-    /// All calls that it made.
+    /// All its calls.
     pub(crate) calls: Vec<Kind>,
-    /// How many of its mishaps came about.
+    /// The number of its mishaps that happened.
     pub(crate) mishaps: usize,
 }
 
@@ -70,7 +70,7 @@ struct Progress {
     dies_after: bool,
 }
 
-/// The run number `who` on `stage`: a change as `memory` says, with `mishaps`, from beginning to end.
+/// Run number `who` on `stage`: a change to `memory`, with `mishaps`.
 pub(crate) fn run(
     stage: &Arc<Stage>,
     who: usize,
@@ -94,7 +94,7 @@ pub(crate) fn run(
         memory,
         keep_free: None,
         dry_run: false,
-        // Whoever has to wait for the file has not waited for its mirror.
+        // A change that must wait for the file has not waited for its mirror.
         lock_timeout: Duration::ZERO,
     };
     let result = process.corpse.run(|| ChangeSession::new(&host).change(&request, &Patient));
@@ -124,7 +124,7 @@ impl Process {
         self.progress.lock().unwrap()
     }
 
-    /// Gives the mirror back when the lock is not held any more, which shows in its file.
+    /// Releases the mirror once the lock's file is gone.
     fn follow_the_lock(&self) {
         let file = FileName::lock(identity()).in_dir(&self.dir);
         let holds = self.progress().holds;
@@ -136,7 +136,7 @@ impl Process {
 }
 
 impl Observer for Process {
-    /// A moment for others, and then, at once, what the call does.
+    /// Lets other changes run, then makes the call without another switch.
     fn before(&self, call: &Call<'_>) -> Verdict {
         let kind = Kind::of(call);
         if self.corpse.is_dead() {
@@ -189,7 +189,7 @@ impl Host for ProcessHost {
         self.sim.hypervisor()
     }
 
-    /// It is asked for when the lock is to be taken, which is the time to take the mirror of it.
+    /// Called when the lock is about to be taken: the moment to take its mirror.
     fn state_dir(&self) -> &Path {
         let holds = self.process.progress().holds;
         if holds == Holds::NotYet {
@@ -200,7 +200,7 @@ impl Host for ProcessHost {
     }
 }
 
-/// Never interrupts, and does not sleep: the explorer decides who goes first.
+/// Never interrupts and never sleeps: the explorer decides which change runs.
 struct Patient;
 
 impl Interrupt for Patient {

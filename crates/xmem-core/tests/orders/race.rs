@@ -1,8 +1,8 @@
-//! The search does search: without the lock it finds the race that libxl had until 2015.
+//! A test of the search itself: without the lock it finds the race that libxl had until 2015.
 //!
-//! Commit 5f33fa2bca of libxl, which introduced the lock, describes it with two changes to 5 and 3: both start, both write,
-//! setmaxmem(5), setmaxmem(3), commit(5) succeeds, commit(3) meets a conflict. Target 5 and limit 3 stay until the second
-//! one has tried again; and for good, if it does not live to do so.
+//! libxl's commit 5f33fa2bca, which introduced the lock, describes the race. Two changes, to 5 and to 3, both start and
+//! both write. Then setmaxmem(5), setmaxmem(3), commit(5) succeeds, and commit(3) meets a conflict. Target 5 and limit
+//! 3 stay until the second change is repeated, or for good if its process dies first.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use crate::mishap::{How, Mishap};
 use crate::play::{Found, Play, mishaps_after, set};
 use crate::stage::{Locking, Numbers, numbers, world};
 
-/// All schedules, but not one more when it is found.
+/// All schedules, ending with the first that shows the race.
 struct Until<F> {
     all: DfsScheduler,
     found: Arc<Mutex<Found>>,
@@ -34,12 +34,12 @@ impl<F: Fn(&Found) -> bool> Scheduler for Until<F> {
     }
 }
 
-/// The target of the change to 5 GiB, the limit of the one to 3.
+/// The target of the change to 5 GiB with the limit of the change to 3 GiB.
 fn race() -> Numbers {
     (5 << 20, numbers(&world()).1, (3 << 20) + 1024)
 }
 
-/// Plays a change to 3 GiB that has `mishaps` beside one to 5, until `is_it`.
+/// Plays a change to 3 GiB with `mishaps` beside a change to 5 GiB, until `is_it` is seen.
 fn search(locking: Locking, mishaps: &[Mishap], is_it: impl Fn(&Found) -> bool + 'static) -> Found {
     let play = Play::new(&[set("3G"), set("5G")]).with(mishaps).locking(locking);
     let found = play.found();
@@ -65,7 +65,7 @@ fn without_the_lock_the_race_can_last_for_good() {
     let ends = |found: &Found| found.ends.contains(&race());
     let found = search(Locking::TakenOut, std::slice::from_ref(&killed), ends);
     assert!(ends(&found), "not in {} schedules", found.schedules);
-    // With it, the other change recovers from the record that is left, and ends with both of its own.
+    // With the lock, the other change recovers from the record, and both its own numbers stand.
     let found = search(Locking::Shared, std::slice::from_ref(&killed), ends);
     assert!(!ends(&found) && found.mishaps > 0);
 }

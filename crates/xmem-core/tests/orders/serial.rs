@@ -1,4 +1,4 @@
-//! The serial orders: what the same changes come to, one after the other.
+//! Serial orders: the results of the same changes, one after the other.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use crate::mishap::Mishap;
 use crate::process::{Ended, Report, run};
 use crate::stage::{Legal, Locking, Numbers, Stage, Switch, numbers, world};
 
-/// Some of the changes in some order: how each of those ended, and the numbers then.
+/// Some of the changes in some order: the result of each, and the numbers at the end.
 struct Order {
     ended: Vec<Option<Ended>>,
     numbers: Numbers,
 }
 
-/// Every order of every choice of some changes, each carried out by the real code.
+/// All orders of all subsets of some changes, each carried out by the real code.
 pub(crate) struct Serial(Vec<Order>);
 
 impl Serial {
-    /// That of `requests`, from the start on.
+    /// Of `requests`, from the start numbers.
     pub(crate) fn of(requests: &[MemoryRequest], dir: &Path) -> Self {
         let none = Order { ended: vec![None; requests.len()], numbers: numbers(&world()) };
         let mut orders = Vec::new();
@@ -39,14 +39,13 @@ impl Serial {
         Self(orders)
     }
 
-    /// The numbers at the end of each.
+    /// The numbers at the end of each order.
     pub(crate) fn legal(&self) -> Legal {
         Arc::new(self.0.iter().map(|order| order.numbers).collect())
     }
 
-    /// Whether one of them has these `numbers`, and what each change has `ended` with is true in it: one that said that it is
-    /// done is part of it, one that said that it is not is no part of it, and of one that could not know, or died, nothing is
-    /// asked.
+    /// Whether some order ends with these `numbers` and agrees with the changes' results. A change that reported
+    /// success is part of it; one that reported a failure is not. One that died or could not know may be either.
     pub(crate) fn explains(&self, ended: &[Ended], numbers: Numbers) -> bool {
         let true_of = |(said, real): (&Ended, &Option<Ended>)| match said {
             Ended::Done | Ended::Refused => *real == Some(*said),
@@ -59,7 +58,7 @@ impl Serial {
     }
 }
 
-/// One change, and nobody else.
+/// One change without others.
 pub(crate) fn alone(
     world: World,
     request: MemoryRequest,

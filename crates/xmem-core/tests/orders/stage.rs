@@ -1,7 +1,6 @@
-//! What the changes of one schedule share: the world, the lock, and an eye on both.
+//! What the changes of one schedule share: the world and the lock.
 //!
-//! At each scheduling point it is checked that target and limit are in step while nobody holds the lock, and when the lock
-//! is taken and given back.
+//! At each scheduling point without the lock held, and when it is taken and released, target and limit must be in step.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +16,7 @@ use xmem_sim::{GuestType, World};
 /// Target, static-max and limit, in KiB.
 pub(crate) type Numbers = (u64, u64, u64);
 
-/// A PVH guest with 4 of at most 8 GiB, on a host of 64.
+/// A PVH guest with 4 of at most 8 GiB, on a host of 64 GiB.
 pub(crate) fn world() -> World {
     let gib = |gib: u64| Kib::from_mib(gib * 1024);
     let mut world = World::empty(gib(64));
@@ -36,29 +35,29 @@ pub(crate) fn numbers(world: &World) -> Numbers {
     (node("target"), node("static-max"), world.domains[&7].limit_kib.0)
 }
 
-/// Where the explorer may switch from one change to another.
+/// The points at which the explorer may switch between changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Switch {
-    /// Nowhere: there is one change, and no explorer.
+    /// None: there is one change and no explorer.
     Never,
-    /// Where the lock is taken and given back.
+    /// When the lock is taken and released.
     AtTheLock,
-    /// Before each call of the first change as well.
+    /// Also before each call of the first change.
     AtItsCalls,
-    /// Before each call of anybody as well.
+    /// Also before each call of every change.
     AtEachCall,
 }
 
 /// Whether the changes exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Locking {
-    /// As they do.
+    /// They share the domain's lock.
     Shared,
-    /// Each has a lock of its own, as if there were none.
+    /// Each has its own lock, as if there were none.
     TakenOut,
 }
 
-/// The numbers that anybody may see who respects the lock.
+/// The numbers visible to every program that takes the lock.
 pub(crate) type Legal = Arc<BTreeSet<Numbers>>;
 
 pub(crate) struct Stage {
@@ -66,10 +65,10 @@ pub(crate) struct Stage {
     dir: PathBuf,
     locking: Locking,
     switch: Switch,
-    /// `None`: nobody looks.
+    /// `None` if they are not recorded.
     legal: Option<Legal>,
-    /// xmem's lock once more, for the explorer: it must never find a change waiting in the kernel. A change takes this one
-    /// just before the file is locked, and gives it back when the file is gone. `None` where nobody is to wait.
+    /// A mirror of xmem's lock for the explorer, which must never find a change blocked in the kernel. A change takes
+    /// it just before it locks the file, and releases it when the file is gone. `None` if no change can wait.
     mirror: Option<BatchSemaphore>,
     held: AtomicBool,
     seen: Mutex<BTreeSet<Numbers>>,
@@ -109,7 +108,7 @@ impl Stage {
         }
     }
 
-    /// The world as it is.
+    /// The present world.
     pub(crate) fn snapshot(&self) -> World {
         self.world.lock().unwrap().clone()
     }
@@ -118,12 +117,12 @@ impl Stage {
         numbers(&self.world.lock().unwrap())
     }
 
-    /// What was seen when the lock was taken or given back.
+    /// The numbers seen when the lock was taken or released.
     pub(crate) fn seen(&self) -> BTreeSet<Numbers> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// Somebody else's turn, maybe, before a call of `who`.
+    /// Lets another change run before a call of `who`.
     pub(crate) fn switch(&self, who: usize) {
         match self.switch {
             Switch::AtEachCall => shuttle::thread::yield_now(),
@@ -131,7 +130,7 @@ impl Stage {
             _ => {}
         }
         if self.locking == Locking::Shared && !self.held.load(Ordering::Relaxed) {
-            self.look("while nobody holds the lock");
+            self.look("while the lock is free");
         }
     }
 
@@ -146,7 +145,7 @@ impl Stage {
     }
 
     pub(crate) fn give_back(&self) {
-        self.look("when the lock is given back");
+        self.look("when the lock is released");
         self.held.store(false, Ordering::Relaxed);
         if let Some(mirror) = &self.mirror {
             mirror.release(1);
@@ -171,7 +170,7 @@ impl Stage {
     }
 }
 
-/// A directory for the files of the changes, in memory if possible: there will be many.
+/// A directory for the changes' files, on a tmpfs if possible: there are many.
 pub(crate) fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

@@ -1,4 +1,4 @@
-//! Three changes at random: which ones, what goes wrong with the first, and the order.
+//! Three random changes, with random failures of the first, in a random order.
 
 use std::env;
 
@@ -8,7 +8,7 @@ use xmem_core::plan::MemoryRequest;
 
 use crate::play::{Play, max, mishaps_after, raise, set};
 
-/// Schedules of each seed.
+/// The number of schedules per seed.
 const SCHEDULES: usize = 10;
 
 fn requests() -> [MemoryRequest; 9] {
@@ -25,7 +25,7 @@ fn requests() -> [MemoryRequest; 9] {
     ]
 }
 
-/// Prints the seed of a play that goes wrong.
+/// Prints the seed if a play fails.
 struct Seed(u64);
 
 impl Drop for Seed {

@@ -1,4 +1,4 @@
-//! Two changes of one domain, in every order there is.
+//! Two changes of one domain, in every order.
 
 use std::env;
 
@@ -8,7 +8,7 @@ use xmem_core::plan::MemoryRequest;
 use crate::play::{Found, Play, max, mishaps_after, raise, set};
 use crate::stage::Switch;
 
-/// Two that are both done in either order, two that forbid each other, both kinds of change, and two that ask for the same.
+/// Pairs of changes: both allowed in either order, excluding each other, of both types, and identical.
 fn pairs() -> [[MemoryRequest; 2]; 5] {
     [
         [set("3G"), set("5G")],
@@ -19,7 +19,7 @@ fn pairs() -> [[MemoryRequest; 2]; 5] {
     ]
 }
 
-/// All schedules there are.
+/// All schedules.
 fn all(play: Play) -> Found {
     play.run(DfsScheduler::new(None, false))
 }
@@ -30,10 +30,10 @@ fn every_interleaving_of_two_changes_is_in_step() {
     println!("{schedules} interleavings of two changes, out of step: 0");
 }
 
-/// Whatever goes wrong with one of them, wherever the other one is by then.
+/// One change fails at any step, with the other at any point.
 #[test]
 fn every_interleaving_around_every_failure_is_in_step() {
-    // With a switch before the calls of the other one as well: that takes minutes.
+    // XMEM_ORDERS_FULL also switches before each call of the other change, which takes minutes.
     let full = env::var_os("XMEM_ORDERS_FULL").is_some();
     let switch = if full { Switch::AtEachCall } else { Switch::AtItsCalls };
     let (mut points, mut schedules) = (0, 0);
@@ -42,7 +42,7 @@ fn every_interleaving_around_every_failure_is_in_step() {
         let peace = Play::new(&pair);
         for mishap in mishaps_after(pair[0], &[]) {
             let found = all(peace.with(std::slice::from_ref(&mishap)).switching(switch));
-            assert!(found.mishaps > 0, "it never came about: {pair:?}, {mishap:?}");
+            assert!(found.mishaps > 0, "the failure never happened: {pair:?}, {mishap:?}");
             points += 1;
             schedules += found.schedules;
         }
@@ -50,7 +50,7 @@ fn every_interleaving_around_every_failure_is_in_step() {
     println!("{schedules} interleavings of two changes, {points} failure points, out of step: 0");
 }
 
-/// A second failure during the handling of the first one, and the other change before or after.
+/// A second failure while the first is handled, with the other change before or after.
 #[test]
 fn every_second_failure_leaves_two_changes_in_step() {
     let (mut points, mut schedules) = (0, 0);

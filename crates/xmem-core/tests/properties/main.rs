@@ -1,7 +1,6 @@
-//! Text from outside, any of it: properties, each against a slow and simple oracle, and every input that the fuzzer has
-//! kept.
+//! Properties of the parsers for any text, each against a slow and simple oracle, and the fuzzer's corpus.
 //!
-//! `PROPTEST_CASES` says how many cases each property gets.
+//! `PROPTEST_CASES` is the number of cases per property.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]

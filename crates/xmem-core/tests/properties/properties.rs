@@ -1,4 +1,4 @@
-//! Words and files: sizes, domains, batches, intent records.
+//! Sizes, domains, batches and intent records.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -11,7 +11,7 @@ use xmem_core::size::{Amount, Size};
 
 use crate::targets;
 
-/// Nearly a size: each part is right more often than not.
+/// Almost a size: each part is more likely right than wrong.
 fn size() -> impl Strategy<Value = String> {
     let sign = prop_oneof![4 => Just(""), 1 => Just("+"), 1 => Just("-"), 1 => Just("--")];
     let digits = prop_oneof![
@@ -33,7 +33,7 @@ fn size() -> impl Strategy<Value = String> {
     prop_oneof![9 => all, 1 => "[mM][aA]?[xX]?"]
 }
 
-/// Nearly a domain.
+/// Almost a domain.
 fn domain() -> impl Strategy<Value = String> {
     let rest = prop_oneof![
         "[0-9]{0,12}",
@@ -49,7 +49,7 @@ fn domain() -> impl Strategy<Value = String> {
     (prefix, rest).prop_map(|(prefix, rest)| format!("{prefix}{rest}"))
 }
 
-/// Nearly a line of a batch.
+/// Almost a line of a batch.
 fn line() -> impl Strategy<Value = String> {
     let number = || prop_oneof![any::<i64>().prop_map(|n| json!(n)), Just(json!(null))];
     let text = prop_oneof![".{0,9}", Just("00000000-0000-4000-8000-000000000007".to_owned())];
@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn domains_are_parsed_as_the_contract_says(text in domain()) {
+    fn domains_are_parsed_as_documented(text in domain()) {
         targets::domain(&text);
     }
 
@@ -99,7 +99,7 @@ proptest! {
         targets::batch(&lines.join("\n"));
     }
 
-    /// A target is the target, with and without the other members: no guest shrinks by its video memory.
+    /// With and without its other members, `target_kib` is the target: no guest shrinks by its video memory.
     #[test]
     fn a_batch_is_read_as_it_was_written(
         name in "[^\\s:#{\\[\"'\\\\][^\\s:\"'\\\\]{0,9}( [^\\s:#\"'\\\\]{1,9}){0,2}",
@@ -126,9 +126,9 @@ proptest! {
         prop_assert_eq!((found.pid, found.old, found.new), it);
     }
 
-    /// A byte that is another, or one that is missing.
+    /// One byte is changed or missing.
     #[test]
-    fn a_damaged_record_is_understood_or_refused(
+    fn a_damaged_record_is_parsed_or_refused(
         it in intent(), at in any::<prop::sample::Index>(), byte in any::<Option<u8>>(),
     ) {
         let mut bytes = written(it);
@@ -138,7 +138,7 @@ proptest! {
             None => drop(bytes.remove(at)),
         }
         targets::intent(&bytes);
-        // One that was not written completely is never believed.
+        // A record that was not written completely is refused.
         let cut = intent::parse(&bytes[..at]);
         let is_foreign = matches!(cut, Record::Foreign { .. });
         prop_assert!(is_foreign, "{:?}", cut);

@@ -1,5 +1,5 @@
-//! What must hold for any bytes, for each parser of text from outside: one function each, run by the properties, on the
-//! fuzzer's corpus and by the fuzzer. It panics if it does not hold.
+//! What must hold for any bytes given to each parser: one function per parser, which panics otherwise. The properties,
+//! the corpus test and the fuzzer call them.
 
 use xen::escape::Escaped;
 use xen::{DomId, Kib, Uuid};
@@ -8,7 +8,7 @@ use xmem_core::domain::{DomainRef, Name};
 use xmem_core::intent::{self, Record};
 use xmem_core::size::{Amount, Size};
 
-/// A target: the name of its corpus, and its function.
+/// A fuzz target: the name of its corpus, and its function.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// The targets.
@@ -32,7 +32,7 @@ fn with_text(bytes: &[u8], target: fn(&str)) {
     }
 }
 
-/// It is parsed as the oracle parses it.
+/// The size is parsed as the oracle parses it.
 pub(crate) fn size(text: &str) {
     let parsed = text.parse::<Size>().ok().map(|size| {
         let (sign, number) = match size.amount {
@@ -48,8 +48,8 @@ pub(crate) fn size(text: &str) {
     assert_eq!(parsed, slow_size(text), "{text:?}");
 }
 
-/// The sign and the bytes that `text` asks for, by the letter of the grammar, one character after the other; the sign of a
-/// share is `%`, of the maximum `m`. Whole KiB must fit into 64 bits, and an absolute size must have a page.
+/// The sign and the bytes that `text` asks for, by the grammar, one character after the other. The sign of a share is
+/// `%`, that of the maximum `m`. Whole KiB must fit into 64 bits, and an absolute size is at least a page.
 pub(crate) fn slow_size(text: &str) -> Option<(char, u128)> {
     if text.eq_ignore_ascii_case("max") {
         return Some(('m', 0));
@@ -59,7 +59,7 @@ pub(crate) fn slow_size(text: &str) -> Option<(char, u128)> {
     let mut number: Option<u128> = None;
     while let Some(digit) = rest.first().and_then(|c| "0123456789".find(*c)) {
         number = Some(number.unwrap_or(0) * 10 + u128::try_from(digit).unwrap());
-        // More than this is too large in any unit, also if more digits come.
+        // Larger values are too large in any unit, however many digits follow.
         if number > Some(u128::from(u64::MAX)) {
             return None;
         }
@@ -88,8 +88,8 @@ pub(crate) fn slow_size(text: &str) -> Option<(char, u128)> {
         .then_some((sign, bytes))
 }
 
-/// It is parsed as the oracle parses it, it is displayed without control characters, and the explicit form of the same is
-/// the same.
+/// The domain is parsed as the oracle parses it, is displayed without control characters, and has the same explicit
+/// form.
 pub(crate) fn domain(text: &str) {
     let parsed = text.parse::<DomainRef>();
     assert_eq!(parsed.as_ref().ok(), slow_domain(text).as_ref(), "{text:?}");
@@ -104,7 +104,7 @@ pub(crate) fn domain(text: &str) {
     assert_eq!(explicit.parse(), Ok(parsed), "{text:?}");
 }
 
-/// The domain that `text` names, by the letter of the contract.
+/// The domain that `text` names, by the documented rules.
 fn slow_domain(text: &str) -> Option<DomainRef> {
     let id = |digits: &str| {
         let digits = digits.trim_start_matches('0');
@@ -147,7 +147,7 @@ fn slow_uuid(text: &str) -> Option<Uuid> {
     Some(Uuid::from_u128(number))
 }
 
-/// Every line is in its place, and what is valid makes sense. An error is displayed without control characters.
+/// Each line keeps its number, and is valid or has an error without control characters.
 pub(crate) fn batch(text: &str) {
     let count = text.lines().count();
     let batch = batch::parse(text);
@@ -170,7 +170,7 @@ pub(crate) fn batch(text: &str) {
     }
 }
 
-/// A record that is believed can be written and read again; one that is not says why, without control characters.
+/// A record that is parsed can be written and read again; the error of any other has no control characters.
 pub(crate) fn intent(bytes: &[u8]) {
     match intent::parse(bytes) {
         Record::Absent => panic!("something is there"),

@@ -1,4 +1,4 @@
-//! `reclaim` on the simulated host: who gives how much, and what becomes of it.
+//! `reclaim` on the simulated host: plans and their execution.
 
 #[cfg(test)]
 mod planning;

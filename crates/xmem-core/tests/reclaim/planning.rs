@@ -1,4 +1,4 @@
-//! Who gives how much.
+//! Plans: which domain gives how much.
 
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
@@ -31,9 +31,9 @@ fn shared(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn each_gives_the_same_fraction_of_what_it_has_above_its_floor() {
+fn even_shares_are_the_same_fraction_of_what_is_above_each_floor() {
     let bed = full();
-    // They can spare 512, 1536 and 3584 MiB.
+    // They can give 512, 1536 and 3584 MiB.
     let plan = plan(&bed, &request(2816, &["a", "b", "c"]));
     assert_eq!(shares(&plan), shared(&[("a", 256), ("b", 768), ("c", 1792)]));
     assert_eq!((plan.goal, plan.available, plan.possible()), (mib(2816), mib(0), mib(5632)));
@@ -41,7 +41,7 @@ fn each_gives_the_same_fraction_of_what_it_has_above_its_floor() {
 }
 
 #[test]
-fn in_order_the_first_named_gives_all_it_can() {
+fn in_order_the_first_domain_gives_all_it_can() {
     let bed = full();
     let order =
         ReclaimRequest { priority: Priority::Order, ..request(2816, &["b", "2", "c", "a"]) };
@@ -49,11 +49,11 @@ fn in_order_the_first_named_gives_all_it_can() {
 }
 
 #[test]
-fn what_the_host_has_and_what_is_on_its_way_is_not_taken_again() {
+fn free_memory_and_memory_being_ballooned_out_are_not_reclaimed_again() {
     let bed = full();
     bed.edit(|world| {
         world.memory_kib = mib(9 * 1024 + 100);
-        // c has 96 MiB more than its target.
+        // c holds 96 MiB more than its target.
         world.write("/local/domain/3/memory/target", &mib(4000).0.to_string());
         world.domains.get_mut(&3).unwrap().balloon = false;
     });
@@ -62,9 +62,9 @@ fn what_the_host_has_and_what_is_on_its_way_is_not_taken_again() {
     assert_eq!(plan.shares.iter().map(|share| share.mib()).sum::<u64>(), 4);
 }
 
-/// Free and scrubbed memory less what is claimed, and the reserve besides.
+/// Available is free and scrubbed memory minus claims; the reserve is added to what is needed.
 #[test]
-fn claims_are_not_available_and_the_reserve_comes_on_top() {
+fn claimed_memory_is_not_available_and_the_reserve_is_added() {
     let bed = full();
     bed.edit(|world| {
         world.memory_kib = mib(9 * 1024 + 100);
@@ -86,7 +86,7 @@ fn a_plan_that_is_not_enough_says_how_much_is_possible() {
 }
 
 #[test]
-fn the_floor_is_the_highest_of_what_was_asked_what_the_guest_uses_and_the_minimum() {
+fn the_floor_is_the_highest_of_the_option_the_guests_use_and_the_minimum() {
     let bed = full();
     bed.edit(|world| {
         // Uses 800 MiB.
@@ -117,7 +117,7 @@ fn the_floor_is_the_highest_of_what_was_asked_what_the_guest_uses_and_the_minimu
 }
 
 #[test]
-fn only_running_guests_that_nothing_else_manages_give_any() {
+fn only_running_unmanaged_guests_give_memory() {
     let bed = full();
     bed.edit(|world| {
         for (domid, name) in
@@ -147,7 +147,7 @@ fn only_running_guests_that_nothing_else_manages_give_any() {
 }
 
 #[test]
-fn every_domain_that_is_not_there_is_reported() {
+fn every_missing_domain_is_reported() {
     let bed = full();
     let error = plan_reclaim(&bed.host(), &request(1, &["a", "x", "y", "99"])).unwrap_err();
     let ReclaimError::Failures(failures) = error else { panic!("{error:?}") };
@@ -171,7 +171,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_plan_goes_below_a_floor_and_it_is_enough_or_says_what_is_possible(
+    fn every_plan_keeps_to_the_floors_and_is_enough_or_says_what_is_possible(
         guests in prop::collection::vec((33..4096_u64, 1..4096_u64, 0..4096_u64, 0..64_u64), 1..6),
         size in 1..20_000_u64,
         free in 0..2000_u64,

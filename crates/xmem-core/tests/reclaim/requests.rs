@@ -1,4 +1,4 @@
-//! A full host, and requests for it.
+//! A full host, and requests for memory.
 
 use std::time::Duration;
 

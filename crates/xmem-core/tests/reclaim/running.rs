@@ -1,4 +1,4 @@
-//! Carrying out plans.
+//! Execution of plans.
 
 use std::thread;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn plans(events: &[ReclaimEvent]) -> usize {
 }
 
 #[test]
-fn the_host_has_what_was_asked_for_and_nobody_else_was_touched() {
+fn the_host_gets_what_was_asked_for_and_other_guests_are_not_touched() {
     let bed = full();
     let (report, events) = run(&bed, &request(1536, &["b", "c"]));
     assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
@@ -47,7 +47,7 @@ fn the_host_has_what_was_asked_for_and_nobody_else_was_touched() {
     );
     assert_eq!(bed.limit(2), mib(2048 - 461 + 1));
     assert_eq!(report.donors[0].asked, Some(mib(2048 - 461)));
-    // Again, it is there already.
+    // Asked again, the host has it already.
     let (report, events) = run(&bed, &request(1536, &["b", "c"]));
     assert!(matches!(report.end, ReclaimEnd::Reached) && events.is_empty(), "{report:?}");
 }
@@ -85,7 +85,7 @@ fn a_plan_that_is_not_enough_changes_nothing() {
 }
 
 #[test]
-fn when_one_does_not_follow_the_others_give_more_as_far_as_they_may() {
+fn when_a_guest_does_not_follow_the_others_give_more_down_to_their_floors() {
     let bed = full();
     bed.edit(|world| world.domains.get_mut(&2).unwrap().balloon = false);
     let (report, events) = run(&bed, &request(2000, &["a", "b", "c"]));
@@ -100,12 +100,12 @@ fn when_one_does_not_follow_the_others_give_more_as_far_as_they_may() {
     bed.edit(|world| world.domains.get_mut(&3).unwrap().balloon = false);
     let (report, _) = run(&bed, &request(3000, &["a", "b", "c"]));
     assert!(matches!(report.end, ReclaimEnd::FellShort), "{report:?}");
-    // The changes stand, and none is below its floor.
+    // The changes stand, and no guest is below its floor.
     assert!(bed.size(3) < mib(4096) && bed.size(1) >= mib(512) && bed.size(2) >= mib(512));
 }
 
 #[test]
-fn a_domain_whose_lock_is_held_is_passed_over() {
+fn a_locked_domain_is_passed_over() {
     let bed = full();
     let uuid = "00000000-0000-4000-8000-000000000003".parse().unwrap();
     let identity = Identity { domid: DomId::new(3).unwrap(), uuid };
@@ -120,7 +120,7 @@ fn a_domain_whose_lock_is_held_is_passed_over() {
 }
 
 #[test]
-fn what_was_taken_is_given_back_if_it_fails_and_the_user_wants_that() {
+fn or_restore_gives_memory_back_after_a_failure() {
     let bed = full();
     bed.edit(|world| world.domains.get_mut(&3).unwrap().balloon = false);
     let request = ReclaimRequest { or_restore: true, ..request(3000, &["a", "b", "c"]) };
@@ -151,7 +151,7 @@ fn a_target_that_another_program_set_meanwhile_is_not_restored() {
 }
 
 #[test]
-fn an_interrupt_ends_it_and_what_was_taken_is_given_back_if_the_user_wants_that() {
+fn or_restore_gives_memory_back_after_an_interrupt() {
     for or_restore in [false, true] {
         let bed = full();
         let request = ReclaimRequest { or_restore, ..request(3000, &["c"]) };
@@ -163,7 +163,7 @@ fn an_interrupt_ends_it_and_what_was_taken_is_given_back_if_the_user_wants_that(
 }
 
 #[test]
-fn a_domain_that_is_built_meanwhile_has_its_claim_and_the_others_give_more() {
+fn a_domain_built_meanwhile_keeps_its_claim_and_the_others_give_more() {
     let bed = full();
     let built = bed.sleeper().at(600, |world| {
         let guest = world.create(9, "new", GuestType::Pvh, mib(0), mib(1024), 0);
@@ -173,7 +173,7 @@ fn a_domain_that_is_built_meanwhile_has_its_claim_and_the_others_give_more() {
     let (report, events) = run_on(&bed.host(), &request(1024, &["b", "c"]), &built);
     assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
     assert!(plans(&events) > 1 && bed.available() >= mib(1024), "{report:?}");
-    // One that needs more than they can give ends it, since what the host has falls short.
+    // A claim larger than the guests can give ends it: the host stays short.
     let bed = full();
     let built = bed.sleeper().at(600, |world| {
         world.create(9, "new", GuestType::Pvh, mib(0), mib(8192), 0).outstanding_kib = mib(8000);
@@ -184,7 +184,7 @@ fn a_domain_that_is_built_meanwhile_has_its_claim_and_the_others_give_more() {
 }
 
 #[test]
-fn a_guest_that_is_paused_meanwhile_gives_no_more() {
+fn a_guest_paused_meanwhile_gives_no_more() {
     let bed = full();
     let paused = bed.sleeper().at(600, |world| {
         world.domains.get_mut(&3).unwrap().paused = true;
@@ -195,7 +195,7 @@ fn a_guest_that_is_paused_meanwhile_gives_no_more() {
 }
 
 #[test]
-fn a_guest_that_goes_away_gives_all_it_had() {
+fn a_guest_that_goes_away_gives_all_its_memory() {
     let bed = full();
     let destroyed = bed.sleeper().at(600, |world| world.destroy(2));
     let (report, _) = run_on(&bed.host(), &request(2500, &["b", "c"]), &destroyed);
@@ -204,7 +204,7 @@ fn a_guest_that_goes_away_gives_all_it_had() {
     assert_eq!(report.donors[0].exclusion, Some(Exclusion::Gone));
 }
 
-/// It is planned, and before it is carried out another program lowers the target further.
+/// After the plan, another program lowers the target further.
 #[test]
 fn a_guest_is_never_grown() {
     let bed = full();
@@ -221,7 +221,7 @@ fn a_guest_is_never_grown() {
 }
 
 #[test]
-fn two_that_need_the_same_memory_take_it_once() {
+fn two_concurrent_reclaims_take_the_same_memory_once() {
     let bed = full();
     bed.edit(|world| {
         for domain in world.domains.values_mut() {
@@ -240,7 +240,7 @@ fn two_that_need_the_same_memory_take_it_once() {
         }
     });
     assert!(bed.available() >= mib(2048));
-    // On a busy machine, one that is in the middle of its changes can pass for one that has finished.
+    // On a busy machine, a reclaim in the middle of its changes can pass for one that has finished.
     assert!(bed.available() <= mib(2048 + 1303), "{}", bed.available());
     for domid in 1..=3 {
         assert!(bed.size(domid) >= mib(512));
@@ -248,9 +248,9 @@ fn two_that_need_the_same_memory_take_it_once() {
     }
 }
 
-/// It is planned when another reclaim has asked `a` and not yet `b` and `c`.
+/// It plans when the other reclaim has changed `a` but not yet `b` and `c`.
 #[test]
-fn one_that_comes_while_another_is_asking_lets_it_finish() {
+fn a_reclaim_during_another_lets_it_finish() {
     let bed = full();
     let ask = |world: &mut World, domid: u16, size: u64| {
         world.write(&format!("/local/domain/{domid}/memory/target"), &mib(size).0.to_string());
@@ -266,7 +266,7 @@ fn one_that_comes_while_another_is_asking_lets_it_finish() {
     assert!(!events.iter().any(changed), "{events:?}");
 }
 
-/// The clock of the bed and of the machine move together.
+/// The clocks of the testbed and of the machine move together.
 struct Ticking<'b>(&'b Bed);
 
 impl Interrupt for Ticking<'_> {
@@ -281,7 +281,7 @@ impl Interrupt for Ticking<'_> {
 }
 
 #[test]
-fn a_guest_that_has_to_give_nothing_is_left_alone() {
+fn a_guest_that_need_not_give_anything_is_left_alone() {
     let bed = full();
     let host = bed.observed(|call: &Call<'_>| match call {
         Call::SetLimit(domid, _) if domid.get() != 2 => panic!("{call}"),

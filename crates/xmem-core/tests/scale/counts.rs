@@ -1,4 +1,4 @@
-//! Each cost as a number for each domain and one for the run.
+//! Each cost as a count per domain plus a constant.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::host::{Cost, ManyHost, SIZE};
 
 const COUNTS: [u16; 3] = [10, 100, 1000];
 
-/// Requests that are in flight together.
+/// The most requests in flight together.
 const WINDOW: usize = 64;
 
 /// Name, target, static-max and videoram of each domain, a guest's type, and a listing of its memory nodes.
@@ -26,7 +26,7 @@ const LIST: &str = "XEN_SYSCTL_getdomaininfolist";
 const MEMORY: &str = "XEN_SYSCTL_physinfo";
 const DOMAIN: &str = "XEN_DOMCTL_getdomaininfo";
 
-/// Round trips for a batch of `reads`, and one for the listings of `count` guests and dom0.
+/// Round trips of a batch of `reads`, and of the listings for `count` guests and dom0.
 fn trips(reads: usize, count: u16) -> usize {
     reads.div_ceil(WINDOW) + (usize::from(count) + 1).div_ceil(WINDOW)
 }
@@ -72,7 +72,7 @@ fn a_survey_of_names_costs_one_request_a_domain() {
     }
 }
 
-/// By domid, one guest of many costs what one of one does: six requests in two round trips.
+/// By domid, one guest of many costs as much as a single guest: six requests in two round trips.
 #[test]
 fn a_survey_of_a_named_domain_does_not_grow_with_the_host() {
     for count in COUNTS {
@@ -96,7 +96,7 @@ fn a_survey_of_a_named_domain_does_not_grow_with_the_host() {
         let hypercalls = hypercalls([(LIST, 1), (MEMORY, 1)]);
         let expected = Cost { hypercalls, ..expected };
         assert_eq!(host.take_cost(), expected, "{count} guests");
-        // Names are in xenstore alone: one request for that of each domain.
+        // By name, one request more per domain, since names exist in xenstore only.
         look("vm7");
         let names = usize::from(count) + 1;
         let expected =
@@ -111,7 +111,7 @@ fn a_check_of_a_host_in_step_costs_a_survey_and_a_listing() {
         let host = ManyHost::new(count);
         assert_eq!(check(&host, &[], &NoInterrupt).unwrap().findings, []);
         let reads = usize::from(count) * (GUEST - 1) + DOM0 - 1;
-        // The names below /local/domain take up to five bytes each, in messages of 4 KiB, or parts of half that size.
+        // Each name below /local/domain takes up to five bytes; messages have 4 KiB, parts half that.
         let names: usize = (0..=count).map(|domid| domid.to_string().len() + 1).sum();
         let listing = if names > 4096 { 1 + names.div_ceil(2048) } else { 1 };
         let expected = Cost {
@@ -144,7 +144,7 @@ fn a_repair_costs_one_change_for_each_domain_that_needs_it() {
             (2, guests),
             "the changes, and the check after"
         );
-        // A transaction of its own for each: started, read, written, committed, and who may write the three nodes.
+        // A transaction for each: start, reads, writes, commit, and the permissions of three nodes.
         assert!(cost.requests <= guests * (GUEST + 16) + 20, "{count} guests: {cost:?}");
         assert!(cost.round_trips <= guests * 6 + 20, "{count} guests: {cost:?}");
     }
@@ -158,7 +158,7 @@ fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
         let guests = usize::from(count);
         assert_eq!(monitor.look().unwrap().rows.len(), guests + 1);
         let first = host.take_cost();
-        // Three watches a guest, two for dom0, two for domains that come and go.
+        // Three watches per guest, two for dom0, two for domains that come and go.
         assert_eq!(first.requests, guests * (3 + GUEST + 1) + 2 + DOM0 + 2, "{count} guests");
         let looks = if count > 100 { 5 } else { 60 };
         for second in 0..looks {
@@ -177,7 +177,7 @@ fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
 }
 
 #[test]
-fn a_monitor_reads_one_domain_for_one_that_changes() {
+fn a_monitor_reads_only_the_domain_that_changed() {
     let host = ManyHost::new(1000);
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
     monitor.look().unwrap();
@@ -188,7 +188,7 @@ fn a_monitor_reads_one_domain_for_one_that_changes() {
     assert_eq!(survey.rows[500].memory.static_max, Ok(Some(Kib(131_072))));
     let cost = host.take_cost();
     assert_eq!((cost.requests, cost.round_trips), (GUEST + 1, 2));
-    // Named by domid, it is all that is asked for.
+    // Named by domid, no other is read.
     let mut monitor = Monitor::new(&host, &["7".parse().unwrap()], Detail::Memory).unwrap();
     monitor.look().unwrap();
     let cost = host.take_cost();
@@ -198,7 +198,7 @@ fn a_monitor_reads_one_domain_for_one_that_changes() {
     assert_eq!(host.take_cost(), expected);
 }
 
-/// `XENMEM_get_pod_target` is asked for guests that were, or may have been, booted with less than their maximum.
+/// Only such guests can have booted with populate on demand (`XENMEM_get_pod_target`).
 #[test]
 fn only_guests_below_their_maximum_cost_a_hypercall_for_populate_on_demand() {
     let host = ManyHost::new(100);

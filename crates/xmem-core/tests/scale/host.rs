@@ -1,4 +1,4 @@
-//! A host of many domains behind a xenstored that counts.
+//! A host with many domains, and a xenstored that counts requests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,17 +10,17 @@ use xen::xenstore::{Store, StoreError};
 use xen::{Dom0, Host, Kib};
 use xmem_sim::{Call, Faults, GuestType, Observer, SimHost, Verdict, WireHost, World, Xenstored};
 
-/// What every guest has, and its maximum.
+/// Each guest's memory and maximum.
 pub(crate) const SIZE: Kib = Kib::from_mib(64);
 
-/// What something cost.
+/// The cost of an operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) connections: usize,
     pub(crate) requests: usize,
     pub(crate) round_trips: usize,
     pub(crate) commits: usize,
-    /// Calls of the hypervisor, by name. A list of domains is one call here, and one for every 34 domains on Xen.
+    /// Hypercalls by name. A list of domains counts once here; on Xen it takes one hypercall per 34 domains.
     pub(crate) hypercalls: BTreeMap<String, usize>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct ManyHost {
 }
 
 impl ManyHost {
-    /// dom0, and `count` PVH guests called `vm1` and so on, all in step.
+    /// dom0, and `count` PVH guests named `vm1` and so on, all in step.
     pub(crate) fn new(count: u16) -> Self {
         let mut world = World::empty(Kib::from_mib(1 << 20));
         world.create(0, "Domain-0", GuestType::Pv, SIZE, SIZE, 0);
@@ -58,7 +58,7 @@ impl ManyHost {
         self.world.lock().unwrap()
     }
 
-    /// What was asked of it since the last time.
+    /// The cost since the last time.
     pub(crate) fn take_cost(&self) -> Cost {
         let counts = self.wire.xenstored.take_counts();
         Cost {

@@ -1,5 +1,5 @@
-//! What surveys, checks, monitors and waits cost, for 10 to 1,000 domains: requests and round trips of the real client,
-//! and calls of the hypervisor, counted. Counts are exact where times are not.
+//! The cost of surveys, checks, monitors and waits for 10 to 1,000 domains, as counts of requests, round trips and
+//! hypercalls. Unlike times, counts are exact.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A world in memory, and a clock that only sleeps move.
+//! A world in memory, and a clock that only sleeps advance.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
@@ -16,7 +16,7 @@ pub(crate) const fn mib(mib: u64) -> Kib {
     Kib::from_mib(mib)
 }
 
-/// A world, and the hosts that show it.
+/// A world and its hosts.
 pub(crate) struct Bed {
     pub(crate) world: Arc<Mutex<World>>,
     pub(crate) clock: Arc<AtomicU64>,
@@ -87,7 +87,7 @@ impl Bed {
     }
 }
 
-/// Sleeps by moving the clock, and makes things happen at their time.
+/// Sleeps by advancing the clock, and applies the edits that are due.
 pub(crate) struct Sleeper<'b> {
     bed: &'b Bed,
     waits: Mutex<Vec<String>>,
@@ -95,11 +95,11 @@ pub(crate) struct Sleeper<'b> {
     ends_at: Option<u64>,
 }
 
-/// When, and what happens then.
+/// The edits, each with its time.
 type Event = (u64, Box<dyn FnOnce(&mut World) + Send>);
 
 impl Sleeper<'_> {
-    /// `edit` happens at `ms` of the clock.
+    /// Applies `edit` at `ms` of the clock.
     pub(crate) fn at(self, ms: u64, edit: impl FnOnce(&mut World) + Send + 'static) -> Self {
         self.events.lock().unwrap().push((ms, Box::new(edit)));
         self
@@ -110,7 +110,7 @@ impl Sleeper<'_> {
         Self { ends_at: Some(ms), ..self }
     }
 
-    /// What was waited for, each text once.
+    /// The texts of what was waited for, each once.
     pub(crate) fn waits(&self) -> Vec<String> {
         let mut waits = self.waits.lock().unwrap().clone();
         waits.dedup();

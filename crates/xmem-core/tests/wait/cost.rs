@@ -1,4 +1,4 @@
-//! What a wait asks of the host.
+//! The cost of a wait for the host.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -53,11 +53,11 @@ fn one_hypercall_polls_several_guests() {
     let of = |name: &str| calls.iter().filter(|call| call.starts_with(name)).count();
     assert_eq!([of("CONNECT"), of("WATCH"), of("READ")], [1, 1, 1], "one batch each");
     assert!(of("XEN_SYSCTL_getdomaininfolist") > 60);
-    // The last guest alone is polled by itself.
+    // A single remaining guest is polled by itself.
     assert!(of("XEN_DOMCTL_getdomaininfo") < 5, "{}", of("XEN_DOMCTL_getdomaininfo"));
 }
 
-/// xenstored has a quota on watches for some clients, or is a stub domain that refuses them.
+/// xenstored may limit a client's watches, or run in a stub domain that refuses them.
 #[test]
 fn without_watches_the_target_is_read_at_each_poll() {
     let scene = Scene::new();
@@ -88,7 +88,7 @@ fn without_watches_the_target_is_read_at_each_poll() {
 }
 
 #[test]
-fn a_host_that_does_not_answer_ends_the_wait_and_says_so() {
+fn an_unreachable_host_ends_the_wait_with_an_explanation() {
     for (at, failure) in [
         ("CONNECT", Failure::Unreachable),
         ("WATCH", Failure::Closed),
@@ -118,7 +118,7 @@ fn a_host_that_does_not_answer_ends_the_wait_and_says_so() {
 }
 
 #[test]
-fn a_wait_is_bounded_however_many_guests_are_asleep() {
+fn the_end_of_a_wait_is_bounded_however_many_guests_have_stalled() {
     let scene = Scene::new();
     {
         let mut world = scene.world();
@@ -144,7 +144,7 @@ fn a_wait_is_bounded_however_many_guests_are_asleep() {
 }
 
 #[test]
-fn the_sim_tells_of_changes_as_xenstored_does() {
+fn the_sim_fires_watches_as_xenstored_does() {
     let scene = Scene::new();
     scene.edit(7, |web| web.balloon = false);
     let outcome = scene.set(7, "512M");

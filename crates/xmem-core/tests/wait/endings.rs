@@ -1,4 +1,4 @@
-//! What others do while xmem waits.
+//! Actions of other programs that end a wait.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::scene::{POLICY, Scene, Waited};
 
 const TARGET: &str = "/local/domain/7/memory/target";
 
-/// A wait for `web`, in which somebody does `act` at the third sleep.
+/// A wait for `web`, with `act` done during the third sleep.
 fn meanwhile(act: impl Fn(&mut World)) -> Waited {
     let scene = Scene::new();
     scene.edit(7, |web| web.rate_kib_per_second = Kib::from_mib(1));
@@ -61,7 +61,7 @@ fn the_same_target_written_again_does_not_end_the_wait() {
 }
 
 #[test]
-fn a_removed_target_and_a_target_that_is_no_size_end_the_wait() {
+fn a_removed_target_and_a_malformed_target_end_the_wait() {
     let removed = meanwhile(|world| world.remove(TARGET));
     assert!(matches!(removed.report.end, WaitEnd::TargetChanged { now: None }));
     let bad = meanwhile(|world| world.write(TARGET, "much"));
@@ -73,15 +73,15 @@ fn a_domain_that_goes_away_ends_the_wait() {
     let ways: [fn(&mut World); 4] = [
         |world| world.destroy(7),
         |world| world.domains.get_mut(&7).unwrap().dying = true,
-        // The domid is another domain's by now.
+        // The domid belongs to another domain now.
         |world| world.domains.get_mut(&7).unwrap().uuid = xen::Uuid::from_u128(99),
-        // What `xl destroy` does first.
+        // The first step of `xl destroy`.
         |world| world.remove("/local/domain/7"),
     ];
     for (number, way) in ways.into_iter().enumerate() {
         let waited = meanwhile(way);
         let end = &waited.report.end;
-        // The third one has the name still.
+        // The dead domain still has the name.
         let successor = (number == 2).then(|| DomId::new(7).unwrap());
         assert!(
             matches!(end, WaitEnd::Gone { successor: it } if *it == successor),
@@ -92,7 +92,7 @@ fn a_domain_that_goes_away_ends_the_wait() {
 }
 
 #[test]
-fn a_domain_that_comes_back_under_its_name_or_uuid_is_reported_with_its_domid() {
+fn a_domain_that_returns_with_its_name_or_uuid_is_reported_with_its_new_domid() {
     let by_name = meanwhile(|world| {
         world.destroy(7);
         create(world, 12, "web");
@@ -113,7 +113,7 @@ fn a_domain_that_comes_back_under_its_name_or_uuid_is_reported_with_its_domid() 
     }
 }
 
-/// There is a gap of some seconds between the old domain and the new one.
+/// The new domain appears some seconds after the old one is gone.
 #[test]
 fn a_reboot_is_followed_to_its_new_domain() {
     let scene = Scene::new();

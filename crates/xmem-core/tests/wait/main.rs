@@ -1,4 +1,4 @@
-//! Waits for guests, by a clock that the test moves: the sim's balloons move by it, too.
+//! Waits for guests, on a clock that the test advances and that also drives the sim's balloons.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Guests that move.
+//! Guests that make progress.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn rate(scene: &Scene, mib_per_second: u64) {
     scene.edit(7, |web| web.rate_kib_per_second = Kib::from_mib(mib_per_second));
 }
 
-/// 512 MiB at 1 MiB/s are far more than the patience of 30 s, and there is no bound.
+/// Without a time bound: 512 MiB at 1 MiB/s take far longer than the patience of 30 s.
 #[test]
 fn a_guest_that_makes_progress_is_waited_for_to_the_end() {
     let scene = Scene::new();
@@ -29,7 +29,7 @@ fn a_guest_that_makes_progress_is_waited_for_to_the_end() {
         wanted: Kib::from_mib(512),
     };
     assert_eq!(waited.progress[0], first);
-    // Once a second when it takes long.
+    // Once a second in a long wait.
     assert!((500..560).contains(&waited.progress.len()), "{}", waited.progress.len());
     assert!(waited.progress.is_sorted_by(|a, b| a.at < b.at && a.current >= b.current));
 }
@@ -43,7 +43,7 @@ fn a_guest_that_is_at_its_target_is_not_waited_for() {
 }
 
 #[test]
-fn a_guest_has_its_video_memory_beside_its_target() {
+fn video_memory_is_added_to_the_target() {
     let scene = Scene::new();
     let waited = scene.wait(&scene.set(9, "1G"), POLICY);
     assert!(matches!(waited.report.end, WaitEnd::Reached), "{:?}", waited.report);
@@ -52,10 +52,10 @@ fn a_guest_has_its_video_memory_beside_its_target() {
 }
 
 #[test]
-fn near_enough_is_as_near_as_the_caller_says() {
+fn within_is_the_distance_that_counts_as_reached() {
     let scene = Scene::new();
     let outcome = scene.set(7, "512M");
-    // A guest that stops 16 MiB off.
+    // A guest that stops 16 MiB short.
     scene.edit(7, |web| (web.balloon, web.current_kib) = (false, Kib::from_mib(528)));
     let near = WaitPolicy { within: Kib::from_mib(16), ..POLICY };
     assert!(matches!(scene.wait(&outcome, near).report.end, WaitEnd::Reached));
@@ -78,7 +78,7 @@ fn the_time_bound_ends_the_wait_for_a_guest_that_makes_progress() {
 }
 
 #[test]
-fn a_guest_that_does_nothing_is_given_up_when_patience_is_over() {
+fn a_guest_without_progress_is_given_up_after_patience() {
     let scene = Scene::new();
     scene.edit(7, |web| web.balloon = false);
     let waited = scene.wait(&scene.set(7, "512M"), POLICY);
@@ -93,7 +93,7 @@ fn a_guest_that_does_nothing_is_given_up_when_patience_is_over() {
 }
 
 #[test]
-fn each_guest_has_patience_of_its_own() {
+fn each_guest_has_its_own_patience() {
     let scene = Scene::new();
     rate(&scene, 8);
     scene.edit(8, |db| db.balloon = false);
@@ -106,7 +106,7 @@ fn each_guest_has_patience_of_its_own() {
 }
 
 #[test]
-fn an_interrupt_ends_the_wait_and_changes_nothing() {
+fn an_interrupt_ends_the_wait_and_keeps_the_target() {
     let scene = Scene::new();
     rate(&scene, 1);
     let outcome = scene.set(7, "512M");

@@ -1,4 +1,4 @@
-//! Why a guest does not reach its target.
+//! The reasons why a guest does not reach its target.
 
 use xen::Kib;
 use xmem_core::wait::{WaitEnd, WaitReason};
@@ -46,14 +46,14 @@ fn a_host_without_enough_free_memory_is_the_reason() {
     );
     let (_, text) = stuck(7, "2G", leave(0));
     assert!(text.ends_with("; it needs 1024 MiB more, but the host has none free"), "{text}");
-    // A guest that is to shrink needs none.
+    // A guest that has to shrink needs none.
     let (reasons, _) = stuck(7, "512M", leave(0));
     assert_eq!(reasons, [WaitReason::NoDriver]);
 }
 
 #[test]
-fn a_guest_that_stops_halfway_needs_its_memory_or_has_no_room() {
-    // The balloon driver gives up.
+fn a_guest_that_stalls_on_the_way_needs_its_memory_or_has_no_room() {
+    // Its balloon driver gives up.
     let halfway = |world: &mut World, mib: u64| {
         (web(world).balloon, web(world).current_kib) = (false, Kib::from_mib(mib));
     };
@@ -92,7 +92,7 @@ fn a_dom0_that_is_mapped_1_to_1_keeps_its_pages() {
 }
 
 #[test]
-fn every_reason_has_a_word_of_its_own() {
+fn every_reason_has_its_own_name() {
     use xmem_core::state::State;
     let kib = Kib(4);
     let words: Vec<_> = [

@@ -20,20 +20,20 @@ pub(crate) const POLICY: WaitPolicy = WaitPolicy {
     lock_timeout: Duration::from_mins(1),
 };
 
-/// Before the first millisecond of the sim's clock.
+/// A moment before the first millisecond of the sim's clock.
 const EPOCH_MS: u64 = 1_000_000;
 
-/// `web` (7) has 1 GiB and a maximum of 2 GiB; `db` (8) and `win` (9) are there, too.
+/// `web` (7) has 1 GiB and a maximum of 2 GiB; `db` (8) and `win` (9) run too.
 pub(crate) struct Scene {
     world: Arc<Mutex<World>>,
     dir: TempDir,
     now_ms: Arc<AtomicU64>,
 }
 
-/// What happened during a wait.
+/// The course of a wait.
 pub(crate) struct Waited {
     pub(crate) progress: Vec<Progress>,
-    /// How many changes woke the driver, and when.
+    /// The times of the changes that nudged the driver.
     pub(crate) woken: Vec<(Duration, usize)>,
     pub(crate) not_woken: Vec<Failure>,
     pub(crate) report: WaitReport,
@@ -65,7 +65,7 @@ impl Scene {
             .with_clock(move || EPOCH_MS + now_ms.load(Ordering::Relaxed))
     }
 
-    /// The host, with all calls but the balloons' kept in `calls`.
+    /// The host, with all calls but the balloons' recorded in `calls`.
     pub(crate) fn host_with_calls(&self, calls: &Arc<Mutex<Vec<String>>>) -> SimHost {
         let calls = Arc::clone(calls);
         let observer = move |call: &Call<'_>| {
@@ -139,13 +139,13 @@ impl Scene {
         self.wait_for_all(&self.host(), &[outcome], policy, at_sleep).pop().unwrap()
     }
 
-    /// Waits for the guest of `outcome`, which nobody disturbs.
+    /// Waits for the guest of `outcome` without other actions.
     pub(crate) fn wait(&self, outcome: &Outcome, policy: WaitPolicy) -> Waited {
         self.wait_for(outcome, policy, |_| false)
     }
 }
 
-/// A clock that stands still but for sleeps.
+/// A clock that only sleeps advance.
 struct TestClock<'a> {
     now_ms: &'a AtomicU64,
     begin: Duration,
@@ -165,7 +165,7 @@ impl Clock for TestClock<'_> {
     }
 }
 
-/// For locks: real time.
+/// Real time, for locks.
 impl Interrupt for TestClock<'_> {
     fn pending(&self) -> bool {
         false

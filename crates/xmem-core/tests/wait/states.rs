@@ -1,4 +1,4 @@
-//! Domains that do not run.
+//! Waits for domains that do not run.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use xmem_core::wait::{WaitEnd, WaitPolicy, WaitReason};
 use crate::scene::{POLICY, Scene};
 
 #[test]
-fn a_guest_that_has_stopped_for_good_ends_the_wait_at_once() {
+fn a_stopped_guest_ends_the_wait_at_once() {
     for (reason, state, text) in [
         (Shutdown::PowerOff, State::ShutDown, "it has shut down"),
         (Shutdown::Crash, State::Crashed, "it has crashed"),
@@ -35,13 +35,13 @@ fn a_guest_that_has_stopped_for_good_ends_the_wait_at_once() {
 }
 
 #[test]
-fn the_first_event_says_that_the_domain_is_paused() {
+fn the_first_event_names_a_pause() {
     let scene = Scene::new();
     let outcome = scene.set(7, "512M");
     scene.edit(7, |web| web.paused = true);
     let waited = scene.wait(&outcome, POLICY);
     assert_eq!((waited.progress[0].at, waited.progress[0].state), (Duration::ZERO, State::Paused));
-    // No time bound: a few seconds, for somebody who is about to unpause it.
+    // Without a time bound, a few seconds for an admin about to unpause it.
     assert!(matches!(waited.report.end, WaitEnd::Stuck), "{:?}", waited.report);
     assert_eq!(waited.report.took, Duration::from_secs(5));
     assert_eq!(waited.report.reasons, [WaitReason::State(State::Paused)]);
@@ -85,7 +85,7 @@ fn a_time_bound_holds_through_a_pause() {
 
 /// A live migration's last round, or `xl save -c`.
 #[test]
-fn a_wait_goes_on_after_a_suspension() {
+fn a_wait_continues_after_a_suspension() {
     let scene = Scene::new();
     let outcome = scene.set(7, "512M");
     scene.edit(7, |web| web.shutdown = Some(Shutdown::Suspend));

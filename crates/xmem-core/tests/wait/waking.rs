@@ -1,4 +1,4 @@
-//! Balloon drivers that have given up on their targets.
+//! Balloon drivers that have stalled, and are nudged.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::scene::{POLICY, Scene};
 
 const TARGET: &str = "/local/domain/7/memory/target";
 
-/// `web` has half of what it should have, and its driver does nothing about it.
+/// `web` has half its target, and its driver has stalled.
 fn asleep() -> Scene {
     let scene = Scene::new();
     scene.edit(7, |web| (web.balloon, web.current_kib) = (false, Kib::from_mib(512)));
@@ -19,7 +19,7 @@ fn asleep() -> Scene {
 }
 
 #[test]
-fn a_guest_that_does_not_move_is_woken_once_and_its_target_is_the_same_again() {
+fn a_stalled_driver_is_nudged_once_and_its_target_restored() {
     let scene = asleep();
     let waited = scene.wait(&scene.set(7, "1G"), POLICY);
     assert_eq!(waited.woken, [(Duration::from_millis(1500), 2)]);
@@ -50,7 +50,7 @@ fn the_driver_sees_another_target_for_half_a_second() {
 }
 
 #[test]
-fn a_guest_that_moves_by_itself_is_not_woken() {
+fn a_guest_that_makes_progress_is_not_nudged() {
     let scene = Scene::new();
     scene.edit(7, |web| {
         (web.current_kib, web.rate_kib_per_second) = (Kib::from_mib(512), Kib::from_mib(8));
@@ -61,7 +61,7 @@ fn a_guest_that_moves_by_itself_is_not_woken() {
 }
 
 #[test]
-fn a_guest_with_a_new_target_or_without_a_chance_to_run_is_not_woken() {
+fn a_guest_with_a_new_target_or_that_cannot_run_is_not_nudged() {
     let scene = asleep();
     let waited = scene.wait(&scene.set(7, "768M"), POLICY);
     assert!(waited.woken.is_empty() && !waited.report.woken);
@@ -74,7 +74,7 @@ fn a_guest_with_a_new_target_or_without_a_chance_to_run_is_not_woken() {
 }
 
 #[test]
-fn all_guests_are_woken_at_once() {
+fn all_stalled_guests_are_nudged_together() {
     let scene = Scene::new();
     for (domid, mib) in [(7, 512), (8, 1024), (9, 1024)] {
         scene.edit(domid, |it| (it.balloon, it.current_kib) = (false, Kib::from_mib(mib)));
@@ -87,7 +87,7 @@ fn all_guests_are_woken_at_once() {
 }
 
 #[test]
-fn a_time_bound_that_leaves_no_time_for_it_wakes_nobody() {
+fn a_time_bound_too_short_for_a_nudge_prevents_it() {
     let scene = asleep();
     let bound = WaitPolicy { at_most: Some(Duration::from_millis(1500)), ..POLICY };
     let waited = scene.wait(&scene.set(7, "1G"), bound);
@@ -96,7 +96,7 @@ fn a_time_bound_that_leaves_no_time_for_it_wakes_nobody() {
 }
 
 #[test]
-fn a_locked_domain_is_waited_for_without_being_woken() {
+fn a_locked_domain_is_waited_for_without_a_nudge() {
     let scene = asleep();
     let outcome = scene.set(7, "1G");
     let identity = Identity { domid: DomId::new(7).unwrap(), uuid: scene.world().domains[&7].uuid };
@@ -110,7 +110,7 @@ fn a_locked_domain_is_waited_for_without_being_woken() {
 }
 
 #[test]
-fn a_target_that_cannot_be_restored_ends_the_wait_and_is_reported() {
+fn a_target_that_cannot_be_restored_ends_the_wait() {
     let scene = asleep();
     let outcome = scene.set(7, "1G");
     let held: Arc<Mutex<Option<Lock>>> = Arc::default();

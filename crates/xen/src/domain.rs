@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn domids_end_where_xens_own_begin() {
+    fn domids_reserved_for_xen_are_rejected() {
         assert_eq!(DomId::new(32_751).map(DomId::get), Some(32_751));
         // xl truncates these to 16 or 32 bits: domains 7 and 0.
         for number in [32_752, 0x7FF0, 65_543, 0x1_0000, u32::MAX] {
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_is_shown_as_libxl_does() {
+    fn a_uuid_is_displayed_as_libxl_does() {
         let uuid =
             Uuid::from_bytes(*b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef");
         assert_eq!(uuid.to_string(), "01234567-89ab-cdef-0123-456789abcdef");

@@ -54,14 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_cannot_control_a_terminal_or_forge_a_line() {
+    fn escaped_text_cannot_control_a_terminal_or_forge_a_line() {
         let text = "a\u{1b}[2J\nb\u{202e}\u{fc}\u{9b}";
         assert_eq!(Escaped(text).to_string(), "a\\u{1b}[2J\\nb\\u{202e}\u{fc}\\u{9b}");
         assert_eq!(escaped_path(Path::new("/a\n")), "/a\\n");
     }
 
     #[test]
-    fn a_beginning_is_cut_between_characters() {
+    fn text_is_shortened_between_characters() {
         assert_eq!(beginning("\u{fc}\u{fc}\u{fc}", 2), ("\u{fc}\u{fc}", "..."));
         assert_eq!(beginning("\u{fc}\u{fc}", 2), ("\u{fc}\u{fc}", ""));
     }

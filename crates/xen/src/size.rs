@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_amount_is_shown_in_mib_if_that_is_exact() {
+    fn an_amount_is_displayed_in_mib_if_exact() {
         assert_eq!(Kib(524_288).to_string(), "512 MiB");
         assert_eq!(Kib(524_289).to_string(), "524289 KiB");
         assert_eq!(Kib(0).to_string(), "0 KiB");
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn json_is_the_bare_number() {
+    fn json_is_a_plain_number() {
         let number = serde::de::value::U64Deserializer::<serde::de::value::Error>::new(512);
         assert_eq!(<Kib as serde::Deserialize>::deserialize(number), Ok(Kib(512)));
     }
 
     proptest! {
         #[test]
-        fn pages_round_down(kib in any::<u64>()) {
+        fn pages_are_rounded_down(kib in any::<u64>()) {
             let pages = Kib(kib).pages();
             prop_assert!(Kib::from_pages(pages) <= Kib(kib));
             prop_assert!(u128::from(kib) < u128::from(pages).saturating_add(1).saturating_mul(4));

@@ -168,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_accepted_is_what_would_be_written(
+        fn an_accepted_name_is_displayed_unchanged(
             name in "userdata-[ldnx]\\.[0-9+]{1,6}\\.[0-9a-f-]{32,36}\\.[a-z.-]{0,12}",
         ) {
             if let Ok(parsed) = name.parse::<FileName>() {

@@ -56,7 +56,8 @@ impl Privcmd {
     /// Opens `/dev/xen/privcmd`, or `/proc/xen/privcmd` if it does not exist. Makes no hypercall.
     ///
     /// # Errors
-    /// [`HypervisorError::NoXen`] if neither exists, [`HypervisorError::Device`] if it cannot be opened (only root may).
+    /// [`HypervisorError::NoXen`] if neither exists, [`HypervisorError::Device`] if it cannot be opened (only root
+    /// may).
     pub fn open() -> Result<Self, HypervisorError> {
         Ok(Self::over(Device::open()?))
     }
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
     use crate::hypervisor::abi::PAGE_BYTES;
 
-    /// A Xen by its headers' numbers, not by `abi`'s structures.
+    /// A Xen with its numbers from the headers, not from `abi`'s structures.
     #[derive(Debug, Default)]
     struct Xen {
         release: i32,
@@ -199,7 +200,7 @@ mod tests {
         domains: BTreeMap<u16, u64>,
         /// The errno of every sysctl, if it has one.
         no_sysctl: Option<Errno>,
-        /// Up to 4.17, a domid that does not exist is answered with the next higher domain.
+        /// Up to 4.17, the answer for a domid that does not exist is the next higher domain.
         answers_next: bool,
         /// The calls made: hypercall number, command, interface version.
         log: Vec<(u64, u32, u32)>,
@@ -282,8 +283,8 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_set_once_with_the_version_that_a_read_has_proved() {
-        let (fake, client) = xen(0x15, 0x15, [0, 7]); // says 4.20, which has 0x17
+    fn a_limit_is_set_once_with_the_version_proved_by_a_read() {
+        let (fake, client) = xen(0x15, 0x15, [0, 7]); // reports release 4.20, which has 0x17
         client.set_limit(domid(7), Kib(525_312)).unwrap();
         client.set_limit(domid(7), Kib(4)).unwrap();
         let xen = fake.0.lock().unwrap();
@@ -292,9 +293,9 @@ mod tests {
         assert_eq!(writes, [&(36, 11, 0x15), &(36, 11, 0x15)]);
     }
 
-    /// Xen 4.23 or later, whose structures nobody knows yet: the limit could be written at a wrong offset.
+    /// Xen 4.23 or later, whose structures are not known: the limit could be written at a wrong offset.
     #[test]
-    fn nothing_is_written_by_an_interface_version_newer_than_known() {
+    fn an_unknown_interface_version_is_never_used_to_write() {
         for version in [0x19, 0x1A, 0x0F, u32::MAX] {
             let (fake, client) = xen(version, version, [0, 7]);
             let error = client.set_limit(domid(7), Kib(525_312)).unwrap_err();
@@ -307,16 +308,16 @@ mod tests {
         }
     }
 
-    /// `XEN_DOMCTL_max_mem` is answered with EACCES by FLASK too.
+    /// EACCES for `XEN_DOMCTL_max_mem` may also come from FLASK.
     #[test]
-    fn a_limit_is_never_written_while_no_read_has_succeeded() {
+    fn a_limit_is_not_set_before_a_read_has_succeeded() {
         let (fake, client) = xen(0x17, 0x15, []);
         assert!(client.set_limit(domid(7), Kib(4)).is_err());
         assert_eq!(fake.0.lock().unwrap().limits, []);
     }
 
     #[test]
-    fn a_domain_is_found_or_does_not_exist() {
+    fn an_unknown_domain_is_none() {
         for answers_next in [false, true] {
             let (fake, client) = xen(0x17, 0x15, [0, 9]);
             fake.0.lock().unwrap().answers_next = answers_next;
@@ -338,13 +339,13 @@ mod tests {
     }
 
     #[test]
-    fn a_list_up_to_the_last_domid_ends() {
+    fn a_list_ends_at_the_last_domid() {
         let (_, client) = xen(0x17, 0x15, (0..33).chain([32_751]));
         assert_eq!(client.domains().unwrap().len(), 34);
     }
 
     #[test]
-    fn a_refused_sysctl_leaves_the_domctls() {
+    fn a_refused_sysctl_does_not_affect_domctls() {
         for errno in [Errno::PERM, Errno::ACCESS, Errno::NOSYS] {
             let (fake, client) = xen(0x17, 0x15, [0, 7]);
             fake.0.lock().unwrap().no_sysctl = Some(errno);

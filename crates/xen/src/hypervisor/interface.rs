@@ -1,9 +1,10 @@
 //! The interface versions of domctl and sysctl: which one the running Xen accepts.
 //!
 //! Each domctl and sysctl carries a version, and Xen answers EACCES to any but its own without naming it. So the search
-//! repeats the caller's own call with each known version, that of the running release first. Builds between releases and
-//! vendors' builds need not follow the table, so the table only orders the search. Versions newer than the table are
-//! never tried: their structures are not known, and a limit written at a wrong offset would be worse than no answer.
+//! repeats the caller's own call with each known version, that of the running release first. Builds between releases
+//! and vendors' builds need not follow the table, so the table only orders the search. Versions newer than the table
+//! are never tried: their structures are not known, and a limit written at a wrong offset would be worse than no
+//! answer.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -72,8 +73,8 @@ impl Interface {
     /// for a search.
     ///
     /// # Errors
-    /// The call's own, or [`HypervisorError::UnknownInterface`] if Xen answers EACCES to every version. Once the version
-    /// is known, EACCES is the call's own.
+    /// The call's own, or [`HypervisorError::UnknownInterface`] if Xen answers EACCES to every version. Once the
+    /// version is known, EACCES is the call's own.
     pub(super) fn call<T>(
         &self,
         running: impl FnOnce() -> Option<(u32, u32)>,
@@ -159,12 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn another_builds_version_is_found_from_newest_to_oldest() {
+    fn the_version_of_an_unusual_build_is_searched_from_newest_to_oldest() {
         let asked = Cell::default();
         let interface = Interface::domctl();
         let found = interface.call(|| Some((4, 17)), xen(0x16, &asked));
         assert_eq!((found.unwrap(), asked.take()), (0x16, vec![0x15, 0x18, 0x17, 0x16]));
-        // No search and no question for the release from now on.
+        // From then on there is no search and no request for the release.
         let found = interface.call(|| unreachable!(), xen(0x16, &asked));
         assert_eq!((found.unwrap(), asked.take()), (0x16, vec![0x16]));
     }
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn another_error_ends_the_search_and_proves_no_version() {
+    fn another_error_ends_the_search_without_a_version() {
         let interface = Interface::domctl();
         let error = interface.call::<()>(|| None, |_| Err(refused(Errno::PERM))).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::PERM));
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_cannot_be_opened_is_not_another_version() {
+    fn a_device_that_cannot_be_opened_ends_the_search() {
         let device = || HypervisorError::Device {
             path: "/dev/xen/hypercall".into(),
             source: Errno::ACCESS.into(),
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn eacces_after_a_success_is_the_calls_own() {
+    fn eacces_after_a_success_is_an_error_of_the_call() {
         let interface = Interface::domctl();
         interface.call(|| None, |_| Ok(())).unwrap();
         let error = interface.call::<()>(|| None, |_| Err(refused(Errno::ACCESS))).unwrap_err();

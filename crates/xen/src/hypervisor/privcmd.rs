@@ -197,9 +197,9 @@ fn hypercall(device: BorrowedFd<'_>, call: &Call, page: &mut Page) -> rustix::io
     unsafe { ioctl::ioctl(device, request) }
 }
 
-// SAFETY: `IOCTL_PRIVCMD_HYPERCALL` takes a pointer to a `struct privcmd_hypercall`, which `Self` is, and only reads it.
-// The output is the ioctl's return value; no memory is read for it. `hypercall`, the only caller, answers for what the
-// hypercall itself reads and writes.
+// SAFETY: `IOCTL_PRIVCMD_HYPERCALL` takes a pointer to a `struct privcmd_hypercall`, which `Self` is, and only reads
+// it. The output is the ioctl's return value; no memory is read for it. `hypercall`, the only caller, answers for what
+// the hypercall itself reads and writes.
 unsafe impl Ioctl for PrivcmdHypercall {
     type Output = i32;
 
@@ -230,7 +230,7 @@ mod tests {
     const KERNEL_PAGES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
 
     #[test]
-    fn the_opcode_is_the_kernels() {
+    fn the_opcode_matches_the_kernel() {
         let request = PrivcmdHypercall { op: 0, arguments: [0; 5] };
         assert_eq!(request.opcode(), 0x0030_5000);
     }
@@ -240,7 +240,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (missing, dead, there) =
             (dir.path().join("missing"), dir.path().join("dead"), dir.path().join("there"));
-        let _listener = UnixListener::bind(&dead).unwrap(); // open says ENXIO
+        let _listener = UnixListener::bind(&dead).unwrap(); // open(2) fails with ENXIO
         File::create(&there).unwrap();
 
         assert!(Device::open_first(&[&missing, &there]).is_ok());
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_device_that_cannot_be_opened_is_named() {
-        let dir = tempfile::tempdir().unwrap(); // opened for writing: EISDIR, also for root
+        let dir = tempfile::tempdir().unwrap(); // opening it for writing fails with EISDIR, also for root
         let missing = dir.path().join("missing");
         let error = Device::open_first(&[dir.path(), &missing]).unwrap_err();
         assert_eq!(error.to_string(), format!("cannot use {}", dir.path().display()));
@@ -287,17 +287,17 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_is_whole_kernel_pages() {
+    fn a_mapping_is_in_whole_kernel_pages() {
         assert_eq!(KERNEL_PAGES.map(mapped_length), KERNEL_PAGES);
         assert_eq!(mapped_length(1024), 4096);
-        assert_eq!(mapped_length(0), 4096); // no kernel says so
+        assert_eq!(mapped_length(0), 4096); // a page size that no kernel has
     }
 
-    /// A 4 KiB page in a larger one must start where it does: Xen's copy must not cross a boundary of 4 KiB.
+    /// A 4 KiB page in a larger one must start at its beginning: Xen's copy must not cross a 4 KiB boundary.
     #[test]
     fn the_page_is_aligned_and_dropping_it_unmaps_everything() {
         let dir = tempfile::tempdir().unwrap();
-        // Found by its name, since another test's mapping may take the addresses over.
+        // By its name, since another test's mapping may reuse the addresses.
         let path = dir.path().join("hypercall");
         let mapped = || {
             let maps = fs::read_to_string("/proc/self/maps").unwrap();

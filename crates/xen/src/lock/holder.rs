@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_is_the_line_with_the_inode_and_the_device() {
+    fn the_holder_is_found_by_inode_and_device() {
         let locks = "1: FLOCK  ADVISORY  WRITE 10 08:01:77 0 EOF\n\
                      1: -> FLOCK  ADVISORY  WRITE 11 08:02:77 0 EOF\n\
                      2: POSIX  ADVISORY  WRITE 12 08:02:77 0 EOF\n\
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_on_the_same_inode_number_of_another_file_system_is_not_mistaken() {
+    fn the_same_inode_on_another_file_system_is_another_lock() {
         let proc = fs::metadata("/proc").unwrap().dev();
         let (major, minor) = (rustix::fs::major(proc), rustix::fs::minor(proc));
         let locks = |major: u32, minor: u32| {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_holder_is_found_while_other_locks_come_and_go() {
         let dir = tempfile::tempdir().unwrap();
-        // The list has one part for each processor. Many threads put locks into the last parts too.
+        // The list has a part for each processor. Many threads take locks, so that the last parts have some too.
         let take = &|name: usize| {
             let held = File::create(dir.path().join(name.to_string())).unwrap();
             held.lock_exclusive().unwrap();

@@ -34,7 +34,7 @@ fn state(dir: &TempDir) -> LockState {
     LockState::of(dir.path(), WEB).unwrap()
 }
 
-/// Interrupts after so many pauses, and records them and what the wait was for.
+/// Interrupts after a number of pauses; records them and what was waited for.
 #[derive(Default)]
 struct Impatient {
     pauses: Cell<u32>,
@@ -61,7 +61,7 @@ impl Interrupt for Impatient {
 }
 
 #[test]
-fn a_lock_that_is_taken_and_released_leaves_no_file() {
+fn a_released_lock_leaves_no_file() {
     let dir = dir();
     let lock = take(&dir, SHORT).unwrap();
     assert!(lock.still_held().unwrap());
@@ -90,7 +90,7 @@ fn a_held_lock_is_busy_names_its_holder_and_stays_held() {
 }
 
 #[test]
-fn the_timeout_is_kept() {
+fn the_timeout_is_observed() {
     let dir = dir();
     let _held = take(&dir, SHORT).unwrap();
     for timeout in [Duration::ZERO, SHORT, SHORT.saturating_mul(5)] {
@@ -107,14 +107,14 @@ fn the_timeout_is_kept() {
 }
 
 #[test]
-fn no_pause_exceeds_what_is_left() {
+fn no_pause_exceeds_the_remaining_time() {
     let dir = dir();
     let _held = take(&dir, SHORT).unwrap();
     let waiter = Impatient { most: u32::MAX, ..Impatient::default() };
     let busy = Lock::take(dir.path(), WEB, SHORT.saturating_mul(4), &waiter);
     assert!(matches!(busy, Err(LockError::Busy { .. })));
     assert!(waiter.slept.get() <= SHORT.saturating_mul(4), "{:?}", waiter.slept);
-    // 2, 4, 8, 16, 32, and then 50 ms: a long wait is no load.
+    // 2, 4, 8, 16 and 32 ms, then 50 ms, so that a long wait costs little.
     assert!((1..=12).contains(&waiter.pauses.get()), "{:?}", waiter.pauses);
 }
 
@@ -134,13 +134,13 @@ fn an_interrupt_ends_the_wait() {
 #[test]
 fn a_free_lock_is_taken_without_a_pause() {
     let dir = dir();
-    let waiter = Impatient::default(); // pending from the start
+    let waiter = Impatient::default(); // interrupted from the start
     drop(Lock::take(dir.path(), WEB, Duration::ZERO, &waiter).unwrap());
     assert_eq!((waiter.pauses.get(), waiter.heard.borrow().len()), (0, 0));
 }
 
 #[test]
-fn the_caller_hears_who_holds_the_lock() {
+fn a_waiter_reports_the_holder() {
     let dir = dir();
     let _held = take(&dir, SHORT).unwrap();
     let waiter = Impatient { most: 2, ..Impatient::default() };
@@ -173,7 +173,7 @@ fn a_waiter_that_timed_out_does_not_keep_the_lock() {
 }
 
 #[test]
-fn many_threads_exclude_each_other() {
+fn concurrent_threads_exclude_each_other() {
     let dir = dir();
     let counter = dir.path().join("counter");
     fs::write(&counter, "0").unwrap();
@@ -195,20 +195,20 @@ fn many_threads_exclude_each_other() {
 
 /// The previous holder unlinks the file between another process's open and flock.
 #[test]
-fn a_file_that_was_unlinked_before_it_was_locked_is_not_the_lock() {
+fn a_file_unlinked_before_it_was_locked_is_not_the_lock() {
     let dir = dir();
     let (file, inode) = open(&path(&dir)).unwrap();
     fs::remove_file(path(&dir)).unwrap();
     file.lock_exclusive().unwrap();
     assert!(!leads_to(&path(&dir), inode).unwrap());
-    // Another file is there now, and another process can lock it.
+    // Another file is at the path now, and another process can lock it.
     let lock = take(&dir, Duration::ZERO).unwrap();
     assert!(lock.still_held().unwrap() && !leads_to(&path(&dir), inode).unwrap());
 }
 
 /// A zero timeout does not end the retries.
 #[test]
-fn a_lock_file_that_keeps_being_replaced_is_retried() {
+fn a_lock_file_that_is_replaced_repeatedly_is_retried() {
     let dir = dir();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -258,7 +258,7 @@ fn a_file_that_replaced_the_locked_one_is_not_unlinked() {
 }
 
 #[test]
-fn a_lock_state_is_found_without_touching_the_file() {
+fn a_lock_state_is_read_without_changing_the_file() {
     let dir = dir();
     assert_eq!(state(&dir), LockState::Unlocked);
     assert!(!path(&dir).exists());
@@ -301,7 +301,7 @@ fn a_path_that_is_not_a_regular_file_is_not_a_lock() {
 }
 
 #[test]
-fn a_missing_directory_is_the_operating_systems_error() {
+fn a_missing_directory_is_an_error() {
     let missing = dir().path().join("missing");
     let error = Lock::take(&missing, WEB, SHORT, &NoInterrupt).unwrap_err();
     let expected = format!("cannot open the lock {}/{}", missing.display(), FileName::lock(WEB));

@@ -161,7 +161,7 @@ mod tests {
     fn only_a_commit_has_the_long_deadline() {
         let deadlines = Deadlines::USUAL;
         assert_eq!(deadlines.of(&Request::commit()), Duration::from_secs(30));
-        // A node may be called T.
+        // A node may be named T.
         for request in [Request::abort(), Request::start(), Request::write("T", "").unwrap()] {
             assert_eq!(deadlines.of(&request), Duration::from_secs(10), "{request}");
         }

@@ -1,7 +1,7 @@
 //! The way to xenstored: libxenstore's search order (`xs_open`, `tools/libs/store/xs.c`).
 //!
-//! It differs in one thing: a socket that exists but refuses the connection is an error, not a reason to use the device.
-//! A request to a dead daemon's device would never be answered.
+//! It differs in one thing: a socket that exists but refuses the connection is an error, not a reason to use the
+//! device. A request to a dead daemon's device would never be answered.
 
 use std::env;
 use std::ffi::OsString;
@@ -142,7 +142,7 @@ mod tests {
 
     const AMPLE: Duration = Duration::from_secs(20);
 
-    /// A directory in place of a host's file system.
+    /// A directory used as a host's root file system.
     struct Root(TempDir);
 
     impl Root {
@@ -160,12 +160,12 @@ mod tests {
             UnixListener::bind(self.path(name)).unwrap()
         }
 
-        /// A character device that opens.
+        /// A character device that can be opened.
         fn device(&self, name: &str) {
             symlink("/dev/null", self.path(name)).unwrap();
         }
 
-        /// What a client with this environment connects over, or the path and the kind of the error.
+        /// The connection of a client with this environment, or the path and the kind of its error.
         fn connect(
             &self,
             variables: &[(&str, &str)],
@@ -198,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn the_search_order_is_libxenstores() {
+    fn the_search_order_is_that_of_libxenstore() {
         let root = Root::new();
         let not_found = io::ErrorKind::NotFound;
-        // From the last place to the first, so that each new one is preferred to those that exist.
+        // From last to first: each new place is preferred to the existing ones.
         assert_eq!(root.connect(&[]), error("socket", not_found));
         fs::write(root.path("old_device"), "").unwrap();
         assert_eq!(root.connect(&[]), Ok(Transport::Device));
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(root.connect(&[]), Ok(Transport::Device));
         let _socket = root.listen("socket");
         assert_eq!(root.connect(&[]), Ok(Transport::Socket));
-        // A directory that is named but has no socket: the device, not the default directory.
+        // The named directory has no socket: then the device is used, not the default directory.
         let dir = [("XENSTORED_RUNDIR", "dir")];
         assert_eq!(root.connect(&dir), Ok(Transport::Device));
         let _in_dir = root.listen("dir/socket");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_too_long_for_a_socket_is_still_looked_for() {
+    fn a_path_too_long_for_a_socket_is_looked_for_anyway() {
         let root = Root::new();
         let long = "x".repeat(200);
         let named = [("XENSTORED_PATH", long.as_str())];
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_opened_is_closed_on_exec_and_never_blocks_for_ever() {
+    fn descriptors_are_close_on_exec_and_never_block_for_ever() {
         let root = Root::new();
         root.device("device");
         let (device, _) = root.try_connect(&[], AMPLE).unwrap();
@@ -311,7 +311,7 @@ mod tests {
         rustix::net::bind(&listener, &address).unwrap();
         rustix::net::listen(&listener, 1).unwrap();
         let limit = Duration::from_secs(1);
-        // Linux lets one more than the backlog wait.
+        // Linux lets one client more than the backlog wait.
         let _waiting =
             [root.try_connect(&[], limit).unwrap(), root.try_connect(&[], limit).unwrap()];
         let begun = Instant::now();
@@ -320,10 +320,10 @@ mod tests {
             matches!(&error, StoreError::Unreachable { source, .. } if source.kind() == io::ErrorKind::TimedOut),
             "{error:?}"
         );
-        // One deadline, not one for each attempt.
+        // One deadline for all attempts.
         let took = begun.elapsed();
         assert!(took >= limit.mul_f32(0.9) && took < limit.mul_f32(1.9), "{took:?}");
-        // It gets in as soon as there is room.
+        // Once there is room, it connects.
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(Duration::from_millis(50));

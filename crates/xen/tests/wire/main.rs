@@ -1,4 +1,4 @@
-//! The xenstore client against any bytes: properties, and every input that the fuzzer has kept.
+//! The xenstore client with any bytes from xenstored: properties, and the fuzzer's corpus.
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
@@ -11,7 +11,7 @@ use std::path::Path;
 
 #[cfg(test)]
 #[test]
-fn every_input_that_the_fuzzer_has_kept_ends_in_printable_errors() {
+fn every_input_of_the_fuzzers_corpus_ends_in_printable_errors() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/wire");
     let files = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path());
     let count = files

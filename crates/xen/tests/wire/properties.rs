@@ -1,4 +1,4 @@
-//! Properties for any bytes from xenstored, and for orderly replies cut and mixed in any way.
+//! Properties for any bytes from xenstored, and for valid replies cut and mixed in any way.
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ fn message(kind: u32, id: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
-/// Payloads of orderly replies.
+/// Payloads of valid replies.
 const PAYLOADS: &[&[u8]] = &[b"", b"OK\0", b"7\0", b"E2BIG\0", b"ENOENT\0", b"1\0a\0\0"];
 
-/// A message that is nearly right: a plausible header, perhaps with a wrong length.
+/// An almost valid message: a plausible header, perhaps with a wrong length.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let kind = prop_oneof![
         4 => prop::sample::select(&[DIRECTORY, READ, 4, 6, 7, 11, EVENT, ERROR, PART][..]),
@@ -43,7 +43,7 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The right replies to the requests of [`exercise`].
+/// Valid replies to the requests of [`exercise`].
 fn right() -> [Vec<u8>; 12] {
     [
         message(DIRECTORY, 1, b"a\0b\0"),
@@ -61,7 +61,7 @@ fn right() -> [Vec<u8>; 12] {
     ]
 }
 
-/// Some right replies to [`exercise`], and then others.
+/// Some valid replies to [`exercise`], followed by invalid ones.
 fn conversation() -> impl Strategy<Value = Vec<u8>> {
     let right = right();
     (0..=right.len(), prop::collection::vec(nearly(), 0..5))
@@ -75,11 +75,11 @@ proptest! {
     }
 
     #[test]
-    fn nearly_right_replies_end_in_printable_errors(bytes in conversation()) {
+    fn almost_valid_replies_end_in_printable_errors(bytes in conversation()) {
         exercise(&bytes);
     }
 
-    /// Events around a value do not matter.
+    /// With any events before and after it.
     #[test]
     fn values_are_returned_unchanged(
         first in prop::collection::vec(any::<u8>(), 0..20), second in ".{0,20}", events in 0..3_usize,
@@ -92,7 +92,7 @@ proptest! {
         prop_assert_eq!(client.changes(Duration::ZERO).unwrap().len(), 2 * events);
     }
 
-    /// Domain 7 may write as the owner, or as its first entry says, or as the owner's entry says of all others.
+    /// Domain 7 may write as the owner, by its own entry, or else by the first entry, which is for all other domains.
     #[test]
     fn permissions_are_parsed_as_xenstored_applies_them(
         entries in prop::collection::vec(("[nrwbx]", prop_oneof![Just(7), Just(0), 0..70_000_u32]), 0..4), flaw in 0..9,
@@ -119,7 +119,7 @@ proptest! {
     }
 
     #[test]
-    fn a_listing_is_the_same_however_it_is_cut_into_parts(
+    fn a_listing_does_not_depend_on_how_it_is_cut_into_parts(
         names in prop::collection::vec("[a-z0-9é]{1,6}", 0..12), cuts in prop::collection::vec(any::<bool>(), 12),
     ) {
         let mut parts: Vec<Vec<u8>> = vec![b"42\0".to_vec()];
@@ -139,7 +139,7 @@ proptest! {
         let (client, mut theirs) = client(&bytes);
         let listing = client.list("/d").unwrap().unwrap();
         prop_assert_eq!(listing, names);
-        // Each part was asked for from where the one before it ended.
+        // Each part was requested from the end of the one before.
         drop(client);
         let mut sent = Vec::new();
         theirs.read_to_end(&mut sent).unwrap();
@@ -153,9 +153,9 @@ proptest! {
     }
 }
 
-/// Otherwise the properties would test nothing behind the first reply.
+/// Otherwise the properties would test nothing after the first reply.
 #[test]
-fn the_conversation_is_right_before_it_goes_wrong() {
+fn the_valid_part_of_a_conversation_is_accepted() {
     let (client, _theirs) = client(&right().concat());
     assert_eq!(client.list("/a").unwrap().unwrap().len(), 2);
     assert_eq!(client.read_each(&["/a", "/b"]).unwrap(), [Some(b"1".to_vec()), None]);

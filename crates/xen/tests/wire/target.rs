@@ -1,4 +1,4 @@
-//! The client on any bytes from xenstored: one function, run by the properties, on the fuzzer's corpus and by the fuzzer.
+//! The fuzz target: the client with any bytes from xenstored, called by the properties, the corpus test and the fuzzer.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use xen::escape::Escaped;
 use xen::xenstore::{Client, Nodes as _, Store as _, StoreError};
 
-/// Makes one request of each type while `bytes`, and then the end, are ready for it. It must end in time, with errors
-/// that can be printed, and have sent whole requests only.
+/// Makes one request of each type, with `bytes` and then the end of file to read. It must end in time, with printable
+/// errors, and have sent whole requests only.
 pub(crate) fn exercise(bytes: &[u8]) {
-    // A socket takes 200 KiB before anybody reads.
+    // A socket buffers 200 KiB without a reader.
     let (client, mut theirs) = client(&bytes[..bytes.len().min(100_000)]);
     theirs.shutdown(Shutdown::Write).unwrap();
     let begun = Instant::now();
@@ -25,7 +25,7 @@ pub(crate) fn exercise(bytes: &[u8]) {
     printable(client.list("/a"));
     printable(client.watch(&["/a"]));
     assert!(printable(client.changes(Duration::ZERO)).is_none_or(|events| events.len() <= 1024));
-    assert!(printable(client.read_each(&["/a"])).is_none(), "it must have met the end by now");
+    assert!(printable(client.read_each(&["/a"])).is_none(), "the bytes are used up by now");
     drop(client);
     assert!(begun.elapsed() < Duration::from_secs(10));
     let mut sent = Vec::new();
@@ -38,7 +38,7 @@ pub(crate) fn exercise(bytes: &[u8]) {
     assert!(rest.is_empty());
 }
 
-/// The value of `result`. Its error must not be able to control a terminal.
+/// The value of `result`. Its error must not contain control characters.
 fn printable<T>(result: Result<T, StoreError>) -> Option<T> {
     if let Err(error) = &result {
         assert!(!error.to_string().contains(Escaped::must_escape), "{error:?}");

@@ -17,7 +17,7 @@ fn read(text: &str) -> Vec<(usize, String, &'static str, u64)> {
     batch.lines.into_iter().map(shown).collect()
 }
 
-/// The problems as `line: text`.
+/// The errors as `line: text`.
 fn problems(text: &str) -> Vec<String> {
     let errors = parse(text).errors;
     errors.iter().map(|error| format!("{}: {}", error.number, error.problem)).collect()
@@ -34,7 +34,7 @@ fn size(number: usize, domain: &str, kib: u64) -> (usize, String, &'static str, 
 }
 
 #[test]
-fn a_line_is_a_domain_and_a_size_and_json_may_stand_between() {
+fn lines_of_domain_and_size_and_json_may_alternate() {
     let text = "# a plan\n\nweb 512M\n  my guest\t1G \nid:7 4k\n\
         {\"uuid\":\"00000000-0000-4000-8000-000000000009\",\"target_kib\":507904}\n\
         {\"name\":\"a b\",\"size_kib\":8}\n\
@@ -52,7 +52,7 @@ fn a_line_is_a_domain_and_a_size_and_json_may_stand_between() {
 }
 
 #[test]
-fn a_name_with_blanks_may_be_quoted_or_escaped_or_stand_as_it_is() {
+fn a_name_with_spaces_may_be_quoted_escaped_or_plain() {
     for line in [
         "\"SQL 227\" 1G",
         "'SQL 227' 1G",
@@ -75,7 +75,7 @@ fn a_name_with_blanks_may_be_quoted_or_escaped_or_stand_as_it_is() {
 }
 
 #[test]
-fn a_byte_order_mark_and_windows_line_ends_change_nothing() {
+fn a_byte_order_mark_and_windows_line_ends_are_ignored() {
     let text =
         "\u{feff}web 512M\r\n\r\n# x\r\n\u{feff}db 1G # y\r\n{\"domid\":7,\"size_kib\":4}\r\n";
     assert_eq!(
@@ -102,9 +102,9 @@ fn pretty_printed_objects_and_arrays_are_read_like_json_lines() {
     );
 }
 
-/// Thirty lines of nonsense for one mistake.
+/// The rest of the broken object adds no further errors.
 #[test]
-fn a_mistake_in_pretty_printed_json_is_one_error_and_the_next_lines_are_read() {
+fn a_mistake_in_pretty_printed_json_is_one_error() {
     let text = "{\n  \"domid\": 7\n  \"target_kib\": 1,\n  \"notes\": []\n}\nweb 1.5G\n";
     let problems = problems(text);
     assert_eq!(problems.len(), 2, "{problems:?}");
@@ -113,7 +113,7 @@ fn a_mistake_in_pretty_printed_json_is_one_error_and_the_next_lines_are_read() {
 }
 
 #[test]
-fn json_that_is_cut_off_is_refused() {
+fn truncated_json_is_refused() {
     for text in [
         "{\"domid\":7,\"target_kib\":524288",
         "[{\"domid\":7,\"target_kib\":524288},",
@@ -144,7 +144,7 @@ fn target_kib_is_the_target_whatever_else_the_line_has() {
 }
 
 #[test]
-fn the_other_numbers_of_a_line_are_kept_to_be_compared() {
+fn the_other_numbers_of_a_line_are_kept_for_comparison() {
     let text = "{\"domid\":9,\"name\":\"win\",\"uuid\":\"00000000-0000-4000-8000-000000000009\",\
         \"target_kib\":4,\"size_kib\":8,\"static_max_kib\":12,\"limit_kib\":null,\"videoram_kib\":-1}";
     let line = parse(text).lines.remove(0);
@@ -161,7 +161,7 @@ fn the_other_numbers_of_a_line_are_kept_to_be_compared() {
 }
 
 #[test]
-fn the_uuid_decides_and_dom0_has_none() {
+fn the_uuid_identifies_the_domain_except_for_dom0() {
     let line = |text: &str| parse(text).lines.remove(0).domain;
     let nil = "00000000-0000-0000-0000-000000000000";
     assert_eq!(
@@ -175,9 +175,9 @@ fn the_uuid_decides_and_dom0_has_none() {
     assert_eq!(line("{\"name\":\"7\",\"target_kib\":4}"), DomainRef::Name(Name("7".to_owned())));
 }
 
-/// Each of these was skipped without a word.
+/// It is not skipped silently.
 #[test]
-fn a_json_line_that_asks_for_nothing_is_refused() {
+fn a_json_line_that_sets_nothing_is_refused() {
     for (text, problem) in [
         ("{\"domid\":7,\"target_kb\":524288}", "unknown member `target_kb`"),
         ("{\"domid\":7,\"target_kib\":4,\"target_kb\":8}", "unknown member `target_kb`"),
@@ -226,9 +226,8 @@ fn a_json_line_that_asks_for_nothing_is_refused() {
     }
 }
 
-/// Each hint of a JSON problem that names a member leads to a line that is taken.
 #[test]
-fn hints_name_members_that_are_taken() {
+fn a_member_named_in_a_hint_is_accepted() {
     let hint = only_problem("{\"domid\":7,\"target_kb\":524288}").hint();
     for member in ["size_kib", "target_kib"] {
         assert!(hint.contains(&format!("`{member}`")), "{hint}");
@@ -239,7 +238,7 @@ fn hints_name_members_that_are_taken() {
 }
 
 #[test]
-fn every_error_is_reported_with_its_line_and_the_good_lines_are_kept() {
+fn every_error_has_its_line_and_valid_lines_are_kept() {
     let text = "web\nweb 1.5G\n\nid:x 1G\n{\"domid\":1\n{\"target_kib\":4}\n{\"domid\":7,\"target_kib\":3}\nweb 1G\n";
     let batch = parse(text);
     assert_eq!(
@@ -250,16 +249,15 @@ fn every_error_is_reported_with_its_line_and_the_good_lines_are_kept() {
     assert_eq!(batch.errors[0].to_string(), "line 1: not of the form `DOMAIN SIZE`");
 }
 
-/// No text of a library reaches the user.
 #[test]
-fn no_text_of_the_json_library_reaches_the_user() {
+fn errors_repeat_no_text_of_the_json_library() {
     for text in ["{\"domid\":1,}", "{1:2}", "{\"a\":\"\u{1}\"}", "{\"a\":tru}", "{\"a\":1e999}"] {
         let LineProblem::Json { .. } = only_problem(text) else { panic!("{text}") };
     }
 }
 
 #[test]
-fn a_file_of_another_kind_gives_a_bounded_number_of_errors() {
+fn a_file_that_is_no_batch_gives_a_bounded_number_of_errors() {
     let errors = parse(&"x\n".repeat(1000)).errors;
     assert_eq!(errors.len(), MOST_ERRORS + 1);
     let last = errors.last().unwrap();
@@ -267,9 +265,9 @@ fn a_file_of_another_kind_gives_a_bounded_number_of_errors() {
     assert_eq!(parse(&"x\n".repeat(MOST_ERRORS)).errors.len(), MOST_ERRORS);
 }
 
-/// A size of 16 MiB is not repeated in whole, and steers no terminal.
+/// Even a size of 16 MiB.
 #[test]
-fn a_long_word_is_shortened_and_escaped() {
+fn a_long_argument_is_shortened_and_escaped() {
     let long = "ü".repeat(5000);
     for line in [
         format!("web {long}"),
@@ -295,7 +293,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn a_quoted_name_is_read_back(name in "[^\\p{C}\\s]([^\\p{C}]{0,20}[^\\p{C}\\s])?", kib in 1_u64..1_000_000) {
+    fn a_quoted_name_round_trips(name in "[^\\p{C}\\s]([^\\p{C}]{0,20}[^\\p{C}\\s])?", kib in 1_u64..1_000_000) {
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
         let batch = parse(&format!("\"name:{quoted}\" {}k", kib.saturating_mul(4)));
         proptest::prop_assert_eq!(&batch.errors, &[]);

@@ -13,7 +13,7 @@ fn numbers(target: u64) -> Numbers {
 }
 
 #[test]
-fn a_record_is_written_read_and_removed_without_a_trace() {
+fn a_removed_record_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let intent = file(dir.path());
     assert_eq!(intent.read().unwrap(), Record::Absent);
@@ -46,7 +46,7 @@ fn a_draft_is_replaced_and_a_link_in_its_place_is_not_followed() {
 }
 
 #[test]
-fn a_write_that_fails_leaves_nothing_behind() {
+fn a_failed_write_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let intent = file(dir.path());
     fs::create_dir(intent.path()).unwrap();
@@ -55,7 +55,7 @@ fn a_write_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_file_that_xmem_did_not_write_is_not_believed() {
+fn a_file_that_xmem_did_not_write_is_foreign() {
     let dir = tempfile::tempdir().unwrap();
     let intent = file(dir.path());
     let good = r#"{"version":1,"pid":1,"old":{"target_kib":4,"static_max_kib":4,"limit_kib":4},"new":{"target_kib":4,"static_max_kib":4,"limit_kib":4}}"#;
@@ -68,7 +68,7 @@ fn a_file_that_xmem_did_not_write_is_not_believed() {
         &good.replace("\"pid\":1", "\"pid\":-1"),
         &good.replace("\"limit_kib\":4", "\"limit_kib\":1e99"),
         &good.replace("\"pid\"", "\"more\":1,\"pid\""),
-        // Of an earlier boot.
+        // Written before the present boot.
         &good.replace("\"pid\"", "\"boot\":\"0f0f0f0f-0000-4000-8000-000000000000\",\"pid\""),
         &" ".repeat(100_000),
         "\u{0}\u{1b}[2J",

@@ -14,7 +14,7 @@ use crate::size::{Amount, Size};
 const MIB: u64 = 1024;
 const GIB: u64 = 1024 * MIB;
 
-/// A running domain in step that holds what it should.
+/// A running domain in step, at its target.
 fn domain(domid: u32, guest_type: GuestType, video: i32, target: u64, static_max: u64) -> Memory {
     let info = DomainInfo {
         hvm: guest_type != GuestType::Pv,
@@ -36,12 +36,12 @@ fn pv() -> Memory {
     domain(7, GuestType::Pv, 0, GIB / 2, GIB)
 }
 
-/// 512 MiB, 16 of them for video.
+/// 512 MiB, including 16 MiB of video memory.
 fn hvm(static_max: u64) -> Memory {
     domain(7, GuestType::Hvm, 16_384, 507_904, static_max)
 }
 
-/// As libxl 4.10 to 4.16.0 and dom0less builds make it.
+/// As built by libxl 4.10 to 4.16.0 and by dom0less.
 fn minus_one(static_max: u64) -> Memory {
     domain(7, GuestType::Pvh, -1, 524_289, static_max)
 }
@@ -71,7 +71,7 @@ fn numbers(plan: &Plan) -> (u64, u64, u64) {
     (plan.new.target.unwrap().0, plan.new.static_max.unwrap().0, plan.new.limit.0)
 }
 
-/// The domain once `plan` is carried out and its guest has followed.
+/// The domain once `plan` is carried out and its guest has reached the target.
 fn after(memory: &Memory, plan: &Plan) -> Memory {
     let mut memory = Memory {
         target: Ok(plan.new.target),
@@ -84,7 +84,7 @@ fn after(memory: &Memory, plan: &Plan) -> Memory {
 }
 
 #[test]
-fn the_numbers_are_libxls() {
+fn a_plan_has_the_numbers_of_libxl() {
     use GuestType::{Hvm, Pv, Pvh};
     for (case, guest_type, video, target, pod_pages, vm_memory) in [
         ("PV", Pv, 0, 524_288, None, 512),
@@ -109,7 +109,7 @@ fn the_numbers_are_libxls() {
 }
 
 #[test]
-fn a_step_leaves_video_memory_as_it_is() {
+fn a_relative_size_leaves_video_memory_as_it_is() {
     let up = planned(&hvm(GIB), set("+64M")).unwrap();
     assert_eq!(numbers(&up), (573_440, GIB, 573_440 + 16_384 + 1024));
     let down = planned(&hvm(GIB), set("-64M")).unwrap();
@@ -119,7 +119,7 @@ fn a_step_leaves_video_memory_as_it_is() {
 }
 
 #[test]
-fn max_and_shares_are_of_the_maximum() {
+fn max_and_percentages_are_of_the_maximum() {
     for (memory, request, size) in [
         (pv(), set("max"), GIB),
         (pv(), set("50%"), GIB / 2),
@@ -133,14 +133,14 @@ fn max_and_shares_are_of_the_maximum() {
         assert_eq!(plan.size(), Kib(size), "{memory:?}, {request:?}");
         assert_eq!(plan.new.limit, Kib(size + MIB));
     }
-    // What `set` takes is static-max, whatever of it is for video memory.
+    // `set` accepts static-max, including its video memory.
     assert_eq!(numbers(&planned(&hvm(GIB), set("max")).unwrap()).0, GIB - 16_384);
     assert_eq!(numbers(&planned(&pv(), max("max")).unwrap()), (GIB / 2, GIB, GIB + MIB));
     assert_eq!(numbers(&planned(&pv(), max("50%")).unwrap()), (GIB / 2, GIB / 2, GIB / 2 + MIB));
 }
 
 #[test]
-fn a_step_of_zero_changes_nothing_not_even_the_limit() {
+fn a_relative_size_of_zero_changes_nothing() {
     let mut odd = pv();
     odd.info.limit = Kib(GIB + MIB);
     for size in ["+0", "-0"] {
@@ -189,7 +189,7 @@ fn every_refusal_has_its_reason() {
 }
 
 #[test]
-fn a_node_that_makes_no_sense_is_refused_and_never_filled_in() {
+fn a_bad_node_is_refused_and_never_filled_in() {
     let bad = crate::memory::BadNode { path: "/p".to_owned(), value: "x".to_owned() };
     for memory in [
         Memory { target: Err(bad.clone()), ..domain(0, GuestType::Pv, 0, GIB, GIB) },
@@ -205,13 +205,13 @@ fn a_node_that_makes_no_sense_is_refused_and_never_filled_in() {
     for request in [set("512M"), max("2G")] {
         assert_eq!(planned(&video, request), Err(Refusal::BadNode(bad.clone())));
     }
-    // What the target needs without video memory, it needs in any case.
+    // Without video memory, the target's need is a lower bound.
     video.info.limit = Kib(4);
     let repaired = planned(&video, MemoryRequest::Repair).unwrap();
     assert_eq!(repaired.new.limit, Kib(GIB / 2 + MIB));
 }
 
-/// Video memory only adds to what the target needs at least.
+/// Video memory can only add to what the target needs.
 #[test]
 fn a_limit_below_the_target_is_repaired_whatever_the_video_memory() {
     let bad = crate::memory::BadNode { path: "/p".to_owned(), value: "x".to_owned() };
@@ -222,20 +222,20 @@ fn a_limit_below_the_target_is_repaired_whatever_the_video_memory() {
     assert_eq!(plan.new.limit, memory.target.unwrap().unwrap().plus(SLACK).unwrap());
 }
 
-/// The size counts, as it was typed, and not the target.
+/// The size as typed counts, not the target.
 #[test]
-fn the_guest_minimum_is_for_sizes_of_shrinking_guests() {
+fn the_guest_minimum_applies_to_the_size_of_a_shrinking_guest() {
     let small = |target| domain(7, GuestType::Pv, 0, target, 65_536);
     assert_eq!(numbers(&planned(&small(65_536), force("4M")).unwrap()).0, 4096);
     assert!(planned(&small(8192), set("16M")).is_ok());
     assert!(planned(&small(65_536), set("32M")).is_ok());
-    // 24 MiB of target.
+    // A target of 24 MiB.
     assert!(planned(&hvm(GIB), set("40M")).is_ok());
     assert_eq!(planned(&hvm(GIB), set("31M")), Err(Refusal::GuestMinimum { size: Kib(31 * MIB) }));
 }
 
 #[test]
-fn raising_the_maximum_ends_as_max_and_set_do() {
+fn raise_max_gives_the_numbers_of_max_and_set() {
     for memory in [pv(), hvm(GIB), hvm(GIB / 2), minus_one(GIB), minus_one(GIB / 2)] {
         for size in ["2G", "1028M", "520M"] {
             let at_once = after(&memory, &planned(&memory, raise(size)).unwrap());
@@ -266,14 +266,14 @@ fn video_memory_of_minus_one_is_in_step() {
 }
 
 #[test]
-fn a_maximum_never_starves_video_memory() {
+fn a_maximum_leaves_room_for_video_memory() {
     let plan = planned(&hvm(GIB / 2), max("496M")).unwrap();
     assert_eq!(numbers(&plan), (507_904, 507_904, 507_904 + 16_384 + 1024));
     assert!(plan.notes.iter().any(|note| matches!(note, Note::LimitAboveMax { .. })));
 }
 
 #[test]
-fn dom0s_nodes_are_filled_in_as_libxl_does() {
+fn dom0s_missing_nodes_are_filled_in_as_libxl_does() {
     let mut dom0 = domain(0, GuestType::Pv, 0, 786_432, 0);
     dom0.info.limit = UNLIMITED;
     (dom0.target, dom0.static_max) = (Ok(None), Ok(None));
@@ -288,11 +288,11 @@ fn dom0s_nodes_are_filled_in_as_libxl_does() {
 }
 
 #[test]
-fn setting_what_is_set_changes_nothing() {
+fn a_size_already_set_changes_nothing() {
     for memory in [pv(), minus_one(GIB), hvm(GIB), hvm(GIB / 2)] {
         assert!(planned(&memory, set("512M")).unwrap().changes_nothing(), "{memory:?}");
     }
-    // The same target with another limit is not the same.
+    // The same target with another limit is a change.
     let mut odd = pv();
     odd.info.limit = Kib(4);
     assert!(!planned(&odd, set("512M")).unwrap().changes_nothing());
@@ -325,7 +325,7 @@ fn a_conditional_set_changes_nothing_unless_its_condition_holds() {
     assert!(planned(&odd, set_if(Condition::Lowers, "512M")).unwrap().changes_nothing());
 }
 
-/// Raises a limit to what the target needs, fills in what dom0 lacks, and touches nothing else.
+/// It touches nothing else.
 #[test]
 fn a_repair_raises_a_limit_and_fills_in_nodes() {
     let repaired = |memory: &Memory| {
@@ -338,7 +338,7 @@ fn a_repair_raises_a_limit_and_fills_in_nodes() {
     assert!(planned(&low, repair).unwrap().changes_nothing());
     low.info.limit = Kib(525_312);
     assert_eq!(repaired(&low), (GIB / 2, GIB, 541_696));
-    // Which of the two is wrong is not known.
+    // Either of the two may be wrong.
     low.static_max = Ok(Some(Kib(524_284)));
     assert!(planned(&low, repair).unwrap().changes_nothing());
     low.static_max = Ok(None);
@@ -350,13 +350,13 @@ fn a_repair_raises_a_limit_and_fills_in_nodes() {
     assert_eq!(repaired(&dom0), (2 * GIB, UNLIMITED.0, UNLIMITED.0));
     dom0.static_max = Ok(Some(Kib(4 * GIB)));
     assert_eq!(repaired(&dom0), (2 * GIB, 4 * GIB, UNLIMITED.0));
-    // A maximum below the target is no repair.
+    // A maximum below the target is not repaired.
     (dom0.target, dom0.static_max, dom0.info.limit) = (Ok(Some(Kib(8))), Ok(None), Kib(4));
     assert!(matches!(planned(&dom0, repair), Err(Refusal::AboveMax { .. })));
 }
 
 #[test]
-fn a_plan_that_is_left_alone_changes_nothing() {
+fn an_abandoned_plan_changes_nothing() {
     let mut plan = planned(&hvm(GIB), set("1G")).unwrap();
     plan.leave_alone();
     assert!(plan.changes_nothing() && plan.notes.is_empty());

@@ -28,7 +28,7 @@ fn recovered(memory: &Memory, old: Numbers, new: Numbers) -> Recovery {
 }
 
 #[test]
-fn a_killed_change_is_completed_or_rolled_back_by_what_xenstore_shows() {
+fn a_killed_change_is_completed_or_rolled_back_as_xenstore_shows() {
     let small = numbers(4096, 16_384, 4096 + SLACK);
     let large = numbers(8192, 16_384, 8192 + SLACK);
     let raised = numbers(4096, 32_768, 32_768 + SLACK);
@@ -63,9 +63,9 @@ fn a_killed_change_is_completed_or_rolled_back_by_what_xenstore_shows() {
     }
 }
 
-/// `xl mem-max` holds the same lock, and changes only the limit before Xen 4.17.
+/// `xl mem-max` takes the same lock, and before Xen 4.17 changes the limit alone.
 #[test]
-fn a_limit_that_is_neither_the_old_nor_the_new_one_stays() {
+fn a_limit_that_is_neither_old_nor_new_stays() {
     let small = numbers(4096, 16_384, 4096 + SLACK);
     let large = numbers(8192, 16_384, 8192 + SLACK);
     for shown in [small, large] {
@@ -78,7 +78,7 @@ fn a_limit_that_is_neither_the_old_nor_the_new_one_stays() {
 }
 
 #[test]
-fn a_target_set_since_keeps_its_limit_unless_that_is_too_low() {
+fn a_target_set_since_keeps_its_limit_unless_too_low() {
     let small = numbers(4096, 16_384, 4096 + SLACK);
     let large = numbers(8192, 16_384, 8192 + SLACK);
     for (shown, limit) in [
@@ -94,9 +94,9 @@ fn a_target_set_since_keeps_its_limit_unless_that_is_too_low() {
     }
 }
 
-/// A record may be wrong, or forged: the guest must live all the same.
+/// A record may be wrong or forged, but the guest must keep running.
 #[test]
-fn no_record_takes_a_limit_below_what_the_target_needs() {
+fn no_record_lowers_a_limit_below_what_the_target_needs() {
     let tiny = numbers(8192, 16_384, 4);
     let other = numbers(4096, 16_384, 4);
     for (old, new) in [(tiny, other), (other, tiny), (other, other)] {
@@ -106,7 +106,7 @@ fn no_record_takes_a_limit_below_what_the_target_needs() {
                 recover(&memory, &intent(old, new), || Ok::<_, BadNode>(guest_may_write)).unwrap().0
             };
             assert_eq!(recover(false), Kib(needed), "{old}, {new}");
-            // A guest's own target raises nothing.
+            // A target that the guest may write raises nothing.
             assert_eq!(recover(true), Kib(4), "{old}, {new}");
         }
     }
@@ -131,7 +131,7 @@ prop_compose! {
 }
 
 proptest! {
-    /// Whatever the record says.
+    /// For any record.
     #[test]
     fn the_limit_is_one_that_was_set_or_what_the_target_needs(
         shown in any_numbers(), old in any_numbers(), new in any_numbers(), video in -1_i32..2048,

@@ -51,20 +51,20 @@ fn a_domain_is_found_by_domid_uuid_and_name() {
 }
 
 #[test]
-fn a_living_domain_goes_before_a_dead_one_of_the_same_uuid() {
+fn a_living_domain_comes_before_a_dead_one_of_the_same_uuid() {
     assert_eq!(found(&Uuid::from_u128(30).to_string()).unwrap(), 4);
     assert_eq!(found(&Uuid::from_u128(80).to_string()).unwrap(), 8);
 }
 
 #[test]
-fn an_ambiguous_name_names_the_domids() {
+fn an_ambiguous_name_is_reported_with_its_domids() {
     let error = found("dup").unwrap_err();
     assert_eq!(error.to_string(), "`dup` names several domains: 5, 6");
     assert!(matches!(error, ResolveError::Ambiguous { domids, .. } if domids.len() == 2));
 }
 
 #[test]
-fn a_name_that_is_not_there_brings_up_a_similar_one() {
+fn an_unknown_name_is_reported_with_a_similar_one() {
     let similar = |text: &str| match found(text).unwrap_err() {
         ResolveError::NoSuchDomain { similar, .. } => similar.map(|name| name.0),
         other => panic!("{other}"),
@@ -76,7 +76,7 @@ fn a_name_that_is_not_there_brings_up_a_similar_one() {
 }
 
 #[test]
-fn exactly_the_domain_that_was_found_before_is_found_again() {
+fn only_the_same_domain_is_found_again() {
     let (host, store) = host();
     let same = |domid, uuid| DomainRef::Same(identity(domid, uuid));
     assert!(resolve(&*store, host.hypervisor(), &same(4, 30)).is_ok());

@@ -17,7 +17,7 @@ fn look(world: &mut World, now_ms: u64) -> Kib {
     web(world).current_kib
 }
 
-/// A world in which `web` is told at 1000 ms to go from 1024 MiB to `mib`, with room for it.
+/// A world in which `web` is set at 1000 ms from 1024 MiB to `mib`, with room for it.
 fn told(mib: u64) -> World {
     let mut world = World::start();
     web(&mut world).limit_kib = Kib::from_mib(4096);
@@ -37,7 +37,7 @@ fn a_balloon_moves_evenly_and_stops_at_its_target() {
 }
 
 #[test]
-fn a_world_at_rest_is_not_changed_by_a_look() {
+fn reading_a_world_at_rest_does_not_change_it() {
     for start in [World::start(), World::states()] {
         let mut world = start.clone();
         advance(&mut world, 1_000_000, false);
@@ -46,7 +46,7 @@ fn a_world_at_rest_is_not_changed_by_a_look() {
 }
 
 #[test]
-fn frequent_looks_slow_no_balloon_down() {
+fn frequent_reads_slow_no_balloon_down() {
     let mut world = told(512);
     web(&mut world).rate_kib_per_second = Kib(40);
     for now_ms in 1000..=11_000 {
@@ -56,7 +56,7 @@ fn frequent_looks_slow_no_balloon_down() {
 }
 
 #[test]
-fn video_memory_comes_on_top_of_the_target() {
+fn video_memory_is_added_to_the_target() {
     for (target, videoram, current) in [
         ("524288", Some("16384"), 540_672),
         ("524288", None, 524_288),
@@ -77,7 +77,7 @@ fn video_memory_comes_on_top_of_the_target() {
 }
 
 #[test]
-fn a_balloon_of_a_guest_that_does_not_run_stands_still() {
+fn a_guest_that_does_not_run_does_not_balloon() {
     let stops: [fn(&mut SimDomain); 9] = [
         |domain| domain.paused = true,
         |domain| domain.dying = true,
@@ -106,7 +106,7 @@ fn on_a_full_host_balloons_only_shrink() {
 }
 
 #[test]
-fn the_time_at_a_limit_does_not_count() {
+fn time_spent_at_the_limit_moves_no_balloon() {
     let mut world = told(1536);
     web(&mut world).limit_kib = Kib::from_mib(1024);
     assert_eq!(look(&mut world, 50_000), Kib::from_mib(1024));
@@ -116,14 +116,14 @@ fn the_time_at_a_limit_does_not_count() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_stops_nothing() {
+fn a_clock_set_back_stops_no_balloon() {
     let mut world = told(512);
     look(&mut world, 400);
     assert_eq!(look(&mut world, 1400), Kib::from_mib(768));
 }
 
 #[test]
-fn one_takes_what_another_gives_up_and_claimed_memory_stays() {
+fn a_guest_takes_what_another_gives_back_and_claimed_memory_stays() {
     let mut world = told(2048);
     world.memory_kib = Kib::from_mib(7 * 1024);
     assert_eq!(world.free(), Kib(0));
@@ -161,7 +161,7 @@ fn dom0s_own_target_holds_until_xenstore_is_written() {
 }
 
 #[test]
-fn balloons_move_while_no_process_looks() {
+fn balloons_move_while_no_process_reads() {
     let (dir, first) = host("");
     set_target(&first, "524288").unwrap();
     drop(first);
@@ -197,7 +197,7 @@ proptest! {
         let way = |kib: Kib| kib.0.abs_diff(current.0);
         prop_assert!(way(now) <= way(reach) && used <= ms);
         prop_assert_eq!(now.0 % 4, 0);
-        // Up to a page, and what a millisecond brings, may be left for the next step.
+        // Less than a page, and the progress of one millisecond, may remain for the next step.
         let way_of_all = u128::from(rate).saturating_mul(ms.into()) / 1000;
         let rest = way_of_all.saturating_sub(way(now).into());
         prop_assert!(now == reach || rest <= u128::from(rate / 1000).saturating_add(8));

@@ -23,7 +23,7 @@ fn reason(result: Result<impl Sized, SimError>) -> String {
 }
 
 #[test]
-fn a_new_directory_is_filled_and_an_old_one_kept() {
+fn a_new_directory_is_filled_and_an_existing_one_kept() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("deep/er");
     let host = open(&dir).unwrap();
@@ -35,7 +35,7 @@ fn a_new_directory_is_filled_and_an_old_one_kept() {
 }
 
 #[test]
-fn a_look_does_not_replace_the_file() {
+fn reading_does_not_replace_the_file() {
     let (dir, host) = host("");
     let inode = || fs::metadata(dir.path().join("world.json")).unwrap().ino();
     let before = inode();
@@ -46,7 +46,7 @@ fn a_look_does_not_replace_the_file() {
 }
 
 #[test]
-fn each_edit_by_hand_is_seen() {
+fn each_edit_of_the_file_is_seen() {
     let (dir, host) = host("");
     for kib in 1000..1100 {
         let mut world = World::start();
@@ -57,7 +57,7 @@ fn each_edit_by_hand_is_seen() {
 }
 
 #[test]
-fn something_else_is_refused_and_left_alone() {
+fn a_directory_of_other_files_is_refused_and_left_alone() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("precious"), "").unwrap();
     assert!(reason(open(temp.path())).starts_with("is neither empty nor a sim"));
@@ -65,7 +65,7 @@ fn something_else_is_refused_and_left_alone() {
     for path in [temp.path().join("precious"), temp.path().join("precious/below")] {
         assert_eq!(reason(open(&path)), "is not a directory");
     }
-    // A world is enough of a sim, whatever else is there.
+    // A directory with a world is a sim, whatever else it contains.
     fs::write(temp.path().join("world.json"), serde_json::to_vec(&World::start()).unwrap())
         .unwrap();
     open(temp.path()).unwrap();
@@ -88,7 +88,7 @@ fn a_link_in_place_of_the_next_world_is_not_followed() {
 }
 
 #[test]
-fn a_world_may_be_a_link_to_one_kept_elsewhere() {
+fn the_world_may_be_a_link_to_a_file_elsewhere() {
     let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let kept = outside.path().join("kept.json");
     let text = serde_json::to_vec(&World::start()).unwrap();
@@ -110,7 +110,7 @@ fn a_fifo_does_not_block() {
 }
 
 #[test]
-fn the_default_directory_must_be_the_users_own_and_no_link() {
+fn the_default_directory_must_be_the_users_own_and_not_a_link() {
     let temp = tempfile::tempdir().unwrap();
     let euid = rustix::process::geteuid().as_raw();
     let check = |name: &str, euid| {
@@ -128,7 +128,7 @@ fn the_default_directory_must_be_the_users_own_and_no_link() {
 }
 
 #[test]
-fn root_works_in_no_directory_of_another_user() {
+fn root_refuses_a_directory_of_another_user() {
     let temp = tempfile::tempdir().unwrap();
     let check = |euid| Directory::at(Some(temp.path()), StartWorld::Start).check(false, euid);
     if rustix::process::geteuid().is_root() {
@@ -143,7 +143,7 @@ fn root_works_in_no_directory_of_another_user() {
 }
 
 #[test]
-fn an_existing_sim_can_be_looked_at_without_a_trace() {
+fn an_existing_sim_can_be_read_without_creating_files() {
     let temp = tempfile::tempdir().unwrap();
     let look = |dir: &Path| SimHost::open_existing(Some(dir)).unwrap();
     assert!(look(&temp.path().join("missing")).is_none());
@@ -162,13 +162,13 @@ fn an_existing_sim_can_be_looked_at_without_a_trace() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_no_wrong_usage() {
+fn a_read_only_directory_is_not_wrong_usage() {
     if rustix::process::geteuid().is_root() {
         return;
     }
     let (dir, host) = host("");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
-    assert!(host.hypervisor().domains().is_ok(), "a world at rest can be looked at");
+    assert!(host.hypervisor().domains().is_ok(), "a world at rest can be read");
     let error = host.with_world(|world| world.memory_kib = Kib(4)).unwrap_err();
     assert!(!error.is_usage() && error.hint().is_some(), "{error}");
     let error = open(&dir.path().join("new")).unwrap_err();
@@ -177,7 +177,7 @@ fn a_directory_that_cannot_be_written_is_no_wrong_usage() {
 }
 
 #[test]
-fn a_change_that_cannot_be_kept_is_not_made() {
+fn a_change_that_cannot_be_saved_is_not_made() {
     let (dir, host) = host("");
     let memory = host.with_world(|world| world.memory_kib).unwrap();
     fs::create_dir(dir.path().join("world.json.new")).unwrap();
@@ -187,7 +187,7 @@ fn a_change_that_cannot_be_kept_is_not_made() {
 }
 
 #[test]
-fn many_fill_one_directory() {
+fn concurrent_processes_fill_one_directory_once() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("new");
     std::thread::scope(|scope| {

@@ -10,7 +10,7 @@ use super::{TARGET, connect, dom, errno, host, host_in, read, says, set_target};
 use crate::{Fault, Faults};
 
 #[test]
-fn words_are_read_leniently_and_unknown_ones_are_named() {
+fn words_are_parsed_leniently_and_unknown_ones_are_named() {
     assert_eq!("".parse::<Faults>().unwrap(), Faults::default());
     let two = Faults::from_iter([Fault::Gone, Fault::Conflict]);
     assert_eq!(" gone, conflict,".parse::<Faults>().unwrap(), two);
@@ -75,7 +75,7 @@ fn a_refused_call_fails_alone() {
 }
 
 #[test]
-fn gone_hides_a_domain_from_the_second_look_on() {
+fn gone_hides_a_domain_from_the_second_query_on() {
     let (dir, host) = host("gone");
     let xen = host.hypervisor();
     assert!(xen.domain(dom(7)).unwrap().is_some());
@@ -107,7 +107,7 @@ fn conflict_fails_every_commit_and_conflict_once_the_first() {
 }
 
 #[test]
-fn a_lost_commit_is_done_or_not_as_its_word_says() {
+fn a_lost_commit_is_made_or_not_as_its_word_says() {
     for (word, done, stays_down) in [
         ("commit-lost-done", true, false),
         ("commit-lost-undone", false, false),
@@ -139,7 +139,7 @@ fn host_full_leaves_no_memory_free() {
 }
 
 #[test]
-fn the_crate_page_lists_exactly_the_words_that_exist() {
+fn the_crate_page_lists_every_fault() {
     let page = include_str!("../../README.md");
     let (_, faults) = page.split_once("## Faults").unwrap();
     let (faults, _) = faults.split_once("## What differs").unwrap();

@@ -9,7 +9,7 @@ use super::{connect, dom, errno, in_memory};
 use crate::{Call, Failure, Verdict, World};
 
 #[test]
-fn limits_are_whole_pages_and_never_checked() {
+fn limits_are_whole_pages_and_unchecked() {
     let (_world, host) = in_memory(World::start());
     let xen = host.hypervisor();
     xen.set_limit(dom(7), Kib(4099)).unwrap();
@@ -41,7 +41,7 @@ fn the_pod_target_grows_the_cache_and_never_shrinks_it() {
 }
 
 #[test]
-fn the_pod_target_is_refused_as_xen_does() {
+fn a_pod_target_is_refused_as_xen_does() {
     let (world, host) = in_memory(World::states());
     let (xen, mib) = (host.hypervisor(), Kib::from_mib);
     let set = |domid, target| errno(xen.set_pod_target(dom(domid), mib(target)));
@@ -73,7 +73,7 @@ fn claimed_memory_is_free_but_not_available() {
 /// The domids that `xen::Host::list_domains` finds, and whether the hypervisor refused to list them.
 fn listed(refuses: fn(&Call<'_>) -> bool) -> Result<(Vec<u16>, bool), String> {
     let mut world = World::start();
-    // Known to the hypervisor alone, to xenstore alone, and not domids.
+    // One known to the hypervisor only, one to xenstore only, and names that are not domids.
     world.remove("/local/domain/9");
     for name in ["6", "web", "32752"] {
         world.write(&format!("/local/domain/{name}/name"), "");
@@ -101,14 +101,14 @@ fn a_refused_list_is_replaced_by_the_domains_in_xenstore() {
 }
 
 #[test]
-fn without_xenstore_the_refusal_to_list_is_the_error() {
+fn without_xenstore_a_refused_list_is_the_error() {
     let refuses = |call: &Call<'_>| matches!(call, Call::Domains | Call::List(_));
     let error = Err("the hypervisor refused XEN_SYSCTL_getdomaininfolist".to_owned());
     assert_eq!(listed(refuses), error);
 }
 
 #[test]
-fn a_refused_domctl_is_never_an_empty_list() {
+fn a_refused_domctl_is_an_error_and_not_an_empty_list() {
     let refuses = |call: &Call<'_>| matches!(call, Call::Domains | Call::Domain(_));
     let error = Err("the hypervisor refused XEN_DOMCTL_getdomaininfo".to_owned());
     assert_eq!(listed(refuses), error);

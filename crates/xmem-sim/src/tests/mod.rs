@@ -1,4 +1,4 @@
-//! The sim at its seams.
+//! The sim through its public interface.
 
 mod balloons;
 mod directories;

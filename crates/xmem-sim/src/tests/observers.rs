@@ -10,7 +10,7 @@ use super::{TARGET, dom, errno, in_memory, read, says, set_target};
 use crate::{Call, Failure, Observer, Verdict, World};
 
 #[test]
-fn every_call_is_seen_before_it_is_made() {
+fn every_call_is_observed_before_it_is_made() {
     let (_world, host) = in_memory(World::start());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let host = host.observed_by(Arc::new({
@@ -58,7 +58,7 @@ fn every_call_is_seen_before_it_is_made() {
 }
 
 #[test]
-fn a_call_fails_before_or_after_it_has_its_effect() {
+fn a_call_can_fail_before_or_after_its_effect() {
     for (done, verdict) in [(false, Verdict::Fail as fn(_) -> _), (true, Verdict::ProceedAndFail)] {
         let (world, host) = in_memory(World::start());
         let host = host.observed_by(Arc::new(move |call: &Call<'_>| match call {
@@ -95,7 +95,7 @@ fn only_a_refusal_leaves_the_connection_usable() {
     }
 }
 
-/// A "process" that dies, and makes no call from then on.
+/// A simulated process that is killed and makes no further call.
 struct Dies {
     done: bool,
     dead: std::sync::atomic::AtomicBool,

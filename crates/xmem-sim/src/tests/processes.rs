@@ -17,7 +17,7 @@ const CHILD_DIR: &str = "XMEM_TEST_SIM_DIR";
 
 fn child(dir: &Path, faults: &str) -> Child {
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", "tests::processes::child_counts", "--ignored"])
+        .args(["--exact", "tests::processes::child_increments_the_counter", "--ignored"])
         .env(CHILD_DIR, dir)
         .env("XMEM_SIM_FAULT", faults)
         .stdout(Stdio::null())
@@ -26,13 +26,13 @@ fn child(dir: &Path, faults: &str) -> Child {
 }
 
 #[test]
-#[ignore = "the child process of other tests"]
-fn child_counts() {
+#[ignore = "run as a child process by other tests"]
+fn child_increments_the_counter() {
     let Some(dir) = env::var_os(CHILD_DIR) else { return };
     count(&SimHost::open(Some(Path::new(&dir))).unwrap(), 50);
 }
 
-/// Adds one to the counter, `times` times.
+/// Increments the counter `times` times.
 pub(super) fn count(host: &SimHost, times: u32) {
     let store = host.connect().unwrap();
     for _ in 0..times {
@@ -51,7 +51,7 @@ pub(super) fn count(host: &SimHost, times: u32) {
 }
 
 #[test]
-fn processes_lose_no_change() {
+fn concurrent_processes_lose_no_change() {
     let (dir, host) = host("");
     let mut children = [child(dir.path(), ""), child(dir.path(), "")];
     count(&host, 50);
@@ -62,7 +62,7 @@ fn processes_lose_no_change() {
 }
 
 #[test]
-fn a_kill_at_any_moment_leaves_a_whole_world() {
+fn a_kill_at_any_moment_leaves_a_complete_world() {
     let (dir, host) = host("");
     let mut torn = 0;
     for step in 0..40 {
@@ -73,12 +73,12 @@ fn a_kill_at_any_moment_leaves_a_whole_world() {
         torn += u32::from(dir.path().join("world.json.new").exists());
         set_target(&host, &(4096 + step * 4).to_string()).unwrap();
     }
-    println!("killed in the middle of a write: {torn} times");
+    println!("killed during a write: {torn} times");
 }
 
-/// What a kill between creating and renaming the next world leaves.
+/// A kill between the creation and the rename of the next world leaves this.
 #[test]
-fn a_torn_next_world_means_nothing() {
+fn an_incomplete_next_world_is_ignored() {
     let (dir, host) = host("");
     for torn in [&b"{ \"vers"[..], &vec![b'x'; 1 << 20]] {
         fs::write(dir.path().join("world.json.new"), torn).unwrap();

@@ -40,7 +40,7 @@ fn reads_see_the_live_tree() {
     let transaction = store.begin().unwrap();
     transaction.read_each(&["/local/domain/7/name"]).unwrap();
     set_target(&host, "4096").unwrap();
-    // Not read before: no conflict either.
+    // A node that was not read does not conflict either.
     assert_eq!(transaction.read_each(&[TARGET]).unwrap(), [Some(b"4096".to_vec())]);
     transaction.commit().unwrap();
 }
@@ -54,7 +54,7 @@ fn a_node_changed_since_it_was_used_fails_the_commit() {
         |nodes| drop(nodes.list("/local/domain/7/memory").unwrap()),
     ];
     for (at, used) in uses.iter().enumerate() {
-        // Another value, the same value, a new sibling, another node.
+        // With another value, the same value, a new sibling, and another node.
         for (path, value, conflicts) in [
             (TARGET, "4096", [true, true, false]),
             (TARGET, "1048576", [true, true, false]),
@@ -73,7 +73,7 @@ fn a_node_changed_since_it_was_used_fails_the_commit() {
 }
 
 #[test]
-fn two_that_make_the_same_node_conflict() {
+fn two_transactions_that_create_the_same_node_conflict() {
     let (_dir, host) = host("");
     let store = connect(&host);
     let transactions = [store.begin().unwrap(), store.begin().unwrap()];
@@ -131,7 +131,7 @@ fn only_the_owner_may_write() {
 }
 
 #[test]
-fn threads_lose_no_change() {
+fn concurrent_threads_lose_no_change() {
     let (_dir, host) = host("");
     thread::scope(|scope| {
         for _ in 0..4 {

@@ -34,7 +34,7 @@ fn a_watch_fires_for_changes_at_and_below_its_path() {
 }
 
 #[test]
-fn a_wait_ends_at_a_change_by_somebody_else() {
+fn a_wait_ends_at_a_change_by_another_connection() {
     let (dir, host) = host("");
     let store = connect(&host);
     store.watch(&[TARGET]).unwrap();
@@ -52,7 +52,7 @@ fn a_wait_ends_at_a_change_by_somebody_else() {
 }
 
 #[test]
-fn an_edit_by_hand_is_seen() {
+fn an_edit_of_the_file_fires_a_watch() {
     let (dir, host) = host("");
     let store = connect(&host);
     store.watch(&["/local"]).unwrap();
@@ -66,7 +66,7 @@ fn an_edit_by_hand_is_seen() {
 }
 
 #[test]
-fn special_watches_fire_for_domains_that_come_stop_or_go() {
+fn special_watches_fire_for_domains_that_appear_stop_or_go() {
     let (world, host) = in_memory(World::start());
     let store = connect(&host);
     store.watch(&["@introduceDomain", "@releaseDomain"]).unwrap();

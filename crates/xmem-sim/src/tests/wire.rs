@@ -48,7 +48,7 @@ fn transactions_conflict_and_are_aborted() {
 }
 
 #[test]
-fn watches_fire() {
+fn watches_fire_on_the_wire() {
     let (world, host) = wire(World::start());
     let store = connect(&host);
     store.watch(&[TARGET, "@releaseDomain"]).unwrap();
@@ -77,7 +77,7 @@ fn long_listings_come_in_parts() {
 }
 
 #[test]
-fn the_owner_may_write_and_a_bad_path_is_refused() {
+fn only_the_owner_may_write_and_a_bad_path_is_refused() {
     let (world, host) = wire(World::start());
     let store = connect(&host);
     assert!(!store.may_write_any(dom(7), &[TARGET, "/nowhere"]).unwrap());

@@ -42,7 +42,7 @@ fn the_start_world_is_in_step() {
 }
 
 #[test]
-fn the_world_of_states_has_each_of_them() {
+fn the_states_world_has_a_domain_in_each_state() {
     let (_world, host) = in_memory(World::states());
     let all = host.hypervisor().domains().unwrap();
     assert_eq!(all.len(), 13);
@@ -63,7 +63,7 @@ fn the_world_of_states_has_each_of_them() {
 }
 
 #[test]
-fn a_world_survives_its_file() {
+fn a_world_round_trips_through_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let changed = host_in(dir.path(), "guest-ignores")
         .with_world(|world| {
@@ -80,7 +80,7 @@ fn a_world_survives_its_file() {
 }
 
 #[test]
-fn a_short_world_by_hand_gets_defaults() {
+fn an_incomplete_world_gets_defaults() {
     let world = open(
         r#"{ "version": 1, "memory_kib": 1048576,
              "domains": { "12": { "current_kib": 524288, "kind": "hvm" } },

@@ -28,7 +28,7 @@ fn a_call_passes_its_sub_operation_before_the_page() {
 }
 
 #[test]
-fn the_release_is_major_and_minor() {
+fn a_release_is_major_and_minor() {
     assert_eq!(release(0x0004_0011), Some((4, 17)));
     assert_eq!(release(-1), None);
 }
@@ -62,7 +62,7 @@ fn a_limit_above_32_bits_is_passed_whole() {
 }
 
 #[test]
-fn domain_info_uses_only_the_fields_that_never_moved() {
+fn domain_info_uses_only_fields_at_fixed_offsets() {
     let handle: [u8; 16] = *b"0123456789abcdef";
     let mut reply = page(&[
         (8, &[2, 1]),
@@ -96,7 +96,7 @@ fn domain_info_uses_only_the_fields_that_never_moved() {
 }
 
 #[test]
-fn cpu_time_and_vcpus_use_their_whole_width() {
+fn cpu_time_and_vcpus_use_their_full_width() {
     let time = 0x0807_0605_0403_0201_u64;
     let vcpus = 0x0403_0201_u32;
     let reply = page(&[(72, &time.to_ne_bytes()), (80, &vcpus.to_ne_bytes())]);
@@ -104,7 +104,7 @@ fn cpu_time_and_vcpus_use_their_whole_width() {
     assert_eq!((info.cpu_time, info.online_vcpus), (Duration::from_nanos(time), vcpus));
 }
 
-/// Interface versions before and after `gpaddr_bits`, the size of a list entry and how many fit, by the headers.
+/// Interface versions before and after `gpaddr_bits`, the size of a list entry, and the number that fits in a page.
 const LISTS: [(u32, usize, u8); 2] = if cfg!(target_arch = "aarch64") {
     [(0x13, 112, 34), (0x14, 120, 32)]
 } else {
@@ -112,7 +112,7 @@ const LISTS: [(u32, usize, u8); 2] = if cfg!(target_arch = "aarch64") {
 };
 
 #[test]
-fn the_list_goes_behind_its_request() {
+fn the_list_follows_its_request_in_the_page() {
     for (version, entry, room) in LISTS {
         let mut request = Box::new(DIRTY);
         getdomaininfolist(&mut request, version, guest());
@@ -133,7 +133,7 @@ fn the_list_goes_behind_its_request() {
 fn a_list_is_read_entry_by_entry_without_xens_own_domains() {
     for (version, entry, _) in LISTS {
         let mut reply = page(&[(24, &[3])]);
-        // The second is DOMID_XEN, which no list should have.
+        // The second entry is DOMID_XEN, which no list should have.
         for (place, domid, pages) in [(0, 0_u16, 5), (1, 0x7FF2, 9), (2, 0x0102, 7)] {
             let at = 256 + place * entry;
             reply[at..][..entry].fill(0xEE);
@@ -152,13 +152,13 @@ fn a_list_is_read_entry_by_entry_without_xens_own_domains() {
 }
 
 #[test]
-fn a_full_list_is_not_the_end_and_never_longer_than_the_page() {
+fn a_full_list_continues_and_never_exceeds_the_page() {
     let (version, _, room) = LISTS[1];
     for count in [u32::from(room), u32::from(room) + 1, u32::MAX] {
         let reply = page(&[(24, &count.to_ne_bytes())]);
         let (infos, more) = domain_infos(&reply, version);
         assert_eq!((infos.len(), more), (usize::from(room), true));
-        // All of them dom0.
+        // Every entry is dom0.
         assert!(!are_in_order(DomId::DOM0, &infos));
     }
 }
@@ -177,7 +177,7 @@ fn each_flag_is_its_own_bit() {
 }
 
 #[test]
-fn a_shutdown_has_its_code_and_other_bits_do_not_matter() {
+fn a_shutdown_code_is_read_apart_from_the_other_flags() {
     let shutdown =
         |flags: [u8; 4]| domain_info(&page(&[(20, &flags)]), DomId::DOM0).unwrap().shutdown;
     for (code, expected) in [
@@ -192,13 +192,13 @@ fn a_shutdown_has_its_code_and_other_bits_do_not_matter() {
     ] {
         assert_eq!(shutdown([0b0000_0100, 0, code, 0]), Some(expected), "{code}");
         assert_eq!(shutdown([0b1111_1111, 0xFF, code, 0xFF]), Some(expected), "{code}");
-        // A running domain has a code of zeros or of ones, which means nothing.
+        // A running domain has a meaningless code of zeros or ones.
         assert_eq!(shutdown([0b0010_0000, 0, code, 0]), None, "{code}");
     }
 }
 
 #[test]
-fn the_next_higher_domain_is_not_the_one_asked_for() {
+fn the_next_higher_domain_is_not_taken_for_the_requested_one() {
     let reply = page(&[(8, &[3, 1]), (16, &[3, 1]), (24, &[0x00, 0x02])]);
     assert_eq!(domain_info(&reply, guest()), None);
 }

@@ -41,7 +41,7 @@ fn an_error_within_a_batch_leaves_the_connection_usable() {
         peer.send(READ, ids[3], 0, b"4");
         let ids = [b"/a\x001", b"/b\x002", b"/c\x003"].map(|node| peer.expect(WRITE, 0, node));
         peer.send(WRITE, ids[0], 0, b"OK\0");
-        // For a write, ENOENT is an error like any other.
+        // For a write, ENOENT is an ordinary error.
         peer.send(ERROR, ids[1], 0, b"ENOENT\0");
         peer.send(ERROR, ids[2], 0, b"EQUOTA\0");
         peer.serve(READ, 0, b"/e\0", b"5");
@@ -63,7 +63,7 @@ fn a_long_batch_is_sent_in_windows() {
     let script = |peer: &mut Peer| {
         for window in [64, 64, 22] {
             let ids: Vec<u32> = (0..window).map(|_| peer.next().unwrap().id).collect();
-            // Nothing more may come before the answers.
+            // No further request comes before the replies.
             peer.expect_silence();
             for id in ids {
                 peer.send(READ, id, 0, id.to_string().as_bytes());

@@ -7,8 +7,8 @@ use super::peer::Typed as _;
 use super::peer::{AMPLE, DIRECTORY, ERROR, EVENT, Message, PART, Peer, READ, play};
 use super::{Store as _, StoreError, Xs as _};
 
-/// The number of times that a [`flood`] of 128 KiB is sent: far more than a client may keep, and than other tests use
-/// meanwhile.
+/// The number of times that a [`flood`] of 128 KiB is sent: far more than a client may keep, or other tests
+/// allocate meanwhile.
 const TIMES: usize = 1024;
 /// The most that memory may grow, in bytes: far less than what is sent.
 const BOUND: usize = 48 << 20;
@@ -26,9 +26,9 @@ fn reset() -> usize {
     most()
 }
 
-/// One after the other, since the whole process is measured.
+/// A single test, since the memory of the whole process is measured.
 #[test]
-fn a_flood_is_not_kept() {
+fn an_endless_flood_is_not_kept() {
     let before = reset();
     events_before_a_reply();
     events_while_listening();
@@ -58,7 +58,7 @@ fn events_before_a_reply() {
     });
 }
 
-/// A watcher takes the events as they arrive.
+/// A client with a watch takes the events as they arrive.
 fn events_while_listening() {
     let script = |peer: &mut Peer| {
         let flood = flood();
@@ -76,7 +76,7 @@ fn events_while_listening() {
     });
 }
 
-/// Parts without end, each as long as allowed; a listing that starts over is not added up.
+/// Endless parts, each of the largest size; a listing that starts over discards the earlier ones.
 fn a_listing_in_parts() {
     let script = |peer: &mut Peer| {
         let mut sent = 0_usize;
@@ -85,7 +85,7 @@ fn a_listing_in_parts() {
                 peer.send(ERROR, request.id, 0, b"E2BIG\0");
                 continue;
             }
-            // Another generation after each MB.
+            // A new generation after each MB.
             let part =
                 [format!("{}\0", sent / 1_000_000).as_bytes(), &[b'n'; 4000], b"\0"].concat();
             peer.send(PART, request.id, 0, &part);
@@ -99,7 +99,7 @@ fn a_listing_in_parts() {
     });
 }
 
-/// The longest listing accepted, of the shortest names.
+/// The longest listing accepted, with the shortest names.
 fn a_listing_of_many_names() {
     let script = |peer: &mut Peer| {
         peer.serve(DIRECTORY, 0, b"/a\0", &b"n\0".repeat(1 << 19));

@@ -1,4 +1,4 @@
-//! The differences of the xenbus device.
+//! The xenbus device, where it differs from a socket.
 
 use rustix::fs::{Mode, OFlags};
 
@@ -65,7 +65,7 @@ fn a_long_listing_comes_in_parts_on_the_device_too() {
 
 #[test]
 fn an_error_of_the_operating_system_ends_the_connection() {
-    // One cannot be written to, the other cannot be read from.
+    // One descriptor cannot be written to, the other cannot be read.
     for flags in [OFlags::RDONLY, OFlags::WRONLY] {
         let fd = rustix::fs::open("/dev/null", flags, Mode::empty()).unwrap();
         let client = Client::over(fd, Transport::Device, AMPLE.into());

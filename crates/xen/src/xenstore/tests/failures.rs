@@ -1,4 +1,4 @@
-//! Daemons that close, break the protocol, or stay silent.
+//! Daemons that close the connection, break the protocol, or do not answer.
 
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -35,7 +35,7 @@ fn is_unusable(error: &impl Typed) -> bool {
     matches!(error.typed(), StoreError::Unusable { .. })
 }
 
-/// Every further request on a broken connection fails at once.
+/// Checks that every further request on a broken connection fails at once.
 fn assert_spent(client: &Client) {
     assert!(!client.is_usable());
     let begun = Instant::now();
@@ -68,7 +68,7 @@ fn a_close_at_each_byte_of_a_reply_is_an_error() {
 }
 
 #[test]
-fn a_close_at_each_byte_of_a_commits_reply_leaves_it_unknown() {
+fn a_close_at_each_byte_of_a_commits_reply_leaves_its_outcome_unknown() {
     let reply = Message::new(END, 2, 7, b"OK\0").bytes();
     for cut in 0..reply.len() {
         let script = |peer: &mut Peer| {
@@ -84,7 +84,7 @@ fn a_close_at_each_byte_of_a_commits_reply_leaves_it_unknown() {
 }
 
 #[test]
-fn a_close_before_the_commit_was_read_leaves_it_unknown() {
+fn a_close_before_the_commit_was_read_leaves_its_outcome_unknown() {
     let script = |peer: &mut Peer| {
         peer.serve(START, 0, b"\0", b"7\0");
         peer.0.shutdown(Shutdown::Both).unwrap();
@@ -114,7 +114,7 @@ fn a_close_within_a_batch_fails_the_whole_batch() {
 fn a_reply_that_breaks_the_protocol_ends_the_connection() {
     let header =
         |kind, id, len: u32| -> Vec<u8> { [kind, id, 0, len].map(u32::to_ne_bytes).concat() };
-    // Most of these have no payload: they must be rejected by their header.
+    // Most of these have no payload, so they must be rejected by their header.
     let replies = [
         header(READ, 1, 4097),
         header(READ, 1, u32::MAX),
@@ -214,9 +214,9 @@ fn a_listing_in_endless_parts_is_given_up() {
     play(SHORT, script, |client| assert!(is_deadline(&client.directory("/a").unwrap_err())));
 }
 
-/// Each part comes in time but never the last: all parts share one deadline.
+/// Each part comes in time, but none is the last: all parts share one deadline.
 #[test]
-fn a_listing_in_slow_parts_does_not_stretch_the_deadline() {
+fn a_listing_in_slow_parts_does_not_extend_the_deadline() {
     let limit = Duration::from_secs(2);
     let script = |peer: &mut Peer| {
         let mut generation = 0;
@@ -259,7 +259,7 @@ fn nothing_is_sent_on_a_broken_connection() {
         peer.serve(START, 0, b"\0", b"7\0");
         peer.expect(READ, 7, b"/a\0");
         peer.send(READ, 99, 7, b"1");
-        // Neither the abort of the transaction nor anything else.
+        // Not even the abort of the transaction.
         peer.expect_end();
     };
     play(AMPLE, script, |client| {
@@ -315,12 +315,12 @@ fn a_silent_daemon_meets_the_deadline() {
         assert!(is_deadline(&error), "{error:?}");
         assert_eq!(error.to_string(), "xenstored has not answered READ /a within 1 s");
         assert!(took >= SHORT && took < SOON, "{took:?}");
-        // The connection is closed now, not when the client is dropped: the peer sees it.
+        // The connection is closed now, not when the client is dropped, as the peer sees.
         assert_spent(&client);
     });
 }
 
-/// A long batch is read by fewer system calls, which have a time limit of their own.
+/// A long batch is read by fewer system calls, which have their own time limit.
 #[test]
 fn a_batch_whose_replies_stop_meets_the_deadline() {
     let script = |peer: &mut Peer| {
@@ -354,7 +354,7 @@ fn silence_after_a_commit_closes_the_connection_without_an_abort() {
 }
 
 #[test]
-fn a_reply_byte_by_byte_does_not_stretch_the_deadline() {
+fn a_reply_byte_by_byte_does_not_extend_the_deadline() {
     let script = |peer: &mut Peer| {
         let id = peer.expect(READ, 0, b"/a\0");
         for byte in Message::new(READ, id, 0, &[b'v'; 4096]).bytes() {
@@ -373,7 +373,7 @@ fn a_reply_byte_by_byte_does_not_stretch_the_deadline() {
 }
 
 #[test]
-fn a_flood_of_events_does_not_stretch_the_deadline() {
+fn a_flood_of_events_does_not_extend_the_deadline() {
     let script = |peer: &mut Peer| {
         peer.expect(READ, 0, b"/a\0");
         let flood = Message::new(EVENT, 0, 0, b"/w\0t\0").bytes().repeat(500);
@@ -402,7 +402,7 @@ fn a_peer_that_stops_reading_meets_the_deadline() {
 }
 
 #[test]
-fn a_peer_that_reads_slowly_gets_everything() {
+fn a_peer_that_reads_slowly_gets_every_request() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     sockopt::set_socket_send_buffer_size(&ours, 4096).unwrap();
     theirs.set_read_timeout(Some(AMPLE)).unwrap();
@@ -412,7 +412,7 @@ fn a_peer_that_reads_slowly_gets_everything() {
             let mut peer = Peer(theirs);
             let mut ids = 1..=32;
             for _window in 0..2 {
-                // No reply wakes the client up before all is written.
+                // The client gets no reply, so nothing wakes it up before all is written.
                 for _ in 0..16 {
                     std::thread::sleep(Duration::from_millis(2));
                     assert_eq!(peer.next().unwrap().payload.len(), 4003);
@@ -430,7 +430,7 @@ fn a_peer_that_reads_slowly_gets_everything() {
 #[test]
 fn a_reply_that_has_arrived_counts_after_the_deadline() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    // The id is known beforehand, so the reply can be sent before the request.
+    // The request id is known, so the reply can be sent before the request.
     Peer(theirs.try_clone().unwrap()).send(READ, 1, 0, b"late");
     let client = Client::from_socket(ours, Duration::ZERO);
     assert_eq!(&*client.read("/a").unwrap(), "late");
@@ -452,7 +452,7 @@ fn a_reply_before_its_request_ends_the_connection() {
     assert!(is_garbled(&error), "{error:?}");
 }
 
-/// Whether the client has closed.
+/// Whether the client has closed the connection.
 fn is_gone(stream: &UnixStream) -> bool {
     let mut fds = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::empty())];
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };

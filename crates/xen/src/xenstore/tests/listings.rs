@@ -1,11 +1,11 @@
-//! Listings that are longer than a message.
+//! Listings longer than a message.
 
 use super::peer::Typed as _;
 use super::peer::{AMPLE, DIRECTORY, END, ERROR, PART, Peer, READ, START, play};
 use super::{Answer, Nodes as _, Xs as _, XsTransaction as _, XsTransactionSpan as _};
 
 #[test]
-fn a_long_listing_of_oxenstored_is_accepted_whole() {
+fn a_long_listing_from_oxenstored_is_accepted() {
     let names: Vec<String> = (0..32752).map(|id| id.to_string()).collect();
     let payload = names.iter().flat_map(|name| name.bytes().chain([0])).collect::<Vec<u8>>();
     assert_eq!(payload.len(), 185_402);
@@ -26,12 +26,12 @@ fn a_listing_too_long_for_one_message_comes_in_parts() {
         peer.refuse(DIRECTORY, 3, b"/d\0", "E2BIG");
         peer.serve(PART, 3, b"/d\x000\0", b"41\x00a\0bb\0");
         peer.serve(PART, 3, b"/d\x005\0", b"41\x00ccc\0");
-        // It has changed, so it starts over.
+        // The node has changed, so the listing starts over.
         peer.serve(PART, 3, b"/d\x009\0", b"42\x00d\0\0");
         peer.serve(PART, 3, b"/d\x000\0", b"43\x00x\0");
         peer.serve(PART, 3, b"/d\x002\0", b"43\x00y\0\0");
         peer.serve(END, 3, b"T\0", b"OK\0");
-        // The last part may bring nothing, and a listing may have become empty.
+        // The last part may be empty, and so may the listing by then.
         peer.refuse(DIRECTORY, 0, b"/d\0", "E2BIG");
         peer.serve(PART, 0, b"/d\x000\0", b"1\x00a\0");
         peer.serve(PART, 0, b"/d\x002\0", b"1\0\0");
@@ -49,7 +49,7 @@ fn a_listing_too_long_for_one_message_comes_in_parts() {
 }
 
 #[test]
-fn a_daemon_without_directory_part_leaves_e2big() {
+fn a_daemon_without_directory_part_returns_e2big() {
     let script = |peer: &mut Peer| {
         peer.refuse(DIRECTORY, 0, b"/d\0", "E2BIG");
         peer.refuse(PART, 0, b"/d\x000\0", "ENOSYS");
@@ -92,7 +92,7 @@ fn several_listings_are_in_flight_together() {
         peer.send(ERROR, ids[1], 0, b"ENOENT\0");
         peer.send(ERROR, ids[2], 0, b"E2BIG\0");
         peer.send(DIRECTORY, ids[3], 0, b"");
-        // One that is too long comes after the others, by itself.
+        // A listing that is too long for a message comes after the others.
         peer.refuse(DIRECTORY, 0, b"/c\0", "E2BIG");
         peer.serve(PART, 0, b"/c\x000\0", b"1\x00z\0\0");
         peer.expect_end();

@@ -1,4 +1,4 @@
-//! A scripted xenstored. Its numbers are the protocol's, not taken from `wire`.
+//! A scripted xenstored. Its constants are written from the protocol, not taken from `wire`.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -21,7 +21,7 @@ pub(super) const EVENT: u32 = 15;
 pub(super) const ERROR: u32 = 16;
 pub(super) const PART: u32 = 22;
 
-/// The typed error, by whichever traits it was returned.
+/// The typed error of a result, whichever trait returned it.
 pub(super) trait Typed {
     fn typed(&self) -> &StoreError;
 }
@@ -38,7 +38,7 @@ impl Typed for io::Error {
     }
 }
 
-/// A deadline that no test reaches unless something hangs.
+/// A deadline that a test reaches only if something hangs.
 pub(super) const AMPLE: Duration = Duration::from_secs(20);
 
 pub(super) struct Peer(pub(super) UnixStream);
@@ -71,7 +71,7 @@ impl Peer {
         let mut head = Vec::new();
         match (&self.0).take(16).read_to_end(&mut head) {
             Ok(0) => return None,
-            Ok(count) => assert_eq!(count, 16, "the client left in the middle of a header"),
+            Ok(count) => assert_eq!(count, 16, "the client closed within a header"),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("no request: {error}"),
         }
@@ -133,7 +133,7 @@ pub(super) fn play<R>(
     stage(script, |socket| body(Client::from_socket(socket, deadline)))
 }
 
-/// Runs `body` with a client that takes its socket for the xenbus device.
+/// Runs `body` with a client that treats its socket as the xenbus device.
 pub(super) fn play_device<R>(
     script: impl FnOnce(&mut Peer) + Send,
     body: impl FnOnce(Client) -> R,

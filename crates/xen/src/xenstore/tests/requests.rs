@@ -1,4 +1,4 @@
-//! Each request byte for byte, and each orderly reply to it.
+//! Each request byte for byte, and each regular reply.
 
 use super::peer::Typed as _;
 use super::peer::{
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::domain::DomId;
 
 #[test]
-fn a_read_has_these_bytes() {
+fn a_read_request_has_the_protocols_bytes() {
     let script = |peer: &mut Peer| {
         let mut bytes = [0; 19];
         peer.0.read_exact(&mut bytes).unwrap();
@@ -26,7 +26,7 @@ fn a_read_has_these_bytes() {
 }
 
 #[test]
-fn every_request_outside_a_transaction_has_these_bytes() {
+fn every_request_has_the_protocols_bytes() {
     let script = |peer: &mut Peer| {
         peer.serve(DIRECTORY, 0, b"/local/domain\0", b"0\x0017\0");
         peer.serve(DIRECTORY, 0, b"/empty\0", b"");
@@ -84,7 +84,7 @@ fn a_committed_transaction_is_not_aborted() {
 }
 
 #[test]
-fn a_commit_that_is_refused_is_not_followed_by_an_abort() {
+fn a_refused_commit_is_not_followed_by_an_abort() {
     for errno in ["EAGAIN", "ENOSPC", "EINVAL", "ENOENT"] {
         let script = |peer: &mut Peer| {
             peer.serve(START, 0, b"\0", b"7\0");
@@ -118,7 +118,7 @@ fn a_dropped_transaction_is_aborted_and_the_connection_stays_usable() {
 }
 
 #[test]
-fn a_transaction_outlives_the_client_it_came_from() {
+fn a_transaction_outlives_its_client() {
     let script = |peer: &mut Peer| {
         peer.serve(START, 0, b"\0", b"7\0");
         peer.serve(END, 7, b"T\0", b"OK\0");
@@ -162,7 +162,7 @@ fn refusals_are_typed_and_leave_the_connection_usable() {
     });
 }
 
-/// The owner may do everything; another domain what its own entry says, or else the owner's entry.
+/// The owner may do everything; another domain what its own entry says, or else the first entry.
 #[test]
 fn permissions_decide_who_may_write() {
     let table: [(&[u8], bool); 12] = [
@@ -186,7 +186,7 @@ fn permissions_decide_who_may_write() {
         for (permissions, _) in &table {
             peer.serve(GET_PERMS, 9, b"/a\0", permissions);
         }
-        // One node of several is enough; nobody may write a node that does not exist.
+        // One writable node of several is enough; a node that does not exist is not writable.
         let ids = [b"/a\0", b"/b\0", b"/c\0"].map(|path| peer.expect(GET_PERMS, 9, path));
         peer.send(ERROR, ids[0], 9, b"ENOENT\0");
         peer.send(GET_PERMS, ids[1], 9, b"n7\0");
@@ -210,7 +210,7 @@ fn permissions_decide_who_may_write() {
     });
 }
 
-/// They are never taken for "may not write".
+/// They do not count as "may not write".
 #[test]
 fn malformed_permissions_are_an_error() {
     for bad in [
@@ -249,14 +249,14 @@ fn a_value_is_returned_unchanged() {
     play(AMPLE, script, |client| {
         assert_eq!(&*client.read("/a").unwrap(), "1\0\0");
         assert_eq!(client.read_each(&["/a"]).unwrap(), [Some(b"\xff".to_vec())]);
-        // xenstore-rs has text only.
+        // xenstore-rs has text values only.
         assert_eq!(client.read("/a").unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(client.read("/a").unwrap().len(), 4096);
     });
 }
 
 #[test]
-fn an_unsendable_request_is_an_error_and_not_sent() {
+fn an_unsendable_request_fails_without_being_sent() {
     let script = |peer: &mut Peer| {
         let longest = format!("/{}\0", "p".repeat(3071));
         peer.serve(READ, 0, longest.as_bytes(), b"1");
@@ -285,7 +285,7 @@ fn an_unsendable_request_is_an_error_and_not_sent() {
 }
 
 #[test]
-fn a_reply_may_come_byte_by_byte_with_watch_events_before_it() {
+fn a_reply_may_arrive_byte_by_byte_after_watch_events() {
     let script = |peer: &mut Peer| {
         let id = peer.expect(READ, 0, b"/a\0");
         // The kernel leaves the ids of an event unset, and adds fields to some.
@@ -321,9 +321,9 @@ fn the_oldest_of_too_many_watch_events_are_dropped() {
     });
 }
 
-/// It was read together with the reply, so no further byte would wake the waiter up.
+/// It was read together with the reply: no further byte would end the wait.
 #[test]
-fn an_event_right_behind_a_reply_is_not_waited_for() {
+fn an_event_right_after_a_reply_is_not_waited_for() {
     let script = |peer: &mut Peer| {
         let id = peer.expect(READ, 0, b"/a\0");
         let mut bytes = Message::new(READ, id, 0, b"1").bytes();

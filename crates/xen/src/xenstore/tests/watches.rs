@@ -1,4 +1,4 @@
-//! Watches: the requests, and the events that follow.
+//! Watches: their requests and events.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::peer::{AMPLE, END, ERROR, EVENT, Message, Peer, START, UNWATCH, WATCH
 use super::{Answer, Store as _, StoreError};
 
 #[test]
-fn watches_and_unwatches_are_path_and_token_in_one_batch() {
+fn watch_requests_have_path_and_token_and_go_in_one_batch() {
     let script = |peer: &mut Peer| {
         let paths = [&b"/a\0xen\0"[..], b"@introduceDomain\0xen\0", b"/b\0xen\0"];
         for kind in [WATCH, UNWATCH] {
@@ -34,7 +34,7 @@ fn thousands_of_watches_go_in_windows_of_64() {
             let ids: Vec<u32> = (0..window).map(|_| peer.next().unwrap().id).collect();
             peer.expect_silence();
             for id in ids {
-                // C xenstored fires each watch right behind its reply.
+                // C xenstored fires each watch right after its reply.
                 peer.send(WATCH, id, 0, b"OK\0");
                 peer.send(EVENT, 0, 0, b"/a\0xen\0");
             }
@@ -114,7 +114,7 @@ fn a_change_ends_the_wait_at_once() {
 
 /// The rest arrives later, and the connection stays usable.
 #[test]
-fn part_of_an_event_is_no_change_yet() {
+fn part_of_an_event_does_not_end_the_wait() {
     let event = Message::new(EVENT, 0, 0, b"/a\0xen\0").bytes();
     let (first, rest) = event.split_at(20);
     let script = |peer: &mut Peer| {

@@ -8,7 +8,7 @@ use crate::memory::{GuestType, Manager};
 
 const MIB: u64 = 1024;
 
-/// A domain with 512 MiB of target, in step as libxl leaves it; a domU has 16 MiB of video memory.
+/// A domain with a target of 512 MiB, in step as libxl leaves it; a domU has 16 MiB of video memory.
 fn domain(domid: u32) -> Memory {
     let video = if domid == 0 { 0 } else { 16 * 1024 };
     let limit = Kib((if domid == 0 { 513 } else { 529 }) * MIB);
@@ -42,7 +42,7 @@ fn bad(node: &str) -> BadNode {
     BadNode { path: format!("/local/domain/7/memory/{node}"), value: "x".to_owned() }
 }
 
-/// Target, maximum and limit, all in KiB, and the kinds that are found.
+/// Target, maximum and limit, all in KiB, and the kinds of the expected findings.
 type Case = (&'static str, Option<u64>, Option<u64>, u64, &'static [&'static str]);
 
 #[track_caller]
@@ -57,7 +57,7 @@ fn numbers_are(domid: u32, cases: &[Case]) {
 }
 
 #[test]
-fn a_domu_is_out_of_step_if_its_limit_does_not_hold_target_and_video_memory() {
+fn a_domu_is_out_of_step_if_its_limit_is_below_target_and_video_memory() {
     let (half, gib) = (Some(512 * MIB), Some(1024 * MIB));
     numbers_are(
         7,
@@ -73,7 +73,7 @@ fn a_domu_is_out_of_step_if_its_limit_does_not_hold_target_and_video_memory() {
             ("xl mem-max before 4.17", half, gib, 3000 * MIB, &["limit-high"]),
             ("no limit", half, gib, UNLIMITED.0, &[]),
             ("above the maximum", Some(1025 * MIB), gib, 1042 * MIB, &["target-above-maximum"]),
-            // Fixing the one fixes the other.
+            // Fixing the target fixes the limit too.
             ("and the limit", Some(1025 * MIB), gib, 529 * MIB, &["target-above-maximum"]),
             ("no target", None, gib, 529 * MIB, &["missing-key"]),
             ("no maximum", half, None, 529 * MIB, &["missing-key"]),
@@ -85,7 +85,7 @@ fn a_domu_is_out_of_step_if_its_limit_does_not_hold_target_and_video_memory() {
 }
 
 #[test]
-fn dom0_may_have_the_limit_that_it_booted_with() {
+fn dom0_may_keep_the_limit_it_booted_with() {
     let (half, gib) = (Some(512 * MIB), Some(1024 * MIB));
     numbers_are(
         0,
@@ -112,7 +112,7 @@ fn video_memory_of_minus_one_is_in_step() {
 }
 
 #[test]
-fn a_running_guest_is_expected_at_its_target() {
+fn a_running_guest_that_is_not_at_its_target_is_noticed() {
     let at = |current: u64, limit: u64| {
         let mut memory = domain(7);
         (memory.info.current, memory.info.limit) = (Kib(current * MIB), Kib(limit * MIB));
@@ -122,7 +122,7 @@ fn a_running_guest_is_expected_at_its_target() {
     assert!(at(527, 529).is_empty());
     assert_eq!(at(530, 1025), ["above-target"]);
     assert_eq!(at(500, 529), ["below-target"]);
-    // Being above the target follows from it.
+    // Being above the target is a consequence.
     assert_eq!(at(600, 529), ["over-limit"]);
 }
 
@@ -157,7 +157,7 @@ fn one_cause_is_one_finding() {
 }
 
 #[test]
-fn no_advice_harms_a_domain_that_does_not_run() {
+fn no_fix_harms_a_domain_that_does_not_run() {
     let mut memory = domain(7);
     memory.info.current = Kib(16 * MIB);
     for (state, word) in [
@@ -178,7 +178,7 @@ fn no_advice_harms_a_domain_that_does_not_run() {
 }
 
 #[test]
-fn a_domain_without_nodes_that_has_stopped_is_on_its_way_out() {
+fn a_stopped_domain_without_nodes_is_being_destroyed() {
     let mut memory = domain(7);
     (memory.target, memory.static_max) = (Ok(None), Ok(None));
     assert_eq!(words(&diagnose(&memory, State::ShutDown, &facts())), ["shut-down"]);
@@ -207,7 +207,7 @@ fn a_lock_that_cannot_be_taken_is_out_of_step() {
 }
 
 #[test]
-fn only_what_has_one_possible_fix_is_repairable() {
+fn only_findings_with_one_possible_fix_are_repairable() {
     type Edit = fn(&mut Memory);
     let cases: [(&str, u32, Edit, bool); 12] = [
         ("a limit that is too low", 7, |it| it.info.limit = Kib(4), true),
@@ -265,14 +265,14 @@ fn only_what_has_one_possible_fix_is_repairable() {
 }
 
 #[test]
-fn a_low_limit_is_repairable_beside_a_bad_node_that_it_does_not_depend_on() {
+fn a_low_limit_beside_an_unrelated_bad_node_is_repairable() {
     let mut memory = domain(7);
     memory.info.limit = Kib(256 * MIB);
     memory.video = Err(bad("videoram"));
     let found = judge(&memory);
     assert_eq!(words(&found), ["bad-node", "limit-too-low"]);
     assert!(found[1].repairable, "{found:?}");
-    // Whether the target is right cannot be known then; the advice names the node.
+    // Then the target cannot be checked either, and the fix names the bad node.
     memory.video = Ok(Some(0));
     memory.static_max = Err(bad("static-max"));
     let found = judge(&memory);
@@ -281,7 +281,7 @@ fn a_low_limit_is_repairable_beside_a_bad_node_that_it_does_not_depend_on() {
 }
 
 #[test]
-fn a_bad_node_is_not_a_missing_one() {
+fn a_bad_node_is_not_reported_as_missing() {
     for node in ["target", "static-max"] {
         let mut memory = domain(7);
         match node {
@@ -298,7 +298,7 @@ fn a_bad_node_is_not_a_missing_one() {
 }
 
 #[test]
-fn commands_are_in_units_that_people_use() {
+fn fixes_use_mib_or_gib() {
     let mut memory = domain(7);
     (memory.target, memory.video) = (Ok(Some(Kib(1024 * MIB))), Ok(Some(0)));
     (memory.static_max, memory.info.limit) = (Ok(Some(Kib(4096 * MIB))), Kib(3000 * MIB));
@@ -322,7 +322,7 @@ fn commands_are_in_units_that_people_use() {
 
 #[test]
 fn no_fix_names_a_command_that_xmem_refuses() {
-    // Less than a page is no size.
+    // No size is less than a page.
     for (target, fix) in
         [(0, None), (3, None), (4, Some("if nothing needs the higher limit: xmem set 7 4k"))]
     {
@@ -331,7 +331,7 @@ fn no_fix_names_a_command_that_xmem_refuses() {
         (memory.info.limit, memory.info.current) = (Kib(512 * MIB), Kib(target));
         assert_eq!(judge(&memory)[0].fix.as_deref(), fix, "{target}");
     }
-    // Nor is a guest shrunk below 32 MiB.
+    // No guest is shrunk below 32 MiB.
     let mut memory = domain(7);
     (memory.static_max, memory.video) = (Ok(Some(Kib(16 * MIB))), Ok(Some(0)));
     let fix = "if the target is right: xmem max 7 512M";
@@ -353,7 +353,7 @@ fn a_pvh_dom0_with_an_old_kernel_is_not_offered_its_keys() {
 }
 
 #[test]
-fn a_guest_that_may_write_its_nodes_raises_no_limit() {
+fn a_guest_that_may_write_its_nodes_gets_no_repair() {
     let mut memory = domain(7);
     memory.info.limit = Kib(4);
     let found = diagnose(&memory, State::Running, &Facts { guest_writes: true, ..facts() });
@@ -362,7 +362,7 @@ fn a_guest_that_may_write_its_nodes_raises_no_limit() {
 }
 
 #[test]
-fn what_others_have_to_do_with_a_domain_is_reported() {
+fn managers_and_device_models_are_noticed() {
     let mut memory = domain(7);
     memory.manager = Some(Manager::Qmemman);
     memory.device_model_of = DomId::new(9);
@@ -374,7 +374,7 @@ fn what_others_have_to_do_with_a_domain_is_reported() {
 }
 
 #[test]
-fn the_gravest_finding_comes_first() {
+fn the_most_severe_finding_comes_first() {
     let mut memory = domain(7);
     memory.manager = Some(Manager::Squeezed);
     memory.info.paused = true;

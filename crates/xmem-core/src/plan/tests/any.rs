@@ -1,12 +1,12 @@
-//! What holds for every plan.
+//! Properties of every plan.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a limit rises by beyond the request relies on xenstore: there the guest's own word may not count.
+/// A guest that may write its nodes must not raise its limit beyond the request.
 #[test]
-fn what_relies_on_xenstore_is_told_apart() {
+fn a_limit_that_relies_on_xenstore_is_marked() {
     let odd = |video, target, static_max| {
         let mut memory = domain(7, GuestType::Pvh, 0, GIB / 2, GIB);
         memory.video = Ok(Some(video));
@@ -24,10 +24,10 @@ fn what_relies_on_xenstore_is_told_apart() {
         (right.clone(), set("max"), true),
         (right.clone(), set("75%"), true),
         (right.clone(), max("max"), true),
-        // Up to static-max and more, which the limit does not follow after `set`.
+        // Also above static-max, which the limit does not follow after `set`.
         (right, max("+256M"), true),
         (hvm(GIB / 2), max("496M"), true),
-        // Whatever xenstore says, a whole size is what was asked for.
+        // An absolute size does not depend on xenstore.
         (odd(i32::MAX, 4, u64::MAX), set("1024G"), false),
         (odd(i32::MIN, u64::MAX, u64::MAX), set("1G"), false),
         (odd(0, 600_000, GIB), set("1G"), false),
@@ -85,7 +85,7 @@ prop_compose! {
 }
 
 proptest! {
-    /// Whatever is read and asked.
+    /// For any numbers and any request.
     #[test]
     fn every_plan_leaves_the_domain_in_step(memory in any_memory(), request in any_request()) {
         if let Ok(plan) = planned(&memory, request) {
@@ -100,14 +100,14 @@ proptest! {
             let is_floored = memory.is_dom0() && request.is_set() && !plan.changes_nothing();
             prop_assert!(!is_floored || plan.wanted >= DOM0_MINIMUM);
             if let Some(pod) = plan.pod {
-                // XENMEM_set_pod_target above max_pages is EINVAL; a negative videoram may eat one KiB of the slack, never
-                // a page.
+                // XENMEM_set_pod_target above max_pages is EINVAL; a negative videoram may use up one KiB of the slack,
+                // never a page.
                 prop_assert!(pod <= plan.new.limit);
             }
         }
     }
 
-    /// Asking again for what was reached asks for nothing; nor does asking for it in absolute terms.
+    /// The same request, relative or absolute, then changes nothing.
     #[test]
     fn a_plan_carried_out_leaves_nothing_to_do(memory in any_memory(), request in any_request()) {
         if let Ok(first) = planned(&memory, request) {
@@ -118,7 +118,7 @@ proptest! {
                 MemoryRequest::Max { .. } => MemoryRequest::Max { size, force: true },
                 _ => MemoryRequest::Set { size, raise_max: true, force: true },
             };
-            // Sizes are in whole pages.
+            // Sizes are whole pages.
             prop_assume!(absolute == Kib::from_pages(absolute.pages()));
             prop_assert!(planned(&after, again).unwrap().changes_nothing(), "{:?}", planned(&after, again));
             if !request.is_relative() {
@@ -127,9 +127,9 @@ proptest! {
         }
     }
 
-    /// Whatever a guest writes: a limit that does not rely on xenstore is not above what was asked for.
+    /// A limit that does not rely on xenstore is not above the request.
     #[test]
-    fn a_guests_numbers_raise_nothing_unseen(
+    fn a_guests_numbers_raise_no_limit_unmarked(
         video: i32, target: u64, static_max: u64, limit in 0..u32::MAX, request in any_request(),
     ) {
         let mut memory = domain(7, GuestType::Pvh, 0, 0, 0);
@@ -149,10 +149,9 @@ proptest! {
         }
     }
 
-    /// Whatever the numbers are: no limit is lowered, none raised beyond need, no node that exists is replaced, and what is
-    /// repaired is repaired for good.
+    /// No limit is lowered, none raised beyond need, no existing node is replaced, and a second repair finds nothing.
     #[test]
-    fn a_repair_takes_nothing_away(
+    fn a_repair_only_raises_limits_and_fills_in_nodes(
         domid in 0_u32..2, video in -1_i32..3000, current in 0_u64..9000, limit in 0_u64..9000,
         target in proptest::option::of(0_u64..9000), static_max in proptest::option::of(0_u64..9000),
     ) {

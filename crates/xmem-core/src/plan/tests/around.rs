@@ -1,4 +1,4 @@
-//! What a plan depends on besides the domain's numbers: its state and duties, and its host.
+//! What a plan depends on besides the domain's numbers: its state and role, and its host.
 
 use xen::Dom0;
 use xen::hypervisor::Shutdown;
@@ -16,7 +16,7 @@ fn refused(memory: &Memory, request: MemoryRequest, around: &Surroundings) -> Re
     plan(memory, &request, around).unwrap_err()
 }
 
-/// Refused without force, and with it done.
+/// Checks that it is refused without force and made with force.
 fn needs_force(memory: &Memory, size: &str, around: &Surroundings) -> Refusal {
     let refusal = refused(memory, set(size), around);
     assert!(refusal.can_be_forced(), "{refusal:?}");
@@ -39,14 +39,14 @@ fn a_size_above_all_of_the_hosts_memory_needs_force() {
     let forced = MemoryRequest::Max { size: "1T".parse().unwrap(), force: true };
     assert!(plan(&pv(), &forced, &around).is_ok());
     assert!(plan(&big, &set("16G"), &around).is_ok());
-    // Down from where it should not be.
+    // Shrinking from such a size needs no force.
     let huge = domain(7, GuestType::Pv, 0, 2 << 30, 4 << 30);
     assert!(plan(&huge, &set("1T"), &around).is_ok());
     assert!(plan(&huge, &max("3T"), &around).is_ok());
 }
 
 #[test]
-fn memory_that_is_to_stay_free_is_not_given_out_even_by_force() {
+fn memory_to_keep_free_is_not_given_out_even_by_force() {
     let kept = |free, keep| Surroundings { keep_free: Some(Kib(keep)), ..host(16 * GIB, free) };
     let refusal =
         Refusal::KeepFree { needs: Kib(GIB / 2), available: Kib(GIB), keep_free: Kib(GIB / 2 + 4) };
@@ -61,7 +61,7 @@ fn memory_that_is_to_stay_free_is_not_given_out_even_by_force() {
 }
 
 #[test]
-fn a_growing_domain_is_told_what_it_leaves_the_host() {
+fn a_growing_domain_gets_a_note_of_what_it_leaves_the_host() {
     let note = |free| notes(&pv(), set("1G"), &host(16 * GIB, free));
     assert_eq!(note(GIB / 2 + HOST_RESERVE.0), []);
     let left = Kib(HOST_RESERVE.0 - 4);
@@ -71,7 +71,7 @@ fn a_growing_domain_is_told_what_it_leaves_the_host() {
         Note::HostShort { needs: Kib(GIB / 2), available: Kib(GIB / 2 - 4), keep_free: Kib(0) };
     assert_eq!(note(GIB / 2 - 4), [short]);
     assert_eq!(notes(&pv(), set("256M"), &host(16 * GIB, 0)), []);
-    // It holds already what it is to get.
+    // It already holds its new size.
     let mut there = pv();
     there.info.current = Kib(GIB);
     assert_eq!(notes(&there, set("1G"), &host(16 * GIB, 0)), []);
@@ -87,7 +87,7 @@ fn a_device_model_is_shrunk_by_force_only() {
 }
 
 #[test]
-fn a_guest_that_still_gives_back_boot_memory_is_shrunk_by_force_only() {
+fn a_guest_still_giving_back_boot_memory_is_shrunk_by_force_only() {
     let pod = |cache, entries| Surroundings {
         pod: Some(Pod { cache: Kib(cache), entries: Kib(entries) }),
         ..Surroundings::default()
@@ -97,7 +97,7 @@ fn a_guest_that_still_gives_back_boot_memory_is_shrunk_by_force_only() {
     assert!(plan(&pv(), &set("1G"), &pod(4096, 8192)).is_ok());
     let forced = notes(&pv(), force("256M"), &pod(4096, 8192));
     assert_eq!(forced, [Note::Populating { outstanding: Kib(4096) }]);
-    // Seen on Xen 4.17: a guest that has given back the difference keeps as many entries as its cache has pages.
+    // Seen on Xen 4.17: a guest that has given back the difference has as many entries as its cache has pages.
     assert!(plan(&pv(), &set("256M"), &pod(4096, 4096)).is_ok());
     assert!(plan(&pv(), &set("256M"), &pod(0, 0)).is_ok());
 }
@@ -125,7 +125,7 @@ fn the_first_target_of_a_pvh_dom0_with_an_old_kernel_needs_force() {
         assert_eq!(needs_force(&dom0, size, &kernel(Some((6, 14)))), refusal);
     }
     assert_eq!(refused(&dom0, max("2G"), &kernel(Some((6, 14)))), refusal);
-    // Missing keys do no harm; this repair would.
+    // Missing keys do no harm; filling them in would.
     assert_eq!(refused(&dom0, MemoryRequest::Repair, &kernel(Some((6, 14)))), refusal);
     for fine in [Some((6, 15)), Some((7, 0)), None] {
         assert!(plan(&dom0, &set("512M"), &kernel(fine)).is_ok());
@@ -140,7 +140,7 @@ fn the_first_target_of_a_pvh_dom0_with_an_old_kernel_needs_force() {
 }
 
 #[test]
-fn a_state_in_which_a_guest_does_not_follow_is_noted() {
+fn a_state_in_which_the_guest_does_not_balloon_is_noted() {
     let current = Kib(GIB / 2);
     let mut paused = pv();
     paused.info.paused = true;
@@ -158,7 +158,7 @@ fn a_state_in_which_a_guest_does_not_follow_is_noted() {
 }
 
 #[test]
-fn a_managed_domain_is_noted_when_it_is_changed() {
+fn a_change_of_a_managed_domain_is_noted() {
     let managed = Memory { manager: Some(Manager::Squeezed), ..pv() };
     let note = Note::Managed(Manager::Squeezed);
     for request in [set("256M"), max("2G")] {
@@ -168,7 +168,7 @@ fn a_managed_domain_is_noted_when_it_is_changed() {
 }
 
 #[test]
-fn an_hvm_guest_is_told_of_its_video_memory_and_its_device_model() {
+fn the_video_memory_and_device_model_of_an_hvm_guest_are_noted() {
     let note = Note::VideoMemory { size: Kib(GIB), target: Kib(GIB - 16_384) };
     assert_eq!(planned(&hvm(GIB), set("1G")).unwrap().notes, std::slice::from_ref(&note));
     assert_eq!(planned(&hvm(GIB), set("512M")).unwrap().notes, []);
@@ -181,7 +181,7 @@ fn an_hvm_guest_is_told_of_its_video_memory_and_its_device_model() {
 }
 
 #[test]
-fn only_what_matters_is_asked_of_the_host() {
+fn the_host_is_asked_only_for_what_the_plan_depends_on() {
     let asked = |memory: &Memory, request: MemoryRequest| {
         Questions::of(memory, &request, &planned(memory, request).unwrap())
     };
@@ -202,7 +202,7 @@ fn only_what_matters_is_asked_of_the_host() {
 }
 
 #[test]
-fn every_sentence_says_its_numbers() {
+fn refusals_and_notes_state_their_numbers() {
     let kib = |mib: u64| Kib(mib * MIB);
     for (sentence, expected) in [
         (

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 
 const MIB: u64 = 1024;
-/// 512 MiB of target and 16 MiB of video memory.
+/// A target of 512 MiB and 16 MiB of video memory.
 const WANTED: Kib = Kib::from_mib(528);
 const START: Kib = Kib::from_mib(1024);
 
@@ -72,33 +72,33 @@ fn a_guest_without_progress_is_stuck_when_patience_is_over() {
 }
 
 #[test]
-fn progress_starts_patience_again_and_wavering_does_not() {
+fn progress_restarts_patience_and_wavering_does_not() {
     let mut tracker = tracker(30, None);
     assert!(waits(tracker.judge(running(secs(29), 1000 * MIB))));
     assert!(tracker.has_moved());
     assert!(waits(tracker.judge(running(secs(58), 1000 * MIB - 4))));
-    // Back, and again to where it was.
+    // Away from the target, and back to the same distance.
     assert!(waits(tracker.judge(running(secs(70), 1010 * MIB))));
     assert!(waits(tracker.judge(running(secs(87), 1000 * MIB - 4))));
     assert_eq!(tracker.judge(running(secs(88), 1000 * MIB)), Verdict::Stuck);
 }
 
 #[test]
-fn a_guest_that_overshoots_can_come_back() {
+fn a_guest_that_overshoots_is_waited_for() {
     let mut tracker = tracker(30, None);
     assert!(waits(tracker.judge(running(secs(1), 400 * MIB))));
     assert_eq!(tracker.judge(running(secs(2), 528 * MIB)), Verdict::Reached);
 }
 
 #[test]
-fn the_time_bound_holds_for_a_guest_that_makes_progress_too() {
+fn the_time_bound_ends_the_wait_for_a_guest_that_makes_progress() {
     let mut tracker = tracker(30, Some(10));
     for at in 0..10 {
         let verdict = tracker.judge(running(secs(at), (1024 - at) * MIB));
         assert!(matches!(verdict, Verdict::Wait(rest) if rest <= secs(10 - at)));
     }
     assert_eq!(tracker.judge(running(secs(10), 900 * MIB)), Verdict::TimedOut);
-    // Reaching the target counts, however late it is seen.
+    // A guest at its target has reached it, however late that is seen.
     assert_eq!(tracker.judge(running(secs(99), 528 * MIB)), Verdict::Reached);
 }
 
@@ -115,7 +115,7 @@ fn polls_are_frequent_at_first() {
     let mut rests = [0, 1, 4, 8, 25].map(|at| tracker.judge(running(secs(at), START.0)));
     let rest = |millis| Verdict::Wait(Duration::from_millis(millis));
     assert_eq!(rests, [rest(100), rest(125), rest(500), rest(1000), rest(1000)]);
-    // None goes beyond the end of patience.
+    // No poll is later than the end of patience.
     rests[0] = tracker.judge(running(Duration::from_millis(29_990), START.0));
     assert_eq!(rests[0], rest(10));
 }
@@ -148,7 +148,7 @@ fn a_wait_without_a_bound_ends_after_a_few_seconds_of_pause() {
 }
 
 #[test]
-fn a_suspension_is_outlasted_for_as_long_as_patience() {
+fn a_suspension_is_waited_out_for_the_time_of_patience() {
     let mut tracker = tracker(30, None);
     for at in 0..30 {
         assert!(waits(tracker.judge(halted(at, State::Suspended))), "{at}");
@@ -161,21 +161,21 @@ fn a_guest_that_never_runs_again_is_not_waited_for() {
     for state in [State::ShutDown, State::Crashed] {
         let poll = Poll { follows: Follows::Never, ..halted(0, state) };
         assert_eq!(tracker(30, Some(60)).judge(poll), Verdict::Stopped);
-        // Unless it is where it should be.
+        // Unless it has reached its target.
         let there = Poll { current: WANTED, ..poll };
         assert_eq!(tracker(30, None).judge(there), Verdict::Reached);
     }
 }
 
 #[test]
-fn a_domain_that_is_to_be_rebooted_and_is_kept_is_given_up_soon() {
+fn a_rebooting_domain_that_is_preserved_is_given_up_soon() {
     let mut tracker = tracker(30, Some(600));
     assert!(waits(tracker.judge(halted(0, State::ShutDown))));
     assert_eq!(tracker.judge(halted(5, State::ShutDown)), Verdict::Halted);
 }
 
 proptest! {
-    /// Whatever the guest does: the polls end in time, and there is a pause between any two.
+    /// For any guest, with a pause between any two polls.
     #[test]
     fn every_wait_ends_in_time(
         (patience, at_most) in (1_u64..100, prop::option::of(1_u64..100)),
@@ -213,7 +213,7 @@ proptest! {
         }
     }
 
-    /// A guest that always makes progress in time is always waited for.
+    /// It always makes progress in time.
     #[test]
     fn slow_is_not_stuck(gaps in prop::collection::vec(0_u64..30_000, 1..200)) {
         let mut tracker = tracker(30, None);
@@ -225,7 +225,7 @@ proptest! {
         }
     }
 
-    /// Pauses of any length, in between, never use up patience.
+    /// Of any length, between polls.
     #[test]
     fn pauses_do_not_use_up_patience(pauses in prop::collection::vec(1_u64..1000, 1..20)) {
         let mut tracker = tracker(100, Some(u64::MAX / 2));

@@ -1,7 +1,8 @@
 //! Runs every `console` example of README and docs on the simulated host, and compares what it prints.
 //!
-//! A line after `$ ` or `# ` is a command, `> ` continues it; the rest is its output, stderr included. `...` stands for any
-//! lines, `[..]` for any text in a line. Each page has a directory of its own; its commands run in one shell, in order.
+//! A line after `$ ` or `# ` is a command, `> ` continues it; the rest is its output, stderr included. `...` stands for
+//! any lines, `[..]` for any text in a line. Each page has a directory of its own; its commands run in one shell, in
+//! order.
 
 #![cfg(test)]
 
@@ -13,10 +14,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Longer than any example takes on a busy machine.
+/// Much longer than any example takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// A command and what it is documented to print.
+/// A command and its documented output.
 struct Example {
     line: usize,
     command: String,

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# Sourced by the tests that are shell scripts: their options, what they need, deadlines, and the count.
+# Sourced by the tests that are shell scripts: their options, their requirements, deadlines, and counting.
 #
 #   source tests/lib.sh
 #   options "$@"
@@ -39,7 +39,7 @@ skip() { # NAME REASON
     echo "skipped $1: $2"
 }
 
-# Installs what is missing with apt; ends the test if something stays missing.
+# Installs missing packages with apt; ends the test if one stays missing.
 needs() { # PROGRAM:PACKAGE...
     local need packages=() sudo=()
     for need in "$@"; do
@@ -57,7 +57,7 @@ needs() { # PROGRAM:PACKAGE...
     }
 }
 
-# Sets `sudo` to what runs a command as root; ends the test if nothing does.
+# Sets `sudo` to a command prefix that runs as root; ends the test if there is none.
 as_root() {
     sudo=()
     [[ $EUID != 0 ]] || return 0
@@ -96,7 +96,7 @@ unpacked_debs() { # PACKAGE...
     done
 }
 
-# Sets `venv` to a virtual environment of $python (python3) with these Python packages.
+# Sets `venv` to a virtual environment of $python (default python3) with these Python packages.
 virtualenv() { # NAME PACKAGE...
     local name=$1
     shift
@@ -113,13 +113,13 @@ virtualenv() { # NAME PACKAGE...
     echo "$*" >"$venv/done"
 }
 
-# Makes a cargo command available, under target/tools if it is installed nowhere.
+# Makes a cargo command available: in target/tools unless it is installed.
 cargo_tool() { # NAME
     export PATH=$PWD/target/tools/bin:$PATH
     ! command -v "$1" >/dev/null || return 0
     [[ $install == yes ]] || return 1
     echo "installing $1 into target/tools"
-    # It only packs what is built already: without optimisation it is built in half the time.
+    # It only packs what is built already, so it is built without optimisation, in half the time.
     timeout 1800 cargo install --quiet --locked --debug --no-default-features --root target/tools "$1"
 }
 
@@ -136,7 +136,7 @@ package() { # KIND
     cat "$dir/package-$1"
 }
 
-# Runs a command or function in a subshell and a process group of its own, for `deadline` seconds at most.
+# Runs a command or function in a subshell and its own process group, for `deadline` seconds at most.
 bounded() { # COMMAND...
     local pid end=$((SECONDS + deadline))
     set -m

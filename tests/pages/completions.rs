@@ -1,14 +1,14 @@
-//! The shells' completions: clap's own, and what `extra.*` adds to each, the live domains' names.
+//! The shells' completions: clap's own, and `extra.*` for the names of live domains.
 
 use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 use clap_complete::Shell;
 
-/// Marks a domain: the completion of users, of which xmem has none, stands in for it.
+/// Marks a domain argument: clap's completion of user names, which xmem does not use otherwise.
 const DOMAIN: ValueHint = ValueHint::Username;
 
-/// Each file's name and text.
+/// The name and the text of each file.
 pub(crate) fn all(xmem: &Command) -> Vec<(&'static str, String)> {
     let command = hinted(xmem.clone());
     vec![
@@ -18,7 +18,7 @@ pub(crate) fn all(xmem: &Command) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Whether a domain goes here: what is called DOMAIN in the help.
+/// Whether the argument is a domain: one called DOMAIN in the help.
 fn is_domain(arg: &Arg) -> bool {
     let name = match arg.get_value_names() {
         Some([name, ..]) => name.as_str(),
@@ -27,19 +27,19 @@ fn is_domain(arg: &Arg) -> bool {
     arg.get_action().takes_values() && name.to_uppercase().starts_with("DOMAIN")
 }
 
-/// With what belongs at each place, as far as clap can tell a shell.
+/// Adds what each argument takes, as far as clap can tell a shell.
 fn hinted(command: Command) -> Command {
     let hint = |arg: Arg| match arg.get_value_hint() {
         _ if !arg.get_action().takes_values() => arg,
-        // What can only have its value behind a `=` never takes the next word, which clap's scripts
-        // do not know.
+        // An option whose value must follow `=` never takes the next word. clap's scripts
+        // do not know that.
         _ if arg.is_require_equals_set() => {
             let flag = arg.require_equals(false).num_args(0).action(ArgAction::SetTrue);
             flag.value_parser(value_parser!(bool)).value_name(None)
         }
         _ if arg.get_id() == "host" => arg.value_parser(["xen", "sim"]),
         _ if is_domain(&arg) => arg.value_hint(DOMAIN),
-        // Nothing of xmem's takes a file unless it says so.
+        // Arguments are not files unless they say so.
         ValueHint::Unknown => arg.value_hint(ValueHint::Other),
         _ => arg,
     };
@@ -51,7 +51,7 @@ fn clap(shell: Shell, command: &Command) -> String {
     clap_complete::generate(shell, &mut command.clone(), "xmem", &mut text);
     let text = String::from_utf8(text).unwrap();
     let (first, rest) = match text.split_once('\n') {
-        // zsh wants it there.
+        // zsh requires it there.
         Some((first, rest)) if first.starts_with("#compdef") => (Some(first), rest),
         _ => (None, &*text),
     };
@@ -84,7 +84,7 @@ fn fish(command: &Command) -> String {
     text
 }
 
-/// The options that have their value, if any, behind a `=` and nowhere else.
+/// The options whose value, if any, must follow `=`.
 fn inseparable(command: &Command) -> Vec<&str> {
     let all = command.get_subcommands().chain([command]).flat_map(Command::get_opts);
     all.filter(|option| option.is_require_equals_set()).filter_map(Arg::get_long).collect()
@@ -102,7 +102,7 @@ fn zsh(command: &Command, inseparable: &[&str]) -> String {
     let text = once(&text, "autoload -U is-at-least\n", |found| {
         format!("{found}{}", include_str!("extra.zsh"))
     });
-    // Further down, zsh's functions see no more than the subcommand's own words.
+    // Inside, zsh's functions see only the subcommand's words.
     let text = once(&text, "_xmem() {\n", |found| {
         format!("{found}    local -a xmem_words=(\"${{words[@]}}\")\n")
     });
@@ -110,7 +110,7 @@ fn zsh(command: &Command, inseparable: &[&str]) -> String {
     text.replace(":_users", ":_xmem_domains")
 }
 
-/// `text` with what `of` makes of the one `found` in it.
+/// `text` with its single match of `found` replaced by `of`.
 fn once(text: &str, found: &str, of: impl Fn(&str) -> String) -> String {
     assert_eq!(text.matches(found).count(), 1, "{found} in clap_complete's output");
     text.replace(found, &of(found))
@@ -143,7 +143,7 @@ fn valued(command: &Command) -> Vec<String> {
     options
 }
 
-/// Where domains go: `set:0` is the first place after `set`, `list:*` each one after `list`.
+/// The positions of domains: `set:0` is the first after `set`, `list:*` each after `list`.
 fn places(command: &Command) -> Vec<String> {
     let mut places = Vec::new();
     for sub in command.get_subcommands() {

@@ -1,7 +1,7 @@
-//! The completions and the man pages, which are made from the command line's definition and kept in
+//! The completions and the man pages, which are generated from the command line's definition and committed in
 //! `completions/` and `man/`.
 //!
-//! `PAGES=overwrite cargo test --test pages` makes them anew.
+//! `PAGES=overwrite cargo test --test pages` regenerates them.
 
 #[cfg(test)]
 #[expect(dead_code, reason = "only the definition is of interest here")]

@@ -1,4 +1,4 @@
-//! The man pages: what clap knows of the options, and the texts of `sections.rs`.
+//! The man pages: clap's options, and the texts of `sections.rs`.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::sections;
 /// The date of the release, for the foot of each page.
 const DATE: &str = "2026-11-27";
 
-/// Sections in the order of a page. Those that are not here come first.
+/// The order of a page's sections. Sections that are not listed come first.
 const ORDER: [&str; 9] = [
     "EXIT STATUS",
     "JSON",
@@ -23,7 +23,7 @@ const ORDER: [&str; 9] = [
     "SEE ALSO",
 ];
 
-/// Each file's name and text.
+/// The name and the text of each file.
 pub(crate) fn all(xmem: &Command) -> Vec<(String, String)> {
     let mut xmem = xmem.clone().disable_help_subcommand(true);
     xmem.build();
@@ -37,7 +37,7 @@ fn name(page: &Command) -> String {
     page.get_display_name().unwrap_or_else(|| page.get_name()).to_owned()
 }
 
-/// One page. `common` is what follows xmem's own help, and `names` are all pages'.
+/// One page. `common` are the last sections of xmem's own help, and `names` are all pages'.
 fn text(page: &Command, common: &[Section], names: &[String]) -> String {
     let name = name(page);
     let about = page.get_about().map(ToString::to_string).unwrap_or_default();
@@ -82,7 +82,8 @@ fn text(page: &Command, common: &[Section], names: &[String]) -> String {
     roff
 }
 
-/// A common section as `page` has it: the environment on the main page only, and of the exit codes those that it can give.
+/// A common section as `page` has it: the environment on the main page only, and the exit codes that its command can
+/// give.
 fn section_of(section: &Section, page: &Command, name: &str) -> Option<Section> {
     if section.title != "EXIT STATUS" {
         return page.has_subcommands().then(|| section.clone());
@@ -184,7 +185,7 @@ fn section(roff: &mut String, title: &str, parts: &[Part]) {
     for part in parts {
         match part {
             Part::Text(text) => {
-                // What stands right under a title has its distance already.
+                // The first line under a title has its distance already.
                 if !first {
                     line(roff, ".PP");
                 }
@@ -217,7 +218,7 @@ fn line(roff: &mut String, text: &str) {
     roff.push('\n');
 }
 
-/// `text` as roff shows it.
+/// `text` in roff.
 fn escaped(text: &str) -> String {
     let text =
         text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq").replace('`', "\\(ga");
@@ -225,7 +226,7 @@ fn escaped(text: &str) -> String {
     if text.starts_with('.') { format!("\\&{text}") } else { text }
 }
 
-/// The same, with what stands between backticks in bold.
+/// The same, with text between backticks in bold.
 fn inline(text: &str) -> String {
     let pieces = text.split('`').map(escaped).enumerate();
     pieces.map(|(at, text)| if at % 2 == 1 { format!("\\fB{text}\\fR") } else { text }).collect()

@@ -1,9 +1,9 @@
-//! Plain text, as the help's last part and `sections.rs` have it, in the parts that a page is made of.
+//! Plain text, as in the last part of the help and in `sections.rs`, split into the parts of a page.
 
 /// A section of a page.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
-    /// Its title; empty for what stands in front of all titles.
+    /// Its title; empty for the text before the first title.
     pub(crate) title: String,
     pub(crate) parts: Vec<Part>,
 }
@@ -11,13 +11,13 @@ pub(crate) struct Section {
 #[derive(Clone, Debug)]
 pub(crate) enum Part {
     Text(String),
-    /// A word, and what it means.
+    /// A word and its meaning.
     Item(String, String),
-    /// A command, and what it prints.
+    /// A command and its output.
     Command(String, Vec<String>),
 }
 
-/// Reads what `sections.rs` describes.
+/// Parses the format that `sections.rs` describes.
 pub(crate) fn plain(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut part = None;
@@ -25,7 +25,7 @@ pub(crate) fn plain(text: &str) -> Vec<Section> {
         let depth = line.chars().take_while(|c| *c == ' ').count();
         let words = line.trim();
         match (&mut part, depth) {
-            // It goes on.
+            // It continues.
             (Some(Part::Text(text)), 0) | (Some(Part::Item(_, text)), 3..) if !words.is_empty() => {
                 text.push(' ');
                 text.push_str(words);
@@ -65,8 +65,8 @@ fn begun(depth: usize, words: &str) -> Option<Part> {
     }
 }
 
-/// The title that `line` is, as man pages have it. A title is short: `These things are different:` is
-/// none.
+/// The title in `line`, in capitals as in man pages. A title is short: `These things are different:` is not
+/// one.
 fn title(line: &str) -> Option<String> {
     let words = line.strip_suffix(':')?;
     if line.starts_with(' ') || words.split(' ').count() > 3 {

@@ -1,7 +1,8 @@
-//! What the man pages say beyond the options: the one place for it.
+//! The text of the man pages beyond the options.
 //!
 //! A line with a colon at its end begins a section, an indented one an item, two blanks stand between an item and its
-//! text, deeper lines continue it, and `$` or `#` begins a command. What comes before the first section is the description.
+//! text, deeper lines continue it, and `$` or `#` begins a command. What comes before the first section is the
+//! description.
 
 /// The text for a page.
 pub(crate) fn of(page: &str) -> &'static str {

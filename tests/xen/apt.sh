@@ -63,7 +63,7 @@ apt() { # SUITE ARCH COMMAND...
     (cd "$dir/debs" && APT_CONFIG=$dir/apt.conf "$@")
 }
 
-# The names of packages and of all that they depend on.
+# The names of packages and of all their dependencies.
 with_dependencies() { # SUITE ARCH PACKAGE...
     local suite=$1 arch=$2
     shift 2
@@ -76,7 +76,7 @@ unpack() { # SUITE ARCH DIRECTORY PACKAGE...
     dir=$(apt_dir "$suite" "$arch")
     shift 3
     quietly apt "$suite" "$arch" apt-get download "$@"
-    # By their full names, since the directory may hold older versions too.
+    # By their full names, since the directory may contain older versions too.
     apt "$suite" "$arch" apt-cache show --no-all-versions "$@" |
         awk '$1 == "Package:" { name = $2 } $1 == "Version:" { version = $2; gsub(":", "%3a", version) }
              $1 == "Architecture:" { print name "_" version "_" $2 ".deb" }' | sort -u |

@@ -1,4 +1,4 @@
-# What the scripts of tests/xen share: the cache, the Xen releases, the architectures, the tools that this machine needs.
+# Shared by the scripts of tests/xen: the cache, the Xen releases, the architectures, the tools that this machine needs.
 # Sourced. Expects `here` to be the directory of this file.
 
 root=$(cd "$here/../.." && pwd)
@@ -17,7 +17,7 @@ declare -A loader=([x86]=ld-linux-x86-64.so.2 [arm64]=ld-linux-aarch64.so.1)
 declare -A compiler=([x86]=cc [arm64]=aarch64-linux-gnu-gcc)
 declare -A emulator=([x86]=qemu-system-x86_64 [arm64]=qemu-system-aarch64)
 
-# Tool -> the Debian package that has it.
+# Tool -> the Debian package that contains it.
 declare -A package_of=([qemu-system-x86_64]=qemu-system-x86 [qemu-system-aarch64]=qemu-system-arm [cpio]=cpio [cc]=gcc
     [aarch64-linux-gnu-gcc]=gcc-aarch64-linux-gnu [readelf]=binutils)
 
@@ -53,7 +53,7 @@ c_program() { # NAME ARCH FILE
     "${compiler[$2]}" -O2 -Wall -static -s -o "$3" "$here/programs/$1.c"
 }
 
-# A kernel of one instruction, for domains that only have to be there. x86 only.
+# A kernel of one instruction, for domains that are only listed. x86 only.
 idle_kernel() { # FILE
     "${compiler[x86]}" -nostdlib -static -Wl,-Ttext-segment=0x100000,--build-id=none -o "$1" "$here/programs/idle.S"
 }

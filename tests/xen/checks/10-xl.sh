@@ -1,4 +1,4 @@
-# What the real xl does, with no xmem at all: shows that this harness's own parts work.
+# The real xl without xmem: shows that the parts of this test bench work.
 
 check_xl_set_moves_target_and_limit_of_pv() { # every boot
     x86_only "xl sets no memory on Arm"
@@ -38,7 +38,7 @@ check_xl_max_moves_the_limit() { # every boot
     esac
 }
 
-# The two ways to read a limit agree: the second is needed when xenstored is gone.
+# Both ways to read a limit agree; the second is needed once xenstored is gone.
 check_xl_limit_read_from_the_hypervisor_itself() {
     x86_only "xl sets no memory on Arm"
     expect 0 xl mem-set g1 160
@@ -46,7 +46,7 @@ check_xl_limit_read_from_the_hypervisor_itself() {
     is "limit by the hypervisor" "$(limit_by_hypervisor g1)" 164864
 }
 
-# README says so. A guest of its own, since xl accepts any size.
+# README relies on it. A guest of its own, since xl accepts any size.
 check_xl_takes_a_unit_without_a_number_for_zero() {
     x86_only "xl sets no memory on Arm"
     expect 0 start_guest g3 pv 128 128 -p

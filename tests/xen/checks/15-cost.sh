@@ -1,16 +1,16 @@
-# What commands cost: counts, so that they cannot creep up unseen. What they take in time: tests/xen/bench.
+# The cost of commands in counts, so that an increase fails. tests/xen/bench measures times.
 
 costs_at_most() { # WHAT SYSTEM-CALLS HYPERCALLS ROUND-TRIPS
     count_costs
     echo "$system_calls system calls, $hypercalls hypercalls, $round_trips round trips to xenstore; $more_reads more reads"
-    # A trace that was misread must not look like a cheap run.
-    [ "$system_calls" -gt 20 ] && [ "$hypercalls" -ge 3 ] && [ "$round_trips" -ge 3 ] || fail "$1: too few to be true"
+    # A misread trace must not pass for a cheap run.
+    [ "$system_calls" -gt 20 ] && [ "$hypercalls" -ge 3 ] && [ "$round_trips" -ge 3 ] || fail "$1: the trace is incomplete"
     [ "$hypercalls" -le "$3" ] || fail "$1 costs more than $3 hypercalls"
-    # Over the device each message goes alone.
+    # The device takes one message at a time.
     [ "$VIA" != bus ] || return 0
     [ "$system_calls" -le "$2" ] || fail "$1 costs more than $2 system calls: $(cat /tmp/trace)"
-    # Some fifteen replies, each in two pieces at the worst.
-    [ "$more_reads" -le 30 ] || fail "$1 reads $more_reads times more than it has to"
+    # Some fifteen replies, each in two pieces at worst.
+    [ "$more_reads" -le 30 ] || fail "$1 needs $more_reads extra reads"
     [ "$round_trips" -le "$4" ] || fail "$1 costs more than $4 round trips"
 }
 
@@ -19,7 +19,7 @@ check_cost_of_a_set_by_name() {
     traced -- set g1 128M
     costs_at_most "set of a PV guest" 115 4 5
     traced -- set g2 128M
-    # Two hypercalls for populate on demand: to set its target and, since the guest shrinks, to read its state.
+    # Two more hypercalls for populate on demand: to set its target and, since the guest shrinks, to read its state.
     costs_at_most "set of a PVH guest" 123 6 5
 }
 
@@ -29,8 +29,7 @@ check_cost_of_a_set_by_domid() {
     costs_at_most "set by domid" 113 4 4
 }
 
-# How often something was sent to xenstore, and how many domctls were made, after the first line of the last traced run
-# that contains WORDS.
+# The requests sent to xenstore and the domctls made after the first line with WORDS in the last traced run.
 sent_after() { # WORDS
     awk -v words="$1" '
         index($0, words) { seen = 1 }
@@ -51,17 +50,17 @@ check_cost_of_watching_30_idle_domains() {
     [ "$VIA" != bus ] || way="-E XENSTORED_PATH=$device"
     # shellcheck disable=SC2086 # options are words
     strace -s 64 -o /tmp/trace $way $program watch --json --interval 1s --count 61 >/tmp/frames
-    # Later frames have only what has changed.
+    # Later frames contain changes only.
     grep -q '"idle27"' /tmp/frames || fail "no frame shows idle27"
-    # The first frame is written once all of it has been read. Each later one takes a list of the domains and the host's
-    # memory.
+    # The first frame is written once everything has been read. Each later one needs a list of the domains and the
+    # host's memory.
     set -- $(sent_after 'write(1, ')
     echo "after the first frame: sent to xenstore $1 times, $2 hypercalls"
-    [ "$2" -ge 120 ] || fail "too few hypercalls to be true"
+    [ "$2" -ge 120 ] || fail "too few hypercalls: the trace is incomplete"
     is "requests to xenstore in a minute" "$1" 0
 }
 
-# The guest is paused, so that the wait lasts as long as it may.
+# The guest is paused, so the wait lasts until its time bound.
 waits_traced() { # MIB SECONDS
     traced -- set g1 "$1M" --wait="$2s" || echo "exit code $?"
     sent_after 'T\\0"'

@@ -1,6 +1,6 @@
-# xmem set: what it leaves in xenstore and in the hypervisor, beside what the real xl leaves for the same request.
+# xmem set: xenstore and the hypervisor afterwards, compared with the real xl for the same request.
 
-# Asks xl first, then xmem, each from the same start; both have to leave the same state.
+# Makes the same request with xl and with xmem from the same start; both must leave the same numbers.
 same_as_xl() { # DOM SUBCOMMAND SIZE-FOR-XL SIZE-FOR-XMEM
     sx_start="$(target "$1") $(static_max "$1")"
     expect 0 xl "$2" "$1" "$3"
@@ -12,8 +12,8 @@ same_as_xl() { # DOM SUBCOMMAND SIZE-FOR-XL SIZE-FOR-XMEM
     is_tidy
 }
 
-# Puts a domain to target and static-max (KiB), by xl and xenstore-write alone. Without video memory meanwhile:
-# with -1, xl would ask for one KiB less than whole pages, and the hypervisor refuse its populate-on-demand target.
+# Sets a domain's target and static-max (KiB) with xl and xenstore-write alone, without video memory meanwhile: with
+# -1, xl would ask for one KiB less than whole pages, and the hypervisor refuse its populate-on-demand target.
 set_by_xl() { # DOM "TARGET STATIC-MAX"
     sb_dom=$1 sb_video=$(videoram "$1")
     set -- $2
@@ -35,12 +35,12 @@ check_set_pvh_as_xl() { # every boot
     is "numbers" "$(numbers g2)" "target 131072 static-max 262144 limit 132096 /vm/memory 128"
 }
 
-# A new guest has populate-on-demand memory left, whose cache counts in what it holds.
+# A new guest has unpopulated memory; its cache counts as allocated.
 check_set_pvh_grows_the_pod_cache_as_xl() { # every boot
     x86_only "no populate on demand there"
     needs_xmem
     trap 'destroy g3' EXIT
-    holds_after() { # COMMAND...: what a new g3 holds before and after it
+    holds_after() { # COMMAND...: the memory of a new g3 before and after it
         start_guest g3 pvh 96 192 -p
         store_ids g3
         before=$(current g3)
@@ -49,10 +49,10 @@ check_set_pvh_grows_the_pod_cache_as_xl() { # every boot
         xl destroy g3
     }
     holds_after xl mem-set g3 128
-    [ "$after" -gt "$before" ] || fail "xl does not let it grow: $before, $after"
+    [ "$after" -gt "$before" ] || fail "xl did not grow the cache: $before, $after"
     by_xl=$after
     holds_after xmem set g3 128M
-    is "what it holds after xmem" "$after" "$by_xl"
+    is "memory after xmem" "$after" "$by_xl"
 }
 
 check_set_up_to_the_maximum_as_xl() { # every boot
@@ -61,7 +61,7 @@ check_set_up_to_the_maximum_as_xl() { # every boot
     same_as_xl g2 mem-set 256 262144k
 }
 
-# Rows of HVM guests, which need a device model that is not here: any guest's node will do.
+# Values of HVM guests. They need no device model here: the node of any guest will do.
 check_set_with_video_memory_of_stdvga_as_xl() { # every boot
     needs_xmem
     write_key g1 videoram 16384
@@ -103,7 +103,7 @@ check_set_one_step_up_and_down() {
     is_tidy
 }
 
-# A step changes the target by just that much, whatever the video memory.
+# A step changes the target by exactly that much, whatever the video memory.
 check_set_step_leaves_video_memory_alone() {
     needs_xmem
     write_key g1 videoram 16384
@@ -133,7 +133,7 @@ check_set_raise_max_raises_both() { # every boot
     expect 0 xmem set --raise-max g2 320M
     is "numbers" "$(numbers g2)" "target 327680 static-max 327680 limit 328704 /vm/memory 320"
     reset_guests g1
-    # It raises, and never lowers.
+    # It never lowers the maximum.
     expect 0 xmem set --raise-max g1 160M
     is "numbers" "$(numbers g1)" "target 163840 static-max 262144 limit 164864 /vm/memory 160"
     is_tidy
@@ -149,7 +149,7 @@ check_set_same_size_changes_nothing() { # every boot
     is_tidy
 }
 
-# A target that is right already, with a limit that is not, still has to be brought in step.
+# A target that is set already, with a limit out of step, must still be put in step.
 check_set_same_size_fixes_the_limit() { # every boot
     needs_xmem
     expect 0 xl mem-max g1 300
@@ -172,7 +172,7 @@ check_set_dry_run_changes_nothing() {
     is_tidy
 }
 
-check_set_json_tells_old_and_new() {
+check_set_json_has_old_and_new() {
     needs_xmem
     expect 0 xmem --json set g1 128M
     is "schema" "$(json schema)" 2
@@ -184,7 +184,7 @@ check_set_json_tells_old_and_new() {
     is "lines of output" "$(echo "$out" | wc -l)" 1
 }
 
-check_set_says_what_it_did() {
+check_set_prints_old_and_new() {
     needs_xmem
     expect 0 xmem set g1 128M
     contains "stdout" "$out" g1

@@ -1,5 +1,5 @@
-# xmem max: beside xl mem-max, and where xmem means to differ from it.
-#   4.14's xl does not write static-max; xmem does.
+# xmem max, compared with xl mem-max, and where it differs on purpose:
+#   xl of 4.14 does not write static-max; xmem does.
 #   xl can put the limit below target + video + slack; xmem does not.
 
 check_max_as_xl() { # every boot
@@ -58,7 +58,7 @@ check_max_then_set_up_to_it() {
     expect 0 xmem max g1 300M
     expect 0 xmem set g1 300M
     is "numbers" "$(numbers g1)" "target 307200 static-max 307200 limit 308224 /vm/memory 300"
-    # And xl finds a domain that it can work with.
+    # xl can work with the domain afterwards.
     expect 0 xl mem-set g1 192
     is_in_step g1
 }

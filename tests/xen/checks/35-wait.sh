@@ -1,4 +1,4 @@
-# xmem --wait: the guest has reached what xmem reports; a driver that sleeps is woken up.
+# xmem --wait: the guest has the memory that xmem reports; a stalled balloon driver is nudged.
 
 is_there() { # DOM KIB
     holds_between "$1" $(($2 - 1024)) $(($2 + 1024)) || fail "$1 holds $(current "$1") KiB, not $2"
@@ -9,7 +9,7 @@ waits_down_and_up() { # DOM
     is_there "$1" 131072
     expect 0 xmem set "$1" 192M --wait --patience 5m
     is_there "$1" 196608
-    # At once: nothing is to be done.
+    # It returns at once.
     expect 0 xmem set "$1" 192M --wait=0
     is_in_step "$1"
     is_tidy
@@ -33,14 +33,14 @@ check_wait_for_a_paused_guest() {
     contains "stderr" "$err" "it is paused"
     is "target" "$(target g1)" 131072
     xl unpause g1
-    # On its way by itself, or woken up.
+    # By itself, or nudged.
     expect 0 xmem set g1 128M --wait --patience 5m
     is_there g1 131072
 }
 
-# Somebody sets a target that the guest cannot reach, for the limit is too low; the driver tries a few times, and
-# sleeps from then on, also when the limit is raised. Older kernels' try for ever.
-check_wait_wakes_a_driver_up() {
+# Another program sets a target above the limit. The driver tries a few times and then sleeps, even after the limit is
+# raised. Older kernels' drivers never stop trying.
+check_wait_nudges_a_stalled_driver() {
     needs_xmem
     write_key g1 target 262144
     sleep 90

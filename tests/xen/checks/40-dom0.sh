@@ -1,5 +1,5 @@
-# dom0: its keys may be missing, and are filled in as libxl does; it is never made too small.
-# This boot's dom0 has 768 MiB, and so much for its limit.
+# dom0: missing keys are filled in as libxl does, and it is never shrunk below its minimum.
+# In this boot dom0 has 768 MiB, and a limit of the same size.
 
 # The two keys, each a size or "absent".
 keys() { # TARGET STATIC-MAX
@@ -7,7 +7,7 @@ keys() { # TARGET STATIC-MAX
     write_key Domain-0 static-max "$2"
 }
 
-# As at the start of the boot, however a check ends.
+# Restores the numbers of the boot, however a check ends.
 dom0_as_before() {
     keys 786432 786432
     xl mem-set 0 768
@@ -22,7 +22,7 @@ dom0_check() {
 
 check_dom0_set_with_no_keys() {
     dom0_check
-    # At the start of a boot its limit is what it holds, and neither could be taken for the other.
+    # At boot its limit equals its memory; this makes them differ, so that neither passes for the other.
     dom0_as_before
     keys absent absent
     before=$(limit Domain-0)
@@ -34,10 +34,10 @@ check_dom0_set_with_no_keys() {
     is_tidy
 }
 
-# What xl makes of the same.
+# Compared with xl.
 check_dom0_set_with_no_keys_as_xl() { # every boot
     dom0_check
-    # Both from the limit that a set leaves, which is not the one of the boot.
+    # Both derive them from the limit after a set, not from that of the boot.
     dom0_as_before
     keys absent absent
     expect 0 xl mem-set 0 700
@@ -105,8 +105,8 @@ check_dom0_max_with_no_keys() { # every boot
     is_in_step Domain-0
 }
 
-# README says so: to xl, an unset variable in a script is domain 0.
-check_dom0_xl_takes_an_empty_domain_for_it() {
+# README relies on it: xl takes an unset variable in a script for domain 0.
+check_dom0_is_an_empty_domain_to_xl() {
     x86_only "xl sets no memory on Arm"
     trap dom0_as_before EXIT
     keys 786432 786432

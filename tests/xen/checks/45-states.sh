@@ -1,5 +1,5 @@
-# What a domain is doing: each state is made, seen in the hypervisor's flags, and has to be in `xmem list`; every command
-# has to take it into account. A guest of its own, g3, which is destroyed at the end.
+# The states of a domain: each is produced, confirmed by the hypervisor's flags, and must show in `xmem list`; every
+# command must take it into account. The guest is g3, which is destroyed at the end.
 
 state_check() {
     needs_xmem
@@ -7,7 +7,7 @@ state_check() {
     trap 'free_zombie; destroy g3 g3--incoming g3-dm; rm -f /tmp/saved' EXIT
 }
 
-# The advice that would start a half-built guest.
+# No fix may suggest to start a domain that is still being built.
 no_unpause() { # DOMID
     expect 0 xmem check "$1"
     case $out in
@@ -15,7 +15,7 @@ no_unpause() { # DOMID
     esac
 }
 
-# xmem changes nothing in a domain that is being built, and the error has the reason.
+# xmem refuses to change a domain that is being built, and says why.
 is_left_alone() { # DOMID
     is_state "$1" building
     no_unpause "$1"
@@ -27,7 +27,7 @@ is_left_alone() { # DOMID
     is "state in watch" "$(json state | head -n 1)" building
 }
 
-# A change is made, and is known to be followed by nobody.
+# The change is made, and the wait ends at once.
 ends_at_once() { # DOM REASON
     read_uptime
     begin=$uptime
@@ -90,7 +90,7 @@ check_state_being_restored() {
     is "target, which was set before the save" "$(target g3)" $((112 * 1024))
 }
 
-# The destination has a name of its own, and the source's UUID.
+# The destination has its own name and the source's UUID.
 check_state_migrated_to_this_host() {
     x86_only "xl saves and migrates nothing on Arm"
     state_check
@@ -106,13 +106,13 @@ check_state_migrated_to_this_host() {
     is_in_step g3
     expect 0 xmem watch --json -c 2 --interval 300ms
     if ! finish_build; then
-        # Seen on 4.20 in this emulation, with and without xmem.
+        # Seen on 4.20 under this emulation, with and without xmem.
         ! grep -q 'Failed to enable logdirty' /tmp/build.log || skip "Xen cannot save a running PV guest here"
         fail "xl migrate: $(cat /tmp/build.log)"
     fi
     store_ids g3
     is_state g3 running
-    # What was set meanwhile is lost.
+    # A change made during the migration is lost.
     is "target" "$(target g3)" $((112 * 1024))
     is_in_step g3
 }
@@ -155,24 +155,24 @@ check_state_dying() {
     state_check
     expect 0 start_guest g3 pv 128 128 -p
     store_ids g3
-    make_zombie g3 || fail "it is no zombie: $(domctl)"
+    make_zombie g3 || fail "it is not dying: $(domctl)"
     domctl "$(domid_of g3)"
     is_state "$(domid_of g3)" dying
     expect 3 xmem set "$(domid_of g3)" 100M
     free_zombie
     gone() { ! domctl "$(domid_of g3)"; }
-    eventually 60 gone || fail "it is still there"
+    eventually 60 gone || fail "it still exists"
     expect 3 xmem list "$(domid_of g3)"
 }
 
-# g3 is replaced, as a reboot does, while a command waits for it: its successor has another domid, and the same name and
-# UUID. xmem names it, and changes nothing in it.
+# g3 is replaced, as by a reboot, while a command waits for it. The new domain has another domid, and the same name and
+# UUID. xmem names it, but does not change it.
 replaced_during() { # CODE XMEM-ARGUMENT...
     ended_with=$1
     shift
     expect 0 start_guest g3 pv 128 128 -p
     store_ids g3
-    # Paused, so that the wait lasts.
+    # The guest is paused, so the wait goes on.
     xmem "$@" --wait=5m >/tmp/out 2>/tmp/err &
     waiter=$!
     eventually 60 target_is g3 $((112 * 1024)) || fail "nothing was set: $(cat /tmp/err)"
@@ -201,7 +201,7 @@ check_state_rebooted_during_an_apply() {
     expect 0 xmem set g1 192M --wait
 }
 
-# libxl takes along what was set.
+# libxl passes the target on.
 check_state_rebooted_keeps_the_target() {
     state_check
     expect 0 run_guest g3 pv 128 128
@@ -247,15 +247,15 @@ check_state_claims() {
     is "xl's Mem is both" "$(xl list g3 | awk 'END { print $3 }')" 192
 }
 
-# Until its balloon driver has given back what it does not have, a guest that is populated on demand has more pages to
-# come than memory for them.
+# A guest booted with populate on demand has more unpopulated memory than cache until its balloon driver has given the
+# difference back.
 check_state_populating() {
     x86_only "no populate on demand there"
     state_check
     expect 0 start_guest g3 pvh 128 192 -p
     store_ids g3
     pod=$(field pod g3)
-    [ "${pod#*/}" -gt "${pod%/*}" ] || fail "nothing is to come: $pod"
+    [ "${pod#*/}" -gt "${pod%/*}" ] || fail "the cache covers everything: $pod"
     expect 0 xmem --json list g3
     contains "notes" "$out" '"populating"'
     command xl destroy g3
@@ -263,5 +263,5 @@ check_state_populating() {
     populated() { pod=$(field pod g3) && [ "${pod#*/}" -le "${pod%/*}" ]; }
     eventually 120 populated || fail "still $pod"
     expect 0 xmem --json list g3
-    ! echo "$out" | grep -q '"populating"' || fail "it is still said to be: $out"
+    ! echo "$out" | grep -q '"populating"' || fail "it is still reported as populating: $out"
 }

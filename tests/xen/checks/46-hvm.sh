@@ -1,7 +1,8 @@
-# HVM guests with a real device model, h1: xmem's and xl's numbers after every command. They are created paused and stay
-# so, since real mode takes minutes under two layers of emulation.
+# HVM guests with a real device model: the numbers of h1 after each command of xmem and xl. They are created paused and
+# stay so, since real mode takes minutes under two layers of emulation.
 
-# Makes h1 anew, with a BIOS and nothing to boot. $flavour: VGA VIDEORAM MEMORY MAXMEM, in MiB; populated on demand if the two differ.
+# Creates h1 again, with a BIOS and nothing to boot. $flavour: VGA VIDEORAM MEMORY MAXMEM, in MiB; populated on demand
+# if the latter two differ.
 fresh() {
     destroy h1
     # shellcheck disable=SC2086 # words
@@ -22,7 +23,7 @@ hvm_check() { # FLAVOUR
     trap 'destroy h1' EXIT
 }
 
-# The same request to xl, then, of a guest made anew, to xmem: both have to leave the same.
+# The same request to xl and, for a newly created guest, to xmem: both must leave the same numbers.
 same_end() { # "XL-COMMANDS" XMEM-ARGUMENT...
     fresh
     by_hand=$1
@@ -37,7 +38,7 @@ same_end() { # "XL-COMMANDS" XMEM-ARGUMENT...
 }
 
 every_command() {
-    # It has never run, and its boot memory is still to come.
+    # It has never run, and its boot memory is not populated yet.
     same_end "xl mem-set h1 200" set --force h1 200M
     echo "$by_xl"
     same_end "xl mem-set h1 256" set h1 256M
@@ -45,7 +46,7 @@ every_command() {
     same_end "xl mem-max h1 400 && xl mem-set h1 400" set --raise-max h1 400M
 }
 
-# What `set` is given is what list, JSON and xl call its size.
+# The size that `set` takes is the one shown by list, JSON and xl.
 size_round_trips() {
     fresh
     expect 4 xmem set h1 200M
@@ -95,7 +96,7 @@ check_hvm_cirrus() {
     same_end "xl mem-max h1 400 && xl mem-set h1 400" set --raise-max h1 400M
 }
 
-# The device model knows only the maximum that the guest was started with.
+# The device model knows only the maximum at the guest's start.
 check_hvm_raised_maximum_is_noted() {
     hvm_check "stdvga 16 256 320"
     fresh

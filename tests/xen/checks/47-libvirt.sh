@@ -3,10 +3,10 @@
 start_libvirt() {
     needs_xmem
     [ ! -S /run/libvirt/libvirt-sock ] || return 0
-    [ ! -e /tmp/libvirt.failed ] || fail "libvirtd or its domain did not start, see the first of these checks"
+    [ ! -e /tmp/libvirt.failed ] || fail "libvirtd or its domain did not start: see the first libvirt check"
     : >/tmp/libvirt.failed
-    # libvirt wants the processor to have all features of one of its models, and emulated ones have no VME. So it gets one
-    # more model.
+    # libvirt requires the processor to have all features of one of its models, and emulated ones have no VME. So a
+    # model without it is added.
     maps=/usr/share/libvirt/cpu_map
     echo "<cpus><model name='emulated'><decode host='on' guest='off'/><feature name='fpu'/></model></cpus>" >$maps/emulated.xml
     sed -i "s|<include filename='x86_features.xml'/>|&<include filename='emulated.xml'/>|" $maps/index.xml
@@ -48,7 +48,7 @@ back_to_192() {
     follows v1 196608
 }
 
-check_libvirt_domain_is_an_ordinary_one() {
+check_libvirt_domain_is_like_any_other() {
     start_libvirt
     echo "$(numbers v1); held $(current v1)"
     expect 0 xmem check v1
@@ -66,7 +66,7 @@ check_libvirt_domain_is_an_ordinary_one() {
 check_libvirt_sees_what_xmem_sets() {
     start_libvirt
     expect 0 xmem set v1 128M --wait --patience 5m
-    # dommemstat: what the domain has. dominfo's used memory comes from there, too.
+    # dommemstat: the domain's memory, from which dominfo's used memory comes too.
     actual=$(virsh_says dommemstat actual)
     [ "$actual" -ge 129024 ] && [ "$actual" -le 133120 ] || fail "dommemstat says $actual KiB: $(virsh -c xen:///system dommemstat v1)"
     used=$(virsh_says dominfo 'Used memory')
@@ -92,7 +92,7 @@ check_libvirt_sets_what_xmem_sees() {
     back_to_192
 }
 
-# Both at once, again and again; they take turns by libxl's lock.
+# Both at once, many times; they take turns by libxl's lock.
 check_libvirt_and_xmem_at_once() {
     start_libvirt
     round=0

@@ -1,5 +1,5 @@
-# Bad sizes, bad domains, wrong usage. Each is refused with its exit code, and dom0, which xl
-# takes some of these for, stays as it was.
+# Bad sizes, bad domains, wrong usage. Each is refused with its exit code, and dom0 does not change, which xl
+# takes some of these for.
 
 # Target and limit of dom0 and of both guests.
 everybody() {
@@ -23,7 +23,7 @@ check_usage_bad_sizes() {
         xmem set g1 -- "$size" >/tmp/out 2>/tmp/err || ex_got=$?
         echo "size '$size': exit code $ex_got: $(cat /tmp/err)"
         case "$size" in
-        # Steps and sizes that are words, but too much or too little for the domain.
+        # Valid words that are too much or too little for the domain.
         -5 | +0) ;;
         *) [ $ex_got = 2 ] || [ $ex_got = 4 ] || fail "size '$size' left with $ex_got" ;;
         esac
@@ -45,7 +45,7 @@ check_usage_bad_sizes_are_wrong_usage() {
     is "target" "$(target g1)" "$before"
 }
 
-check_usage_negative_maximum_never_unlimits() {
+check_usage_negative_maximum_is_refused() {
     needs_xmem
     before=$(numbers g1)
     expect 4 xmem max g1 -100M
@@ -59,7 +59,7 @@ check_usage_overflow_never_wraps() {
     for size in 16777216g 4194304g 17592186044415m 16383t; do
         for command in "set" "set --raise-max" "max"; do
             ex_got=0
-            # shellcheck disable=SC2086 # an option may be in it
+            # shellcheck disable=SC2086 # it may contain an option
             xmem $command g1 $size >/tmp/out 2>/tmp/err || ex_got=$?
             echo "$command $size: exit code $ex_got: $(cat /tmp/err)"
             [ $ex_got = 2 ] || [ $ex_got = 4 ] || fail "$command $size left with $ex_got"
@@ -113,7 +113,7 @@ check_usage_mem_set_is_an_alias() {
     is "target" "$(target g1)" 147456
 }
 
-# A name that is all digits cannot be meant by xl; a name given twice must not be guessed at.
+# xl cannot address a domain whose name is all digits. An ambiguous name is never guessed.
 check_usage_odd_names() {
     needs_xmem
     id=$(domid_of g1)

@@ -1,4 +1,4 @@
-# Who may, and where there is nothing to work on.
+# Missing permissions, and hosts without Xen.
 
 check_access_not_root() {
     needs_xmem
@@ -10,7 +10,7 @@ check_access_not_root() {
     is_tidy
 }
 
-# In a directory with nothing but the program: no devices, no socket, no libxl.
+# In a root directory with the program alone: no devices, no socket, no libxl.
 check_access_no_xen_at_all() {
     needs_xmem
     mkdir -p /tmp/empty
@@ -21,7 +21,7 @@ check_access_no_xen_at_all() {
     rm -rf /tmp/empty
 }
 
-# The hypervisor is there, xenstored is not: neither a socket nor the device.
+# The hypervisor without xenstored: neither a socket nor the device.
 check_access_no_store_at_all() {
     needs_xmem
     before=$(numbers g1)
@@ -32,7 +32,7 @@ check_access_no_store_at_all() {
     is_tidy
 }
 
-check_access_folder_is_missing() {
+check_access_state_directory_is_missing() {
     needs_xmem
     before=$(numbers g1)
     mv $state_dir $state_dir.away

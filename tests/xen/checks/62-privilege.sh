@@ -1,8 +1,10 @@
-# What xmem needs of a process: no capability at all, but four files. Each one missing is named, and nothing is changed.
+# The privileges that xmem needs: no capability, only access to four files. Each missing one is named, and nothing
+# changes.
 
 store_socket=/run/xenstored/socket
 
-# Runs a program as root with no capability, nor a way to one. Not busybox's setpriv, which leaves the bounding set.
+# Runs a program as root without capabilities and without a way to gain any. busybox's setpriv would leave the
+# bounding set.
 bare() { # COMMAND...
     /usr/bin/setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
 }
@@ -15,13 +17,13 @@ user_xmem() {
     su -s /bin/sh nobody -c "env $way $program $*"
 }
 
-# $way leads xmem to the store as this boot wants it; $door is what has to be open for that.
+# $way makes xmem use this boot's connection to the store; $door is the file that this needs.
 know_the_way() {
     way='' door=$store_socket
     [ "$VIA" != bus ] || way=XENSTORED_PATH=$device door=$device
 }
 
-# Opens to nobody's group what xmem needs, and closes it again at the end.
+# Opens the files that xmem needs to the group nobody, and closes them at the end.
 open_to_user() {
     trap 'close_to_user' EXIT
     chgrp nogroup /dev/xen/privcmd /dev/xen/hypercall "$door" $state_dir
@@ -35,7 +37,7 @@ close_to_user() {
     chmod 755 $state_dir
 }
 
-# Every command, changing and looking, does its work for this caller.
+# Every command succeeds for this caller.
 all_commands_work() { # XMEM
     expect 0 "$1" set g1 128M
     is "target" "$(target g1)" 131072
@@ -44,7 +46,7 @@ all_commands_work() { # XMEM
     is "static-max" "$(static_max g2)" 307200
     expect 0 "$1" list
     contains "list" "$out" "g2"
-    # Some things are worth knowing, and none is out of step.
+    # Notices are allowed; nothing may be out of step.
     expect 0 "$1" check
     expect 0 "$1" check --repair g1
     echo "g1 160" >/tmp/plan
@@ -55,8 +57,8 @@ all_commands_work() { # XMEM
     is_tidy
 }
 
-# Every command fails for the user nobody and names FILE, which is missing. Commands that only read may need less:
-# LOOK is their exit code.
+# Every command fails for the user nobody and names FILE, which is missing. Commands that only read may need less: LOOK
+# is their exit code.
 is_named() { # FILE LOOK
     before=$(numbers g1)
     for words in "set g1 128M" "max g1 300M" "apply /tmp/plan"; do
@@ -83,15 +85,15 @@ check_privilege_root_without_capabilities() {
     all_commands_work bare_xmem
 }
 
-check_privilege_user_who_was_let_in() {
+check_privilege_user_with_access_to_the_files() {
     needs_xmem
     know_the_way
     open_to_user
     all_commands_work user_xmem
-    # libxl's files belong to root: while xl has the lock, such a user is refused and cannot wait.
+    # libxl's files belong to root, so while xl holds the lock, such a user is refused and cannot wait.
     flock -o "$(lock_file g1)" sleep 300 &
     holder=$!
-    eventually 30 grep -q "FLOCK.* $holder " /proc/locks || fail "the lock was not to be had for this check"
+    eventually 30 grep -q "FLOCK.* $holder " /proc/locks || fail "this check could not take the lock"
     expect 7 user_xmem set --lock-timeout 1s g1 128M
     contains "stderr" "$err" "$(lock_file g1)"
     rm -f "$(lock_file g1)"
@@ -112,7 +114,7 @@ check_privilege_each_file_is_named() {
     # Commands that only read write nothing.
     chmod g-w $state_dir
     is_named $state_dir 0
-    # Without a way in, there is nothing to be seen of others' changes: list shows the rest, check cannot judge.
+    # If the directory cannot be searched, records cannot be read: list shows the rest, check fails.
     chmod g=r,o= $state_dir
     expect 7 user_xmem set g1 128M
     contains "stderr" "$err" "$state_dir"
@@ -123,7 +125,7 @@ check_privilege_each_file_is_named() {
         contains "stderr" "$err" "cannot read the directory $state_dir"
         contains "stderr" "$err" "hint: "
     done
-    # It can be searched, and not listed.
+    # It can be searched but not listed.
     chmod g=wx $state_dir
     expect 7 user_xmem check g1
     expect 7 user_xmem check
@@ -132,8 +134,8 @@ check_privilege_each_file_is_named() {
     is_tidy
 }
 
-# Root needs CAP_DAC_OVERRIDE, and nothing else, where even root is kept out by the directory's mode.
-check_privilege_folder_closed_to_root() {
+# Where the directory's mode excludes even root, root needs CAP_DAC_OVERRIDE and nothing else.
+check_privilege_state_directory_closed_to_root() {
     needs_xmem
     know_the_way
     before=$(numbers g1)
@@ -148,7 +150,7 @@ check_privilege_folder_closed_to_root() {
     is_tidy
 }
 
-# Old kernels have no /dev/xen/hypercall: a page is locked in its place, which `ulimit -l` can forbid.
+# Old kernels have no /dev/xen/hypercall: a locked page is used in its place, which `ulimit -l` can forbid.
 check_privilege_locked_page() {
     needs_xmem
     know_the_way
@@ -160,16 +162,16 @@ check_privilege_locked_page() {
     expect 7 locked_in user_xmem set g1 160M
     contains "stderr" "$err" "/dev/xen/hypercall"
     contains "stderr" "$err" "ulimit -l"
-    # Root is above that limit by a capability, CAP_IPC_LOCK.
+    # Root exceeds that limit by CAP_IPC_LOCK.
     expect 7 locked_in bare_xmem set g1 160M
     expect 0 locked_in xmem set g1 160M
     is_in_step g1
     is_tidy
 }
 
-# A limit on files, which a caller of sudo can hand on: the record cannot be written, and the run ends by SIGXFSZ with
-# nothing changed and nothing left behind. By a pipe, since this shell's files would be limited as well.
-check_privilege_no_file_may_grow() {
+# A limit on file sizes, which sudo can pass on: the record cannot be written, and SIGXFSZ ends the run with nothing
+# changed or left behind. Through a pipe, since this shell's own files would be limited as well.
+check_privilege_file_size_limit_changes_nothing() {
     needs_xmem
     know_the_way
     before=$(numbers g1)

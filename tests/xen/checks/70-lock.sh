@@ -1,14 +1,14 @@
-# libxl's userdata lock: waiting for it, not getting it, and the domain going away meanwhile.
+# libxl's userdata lock: waits, timeouts, and a domain that goes away meanwhile.
 
-# Holds a domain's lock in a process of its own, whose pid goes to $holder, and in no other (-o).
+# Holds a domain's lock in one process, whose pid goes to $holder (-o: without a child).
 hold() { # DOM SECONDS
     ho_file=$(lock_file "$1")
     flock -o "$ho_file" sleep "$2" &
     holder=$!
-    eventually 30 grep -q "FLOCK.* $holder " /proc/locks || fail "the lock was not to be had for this check"
+    eventually 30 grep -q "FLOCK.* $holder " /proc/locks || fail "this check could not take the lock"
 }
 
-# Ends that process as libxl would: the file goes first.
+# Ends that process as libxl would: the file is removed first.
 release() {
     rm -f "$ho_file"
     kill $holder
@@ -16,12 +16,12 @@ release() {
     holder=
 }
 
-# An xmem that was started with -v, whose output goes to /tmp/out, waits for a lock.
+# Whether the xmem that was started with -v and writes to /tmp/out waits for a lock.
 xmem_waits() {
     grep -q "waiting for the domain's lock" /tmp/out
 }
 
-check_lock_held_is_5_in_time_and_names_the_holder() {
+check_lock_timeout_exits_5_and_names_the_holder() {
     needs_xmem
     before=$(numbers g1)
     hold g1 300
@@ -62,8 +62,8 @@ check_lock_freed_in_time() { # every boot
     is_tidy
 }
 
-# A file that a killed holder left is no lock.
-check_lock_file_of_the_dead_is_no_lock() {
+# A killed holder's file is not a lock.
+check_lock_file_of_a_killed_holder_is_reused() {
     needs_xmem
     : >"$(lock_file g1)"
     expect 0 xmem set --lock-timeout 5s g1 128M
@@ -85,12 +85,12 @@ check_lock_waiting_ends_on_sigterm() {
     set -e
     release
     echo "xmem left with $code: $(cat /tmp/out)"
-    [ $code != 0 ] || fail "it left with 0"
+    [ $code != 0 ] || fail "exit code 0"
     is "numbers" "$(numbers g1)" "$before"
     is_tidy
 }
 
-# While dom A is locked, dom B is not.
+# A lock on one domain does not affect another.
 check_lock_of_another_domain_does_not_matter() {
     needs_xmem
     hold g1 300
@@ -99,8 +99,8 @@ check_lock_of_another_domain_does_not_matter() {
     is_in_step g2
 }
 
-# `xl destroy` removes the domain's xenstore directory, then waits for the lock like xmem. Whichever gets it first, xmem
-# must not write there again.
+# `xl destroy` removes the domain's xenstore directory, then waits for the lock like xmem. Whichever gets the lock
+# first, xmem must not write there again.
 check_lock_domain_destroyed_while_waiting() { # every boot
     needs_xmem
     expect 0 start_guest g3 pv 128 128 -p
@@ -121,7 +121,7 @@ check_lock_domain_destroyed_while_waiting() { # every boot
     wait $destroyer || echo "xl destroy left with $?: $(cat /tmp/xl.out)"
     echo "xmem left with $code: $(cat /tmp/out)"
     is "exit code" $code 3
-    gone || fail "$place is there again: $(xenstore-ls "$place")"
+    gone || fail "$place exists again: $(xenstore-ls "$place")"
     eventually 30 nothing_left || fail "left behind: $(leftovers)"
     trap - EXIT
 }

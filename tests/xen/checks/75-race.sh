@@ -1,8 +1,8 @@
-# Others at work on the same domain at the same time. After every round target and limit belong together, and
-# nobody left a lock. ROUNDS says how many. That the lock is the one that xl waits for is shown by check_lock_* and
-# check_fault_xl_waits_for_the_held_run: here xenstore's transactions alone keep most rounds in step.
+# Several programs change one domain at once. After each of ROUNDS rounds, target and limit are in step and no lock
+# remains. That xl and xmem wait for the same lock is shown by check_lock_* and check_fault_xl_waits_for_the_held_run:
+# here xenstore's transactions alone would keep most rounds in step.
 
-# One round: two commands at once, both have to succeed.
+# One round: two commands at once, which both must succeed.
 both() { # "COMMAND" "COMMAND"
     (eval "$1") >/tmp/first 2>&1 &
     bo_first=$!
@@ -15,7 +15,7 @@ both() { # "COMMAND" "COMMAND"
     [ $bo_code = 0 ] || fail "round $round: '$2' left with $bo_code: $(cat /tmp/second)"
 }
 
-# As many rounds of it. The sizes are never the same twice running, so that every command has something to do.
+# Many rounds. No size follows itself, so that every command changes something.
 rounds() { # DOM ROUNDS "COMMAND" "COMMAND", in which $a $b $c stand for sizes in MiB
     round=0
     while [ $round -lt "$2" ]; do
@@ -31,7 +31,7 @@ rounds() { # DOM ROUNDS "COMMAND" "COMMAND", in which $a $b $c stand for sizes i
 check_race_xl_and_xmem_on_pv() { # every boot
     x86_only "xl sets no memory on Arm"
     needs_xmem
-    # xmem is several times faster, so it goes several times.
+    # xmem is several times faster, so it runs several times per round.
     rounds g1 "$ROUNDS" 'xl mem-set g1 $a' 'xmem set g1 $b && xmem set g1 $c && xmem set g1 $b'
 }
 
@@ -49,11 +49,11 @@ check_race_two_xmem() { # every boot
 check_race_xl_max_and_xmem_set() { # every boot
     x86_only "xl sets no memory on Arm"
     needs_xmem
-    [ "$XEN" != 4.14 ] || skip "xl mem-max of 4.14 leaves static-max as it is, so the two differ by right"
+    [ "$XEN" != 4.14 ] || skip "xl mem-max of 4.14 does not change static-max, so the results differ"
     rounds g1 $((ROUNDS / 8)) 'xl mem-max g1 $((a + 100))' 'xmem set g1 $b && xmem set g1 $c'
 }
 
-# A program that writes without the lock makes commits fail. xmem tries again, or gives up and changes nothing.
+# A writer without the lock makes commits conflict. xmem tries again, or gives up and changes nothing.
 check_race_writer_without_the_lock() { # every boot
     needs_xmem
     (while :; do write_key g1 static-max 262144; done) &
@@ -79,8 +79,8 @@ check_race_writer_without_the_lock() { # every boot
     echo "$round rounds, $refused of them given up"
 }
 
-# Everybody at once: two workers with xmem and two with xl, on two guests and on a domain that is created and destroyed
-# all the time, and a watch beside them. About ROUNDS changes.
+# Two workers with xmem and two with xl, on two guests and on a domain that is created and destroyed all the time, with
+# `xmem watch` running. About ROUNDS changes.
 check_race_torture() { # every boot
     x86_only "xl sets no memory on Arm"
     needs_xmem
@@ -103,10 +103,10 @@ check_race_torture() { # every boot
     done
     eventually 600 test -s /tmp/worker.xmem.2 || fail "nothing happens"
     for worker in $workers; do
-        wait "$worker" || fail "a worker gave up: $(tail -n 3 /tmp/worker.*)"
+        wait "$worker" || fail "a worker failed: $(tail -n 3 /tmp/worker.*)"
     done
     last=$(memory_of $watcher)
-    [ -n "$last" ] || fail "the watch has ended: $(cat /tmp/watch.err)"
+    [ -n "$last" ] || fail "xmem watch has ended: $(cat /tmp/watch.err)"
     kill $watcher
     touch /tmp/torture.end
     wait $comer || fail "creating and destroying: $(cat /tmp/come)"
@@ -114,13 +114,13 @@ check_race_torture() { # every boot
     is_in_step g1
     is_in_step g2
     is_tidy
-    # It starts with about 3 MiB, its program's own pages among them, however long it looks on.
-    [ "$last" -le 6144 ] || fail "the watch has grown to $last KiB"
+    # It starts with about 3 MiB, including its program's own pages, and must not grow with time.
+    [ "$last" -le 6144 ] || fail "xmem watch has grown to $last KiB"
     grep -h "exit code" /tmp/worker.* | sort | uniq -c
-    figure $((each * 4)) "changes by four at once, in step when they were quiet"
+    figure $((each * 4)) "changes by four workers at once, in step afterwards"
 }
 
-memory_of() { # PID: what it has in memory, KiB
+memory_of() { # PID: its resident memory in KiB
     sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"
 }
 
@@ -132,7 +132,7 @@ come_and_go() {
     done
 }
 
-# A domain, and a size for it, by chance.
+# A random domain, and a random size for it.
 any_domain() {
     case $((RANDOM % 5)) in
     0 | 1) any=g1 size=$((140 + RANDOM % 60)) ;;
@@ -152,9 +152,9 @@ worker() { # COMMAND: xmem set | xl mem-set
         echo "$1, exit code $wo_code"
         case ${1% *},$any,$wo_code in
         *,*,0) ;;
-        # Conflicts without end are possible where the store makes them up.
+        # A store that makes up conflicts may do so without end.
         xmem,*,6) ;;
-        # It comes and goes; and it may not have all its nodes yet.
+        # The domain comes and goes, and may lack some nodes.
         xmem,g5,[134] | xl,g5,*) ;;
         *)
             echo "$1 $any $size left with $wo_code: $wo_said"

@@ -1,6 +1,6 @@
-# A guest that somebody lets write its own memory nodes, as libxl does not, and that makes use of it.
+# A guest that was given write access to its own memory nodes, which libxl never does, and abuses it.
 
-# A guest with another user land: what an initramfs has twice, the kernel takes from the later one.
+# A guest with another user land: of two files with one name in an initramfs, the kernel takes the later.
 start_racer() { # NAME
     mkdir -p /tmp/race
     cp /check/writer /tmp/race/init
@@ -9,17 +9,17 @@ start_racer() { # NAME
     xl create -q -p "/tmp/$1.cfg"
     store_ids "$1"
     load_ids "$1"
-    # All below it, and the right to make it anew.
+    # All nodes below it, and the right to create it again.
     xenstore-chmod -r "/local/domain/$domid/memory" n0 "b$domid"
 }
 
-# Who may do what to its memory nodes; their values are left out.
+# The permissions of its memory nodes, without their values.
 rights() { # DOM
     load_ids "$1"
     xenstore-ls -p "/local/domain/$domid/memory" | sed 's/ = ".*"//' | tr -s ' ' | sort | tr '\n' ';'
 }
 
-# Whether all that it has sent has been taken.
+# Whether xenstored has taken all that it has sent.
 is_quiet() { # DOM
     load_ids "$1"
     iq_before=$(xenstore-ls "/local/domain/$domid/memory")
@@ -27,8 +27,8 @@ is_quiet() { # DOM
     [ "$(xenstore-ls "/local/domain/$domid/memory")" = "$iq_before" ]
 }
 
-# Whatever the guest writes meanwhile, xmem makes the change, refuses, or gives up with an error; its limit never rises
-# above what was asked for.
+# Whatever the guest writes, xmem makes the change, refuses it, or fails with an error. The limit never rises above the
+# requested size.
 check_guest_writes_never_raise_the_limit() { # every boot
     needs_xmem
     trap 'destroy g6' EXIT
@@ -51,7 +51,7 @@ check_guest_writes_never_raise_the_limit() { # every boot
         xmem $words --lock-timeout 20s >/tmp/out 2>&1 || code=$?
         case $code in
         0 | 1 | 4 | 6) ;;
-        # What it has written just now, check finds.
+        # check finds its latest value.
         9) case $words in check*) ;; *) fail "round $round: '$words' left with 9: $(cat /tmp/out)" ;; esac ;;
         *) fail "round $round: '$words' left with $code: $(cat /tmp/out)" ;;
         esac
@@ -64,7 +64,7 @@ check_guest_writes_never_raise_the_limit() { # every boot
     echo "exit codes:$codes; it said: $(tail -n 1 "$(console_of g6)")"
     grep -q '^guest: [0-9]* rounds' "$(console_of g6)" || fail "it wrote nothing"
     xl pause g6
-    eventually 60 is_quiet g6 || fail "it writes though it is paused"
+    eventually 60 is_quiet g6 || fail "it still writes although it is paused"
     write_key g6 videoram 0
     write_key g6 static-max 262144
     write_key g6 target 196608
@@ -77,17 +77,17 @@ check_guest_writes_never_raise_the_limit() { # every boot
     is_in_step g6
     is_tidy
     is "who may write" "$(rights g6)" "$before"
-    # Its word, when nothing else is going on.
+    # Its value, without further writes.
     for node in target static-max; do write_key g6 $node 1048576; done
     expect 4 xmem set g6 -4M
     contains "stderr" "$err" "the guest itself may write"
-    # Out of step it is, and stays so.
+    # The domain is out of step, and stays so.
     expect 9 xmem check --repair "$domid"
     contains "stdout" "$out" "fix: xmem set $domid SIZE with the size it should have; the guest itself may write there"
     is "limit" "$(limit g6)" $((240 * 1024 + slack))
     expect 0 xmem set g6 160M
     is "limit" "$(limit g6)" $((160 * 1024 + slack))
-    # Values that dom0 wrote do count.
+    # Values written by dom0 do count.
     xenstore-chmod -r "/local/domain/$domid/memory" n0 "r$domid"
     write_key g6 target 204800
     expect 0 xmem check --repair "$domid"

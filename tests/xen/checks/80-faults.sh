@@ -1,10 +1,10 @@
-# Every system call fails, returns a false result, or ends the run. By strace, on the shipped program. One in STRIDE of
-# these points, beginning with one that SEED chooses; `--stride 1` tries them all.
+# Every system call of a change fails, returns a false result, or is the last before a kill: by strace, on the shipped
+# program. One in STRIDE of these points is tried, from one that SEED chooses; `--stride 1` tries all.
 #
-# The change to interrupt, from target 192 MiB and maximum 256 MiB. Sets $words to its arguments, $dom to its domain, and
-# $done_numbers to the numbers that it leaves when nothing stops it.
+# Sets up the change to interrupt, from target 192 MiB and maximum 256 MiB: $words are its arguments, $dom its domain,
+# and $done_numbers the numbers after it succeeds.
 
-# Those by which xmem talks to xenstore, to the hypervisor and to the state directory.
+# The calls that reach xenstore, the hypervisor and the state directory.
 talk="sendto sendmsg write ppoll read recvfrom ioctl flock unlink rename openat open fsync socket connect setsockopt signalfd4 statx"
 
 change() { # DOM WORDS...
@@ -12,12 +12,12 @@ change() { # DOM WORDS...
     words="${words#* }"
     reset_guests "$dom"
     # shellcheck disable=SC2086 # a list of words
-    traced -- $words || fail "the run that counts left with $?"
+    traced -- $words || fail "the run without faults failed with exit code $?"
     done_numbers=$(numbers "$dom")
 }
 
-# For each point: FUNCTION NAME NUMBER. How many were tried goes to $tried; a point that a run does not come by counts
-# for nothing.
+# Calls FUNCTION NAME NUMBER for each point, and sets $tried to the number of points tried. A point that a run does not
+# reach is not counted.
 at_every_point() { # FUNCTION [NAME...]: these calls only
     ae_function=$1
     shift
@@ -42,7 +42,7 @@ at_every_point() { # FUNCTION [NAME...]: these calls only
     is_tidy
 }
 
-# The last hypercall, the commit and its answer are never left out: $vital.
+# $vital: the last hypercall, the commit and its reply, which are always tried.
 points_at_the_commit() {
     vital=" "
     for name in sendto write ioctl; do
@@ -53,7 +53,7 @@ points_at_the_commit() {
     done
 }
 
-# The ways in which a call can fail; with none of them had it an effect.
+# The errnos with which a call can fail without having had an effect.
 errnos_of() { # NAME
     case $1 in
     ioctl) echo EPERM ENOMEM ESRCH EFAULT EINVAL EAGAIN EINTR ;;
@@ -64,7 +64,7 @@ errnos_of() { # NAME
     esac
 }
 
-# In one of these ways, which SEED chooses; with `--every-way`, in each.
+# With one of these errnos, which SEED chooses; with `--every-way`, with each.
 fails() { # NAME NUMBER
     fa_at="$1 $2"
     # shellcheck disable=SC2046 # a list of words
@@ -80,8 +80,7 @@ fails() { # NAME NUMBER
     done
 }
 
-# A call that is not made, and returns 0, 1, or a count as if all were sent. What is lost so in the middle of a
-# conversation must not end in a false success.
+# A call that is skipped and returns 0, 1, or the full count. The loss must not lead to a false success.
 lies() { # NAME NUMBER
     case $1:$((($2 + SEED) % 3)) in
     *:0) lie=0 ;;
@@ -91,7 +90,7 @@ lies() { # NAME NUMBER
     goes_wrong "says $lie" retval=$lie "$1" "$2"
 }
 
-# Whatever a call does instead of its work: the run reports the outcome, and the next one succeeds.
+# Whatever the call does instead, the run reports the outcome, and the next run succeeds.
 goes_wrong() { # WHAT-IT-DOES STRACE-WORDS NAME NUMBER
     before=$(numbers "$dom")
     code=0
@@ -109,9 +108,9 @@ killed() { # NAME NUMBER
     ! grep -q 'killed by SIGKILL' /tmp/trace || tried=$((tried + 1))
     what="$words, killed at $1 $2"
     in_step "$dom" >/tmp/step || [ -e "$(intent_file "$dom")" ] ||
-        fail "$what: $(cat /tmp/step), and no record is left for the next run"
-    # What comes next: the same again, another size, a repair, an xl that knows of no record, or a change that is refused
-    # and so sets nothing itself: in step then means recovered.
+        fail "$what: $(cat /tmp/step), but no record is left for the next run"
+    # What follows: the same change, another size, a repair, an xl that knows no record, or a refused change. The last
+    # one sets nothing itself, so being in step means recovered.
     case $(((point + SEED) % 5)) in
     # shellcheck disable=SC2086 # a list of words
     0) recovers "$what" "$dom" xmem $words ;;
@@ -144,14 +143,14 @@ every_false_result() { # DOM WORDS...
     needs_xmem
     change "$@"
     at_every_point lies sendto write ppoll read recvfrom
-    figure $tried "system calls that lied, each without a false success"
+    figure $tried "false results of a system call, none with a false success"
 }
 
 every_kill() { # DOM WORDS...
     needs_xmem
     change "$@"
     at_every_point killed
-    figure $tried "kills at a system call, each mended by what came next"
+    figure $tried "kills at a system call, each recovered by the next command"
 }
 
 check_fault_fails_pv_down() { every_failure g1 set g1 128M; } # every boot
@@ -175,7 +174,7 @@ check_fault_kills_pvh_up() { every_kill g2 set g2 256M; }
 check_fault_kills_pvh_raise() { every_kill g2 set --raise-max g2 300M; } # every boot
 check_fault_kills_pvh_max() { every_kill g2 max g2 300M; }
 
-# A PVH guest has one more hypercall, the populate-on-demand target. All of them, whatever STRIDE is.
+# A PVH guest needs one more hypercall, for the populate-on-demand target. All of them are tried, whatever STRIDE is.
 check_fault_hypercalls_refused_for_pvh() {
     x86_only "no populate on demand there"
     needs_xmem
@@ -185,18 +184,18 @@ check_fault_hypercalls_refused_for_pvh() {
         code=0
         traced -e inject="ioctl:error=ENOMEM:when=$2" -- set g2 128M >/tmp/out 2>/tmp/err || code=$?
         echo "hypercall $2 is refused: exit code $code. $(cat /tmp/err)"
-        # Where the store makes conflicts up, one run makes more of them than another.
+        # If the store makes up conflicts, the number of hypercalls varies.
         ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
         judge "hypercall $2 is refused" $code g2 "$done_numbers" "$before"
     }
     STRIDE=1
     at_every_point refused ioctl
-    # Find it, look again, limit, populate-on-demand target.
+    # Find the domain, check it again, set the limit, set the populate-on-demand target.
     [ $tried -ge 4 ] || fail "only $tried refusals came"
 }
 
-# A state directory that takes nothing: no room for the record, or for anything.
-check_fault_state_folder_is_full() {
+# A state directory that is full: no room for the record, or for any file.
+check_fault_state_directory_is_full() {
     needs_xmem
     before=$(numbers g1)
     mount -t tmpfs -o size=4k tmpfs $state_dir
@@ -216,14 +215,14 @@ check_fault_state_folder_is_full() {
     is "numbers" "$(numbers g1)" "$before"
 }
 
-# Too few file descriptors, one more each time.
+# Too few file descriptors: one more each time.
 check_fault_out_of_file_descriptors() {
     needs_xmem
     change g1 set g1 128M
     most=3 tried=0 code=1
     while [ $code != 0 ]; do
         most=$((most + 1))
-        [ $most -lt 30 ] || fail "even with $most file descriptors it leaves with $code: $(cat /tmp/err)"
+        [ $most -lt 30 ] || fail "with $most file descriptors it still fails with exit code $code: $(cat /tmp/err)"
         reset_guests g1
         before=$(numbers g1)
         code=0
@@ -232,10 +231,10 @@ check_fault_out_of_file_descriptors() {
         judge "$most file descriptors" $code g1 "$done_numbers" "$before"
         is_tidy
     done
-    [ $most -gt 4 ] || fail "it never ran out"
+    [ $most -gt 4 ] || fail "it never ran out of file descriptors"
 }
 
-# The result cannot be printed. Exit code 1 would promise that nothing changed.
+# The result cannot be printed. Exit code 1 would claim that nothing changed.
 check_fault_stdout_is_full() {
     needs_xmem
     before=$(numbers g1)
@@ -249,14 +248,14 @@ check_fault_stdout_is_full() {
     is_tidy
 }
 
-# A signal that comes when the limit is set and nothing is committed.
+# A signal that arrives when the limit is set and nothing is committed.
 comes_at_the_commit() { # SIGNAL CODE
     needs_xmem
     hold_before_commit g1 128
-    is "target while it is held" "$(target g1)" 196608
+    is "target while it is stopped" "$(target g1)" 196608
     kill "-$1" "$held_pid"
     let_go
-    # oxenstored may make up a conflict for just this commit; nothing is kept then, and it is not tried again.
+    # oxenstored may make up a conflict for this commit; then nothing changes, and the commit is not repeated.
     expected=131072
     if [ "$STORE" = ox-eagain ] && grep -qE "nothing changed|rolled back" /tmp/err; then
         expected=196608
@@ -269,7 +268,7 @@ comes_at_the_commit() { # SIGNAL CODE
 
 check_fault_sigterm_at_the_commit_waits() { comes_at_the_commit TERM 143; } # every boot
 check_fault_sighup_at_the_commit_waits() { comes_at_the_commit HUP 129; }
-# In dom0's init all jobs ignore SIGINT, and so does what they start: it ends nothing. Nor does SIGPIPE anywhere.
+# In dom0's init all jobs, and their children, ignore SIGINT. xmem ignores SIGPIPE.
 check_fault_sigint_ignored_at_the_commit() { comes_at_the_commit INT 0; }
 check_fault_sigpipe_at_the_commit() { comes_at_the_commit PIPE 0; }
 
@@ -289,7 +288,8 @@ check_fault_xl_waits_for_the_held_run() { # every boot
     is_tidy
 }
 
-# A target written without the lock while xmem is about to commit: the commit fails, xmem reads and plans again.
+# Another program writes the target without the lock right before the commit: the commit conflicts, and xmem reads and
+# plans again.
 check_fault_target_written_at_the_commit() { # every boot
     needs_xmem
     hold_before_commit g1 128
@@ -301,7 +301,7 @@ check_fault_target_written_at_the_commit() { # every boot
     is_tidy
 }
 
-# The same, but the request becomes impossible: the limit has to be rolled back.
+# The same, but the new plan is refused: the limit must be rolled back.
 check_fault_maximum_lowered_at_the_commit() { # every boot
     needs_xmem
     hold_before_commit g1 160
@@ -314,7 +314,7 @@ check_fault_maximum_lowered_at_the_commit() { # every boot
     is_tidy
 }
 
-# The domain is destroyed while xmem is about to commit. Nothing of it may be made again.
+# The domain is destroyed right before the commit. None of its nodes may be created again.
 check_fault_domain_destroyed_at_the_commit() { # every boot
     needs_xmem
     expect 0 start_guest g4 pv 192 192 -p
@@ -330,6 +330,6 @@ check_fault_domain_destroyed_at_the_commit() { # every boot
     wait $destroyer || echo "xl destroy left with $?: $(cat /tmp/xl.out)"
     trap - EXIT
     is "exit code" $code 3
-    gone || fail "$place is there again: $(xenstore-ls "$place")"
+    gone || fail "$place exists again: $(xenstore-ls "$place")"
     eventually 60 nothing_left || fail "left behind: $(leftovers)"
 }

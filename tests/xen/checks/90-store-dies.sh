@@ -1,11 +1,11 @@
-# xenstored stops, hangs and dies. Called check_store_dies_*, because after the last ones there is no store any more:
-# they have to be the last of a boot, in this order.
+# xenstored stops, hangs and dies. After the last of these checks there is no store any more, so they are the last of a
+# boot, in this order.
 
 stop_store() { kill -STOP "$(store_pid)"; }
 go_on_store() { kill -CONT "$(store_pid)"; }
 store_answers() { xenstore-read /local/domain/0/domid; }
 
-# Runs xmem and keeps its exit code in $code; it has to come back in good time, whatever the store does.
+# Runs xmem and keeps its exit code in $code; it must return in time, whatever the store does.
 in_good_time() { # XMEM-ARGUMENT...
     read_uptime
     begin=$uptime code=0
@@ -15,12 +15,12 @@ in_good_time() { # XMEM-ARGUMENT...
     [ $((uptime - begin)) -le 90 ] || fail "it took $((uptime - begin)) s"
 }
 
-# The shells' completions get every domain. An emulated machine may be too slow for it.
+# The shells' completions list every domain. An emulated machine may be too slow for that.
 words_are_told() {
     [ "$(xmem __complete-domains | sed 's/^[0-9]* //' | sort | xargs)" = "Domain-0 g1 g2" ]
 }
 
-# Nobody who presses TAB waits for a store that does not answer.
+# Completion does not wait for a store that does not answer.
 check_store_dies_0_completions() { # every boot
     needs_xmem
     eventually 60 words_are_told || fail "it said: $(xmem __complete-domains)"
@@ -41,7 +41,7 @@ check_store_dies_1_stopped_before() { # every boot
     stop_store
     in_good_time set g1 128M
     go_on_store
-    [ $code != 0 ] || fail "it left with 0"
+    [ $code != 0 ] || fail "exit code 0"
     eventually 60 store_answers || fail "the store does not answer any more"
     judge "xenstored stopped" $code g1 "(never: the store was stopped)" "$before"
     next_run_recovers "after xenstored was stopped" g1 160M
@@ -54,20 +54,21 @@ check_store_dies_2_stopped_at_the_commit() { # every boot
     trap go_on_store EXIT
     stop_store
     let_go
-    # Not before: xl would wait for a place in the stopped daemon's queue.
+    # Not earlier: xl would wait for a place in the stopped daemon's backlog.
     go_on_store
     left=$(limit_by_hypervisor g1)
     is "exit code" $code 9
     [ -e "$(intent_file g1)" ] || fail "no record is left for the next run"
     contains "stderr" "$(cat /tmp/err)" "out of step"
     contains "stderr" "$(cat /tmp/err)" "hint: "
-    # Under the larger limit the guest can live with either target.
+    # With the larger limit, the guest has room for either target.
     is "limit" "$left" 197632
     eventually 60 store_answers || fail "the store does not answer any more"
     next_run_recovers "after xenstored was stopped at the commit" g1 160M
 }
 
-# C xenstored dies before it gets the commit, oxenstored after it has made it and before xmem has read so.
+# C xenstored dies before it receives the commit. oxenstored dies after it has committed and before xmem has read the
+# reply.
 check_store_dies_3_killed_at_the_commit() { # every boot
     needs_xmem
     reset_guests g1
@@ -80,7 +81,7 @@ check_store_dies_3_killed_at_the_commit() { # every boot
     left=$(limit_by_hypervisor g1)
     echo "limit $left"
     case $STORE,$code in
-    c,0) fail "it left with 0, but the daemon died before it got the commit" ;;
+    c,0) fail "exit code 0, but the daemon died before it received the commit" ;;
     *,0) is "limit" "$left" 132096 ;;
     *,9)
         # The larger limit.
@@ -89,7 +90,7 @@ check_store_dies_3_killed_at_the_commit() { # every boot
         [ -e "$(intent_file g1)" ] || fail "no record is left for the next run"
         ;;
     c,*) is "limit" "$left" 197632 ;;
-    *) fail "exit code $code says that nothing is changed, but the commit was made" ;;
+    *) fail "exit code $code claims that nothing changed, but the commit was made" ;;
     esac
 }
 

@@ -1,5 +1,5 @@
-# The task `bench`: xl, xmem and a program that does nothing, in turn, timed and counted. It judges nothing. Whatever
-# goes wrong ends it, so that no doubtful number is printed.
+# The task `bench`: xl, xmem and a no-op program, in turn, timed and counted. It judges nothing. Any error ends it, so
+# that no doubtful number is printed.
 # tests/xen/bench reads its output:
 #   sample WHAT WHO KIND NUMBER | about TEXT | abort: TEXT | done          (times in microseconds, memory in KiB)
 # Settings: ROUNDS; CLOCK, which is only printed.
@@ -16,7 +16,7 @@ give_up() {
     exit 1
 }
 
-# By the programs' names, since a shell function cannot be timed.
+# By program names, since a shell function cannot be timed.
 with_store() { # WHO COMMAND...
     ws_who=$1
     shift
@@ -36,12 +36,12 @@ timed() { # WHAT WHO COUNT FIRST COMMAND...
     echo "sample $ti_what $ti_who memory $3"
 }
 
-# The processor time that xenstored has used, in microseconds.
+# The CPU time that xenstored has used, in microseconds.
 store_time() {
     awk '{ printf "%d\n", $1 / 1000 }' "/proc/$(store_pid)/schedstat"
 }
 
-# The same as timed for one command, and what it takes of xenstored's processor time.
+# As `timed` for one command, plus the CPU time that it costs xenstored.
 timed_with_store() { # WHAT WHO COMMAND...
     tw_before=$(store_time)
     tw_what=$1 tw_who=$2
@@ -50,7 +50,7 @@ timed_with_store() { # WHAT WHO COMMAND...
     echo "sample $tw_what $tw_who store-cpu $(($(store_time) - tw_before))"
 }
 
-# How long another client waits for an answer of xenstored while the command runs, again and again.
+# The time for which another client waits for a reply from xenstored while the command runs, many times.
 timed_beside() { # WHAT WHO COMMAND...
     tb_what=$1 tb_who=$2
     shift 2
@@ -61,7 +61,7 @@ timed_beside() { # WHAT WHO COMMAND...
     echo "sample $tb_what $tb_who other-waits-most $4"
 }
 
-# Every size is another than the one before, so that every run has something to do.
+# No size follows itself, so that every run changes something.
 size=150
 next_size() {
     size=$((150 + (size + 1) % 32))
@@ -88,7 +88,7 @@ set_in_turn() { # WHAT DOM NAME-OR-DOMID
     is_set "$1 by xmem" "$2" $size
 }
 
-# Twenty sizes, all different from the domain's.
+# Twenty sizes, all different from the present one.
 at_once() { # WHAT WHO COMMAND...
     ao_what=$1 ao_who=$2
     shift 2
@@ -119,7 +119,7 @@ list_in_turn() { # WHAT DOMAINS
     done
 }
 
-# xl shows of each domain in its JSON what xmem does in its table.
+# xl's JSON shows for each domain what xmem's table does.
 long_list_in_turn() { # WHAT
     ll_round=0
     while [ $ll_round -lt $few ]; do
@@ -129,8 +129,8 @@ long_list_in_turn() { # WHAT
     done
 }
 
-# From flock's return to the file's removal, by the kernel's own trace points, which take next to no time themselves: strace
-# would stop the program at each call. The lock's file is the last that is removed, see counted.
+# From flock's return to the file's removal, by the kernel's trace points, which cost almost nothing; strace would stop
+# the program at each call. The lock's file is the last one removed, see counted.
 events=/sys/kernel/tracing/events/syscalls
 lock_events() { # 0|1
     for le in sys_exit_flock sys_enter_unlink sys_enter_unlinkat; do
@@ -166,7 +166,7 @@ counted() { # WHAT WHO COMMAND...
     echo "sample $co_what $co_who round-trips $round_trips"
 }
 
-# A change, which has to remove the lock last, as lock_held expects.
+# A change, which must remove the lock last, as lock_held expects.
 counted_set() { # WHAT WHO DOM DOM-OR-DOMID
     case $2 in
     xl) cs_command=$set_by_xl ;;
@@ -185,8 +185,8 @@ start_guests g1 g2 >/tmp/start.log 2>&1 || give_up "the guests did not start: $(
 store_ids g1
 store_ids g2
 reset_guests g1 g2
-# Paused, so that no balloon driver's work is timed.
-xl pause g1 && xl pause g2 || give_up "the guests were not to be paused"
+# Paused, so that no balloon driver is timed.
+xl pause g1 && xl pause g2 || give_up "the guests could not be paused"
 
 echo "what a change costs, in counts"
 counted set-pv nothing nothing

@@ -1,11 +1,11 @@
-# The task `checks`: starts the guests and runs every check_* function of /check/checks, each in a process of its own.
+# The task `checks`: starts the guests and runs every check_* function of /check/checks, each in its own process.
 # tests/xen/run reads its output:
 #   plan N | figure N WHAT | ok NAME SECONDS | not ok NAME SECONDS | skip NAME REASON | stopped: TEXT | done
 #   a line that starts with "| " belongs to the check whose line follows it
 #   stopped: the emulated machine cannot go on; not a result of any check
-# Settings: FILES, the check files that are run whole (names without number, or `all`); EVERYWHERE=yes, all checks besides
-# that are marked `# every boot`; ONLY, a pattern that names have to match; EXCEPT, one that they must not; GUESTS, which
-# guests are started first; ROUNDS, STRIDE, SEED and WAYS, see tests/xen/run; TIME, the seconds that one check may take.
+# Settings: FILES, the check files that are run whole (names without number, or `all`); EVERYWHERE=yes, also all checks
+# marked `# every boot`; ONLY, a pattern that names must match; EXCEPT, one that they must not match; GUESTS, the guests
+# that are started first; ROUNDS, STRIDE, SEED and WAYS, see tests/xen/run; TIME, the seconds for one check.
 . /check/lib.sh
 
 planned() {
@@ -23,14 +23,14 @@ now() {
     cut -d ' ' -f 1 /proc/uptime
 }
 
-# One check, in a shell of its own. The guests are first brought to where every check starts from, but for the last
-# checks of a boot, which may find no store any more.
+# Runs one check in its own shell. First the guests are reset to the common start, except for the last checks of a boot,
+# which may have no store.
 if [ $# = 2 ]; then
     . "$1"
     case $2 in
     check_store_dies_*) ;;
     *)
-        # What a check that failed has left is not the next one's fault.
+        # Leftovers of a failed check must not fail the next one.
         leftovers | xargs -r rm -f
         # shellcheck disable=SC2086 # words
         reset_guests $GUESTS || exit 1
@@ -41,7 +41,7 @@ if [ $# = 2 ]; then
     exit
 fi
 
-# Runs one check in its own process group, which is killed as a whole when its time is over.
+# Runs one check in its own process group, which is killed when its time is over.
 run_one() { # FILE NAME
     setsid sh /check/checks.sh "$1" "$2" >/tmp/check.log 2>&1 </dev/null &
     check=$!

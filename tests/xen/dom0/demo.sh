@@ -1,7 +1,7 @@
 # The task `demo`: one guest, a few commands, and its memory before and after, as each tool shows it.
 . /check/lib.sh
 
-# Prints a command as it would be typed, and its output.
+# Prints a command as typed, and its output.
 show() { # COMMAND
     echo
     echo "dom0# $1"

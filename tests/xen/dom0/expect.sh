@@ -1,4 +1,4 @@
-# Words that checks are made of. Sourced. A check fails by leaving with another code than 0; what it printed is shown.
+# The vocabulary of checks. Sourced. A check fails by exiting with a code other than 0; its output is then shown.
 
 fail() {
     echo "FAILED: $*"
@@ -10,12 +10,12 @@ skip() {
     exit 77
 }
 
-# A number to sum up over all boots and print at the end.
+# A number that is summed up over all boots and printed at the end.
 figure() { # NUMBER WHAT
     echo "figure $1 $2"
 }
 
-# Runs a command that has to leave with a given exit code. Its words are kept in $out and $err, and printed.
+# Runs a command that must exit with a given code. Its output is kept in $out and $err, and printed.
 expect() { # CODE COMMAND...
     ex_want=$1
     shift
@@ -53,7 +53,7 @@ is_in_step() { # DOM
     in_step "$1" || fail "$1 is out of step"
 }
 
-# Nobody left a lock or an intent behind.
+# No lock and no intent record is left.
 is_tidy() {
     it_left=$(leftovers)
     [ -z "$it_left" ] || fail "left behind: $it_left"
@@ -63,12 +63,12 @@ nothing_left() {
     [ -z "$(leftovers)" ]
 }
 
-# Somebody waits in the kernel's queue for a lock.
+# Whether a process waits in the kernel's queue for a lock.
 somebody_waits() {
     grep -q -- '-> FLOCK' /proc/locks
 }
 
-# The guest's balloon driver brings what it holds to its target (some pages beside the target are allowed for).
+# The guest's balloon driver brings its memory to the target (give or take some pages).
 follows() { # DOM KIB
     fo_most=$(($2 + 1024)) fo_least=$(($2 - 2048))
     eventually 60 holds_between "$1" $fo_least $fo_most ||
@@ -80,7 +80,7 @@ holds_between() { # DOM LEAST MOST
     [ "$hb_now" -ge "$2" ] && [ "$hb_now" -le "$3" ]
 }
 
-# The state in which `xmem list` shows a domain.
+# `xmem list` shows the domain in this state.
 is_state() { # DOM-OR-DOMID STATE
     expect 0 xmem list --json "$1"
     is "state of $1" "$(json state | head -n 1)" "$2"

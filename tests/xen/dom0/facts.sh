@@ -1,5 +1,5 @@
-# The task `facts`: prints what the hypervisor, xenstore and libxl's directory say about a domain in each state, for
-# people who write the code that tells the states apart. It judges nothing.
+# The task `facts`: prints what the hypervisor, xenstore and libxl's directory show of a domain in each state, for
+# developers of the code that tells the states apart. It judges nothing.
 # Setting: FACTS, a pattern that selects scenes by name.
 . /check/lib.sh
 
@@ -19,7 +19,7 @@ look() {
     echo "  files: $(cd /var/lib/xen && ls -d userdata-* 2>/dev/null | tr '\n' ' ')"
 }
 
-# What does not count as a difference.
+# The lines in which differences count.
 key() { # FILE
     sed -e 's/ held [0-9]*//; s/ cpu_ns [1-9][0-9]*/ cpu_ns N/; s/state [a-z,-]*\(blocked\|running\)/state \1/; s/ pod [^ ]*//' "$1"
 }
@@ -29,7 +29,7 @@ begun() {
     echo "$bg"
 }
 
-# Runs a command in steps: it is stopped every few hundredths of a second, and what has changed is printed.
+# Runs a command in steps: it is stopped every few hundredths of a second, and changes are printed.
 step_through() { # STEP COMMAND...
     st_step=$1
     shift

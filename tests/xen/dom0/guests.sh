@@ -1,7 +1,7 @@
-# Starting guests, and bringing them into every state that a domain can have. Sourced.
+# Starting guests, and bringing them into every state of a domain. Sourced.
 #   g1   a PV guest             g2   a PVH guest, populated on demand
-# Both: memory 192 MiB, at most 256 MiB. Each prints on its console (see console_of) how much memory it has.
-# On arm64 all are PVH and start with all of their maximum, since nothing else can be built there.
+# Both: memory 192 MiB, at most 256 MiB. Each prints its memory on its console (see console_of).
+# On arm64 both are PVH and start with their maximum, since nothing else can be built there.
 
 guest_config() { # NAME pv|pvh MEMORY MAXMEM
     [ "$ARCH" = x86 ] || set -- "$1" "$2" "$4" "$4"
@@ -22,7 +22,8 @@ console_of() { # NAME
     echo "/var/log/xen/console/guest-$1.log"
 }
 
-# Starts a guest; further words go to `xl create`: -p leaves it paused, 'on_crash="preserve"' adds to its configuration.
+# Starts a guest; further words go to `xl create`: -p leaves it paused, 'on_crash="preserve"' is added to its
+# configuration.
 start_guest() { # NAME pv|pvh MEMORY MAXMEM [OPTION...]
     sg_name=$1
     guest_config "$1" "$2" "$3" "$4" >"/tmp/$1.cfg"
@@ -38,14 +39,14 @@ run_guest() { # NAME pv|pvh MEMORY MAXMEM [OPTION...]
     store_ids "$1"
 }
 
-# For the end of a check, whatever became of them.
+# For the end of a check, however it went.
 destroy() { # NAME...
     for de in "$@"; do
         command xl destroy "$de" >/dev/null 2>&1 || true
     done
 }
 
-# Domains that only have to be there, idleN: a kernel of one instruction, and never unpaused.
+# Domains idleN that are only listed: a kernel of one instruction, never unpaused.
 needs_idle_kernel() {
     [ -e /guest/idle ] || skip "this machine has no kernel for idle domains"
 }
@@ -76,16 +77,16 @@ destroy_idle() { # TO
     done
 }
 
-# The kernel of a PVH guest dies now and then of the emulation, whatever is done to it: it takes a page fault in its own
-# page fault handler, where it reads through GS, until the stack is full. That is no result of any check.
+# Under emulation, a PVH guest's kernel sometimes dies, whatever is done to it: it takes a page fault in its own page
+# fault handler, where it reads through GS, until the stack is full. No check is to blame for that.
 dies_of_emulation='stack guard page was hit'
 
-# Prints the consoles of the guests that have died so.
+# Prints the consoles of the guests that died that way.
 died_of_emulation() {
     grep -ls "$dies_of_emulation" "$(console_of g1)" "$(console_of g2)"
 }
 
-# Waits until the guest's init runs: by then its balloon driver listens.
+# Waits until the guest's init runs: by then its balloon driver follows the target.
 wait_for_guest() { # NAME
     eventually 240 grep -q -e '^guest: ready' -e "$dies_of_emulation" "$(console_of "$1")"
     grep -q '^guest: ready' "$(console_of "$1")"
@@ -109,7 +110,7 @@ start_guests() { # NAME...: any of g1 and g2, at the same time
     done
 }
 
-# A domain as the hypervisor sees it: flag paused DOM; field cpu_ns DOM. See programs/domctl.c.
+# A domain in the hypervisor: flag paused DOM; field cpu_ns DOM. See programs/domctl.c.
 flag() { # FLAG DOM
     load_ids "$2"
     domctl "$domid" | grep -q "state [a-z,]*$1,"
@@ -124,7 +125,7 @@ stopped_for() { # REASON DOM
     [ "$(field reason "$2")" = "$1" ]
 }
 
-# Shut down or crashed, and kept: the guest has to be started with on_poweroff="preserve" or on_crash="preserve".
+# Shuts a guest down, or crashes it, and keeps it: it must have on_poweroff="preserve" or on_crash="preserve".
 # A PVH guest without ACPI cannot power off.
 shut_down() { # DOM
     command xl sysrq "$1" o
@@ -136,8 +137,8 @@ crash() { # DOM
     eventually 120 stopped_for 3 "$1"
 }
 
-# Suspended as during a save, for as long as the check likes: the process that copies the memory is stopped. Its save
-# goes on with `resume_save`, after which the domain is gone.
+# Suspended as during a save, for as long as the check needs: the process that copies the memory is stopped. resume_save
+# lets the save finish, after which the domain is gone.
 suspend() { # DOM FILE
     command xl save "$1" "$2" >/tmp/save.log 2>&1 &
     saver=$!
@@ -151,8 +152,8 @@ resume_save() {
     wait $saver
 }
 
-# A domain in the middle of being built: xl is stopped as soon as the domain exists and has no memory keys yet.
-# finish_build lets it go on.
+# A domain in the middle of being built: xl is stopped when the domain exists and has no memory keys yet.
+# finish_build lets it continue.
 start_build() { # COMMAND...: xl create ..., xl restore ...
     sb_last=$(domctl | tail -n 1 | cut -d ' ' -f 2)
     setsid "$@" >/tmp/build.log 2>&1 </dev/null &
@@ -171,7 +172,7 @@ is_being_built() {
     return 1
 }
 
-# As often as it goes, for what lasts a moment only.
+# Tries a command as fast as it can, for a state that lasts only a moment.
 eventually_quick() { # TIMES COMMAND...
     eq_left=$1
     shift
@@ -192,7 +193,7 @@ start_migration() { # DOM
     start_build xl migrate -s '' "$1" 'xl migrate-receive'
 }
 
-# Destroyed, but not gone: xenconsoled keeps a page of it mapped until free_zombie.
+# Destroyed, but not released: xenconsoled keeps a page of it mapped until free_zombie.
 make_zombie() { # DOM
     kill -STOP "$(pidof xenconsoled)"
     command xl destroy "$1"
@@ -203,7 +204,7 @@ free_zombie() {
     kill -CONT "$(pidof xenconsoled)" 2>/dev/null || true
 }
 
-# A device model domain as xenstore shows one: it serves DOM.
+# A device model domain, by its nodes in xenstore: it serves DOM.
 make_device_model() { # STUB DOM
     load_ids "$2"
     md_of=$domid

@@ -1,4 +1,4 @@
-# What every task sources; it brings the other libraries along.
+# Sourced by every task; sources the other libraries.
 export PATH=/usr/lib/xen/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 . /check/plan
 . /check/store.sh
@@ -7,7 +7,8 @@ export PATH=/usr/lib/xen/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 . /check/expect.sh
 . /check/strace.sh
 
-# The program under test. With VIA=bus it talks to the store through the kernel's device; all others keep the socket.
+# The program under test. With VIA=bus it reaches the store through the kernel's device; everything else uses the
+# socket.
 program=/usr/sbin/xmem
 device=/dev/xen/xenbus
 
@@ -19,8 +20,8 @@ xmem() {
     fi
 }
 
-# On arm64, `xl mem-set` and `xl mem-max` die of an assertion. Checks that need them as an actor get a stand-in, which
-# leaves what libxl would leave; those that need them as the judge are skipped (x86_only).
+# On arm64, `xl mem-set` and `xl mem-max` abort on an assertion. Checks that only need another writer get a stand-in,
+# which leaves what libxl would leave; checks that compare with xl are skipped (x86_only).
 xl() {
     case $ARCH:$1 in
     arm64:mem-set) set_without_xl "$2" "$3" ;;
@@ -35,7 +36,7 @@ read_uptime() {
     uptime=${uptime%.*}
 }
 
-# Tries a command until it succeeds.
+# Repeats a command until it succeeds.
 eventually() { # SECONDS COMMAND...
     read_uptime
     ev_end=$((uptime + $1))

@@ -1,4 +1,4 @@
-# Reading what a domain has, without xmem: from xenstore, from the hypervisor, from libxl's directory. Sourced.
+# Reading a domain's memory without xmem: from xenstore, from the hypervisor, from libxl's directory. Sourced.
 # DOM is a domain's name. Sizes are KiB.
 
 state_dir=/var/lib/xen
@@ -8,7 +8,7 @@ xen_release() {
     echo "$(cat /sys/hypervisor/version/major).$(cat /sys/hypervisor/version/minor)"
 }
 
-# Sets $domid and $uuid. Like all that is called in nearly every check it starts no process: even a subshell takes long
+# Sets $domid and $uuid. Like everything that nearly every check calls, it starts no process: even a subshell takes long
 # on an emulated machine.
 load_ids() { # DOM
     kn_name=$1
@@ -26,7 +26,7 @@ uuid_of() { # DOM
     echo "$uuid"
 }
 
-# Keeps a started guest's domid and UUID, which cost a slow xl to find, for every later check too.
+# Stores a started guest's domid and UUID for all later checks, since finding them takes a slow xl.
 store_ids() { # DOM
     re_id=$(xl domid "$1")
     re_uuid=$(xenstore-read "/local/domain/$re_id/vm")
@@ -90,7 +90,7 @@ read_all() { # DOM
     read_xentop "$1"
 }
 
-# Everything at once, in one line, for comparing and for messages.
+# All of them in one line, for comparison and for messages.
 numbers() { # DOM
     read_all "$1"
     echo "target $t static-max $s limit $l /vm/memory $m"
@@ -126,7 +126,7 @@ name_of() { # NAME-OR-DOMID
     esac
 }
 
-# Where every check starts: target 192 MiB, static-max 256 MiB, limit in step. Without xmem,
+# The start of every check: target 192 MiB, static-max 256 MiB, limit in step. Without xmem,
 # and only if something is different.
 reset_guests() { # DOM...
     for so_dom in "$@"; do
@@ -143,7 +143,7 @@ reset_guests() { # DOM...
     done
 }
 
-# The limit as the hypervisor prints it on its own console: needs no xenstored.
+# The limit as the hypervisor prints it on its console: needs no xenstored.
 limit_by_hypervisor() { # DOM
     xl dmesg -c >/dev/null
     xl debug-keys q
@@ -153,7 +153,7 @@ limit_by_hypervisor() { # DOM
         here && match($0, /max_pages=[0-9]+/) { print 4 * substr($0, RSTART + 10, RLENGTH - 10); exit }'
 }
 
-# Target and limit belong together: after a set the limit is target + video + slack, after a max it is
+# Target and limit are in step: after a set the limit is target + video + slack, after a max it is
 # static-max + slack; it is never below the former, and the target never above static-max.
 in_step() { # DOM
     read_all "$1"
@@ -185,7 +185,7 @@ intent_file() { # DOM
     echo "$state_dir/userdata-d.$(domid_of "$1").$(uuid_of "$1").xmem-intent"
 }
 
-# Locks and records that somebody left behind, of whatever domain.
+# Locks and records that any domain's runs left behind.
 leftovers() {
     for lo_file in $state_dir/*domain-userdata-lock $state_dir/*xmem-intent; do
         [ ! -e "$lo_file" ] || echo "$lo_file"

@@ -1,4 +1,4 @@
-# The task `serve`: a host with the guests g1 and g2, to be used over ssh (boot --ssh PORT) until somebody powers it off or
+# The task `serve`: a host with the guests g1 and g2, to be used over ssh (boot --ssh PORT) until it is powered off or
 # its time limit is reached. Prints `ready` when the guests run.
 . /check/lib.sh
 

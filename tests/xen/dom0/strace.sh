@@ -1,4 +1,4 @@
-# Making system calls of xmem fail, end it, or take long, by strace, and judging what it then left. Sourced.
+# Making system calls of xmem fail, end it, or take long, by strace, and judging the result. Sourced.
 
 # Runs xmem under strace, quietly, so that its only writes are those to the store and to its own record.
 traced() { # STRACE-OPTION... -- XMEM-ARGUMENT...
@@ -13,7 +13,7 @@ traced() { # STRACE-OPTION... -- XMEM-ARGUMENT...
     strace -s 64 -o /tmp/trace $tr_options $program --quiet "$@"
 }
 
-# How many calls of each name the last traced run made: lines NAME COUNT. Of all names, if none is given.
+# The number of calls of each name in the last traced run, as lines NAME COUNT. All names if none is given.
 calls() { # NAME...
     awk -v names=" $* " '
         match($0, /^[a-z_0-9]+\(/) {
@@ -23,7 +23,7 @@ calls() { # NAME...
         END { for (name in count) print name, count[name] }' /tmp/trace | sort
 }
 
-# How many calls of NAME the last traced run had made when it sent its (first) commit, that one included.
+# The number of calls of NAME in the last traced run up to its (first) commit, inclusive.
 calls_until_commit() { # NAME
     awk -v name="$1(" '
         index($0, name) == 1 { count++ }
@@ -32,11 +32,11 @@ calls_until_commit() { # NAME
 }
 
 # Starts xmem and stops it (SIGSTOP) right before it sends its commit: limit set, nothing visible in xenstore.
-# Comes back when it stands there. Its own pid is $held_pid, that to wait for $held_run; its words are in /tmp/err.
+# Returns when it is stopped. Its own pid is $held_pid, that to wait for $held_run; its messages are in /tmp/err.
 hold_before_commit() { # DOM MIB
     traced -- set "$1" "$2M"
-    # The look whether the lock is still held is the last before it. Hypercalls would not do: a guest that holds a
-    # little less than its target costs one more.
+    # The check that the lock is still held is the last call before it. The number of hypercalls varies: a guest
+    # slightly below its target costs one more.
     hb_call=$(calls_until_commit statx)
     xl mem-set "$1" 192
     hold_at "statx:signal=SIGSTOP:when=$hb_call" "$1" "$2"
@@ -44,7 +44,7 @@ hold_before_commit() { # DOM MIB
     eventually 120 limit_is "$1" $hb_limit || fail "the limit was never set: $(cat /tmp/err)"
 }
 
-# The same, stopped right after the commit is sent and before its answer is read; the change is visible by then.
+# The same, stopped right after the commit is sent and before its reply is read; the change is visible by then.
 hold_after_commit() { # DOM MIB
     traced -- set "$1" "$2M"
     case $VIA in
@@ -68,16 +68,16 @@ hold_at() { # FAULT DOM MIB
 limit_is() { [ "$(limit "$1")" = "$2" ]; }
 target_is() { [ "$(target "$1")" = "$2" ]; }
 
-# Lets the held run go on, and waits for its end: its exit code is in $code.
+# Continues the held run and waits for its end: its exit code is in $code.
 let_go() {
     code=0
     kill -CONT "$held_pid"
     wait $held_run || code=$?
-    echo "the held run left with $code. $(cat /tmp/err)"
+    echo "the held run ended with exit code $code. $(cat /tmp/err)"
 }
 
-# Checks that a run, which was to bring DOM from BEFORE to AFTER (see numbers), left what its exit code promises.
-# 0: done. 9: out of step, and a record is left for the next run. Any other: nothing changed.
+# Checks that a run that was to change DOM from BEFORE to AFTER (see numbers) left what its exit code promises.
+# 0: changed. 9: out of step, and a record is left for the next run. Any other: nothing changed.
 judge() { # WHAT CODE DOM AFTER BEFORE
     ju_now=$(numbers "$3")
     case $2 in
@@ -85,7 +85,7 @@ judge() { # WHAT CODE DOM AFTER BEFORE
         [ "$ju_now" = "$4" ] || fail "$1: exit code 0, but $ju_now"
         ;;
     9)
-        grep -q "out of step" /tmp/err || fail "$1: exit code 9 without a word of it: $(cat /tmp/err)"
+        grep -q "out of step" /tmp/err || fail "$1: exit code 9, but the message does not say so: $(cat /tmp/err)"
         [ -e "$(intent_file "$3")" ] || fail "$1: exit code 9 without a record for the next run"
         ;;
     *)
@@ -94,7 +94,7 @@ judge() { # WHAT CODE DOM AFTER BEFORE
     esac
 }
 
-# Whatever happened: the next command finds the lock free, succeeds, and leaves DOM in step and no file behind.
+# Checks that the next command finds the lock free, succeeds, and leaves DOM in step and no file behind.
 recovers() { # WHAT DOM COMMAND...
     me_what=$1 me_dom=$2 me_code=0
     shift 2
@@ -108,14 +108,14 @@ recovers() { # WHAT DOM COMMAND...
 next_run_recovers() { # WHAT DOM SIZE
     recovers "$1" "$2" xmem set --lock-timeout 20s "$2" "$3"
 }
-# Counting what a run under strace cost, from /tmp/trace, be it written with or without -f. Sourced.
-# Counts are the same on every machine, but for one: how many reads an answer takes depends on how fast it comes, since
-# the store writes each reply by itself, and its header apart from the rest. So only the first read of an answer is
-# counted with the others. Nor is what the time is counted: a kernel that can tell it without a system call does (that
-# of the dom0 here can under Xen 4.17 and 4.20, and cannot under 4.14).
+# The cost of a run under strace, from /tmp/trace, with or without -f. Sourced.
+# The counts are the same on every machine, except for the number of reads per reply, which depends on how fast it
+# arrives, since the store writes each reply by itself, and its header apart from the rest. So only the first read of a
+# reply is counted. Reads of the clock are not counted either: some kernels need no system call for them (that of this
+# dom0 does not under Xen 4.17 and 4.20, but does under 4.14).
 
-# Sets $system_calls, $hypercalls, and $round_trips: how many times it sent something to xenstore and then read from
-# there. Requests that go out together are one round trip. And $more_reads: those that are left out of $system_calls.
+# Sets $system_calls, $hypercalls, and $round_trips: the number of times that something was sent to xenstore and then
+# read. Requests sent together are one round trip. $more_reads are the reads left out of $system_calls.
 count_costs() {
     # shellcheck disable=SC2046 # four numbers
     set -- $(awk '

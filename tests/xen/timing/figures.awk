@@ -1,4 +1,4 @@
-# Samples (WHAT WHO KIND NUMBER, sorted, numbers ascending within each) to figures: WHAT WHO KIND HOW-MANY QUARTILE MEDIAN QUARTILE
+# Samples (WHAT WHO KIND NUMBER, sorted, numbers ascending within each) to figures: WHAT WHO KIND COUNT QUARTILE MEDIAN QUARTILE
 
 function quantile(part,    at, below) {
     at = 1 + (n - 1) * part

@@ -1,5 +1,5 @@
-# Figures to an SVG: a bar for each median, a line from quartile to quartile. It brings its own background, so that it
-# looks the same on a light page and on a dark one. After read.awk.
+# Figures to an SVG: a bar for each median, a line from quartile to quartile. Its own background makes it look the same
+# on a light page and on a dark one. After read.awk.
 
 function text(x, y, colour, words, more) {
     body = body sprintf("<text x=\"%d\" y=\"%.1f\" fill=\"%s\"%s>%s</text>\n", x, y, colour, more, words)
@@ -9,14 +9,14 @@ function path(lines, colour, more) {
     body = body sprintf("<path d=\"%s\" stroke=\"%s\"%s/>\n", lines, colour, more)
 }
 
-# From quartile to quartile, with ends, and dark at the edges, since it lies half on a bar.
+# From quartile to quartile, with ends, and dark at the edges, since it overlaps the end of a bar.
 function spread(from, to, y,    lines) {
     lines = sprintf("M%.1f %.1fH%.1fM%.1f %.1fv6M%.1f %.1fv6", from, y, to, from, y - 3, to, y - 3)
     path(lines, ground, " stroke-width=\"4\"")
     path(lines, paper, " stroke-width=\"1.5\"")
 }
 
-# Its bars, on a scale of its own, which the highest quartile fills.
+# The bars of a group, on its own scale, which the highest quartile fills.
 function group(title, what, kind, unit, name,    i, key, most, scale) {
     most = 0
     for (i = 1; i <= 3; i++) {

@@ -1,4 +1,4 @@
-# Reads figures (see figures.awk) for those who show them, and lets nobody show one that is not there.
+# Reads figures (see figures.awk), and fails if one is missing.
 
 {
     key = $1 " " $2 " " $3

@@ -1,6 +1,6 @@
-# Figures to a table in Markdown, aligned, so that it can be read as it is. After read.awk.
+# Figures to an aligned table in Markdown. After read.awk.
 
-# A median and its quartiles, in a unit of that many of the figure's. What never differs needs no quartiles.
+# A median and its quartiles, in a unit of that many of the figure's. A constant figure has no quartiles.
 function cell(what, who, kind, unit,    key, form, number) {
     key = what " " who " " kind
     form = unit == 1 ? "%d" : "%.1f"
@@ -38,7 +38,7 @@ function add_memory(title, what) {
     add(title ", MiB", what, "memory", 1024)
 }
 
-# What a list takes, of the program and of xenstored.
+# The cost of a list, for the program and for xenstored.
 function add_list(title, what) {
     add_time(title ", wall", what, "wall")
     add_time(title ", CPU", what, "cpu")

@@ -1,6 +1,6 @@
-//! A line in the system log about every change of a real host: who changed what, from what to what.
+//! A line in the system log for every change of a real host: by whom, from which numbers to which.
 //!
-//! One datagram to the syslog socket, which journald reads as well. It neither delays nor fails a change.
+//! It is one datagram to the syslog socket, which journald reads too. It never delays a change or makes it fail.
 
 use std::env;
 use std::fmt::{self, Write as _};
@@ -18,13 +18,13 @@ use xmem_core::domain::Domain;
 use xmem_core::failure::{Aftermath, Failure};
 use xmem_core::memory::Numbers;
 
-/// Where syslog(3) sends to.
+/// The socket of syslog(3).
 const SOCKET: &str = "/dev/log";
 /// `daemon.notice` and `daemon.err` as RFC 3164 numbers them.
 const NOTICE: u8 = 3 * 8 + 5;
 const ERROR: u8 = 3 * 8 + 3;
 
-/// Logs a change that was made, or that left something behind; anything else is no news.
+/// Logs a change that was made, or a failure that left something behind; nothing else.
 pub(crate) fn record(result: Result<&Outcome, &Failure>) {
     let (priority, text) = match result {
         Ok(outcome) if outcome.status == ChangeStatus::Changed => {
@@ -51,18 +51,18 @@ pub(crate) fn record(result: Result<&Outcome, &Failure>) {
 
 fn send(socket: &Path, priority: u8, text: &str) -> io::Result<()> {
     let text = format!("<{priority}>xmem[{}]: {text}", process::id());
-    // A log daemon that does not read must not hold up anything.
+    // A log daemon that does not read must not delay a change.
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let to = SocketAddrUnix::new(socket)?;
     rustix::net::sendto(UnixDatagram::unbound()?, text.as_bytes(), flags, &to)?;
     Ok(())
 }
 
-/// The uid, the login behind it, and the user whom sudo names.
+/// The uid, the login user and the user that sudo names.
 fn who() -> String {
     let mut who = format!("uid={}", rustix::process::getuid().as_raw());
     let login = fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
-    // 4294967295 is nobody.
+    // 4294967295 means that there is no login.
     if let Some(login) = login.trim().parse().ok().filter(|login: &u32| *login != u32::MAX) {
         add(&mut who, "loginuid", login);
     }
@@ -89,7 +89,7 @@ fn change(domain: &Domain, old: Numbers, new: Numbers) -> String {
     text
 }
 
-/// A text that others have chosen, as one word: a name with blanks in it must not pass for further fields.
+/// Text from outside as one word: a name with blanks must not look like further fields.
 fn word(chosen: &impl fmt::Display) -> String {
     let word = chosen.to_string();
     if word.contains([' ', '"', '=']) { format!("{word:?}") } else { word }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_forges_no_field() {
+    fn a_name_cannot_forge_a_field() {
         for (name, expected) in [
             ("web", "web"),
             ("web limit_kib=4->8", r#""web limit_kib=4->8""#),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_does_not_read_holds_nothing_up() {
+    fn a_log_daemon_that_does_not_read_delays_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let log = UnixDatagram::bind(&path).unwrap();

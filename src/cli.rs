@@ -1,4 +1,4 @@
-//! What can be typed: clap's types and the texts of the help. What the words mean is worked out in `commands`.
+//! The command line: clap's types and the texts of the help. `commands` gives the arguments their meaning.
 //!
 //! The completions and the man pages are generated from this file alone, so it uses no other module of the program.
 
@@ -50,7 +50,7 @@ pub(crate) struct Global {
     pub(crate) lock_timeout: Option<String>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// Human-readable
@@ -84,13 +84,13 @@ pub(crate) enum Command {
     /// Find inconsistencies, explain them and suggest fixes
     #[command(after_help = help::CHECK)]
     Check(Check),
-    /// Print what can be typed as a domain, for the shells' completions
+    /// Print the candidates for DOMAIN, for the shells' completions
     #[command(name = "__complete-domains", hide = true)]
     CompleteDomains,
 }
 
 impl Command {
-    /// Its name, whichever alias was typed.
+    /// The command's name, also if an alias was typed.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Set(_) => "set",
@@ -130,7 +130,7 @@ pub(crate) struct Max {
     pub(crate) change: Change,
 }
 
-/// What `set` and `max` share.
+/// The arguments that `set` and `max` share.
 #[derive(Args, Debug)]
 pub(crate) struct Change {
     /// Domid, UUID or name; prefix with `id:`, `uuid:` or `name:` to be explicit
@@ -145,12 +145,15 @@ pub(crate) struct Change {
     pub(crate) dry_run: bool,
 }
 
-/// Waiting for a guest after its change.
+/// How to wait for a guest after its change.
 #[derive(Args, Debug)]
 pub(crate) struct Wait {
     /// Wait for the guest to reach the target while it makes progress; =TIME sets an upper bound
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true)]
-    #[expect(clippy::option_option, reason = "not at all, without a bound, or with this one")]
+    #[expect(
+        clippy::option_option,
+        reason = "no wait, a wait without a bound, or one with a bound"
+    )]
     pub(crate) wait: Option<Option<String>>,
     /// End --wait within this distance of the target [default: 1M]
     #[arg(long, value_name = "SIZE", requires = "wait")]
@@ -188,7 +191,7 @@ pub(crate) struct Apply {
 /// `xmem reclaim`.
 #[derive(Args, Debug)]
 pub(crate) struct Reclaim {
-    /// Memory that the host is to have available: 4G; a bare number is MiB
+    /// Memory to make available on the host: 4G; a bare number is MiB
     pub(crate) size: String,
     /// Take memory from these domains; `all` is every running domU that no other daemon manages
     #[arg(long, value_name = "DOMAIN", required = true, num_args = 1..)]
@@ -209,12 +212,12 @@ pub(crate) struct Reclaim {
     /// Show which domain would give how much without changing anything
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Give back what was taken if SIZE is not reached
+    /// Restore the old targets if SIZE is not reached
     #[arg(long)]
     pub(crate) or_restore: bool,
 }
 
-/// From which domains `reclaim` takes first.
+/// The order in which `reclaim` takes memory from domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Priority {
     /// As much as possible from the first, then from the next
@@ -268,9 +271,9 @@ pub(crate) enum Column {
     Uuid,
     /// PV, PVH or HVM
     Type,
-    /// What the domain is doing
+    /// The domain's state
     State,
-    /// What `set` takes: the target with video memory
+    /// The size that `set` takes: target and video memory
     Size,
     /// The balloon target
     Target,
@@ -311,7 +314,7 @@ pub(crate) struct Watch {
 /// `xmem check`.
 #[derive(Args, Debug)]
 pub(crate) struct Check {
-    /// Domids, UUIDs or names [default: all domains, and what gone ones left behind]
+    /// Domids, UUIDs or names [default: all domains, stale files and nodes]
     #[arg(value_name = "DOMAIN")]
     pub(crate) domains: Vec<String>,
     /// Fix whatever has only one possible fix, taking each domain's lock

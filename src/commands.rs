@@ -1,4 +1,4 @@
-//! What the subcommands do: from the words typed to a request, to a host, to a report and an exit code.
+//! The subcommands: from arguments to a request, a host, a report and an exit code.
 
 mod apply;
 mod change;
@@ -63,7 +63,7 @@ fn run_parsed(cli: &Cli) -> Exit {
     let usage = match (logging::start(&cli.global, filter.as_deref()), host, Task::of(cli)) {
         (Ok(()), Ok(host), Ok(task)) => {
             let exit = on_host(&host, &task, &report);
-            // A command that changes nothing and cannot print its result has failed.
+            // A command that only reads fails if it cannot print its result.
             let is_lost = exit == Exit::Done && !task.changes() && report.is_lost();
             return if is_lost { Exit::Failed } else { exit };
         }
@@ -72,10 +72,10 @@ fn run_parsed(cli: &Cli) -> Exit {
     report.usage(&usage, None)
 }
 
-/// Reports a command line that clap does not understand.
+/// Reports a command line that clap rejects.
 fn unparsed(error: &clap::Error, args: &[OsString]) -> Exit {
     let words: Vec<&str> = args.iter().skip(1).filter_map(|word| word.to_str()).collect();
-    // The value of an option that is no command: `--host set` is typed by nobody.
+    // An option's value can look like a command (`--host set`), but nobody types that.
     let command = Cli::command();
     let name = words
         .iter()
@@ -120,13 +120,13 @@ fn on_host(host: &HostRef, task: &Task, report: &Report) -> Exit {
     done.unwrap_or_else(|error| report.os_error(&error))
 }
 
-/// Logs a call to the simulated host, as crate xen logs those to a real one.
+/// Logs a call to the simulated host, as crate xen logs calls to a real one.
 fn trace(call: &Call<'_>) -> Verdict {
     tracing::trace!("{call}");
     Verdict::Proceed
 }
 
-/// Reports why there is no sim.
+/// Reports why the sim cannot be used.
 fn no_sim(error: SimError, report: &Report) -> Exit {
     let hint = error.hint();
     if error.is_usage() {
@@ -137,7 +137,7 @@ fn no_sim(error: SimError, report: &Report) -> Exit {
     report.os_error_with(&anyhow::Error::new(error), hint.as_deref())
 }
 
-/// What there is to do, with every word understood.
+/// A command with all its arguments parsed.
 enum Task {
     Change(change::Task),
     Apply(apply::Task),
@@ -173,7 +173,7 @@ impl Task {
         }
     }
 
-    /// Whether it may change something, so that the exit code is about that and not about what was printed.
+    /// Whether it may change something, so that its exit code is that of the change and not of the output.
     const fn changes(&self) -> bool {
         match self {
             Self::Change(task) => task.changes(),

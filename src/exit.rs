@@ -1,4 +1,4 @@
-//! Exit codes, and which one an outcome has.
+//! The exit codes, and the one for each outcome.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use xen::xenstore::{Answer, StoreError};
 use xmem_core::failure::{Aftermath, Cause, Failure};
 use xmem_core::wait::{WaitEnd, WaitReport};
 
-/// How a run ends: xmem's promise to scripts.
+/// An exit code: scripts rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
@@ -39,7 +39,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The exit code of a run with these outcomes: theirs if it is the same for all.
+    /// The exit code of a run with these outcomes: theirs if they all have the same.
     pub(crate) fn of_all(outcomes: &[Self]) -> Self {
         match outcomes {
             [] => Self::Done,
@@ -102,7 +102,7 @@ const fn is_untouched(aftermath: &Aftermath) -> bool {
     matches!(aftermath, Aftermath::Unchanged | Aftermath::Recovered(_) | Aftermath::ReadOnly)
 }
 
-/// Whether `cause` is about not getting at Xen at all.
+/// Whether `cause` is that Xen is inaccessible.
 fn is_access(cause: &Cause) -> bool {
     match cause {
         Cause::Store(error) => matches!(

@@ -1,5 +1,5 @@
-//! What to do after a failure. A hint is code that sets memory: it names the domain by its domid, the size as an absolute
-//! one, and the host that was meant.
+//! What to do after a failure. Users paste hints, and hints can set memory. So a hint names the domain by its domid,
+//! the size in absolute terms, and the host that was given.
 
 use std::io;
 
@@ -20,12 +20,12 @@ use xmem_core::wait::{WaitEnd, WaitReason, WaitReport};
 
 const ROOT: &str = "run xmem as root, in dom0";
 
-/// How to call xmem on the same host again: `xmem`, or `xmem --host sim:DIR`.
+/// The command for the same host: `xmem`, or `xmem --host sim:DIR`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Program(String);
 
 impl Program {
-    /// With the `--host` that was typed, if one was.
+    /// With the `--host` of the command line, if there was one.
     pub(crate) fn new(host: Option<&str>) -> Self {
         Self(host.map_or_else(|| "xmem".to_owned(), |host| format!("xmem --host {}", quoted(host))))
     }
@@ -35,7 +35,7 @@ impl Program {
         format!("{} {words}", self.0)
     }
 
-    /// A sentence about `xmem ...`, with this program in the place of `xmem`.
+    /// `text`, a sentence about `xmem ...`, with `xmem` replaced by this command.
     pub(crate) fn in_sentence(&self, text: &str) -> String {
         ["set ", "max ", "check ", "list", "apply ", "reclaim "]
             .iter()
@@ -45,7 +45,7 @@ impl Program {
     }
 }
 
-/// `text` as one word of a shell.
+/// `text` quoted as one word of a shell.
 fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+,@%=".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -84,7 +84,7 @@ pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
             "wait longer with --lock-timeout, or see what that process is doing"
         }
         Cause::Lock(LockError::NotAFile { .. }) => {
-            "find out what put it there, and remove it: neither xl nor xmem can lock the domain before"
+            "find out what put it there, and remove it: until then neither xl nor xmem can lock the domain"
         }
         Cause::Lock(LockError::Os { source, .. }) | Cause::StateDir { source, .. } => {
             return directory(source.kind()).map(str::to_owned);
@@ -262,7 +262,7 @@ fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> 
             format!("shrink or shut down another domain, then nudge the balloon driver: {again}")
         }
         WaitReason::NoDriver if domid == DomId::DOM0 => {
-            "is dom0's balloon driver there? Linux needs CONFIG_XEN_BALLOON".to_owned()
+            "is dom0's balloon driver loaded? Linux needs CONFIG_XEN_BALLOON".to_owned()
         }
         WaitReason::NoDriver => {
             "is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers"
@@ -289,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hints_name_the_host_that_was_typed() {
+    fn hints_name_the_host_of_the_command_line() {
         let program = Program::new(Some("sim:/tmp/my sim"));
         assert_eq!(program.command("list"), "xmem --host 'sim:/tmp/my sim' list");
         assert_eq!(

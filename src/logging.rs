@@ -31,7 +31,7 @@ pub(crate) fn start(global: &Global, filter: Option<&str>) -> Result<(), Usage> 
     };
     let targets = match filter {
         None => Targets::new().with_default(level),
-        // What is not UTF-8 has been replaced.
+        // Bytes that are not UTF-8 have been replaced.
         Some(text) if text.contains('\u{fffd}') => return Err(not_a_filter(text)),
         Some(text) => text.parse().map_err(|_| not_a_filter(text))?,
     };

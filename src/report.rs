@@ -1,4 +1,4 @@
-//! What is printed: results on standard output, everything else on standard error, as text or as JSON.
+//! The output: results on standard output, everything else on standard error, as text or as JSON.
 
 mod check;
 mod json;
@@ -33,22 +33,22 @@ use crate::usage::Usage;
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) style: Style,
-    /// The subcommand, or `xmem` if none was understood.
+    /// The subcommand, or `xmem` if none was recognised.
     pub(crate) command: &'static str,
     pub(crate) simulated: bool,
-    /// How hints name the program.
+    /// The command that hints name.
     pub(crate) program: Program,
     output: Output,
 }
 
-/// What the options of every subcommand say about the report.
+/// The options about the report that every subcommand has.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Style {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
-    /// Standard error is for programs as well.
+    /// Whether standard error is JSON too.
     pub(crate) json_log: bool,
 }
 
@@ -72,7 +72,7 @@ impl Report {
         Exit::Done
     }
 
-    /// The same before the wait for its guest. In JSON it comes with how the wait ended.
+    /// The same, before the wait for its guest. In JSON it is printed with the wait's end.
     pub(crate) fn before_wait(&self, outcome: &Outcome, line: Option<usize>) {
         if !self.style.json && !self.style.quiet {
             self.changed(outcome, line, true);
@@ -81,7 +81,7 @@ impl Report {
 
     fn changed(&self, outcome: &Outcome, line: Option<usize>, waits: bool) {
         self.print(&(text::outcome(outcome) + self.mark()));
-        // The only domain of a command need not be named again.
+        // If there is only one domain, its name is not repeated.
         let domain = line.map_or_else(String::new, |_| format!("{}: ", outcome.domain));
         for note in text::notes(outcome, waits) {
             // The result says it already.
@@ -91,7 +91,7 @@ impl Report {
         }
     }
 
-    /// How the wait for the guest ended.
+    /// The end of the wait for a guest.
     pub(crate) fn waited(&self, outcome: &Outcome, line: Option<usize>, wait: &WaitReport) -> Exit {
         let hint = hints::wait(outcome, wait, &self.program);
         if self.style.json {
@@ -117,12 +117,12 @@ impl Report {
         Exit::from(failure)
     }
 
-    /// The failure of a command that changes nothing.
+    /// The failure of a command that only reads.
     pub(crate) fn unanswered(&self, cause: Cause) -> Exit {
         self.failure(&Failure::read_only(None, cause), None)
     }
 
-    /// A domain that was asked for and does not exist.
+    /// A domain that does not exist.
     pub(crate) fn missing(&self, wanted: &DomainRef) {
         let error = ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None };
         self.unanswered(Cause::Resolve(error));
@@ -138,12 +138,12 @@ impl Report {
         Exit::Usage
     }
 
-    /// A failure of the operating system beside Xen.
+    /// A failure of the operating system outside Xen.
     pub(crate) fn os_error(&self, error: &anyhow::Error) -> Exit {
         self.os_error_with(error, None)
     }
 
-    /// The same with what to do about it.
+    /// The same with a hint.
     pub(crate) fn os_error_with(&self, error: &anyhow::Error, hint: Option<&str>) -> Exit {
         let text = shortened(&format!("{error:#}"));
         if self.style.json {
@@ -162,7 +162,7 @@ impl Report {
         }
     }
 
-    /// It could not be nudged, and all is as it was.
+    /// It could not be nudged; target and limit are unchanged.
     pub(crate) fn not_woken(&self, domain: &Domain, failure: &Failure) {
         if !self.style.quiet && !self.style.json {
             let why = chain(&failure.cause);
@@ -170,7 +170,7 @@ impl Report {
         }
     }
 
-    /// Whether a table is coloured.
+    /// Whether tables are coloured.
     pub(crate) fn is_coloured() -> bool {
         output::is_coloured()
     }
@@ -188,21 +188,21 @@ impl Report {
         }
     }
 
-    /// The same for a collector of metrics.
+    /// The same as metrics.
     pub(crate) fn metrics(&self, survey: &Survey) {
         if !self.style.quiet {
             self.print(&metrics::metrics(survey));
         }
     }
 
-    /// What is being waited for, on a terminal.
+    /// What is waited for, on a terminal.
     pub(crate) fn waiting_for(&self, what: &str) {
         if !self.style.quiet && !self.style.json && output::is_error_terminal() {
             self.output.complain(&format!("xmem: waiting for {what}"));
         }
     }
 
-    /// Whether a result could not be written, and not because its reader went away.
+    /// Whether a result could not be written for a reason other than a closed pipe.
     pub(crate) fn is_lost(&self) -> bool {
         self.output.is_lost()
     }
@@ -225,7 +225,7 @@ impl Report {
         self.output.complain(&format!("note: {text}"));
     }
 
-    /// An error. It is reported in every mode.
+    /// An error. It is reported in every mode, also with --quiet.
     fn error(&self, text: &str, hint: Option<&str>) {
         self.output.complain(&format!("xmem: {}", shortened(text)));
         if let Some(hint) = hint {
@@ -237,12 +237,12 @@ impl Report {
         lines.is_empty() || self.print(&lines.join("\n"))
     }
 
-    /// Prints a result. `false` if nobody reads it.
+    /// Prints a result. `false` if its reader has gone.
     fn print(&self, text: &str) -> bool {
         self.output.write(&format!("{text}\n"))
     }
 
-    /// What follows everything that is said of a simulated host.
+    /// The mark of a simulated host, at the end of each sentence.
     const fn mark(&self) -> &'static str {
         if self.simulated { " (simulated)" } else { "" }
     }

@@ -1,7 +1,7 @@
-//! Signals that would end the run, held off while it changes something; and what is said during a wait.
+//! Signals that would end the run, which are held off during a change; and messages about long waits.
 //!
-//! A signal that comes meanwhile stays pending: it ends waits at once, and the process itself when the hold ends, so that
-//! a shell sees a true death by signal.
+//! A signal that arrives meanwhile stays pending. It ends waits at once, and the process itself when the hold ends, so
+//! that a shell sees a real death by signal.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,15 +19,15 @@ use xen::Interrupt;
 
 use crate::report::Report;
 
-/// Those that ask a run to end. SIGQUIT is left as a way out.
+/// The signals that ask a run to end. SIGQUIT is left as a way out.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-/// Those by which a terminal stops a run: Ctrl-Z, and output in the background (`stty tostop`).
+/// The signals by which a terminal stops a run: Ctrl-Z, and output in the background (`stty tostop`).
 const STOPPING: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGTTOU];
 
-/// How long a wait is silent, and how far apart its lines are.
+/// The time before the first message of a wait, and the time between two messages.
 const SILENT: Duration = Duration::from_secs(2);
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
-/// Two calls of `waiting_for` further apart than this belong to two waits.
+/// Calls of `waiting_for` further apart than this belong to different waits.
 const SAME_WAIT: Duration = Duration::from_secs(1);
 
 /// The run's signals, held off or not.
@@ -97,15 +97,15 @@ struct Wait {
     begun: Instant,
     /// The last call.
     last: Instant,
-    /// When which line was last due.
+    /// The time at which the last message was due.
     shown: Option<(Instant, String)>,
 }
 
-/// The thread's signal mask while signals are held off: those that end a run, those that stop one inside a domain's lock,
-/// and SIGXFSZ, so that a write above `ulimit -f` fails and is reported.
+/// The thread's signal mask while signals are held off: those that end a run, those that stop one inside a domain's
+/// lock, and SIGXFSZ, so that a write above `ulimit -f` fails and is reported.
 struct Hold {
     before: SigSet,
-    /// Readable while a signal is pending that will end the process.
+    /// Readable while a signal that will end the process is pending.
     ending: SignalFd,
     stopping: SigSet,
 }
@@ -114,7 +114,7 @@ impl Hold {
     fn begin() -> io::Result<Self> {
         let before = SigSet::thread_get_mask()?;
         let ignored = ignored();
-        // One that is ignored (nohup) or was blocked before ends nothing.
+        // A signal that was ignored (nohup) or blocked before does not end the run.
         let ends = |signal: &Signal| !ignored.contains(*signal) && !before.contains(*signal);
         let ending: SigSet = ENDING.into_iter().filter(ends).collect();
         let stopping: SigSet =
@@ -147,7 +147,7 @@ impl Hold {
             let timeout = Timespec::try_from(left).ok();
             let fd = PollFd::from_borrowed_fd(self.ending.as_fd(), PollFlags::IN);
             match poll(&mut [fd], timeout.as_ref()) {
-                // It was stopped, and continued.
+                // The process was stopped and continued.
                 Err(Errno::INTR) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot wait for signals");
@@ -167,7 +167,7 @@ impl Drop for Hold {
     }
 }
 
-/// The signals of [`ENDING`] that this process ignores. None if /proc does not say: then they count as ending the run.
+/// The signals of [`ENDING`] that this process ignores. None if /proc does not say, so that all end the run.
 fn ignored() -> SigSet {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let hex = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
@@ -178,11 +178,11 @@ fn ignored() -> SigSet {
     ENDING.into_iter().filter(|signal| bit(*signal).is_some_and(|bit| mask & bit != 0)).collect()
 }
 
-/// Learns that the process was stopped and continued, and that its terminal has changed its size.
+/// Notices that the process was stopped and continued, and that its terminal was resized.
 pub(crate) struct Continued(SignalFd);
 
 impl Continued {
-    /// From now on.
+    /// Starts noticing.
     ///
     /// # Errors
     /// The kernel gives no signalfd.
@@ -193,7 +193,7 @@ impl Continued {
         Ok(Self(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
 
-    /// Takes what has happened since the last call: whether the process was continued, and whether the size changed.
+    /// Whether, since the last call, the process was continued, and whether the terminal was resized.
     pub(crate) fn take(&self) -> (bool, bool) {
         let (mut continued, mut resized) = (false, false);
         while let Ok(Some(info)) = self.0.read_signal() {

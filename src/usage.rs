@@ -1,4 +1,4 @@
-//! Wrong usage: arguments, environment variables and files that make no sense.
+//! Wrong usage: invalid arguments, environment variables and files.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,18 +10,18 @@ use xen::escape::{Escaped, beginning};
 use crate::cli::Cli;
 use crate::values;
 
-/// How much of an argument, and of a reason, is repeated.
+/// The most characters of an argument, and of a reason, that are repeated.
 const LONGEST_TEXT: usize = 100;
 const LONGEST_REASON: usize = 1000;
 
-/// A mistake in how xmem was called. Displayed, it is the sentence without the program's name.
+/// A mistake in how xmem was called. Displayed as a sentence without the program's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// The argument, option or variable; empty if the whole command line is meant.
+    /// The argument, option or variable; empty for the whole command line.
     pub(crate) what: String,
-    /// Its text.
+    /// Its value.
     pub(crate) text: String,
-    /// What is wrong with it.
+    /// The mistake.
     pub(crate) why: String,
     /// What to type instead.
     pub(crate) hint: Option<String>,
@@ -39,12 +39,12 @@ impl fmt::Display for Usage {
 }
 
 impl Usage {
-    /// About the whole command line.
+    /// A mistake about the whole command line.
     fn of_all(why: String, hint: String) -> Self {
         Self { what: String::new(), text: String::new(), why, hint: Some(hint) }
     }
 
-    /// What clap found wrong with `args`, in xmem's words.
+    /// clap's error about `args`, in xmem's words.
     pub(crate) fn from_clap(error: &clap::Error, args: &[OsString], command: &str) -> Self {
         let strings = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => vec![values::unmark(text)],
@@ -125,7 +125,7 @@ impl Usage {
     }
 }
 
-/// The word that was typed for the unknown option `arg`: clap names only the first letter of a cluster.
+/// The word on the command line that has the unknown option `arg`: clap names only the first letter of a cluster.
 fn typed(args: &[OsString], arg: &str) -> String {
     let is_letter = !arg.starts_with("--") && arg.chars().count() == 2;
     let texts = args.iter().filter_map(|word| word.to_str());
@@ -163,18 +163,18 @@ fn is_option(word: &str) -> bool {
     all.filter_map(Arg::get_long).any(|long| long == word)
 }
 
-/// The time right behind `--wait`, where it is an argument of its own.
+/// The time right after `--wait`, if it is an argument of its own.
 fn time_after_wait(args: &[OsString]) -> Option<&str> {
     let place = args.iter().position(|word| word == "--wait")?;
     args.get(place.saturating_add(1))?.to_str().filter(|time| values::time(time).is_ok())
 }
 
-/// What to type for `--wait TIME`.
+/// The hint for `--wait TIME`.
 pub(crate) fn wait_hint(time: &str) -> String {
     format!("--wait takes its time as --wait={time}")
 }
 
-/// `A`, `A and B`, `A, B and C`, with the verb that belongs to it.
+/// `A`, `A and B`, `A, B and C`, with the matching verb.
 fn and(names: &[String]) -> String {
     match names {
         [] => "an argument is".to_owned(),

@@ -1,4 +1,4 @@
-//! From the words of the command line and of the environment to values: hosts, domains, sizes, times.
+//! Values of the command line and of the environment: hosts, domains, sizes, times.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -12,23 +12,23 @@ use xmem_core::size::{Amount, Size};
 
 use crate::usage::Usage;
 
-/// Longer than anybody waits; keeps a clock from overflowing.
+/// Longer than any wait; keeps clocks from overflowing.
 const LONGEST_TIME: Duration = Duration::from_hours(365 * 24);
 
-/// A host as it was typed.
+/// A host as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostRef {
-    /// The one that xmem runs on.
+    /// The local Xen.
     Xen,
-    /// The simulated one, in a directory or in the user's own.
+    /// The simulated host, in a directory or in the user's default one.
     Sim(Option<PathBuf>),
 }
 
-/// Marks a word that begins with a dash and is a value. No argument of a process contains NUL.
+/// Marks a value that begins with a dash. An argument of a process cannot contain NUL.
 const MARK: u8 = 0;
 
-/// Marks each of `args` that begins with a dash and a digit, which is a size and no option. Everything else that begins
-/// with a dash is an option to clap, so that a mistyped one is not taken for a size.
+/// Marks each of `args` that begins with a dash and a digit: it is a size and not an option. To clap, everything else
+/// that begins with a dash is an option, so that a mistyped option is not taken for a size.
 pub(crate) fn mark(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut bare = false;
     let mark = |arg: OsString| {
@@ -57,7 +57,7 @@ fn lossy(text: &OsStr) -> String {
     text.to_string_lossy().into_owned()
 }
 
-/// The value of `option`, or else of `variable`, with the name of whichever it is.
+/// The value of `option`, else of `variable`, with the name of the one that has it.
 fn given(option: &str, typed: Option<&str>, name: &str) -> Option<(String, String)> {
     match typed {
         Some(text) => Some((option.to_owned(), unmark(text))),

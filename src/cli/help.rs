@@ -1,12 +1,12 @@
-//! What the help says below the options. The man pages have it too.
+//! The text of the help below the options. The man pages repeat it.
 
-/// What every size may look like.
+/// The spellings of SIZE.
 macro_rules! sizes {
     () => {
         "\
 SIZE is a whole number with b, k, m, g, t, KiB, MiB, GiB or TiB (any case, powers \
-of 1024). A bare number is MiB, as in xl. +SIZE and -SIZE are relative to the size \
-that is set now, `max` is the maximum, 50% half of it. Sizes are rounded down to \
+of 1024). A bare number is MiB, as in xl. +SIZE and -SIZE are relative to the present \
+size; `max` is the maximum, and 50% half of it. Sizes are rounded down to \
 whole pages of 4 KiB and include the domain's video memory."
     };
 }
@@ -41,11 +41,11 @@ COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,
 video, outstanding, used or note. `xmem set` takes back what `size` shows.";
 
 pub(super) const WATCH: &str = "\
-Ctrl-C leaves it. It also exits when its output is closed or xenstored stops. \
+Press Ctrl-C to exit. It also exits when its output is closed or xenstored stops. \
 COLUMN is one of those of `xmem list`.";
 
 pub(super) const CHECK: &str = "\
-Exits with 9 if anything is out of step. The numbers of a domain whose lock is held \
+The exit code is 9 if anything is out of step. The numbers of a domain whose lock is held \
 are not judged; --repair waits for the lock.";
 
 pub(super) const EXIT_CODES_AND_ENVIRONMENT: &str = "\

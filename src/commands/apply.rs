@@ -18,7 +18,7 @@ use crate::signals::Signals;
 use crate::usage::Usage;
 use crate::values;
 
-/// More than any host's domains need.
+/// More bytes than a batch for any host needs.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// A batch of changes.
@@ -60,7 +60,7 @@ impl Task {
         !self.dry_run
     }
 
-    /// Checks everything, then changes one domain after the other. Signals are held off until all is reported.
+    /// Checks the batch, then changes one domain after the other. Signals are held off until everything is reported.
     pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
         let signals = if self.dry_run { Signals::free(report) } else { Signals::held(report)? };
         let steps = match plan_all(host, &self.batch, &self.options) {
@@ -73,7 +73,7 @@ impl Task {
                     LineFailureReason::Change(change) => report.failure(change, failure.line),
                 });
                 let exits: Vec<Exit> = exits.collect();
-                // A file with an error in it is wrong usage, whatever else is wrong.
+                // An invalid line is wrong usage, whatever other errors there are.
                 let is_usage = exits.contains(&Exit::Usage);
                 return Ok(if is_usage { Exit::Usage } else { Exit::of_all(&exits) });
             }

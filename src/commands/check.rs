@@ -15,7 +15,7 @@ use crate::signals::Signals;
 use crate::usage::Usage;
 use crate::values;
 
-/// A check, and a repair if asked for.
+/// A check, with a repair if requested.
 pub(super) struct Task {
     wanted: Vec<DomainRef>,
     repair: Repair,
@@ -44,7 +44,7 @@ impl Task {
         matches!(self.repair, Repair::Within(_))
     }
 
-    /// Checks, repairs if asked to, and reports.
+    /// Checks, repairs if requested, and reports.
     pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
         let signals = if self.changes() { Signals::held(report)? } else { Signals::free(report) };
         let found = match check(host, &self.wanted, &signals) {
@@ -81,8 +81,8 @@ impl Task {
     }
 }
 
-/// Reports the findings, what failed, and how many there are of what. What is out of step in the end comes first in the
-/// exit code, then what could not be done.
+/// Reports the findings, the failures and the summary. The exit code is 9 if anything is still out of step, else that
+/// of the failures.
 fn finish(
     judged: &CheckReport,
     findings: &[(Finding, RepairOutcome)],
@@ -92,7 +92,7 @@ fn finish(
 ) -> Exit {
     let checked = Checked { report: judged, findings };
     report.findings(&checked);
-    // One that went away needs no repair.
+    // A domain that went away needs no repair.
     let failures = failures.iter().filter(|failure| !matches!(failure.cause, Cause::Gone));
     let exits: Vec<Exit> = failures.map(|failure| report.failure(failure, None)).collect();
     for wanted in missing {

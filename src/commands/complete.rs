@@ -1,8 +1,8 @@
-//! `xmem __complete-domains`: what can be typed as DOMAIN, for the shells' completions.
+//! `xmem __complete-domains`: the candidates for DOMAIN, for the shells' completions.
 //!
-//! One line for each domain: its domid, a blank, and a word that means this domain and no other. It is silent about
-//! failures and quick, whatever happens: no hypercall is made, no lock taken, no directory created, and a xenstored that
-//! hangs is not waited for.
+//! Each line is a domid, a blank, and a word that names this domain and no other. The command is quick and silent,
+//! whatever fails: it makes no hypercall, takes no lock, creates no directory, and does not wait for a xenstored that
+//! hangs.
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -18,18 +18,18 @@ use xmem_sim::SimHost;
 
 use crate::values::HostRef;
 
-/// How long all of it may take.
+/// The time limit for all of it.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Prints the domains of `host`: none if it does not answer.
+/// Prints the domains of `host`; none if it does not answer.
 pub(super) fn run(host: Option<HostRef>) {
     let (send, receive) = mpsc::channel();
-    // A look that does not come back ends with the process.
+    // A thread that hangs ends with the process.
     let look = move || send.send(host.and_then(|host| look(&host)));
     if thread::Builder::new().spawn(look).is_ok()
         && let Ok(Some(lines)) = receive.recv_timeout(LIMIT)
     {
-        // Nobody is told of a failure while pressing TAB.
+        // Completion has no place for an error message.
         let _silent = io::stdout().lock().write_all(lines.as_bytes());
     }
 }
@@ -66,7 +66,7 @@ fn lines(store: &(impl Nodes + ?Sized)) -> Option<String> {
     Some(ids.iter().zip(&names).map(line).collect())
 }
 
-/// What to type for the domain with `name`; `None` if the name cannot be shown as it is.
+/// The word for the domain with `name`; `None` if the name cannot be printed as it is.
 fn word(name: &Name) -> Option<String> {
     if name.0.contains(Escaped::must_escape) {
         return None;
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_means_the_domain_with_the_name() {
+    fn the_candidate_for_a_domain_names_it() {
         for (name, expected) in [
             ("web", Some("web")),
             ("my $HOME's \"vm\"", Some("my $HOME's \"vm\"")),

@@ -32,7 +32,7 @@ impl Task {
         })
     }
 
-    /// Looks and reports. A domain that does not exist does not keep the others from being listed.
+    /// Lists the domains. One that does not exist does not keep the others from being listed.
     pub(super) fn run(&self, host: &dyn Host, report: &Report) -> Exit {
         let mut seen = match self.survey(host, report) {
             Ok(seen) => seen,
@@ -56,7 +56,7 @@ impl Task {
         survey(host, &*host.connect()?, &self.wanted, detail)
     }
 
-    /// As much as is shown.
+    /// The nodes to read: those that the columns show.
     fn detail(&self, json: bool, coloured: bool) -> Detail {
         let columns = self.layout.columns.iter().chain([&self.sort]);
         if json || self.format == Format::Openmetrics {
@@ -73,7 +73,7 @@ impl Task {
             _ => Detail::Memory,
         });
         let most = of_columns.max().unwrap_or(Detail::Memory);
-        // The usual columns, and the colour of a row, show findings.
+        // The default columns show findings, and so does the colour of a row.
         let judges = self.layout.columns.is_empty() || (!self.layout.bare && coloured);
         if judges { most.max(Detail::Memory) } else { most }
     }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_reads_no_more_than_it_shows() {
+    fn a_list_reads_only_what_it_shows() {
         for (words, expected) in [
             ("", Detail::Memory),
             ("--sort current", Detail::Memory),
@@ -110,7 +110,7 @@ mod tests {
         ] {
             assert_eq!(detail(words, false), expected, "{words:?}");
         }
-        // A row's colour is a finding; a list for scripts has none.
+        // A row's colour shows a finding; a list for scripts has no colours.
         assert_eq!(detail("-o name", true), Detail::Memory);
         assert_eq!(detail("-o name --no-header", true), Detail::Names);
     }

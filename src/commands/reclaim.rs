@@ -15,7 +15,7 @@ use crate::signals::Signals;
 use crate::usage::Usage;
 use crate::values;
 
-/// Making room on the host.
+/// A reclaim.
 pub(super) struct Task {
     request: ReclaimRequest,
     dry_run: bool,
@@ -30,7 +30,7 @@ impl Task {
         };
         let (mut floor, mut floors) = (None, Vec::new());
         for text in &args.floor {
-            // A name may contain `=`, a size does not.
+            // A name may contain `=`, but a size does not.
             match text.rsplit_once('=') {
                 Some((domain, size)) => {
                     floors.push((values::domain(domain)?, values::size("--floor", size)?));

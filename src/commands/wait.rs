@@ -1,4 +1,4 @@
-//! `--wait`: what follows a change until its guest has reached the target.
+//! `--wait`: waits after a change until its guest has reached the target.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Waiting(WaitPolicy);
 
 impl Waiting {
-    /// What `--wait`, `--within` and `--patience` ask for.
+    /// The policy that `--wait`, `--within` and `--patience` ask for.
     pub(super) fn of(
         args: &Wait,
         patience: Option<&str>,
@@ -42,7 +42,7 @@ impl Waiting {
     }
 }
 
-/// Waits for the guests of `changes` (line and outcome), and reports each as its wait ends. Returns the exit code of each.
+/// Waits for the guests of `changes` (line and outcome), and reports each as its wait ends. Returns their exit codes.
 pub(super) fn run(
     host: &dyn Host,
     changes: &[(Option<usize>, Outcome)],

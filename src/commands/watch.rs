@@ -15,9 +15,9 @@ use crate::signals::Continued;
 use crate::usage::Usage;
 use crate::values;
 
-/// Refreshing more often than this would be load without a use.
+/// The shortest interval: more frequent refreshes would only cost time.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// How soon a reader that went away, a terminal's new size and SIGCONT are noticed.
+/// The time within which a closed output, a resized terminal and SIGCONT are noticed.
 const SLICE: Duration = Duration::from_millis(200);
 
 /// A live view.
@@ -48,8 +48,8 @@ impl Task {
         })
     }
 
-    /// Refreshes when something changes in xenstore, and regularly for what does not show there: what domains hold. Ends
-    /// with its reader, with xenstored, or after as many refreshes as were asked for.
+    /// Refreshes when xenstore changes, and regularly for what xenstore does not show: memory in use. Ends when its
+    /// output is closed, when xenstored stops, or after the requested number of refreshes.
     pub(super) fn run(&self, host: &dyn Host, report: &Report) -> anyhow::Result<Exit> {
         let continued = Continued::watch()?;
         Ok(self.watch(host, &continued, report).unwrap_or_else(|cause| report.unanswered(cause)))

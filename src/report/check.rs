@@ -1,4 +1,4 @@
-//! `xmem check`: what was found, what it means, what fixes it or has fixed it.
+//! `xmem check`: findings, their meaning, and their fix or repair.
 
 use serde::Serialize;
 use xmem_core::check::{CheckReport, Finding, RepairAction, RepairOutcome};
@@ -7,15 +7,15 @@ use xmem_core::recovery::Recovery;
 use super::json::{DomainKeys, Json};
 use super::{Report, text};
 
-/// What a check found, and what became of each finding.
+/// The result of a check, and of a repair.
 #[derive(Debug)]
 pub(crate) struct Checked<'a> {
-    /// What was judged.
+    /// The domains that were judged.
     pub(crate) report: &'a CheckReport,
     pub(crate) findings: &'a [(Finding, RepairOutcome)],
 }
 
-/// How many there are of what.
+/// The counts of the summary.
 #[derive(Serialize)]
 struct Summary {
     domains: usize,
@@ -43,7 +43,7 @@ struct SummaryKeys {
     summary: Summary,
 }
 
-/// Whether a finding is still so.
+/// Whether a finding is still there.
 pub(crate) const fn is_open(outcome: &RepairOutcome) -> bool {
     matches!(outcome, RepairOutcome::NotRepaired | RepairOutcome::WouldRepair(_))
 }
@@ -112,7 +112,7 @@ impl Report {
         }
     }
 
-    /// How many there are.
+    /// The summary.
     pub(crate) fn summary(&self, checked: &Checked<'_>) {
         let summary = Summary::of(checked);
         if self.style.json {
@@ -123,7 +123,7 @@ impl Report {
     }
 }
 
-/// Three lines: what, its meaning, its fix.
+/// Three lines: the finding, its meaning, its fix.
 fn sentences(report: &Report, (finding, outcome): &(Finding, RepairOutcome)) -> Vec<String> {
     let diagnosis = &finding.diagnosis;
     let domain = match (&finding.domain, finding.domid) {
@@ -176,7 +176,7 @@ fn finding(
     )
 }
 
-/// What was done, or would be.
+/// What was repaired, or would be.
 fn repair(action: &RepairAction, done: bool) -> String {
     let (old, new, recovery) = match action {
         RepairAction::Removed => return "removed".to_owned(),

@@ -25,12 +25,12 @@ use crate::usage::Usage;
 
 const SCHEMA: u32 = 2;
 
-/// What makes the objects of a report.
+/// Builds the objects of a report.
 pub(super) struct Json<'r> {
     pub(super) report: &'r Report,
 }
 
-/// Lines of JSON, or why there are none.
+/// Lines of JSON, or the reason why there are none.
 type Lines = serde_json::Result<Vec<String>>;
 
 impl Json<'_> {
@@ -63,7 +63,7 @@ impl Json<'_> {
         line(&Envelope { schema: SCHEMA, command, simulated, time, domain, body })
     }
 
-    /// Whether the command is about a change, so that its failures say what became of it.
+    /// Whether the command makes changes, so that its failures report their state.
     fn is_change(&self) -> bool {
         matches!(self.report.command, "set" | "max" | "apply" | "reclaim")
     }
@@ -73,7 +73,7 @@ impl Json<'_> {
         Ok(vec![self.object(Some((&outcome.domain).into()), change(outcome, line, false))?])
     }
 
-    /// The same, with how the wait ended that followed it.
+    /// The same, with the end of the wait that followed it.
     pub(super) fn waited(
         &self,
         outcome: &Outcome,
@@ -97,7 +97,7 @@ impl Json<'_> {
         Ok(vec![self.object(Some((&outcome.domain).into()), body)?])
     }
 
-    /// One look at a guest on its way.
+    /// One poll of a guest.
     pub(super) fn progress(&self, domain: &Domain, progress: &Progress) -> Lines {
         let body = ProgressKeys {
             event: "progress",
@@ -163,7 +163,7 @@ impl Json<'_> {
         rows.chain(host).collect()
     }
 
-    /// A line for each domain that is not as it was `before`, for each that is gone, and for the host if that changed.
+    /// A line for each domain that changed since `before`, for each that is gone, and for the host if that changed.
     pub(super) fn changes(&self, before: Option<&Survey>, now: &Survey) -> Lines {
         let old_rows: &[Row] = before.map_or(&[], |survey| &survey.rows);
         let by_identity = |rows: &[Row]| -> HashMap<Identity, usize> {
@@ -196,8 +196,8 @@ fn line(value: &impl Serialize) -> serde_json::Result<String> {
     String::from_utf8(line).map_err(serde::ser::Error::custom)
 }
 
-/// Escapes everything that could steer a terminal, and not only what JSON requires: a domain's name may have U+009B in
-/// it, which some terminals take for the beginning of a command.
+/// Escapes every control character, not only those that JSON requires: a name may contain U+009B, which begins a
+/// control sequence in some terminals.
 struct Escaping;
 
 impl Formatter for Escaping {

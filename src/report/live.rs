@@ -1,6 +1,7 @@
-//! `xmem watch`: the table again and again. On a terminal with a bar and a history for each domain, drawn in place.
+//! `xmem watch`: repeated tables. On a terminal they have a bar and a history for each domain, and are redrawn in
+//! place.
 //!
-//! A frame is drawn over the one before by moving up as many lines as that had. No setting of the terminal is changed, so
+//! A frame is drawn over the previous one by moving the cursor up by its lines. No terminal setting is changed, so
 //! nothing needs restoring however the run ends.
 
 mod frame;
@@ -16,10 +17,10 @@ use xmem_core::survey::{Row, Survey};
 use self::frame::{Frame, Glyphs};
 use super::{Layout, Report, output, table};
 
-/// How many looks are kept.
+/// The number of samples kept.
 const HISTORY: usize = 24;
 
-/// What is on the screen, and what was seen before.
+/// The last frame and the samples so far.
 #[derive(Debug, Default)]
 pub(crate) struct Screen {
     history: History,
@@ -30,18 +31,18 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Something else was written on the terminal: the next frame goes below.
+    /// Lets the next frame begin below other output on the terminal.
     pub(crate) const fn start_below(&mut self) {
         self.lines = 0;
     }
 }
 
-/// What each domain held lately.
+/// The recent memory in use of each domain.
 #[derive(Debug, Default)]
 struct History(HashMap<Identity, VecDeque<Kib>>);
 
 impl History {
-    /// Adds a look, and forgets the domains that are gone.
+    /// Adds a sample, and forgets the domains that are gone.
     fn add(&mut self, survey: &Survey) {
         let alive: HashSet<Identity> = survey.rows.iter().map(|row| row.domain.identity).collect();
         self.0.retain(|identity, _| alive.contains(identity));
@@ -54,7 +55,7 @@ impl History {
         }
     }
 
-    /// The latest `most` looks at a domain, oldest first.
+    /// The latest `most` samples of a domain, oldest first.
     fn latest(&self, row: &Row, most: usize) -> Vec<Kib> {
         let Some(past) = self.0.get(&row.domain.identity) else { return Vec::new() };
         past.iter().skip(past.len().saturating_sub(most)).copied().collect()
@@ -62,7 +63,7 @@ impl History {
 }
 
 impl Report {
-    /// Shows a look of `xmem watch`. `false` if nobody reads it.
+    /// Shows a sample of `xmem watch`. `false` if the reader has gone.
     pub(crate) fn refresh(&self, screen: &mut Screen, survey: Survey) -> bool {
         let is_read = if self.style.quiet {
             true
@@ -79,7 +80,7 @@ impl Report {
         is_read && !output::is_closed()
     }
 
-    /// Whether the reader of standard output has gone away.
+    /// Whether the reader of standard output has gone.
     pub(crate) fn is_unread(&self) -> bool {
         !self.style.quiet && output::is_closed()
     }
@@ -101,7 +102,7 @@ impl Report {
         let is_resized = screen.columns.replace(width).is_some_and(|before| before != width);
         let mut text = String::new();
         if is_resized && screen.lines > 0 {
-            // Lines that the terminal has wrapped anew cannot be counted.
+            // After a change of width, the terminal may have wrapped lines, so they cannot be counted.
             text.push_str("\x1b[2J\x1b[H");
         } else if screen.lines > 0 {
             text.extend(["\x1b[", &screen.lines.to_string(), "A\r"]);

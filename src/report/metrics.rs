@@ -1,4 +1,4 @@
-//! `xmem list --format openmetrics`: for `node_exporter`'s textfile collector. Metrics' names are only ever added.
+//! `xmem list --format openmetrics`, for `node_exporter`'s textfile collector. Metrics are only ever added.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use xen::escape::Escaped;
 use xen::hypervisor::UNLIMITED;
 use xmem_core::survey::{Row, Survey};
 
-/// A metric of a domain: its name, what it means, and its value; `None` if there is no number.
+/// A metric of a domain: its name, its help text, and its value; `None` if there is no number.
 type Metric = (&'static str, &'static str, fn(&Row) -> Option<u64>);
 
 const METRICS: [Metric; 8] = [
@@ -82,7 +82,7 @@ pub(super) fn metrics(survey: &Survey) -> String {
 fn labels(row: &Row) -> String {
     let identity = row.domain.identity;
     let name = row.domain.name.as_ref().map_or_else(String::new, |name| {
-        // The format has no escapes for what could steer a terminal.
+        // The format has no escapes for control characters.
         let harmless = |c| if c != '\n' && Escaped::must_escape(c) { '\u{fffd}' } else { c };
         let value: String = name.0.chars().map(harmless).collect();
         let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -91,7 +91,7 @@ fn labels(row: &Row) -> String {
     format!("domid=\"{}\"{name},uuid=\"{}\"", identity.domid, identity.uuid)
 }
 
-/// An amount in bytes, unless there is none, or it means that there is no limit, or it does not fit.
+/// An amount in bytes; `None` if there is none, if it means "no limit", or if it does not fit.
 fn bytes(kib: Option<Kib>) -> Option<u64> {
     kib.filter(|kib| *kib != UNLIMITED)?.0.checked_mul(1024)
 }

@@ -11,10 +11,10 @@ use xen::escape::Escaped;
 
 use super::text::shortened;
 
-/// The two streams, and the bar that stands below what is written to them.
+/// The two streams, and the progress bar below them.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// Whether standard error consists of JSON objects, as `--log-format json` makes them.
+    /// Whether standard error consists of JSON objects (`--log-format json`).
     json_log: bool,
     bar: RefCell<Option<ProgressBar>>,
     lost: Cell<bool>,
@@ -25,7 +25,7 @@ impl Output {
         Self { json_log, bar: RefCell::new(None), lost: Cell::new(false) }
     }
 
-    /// Writes to standard output. `false` if that failed: a change goes on all the same.
+    /// Writes to standard output. `false` if that failed, which does not stop a change.
     pub(super) fn write(&self, text: &str) -> bool {
         let write = || {
             let mut out = io::stdout().lock();
@@ -46,18 +46,18 @@ impl Output {
 
     /// Writes a line to standard error. Escaped, because messages quote names, files and the environment.
     pub(super) fn complain(&self, line: &str) {
-        // In one piece: stderr is not buffered, and others may write to it as well.
+        // In one write, since stderr is unbuffered and others may write to it too.
         let line = if self.json_log { logged(line) } else { Escaped(line).to_string() } + "\n";
         // If stderr fails too, only the exit code remains.
         let _ignored = self.beside_bar(|| io::stderr().lock().write_all(line.as_bytes()));
     }
 
-    /// Whether a write failed for another reason than that the reader went away.
+    /// Whether a write failed for a reason other than a closed pipe.
     pub(super) const fn is_lost(&self) -> bool {
         self.lost.get()
     }
 
-    /// From now on `bar` stands below what is written, until `None` takes its place.
+    /// Keeps `bar` below all further output; `None` removes it.
     pub(super) fn set_bar(&self, bar: Option<ProgressBar>) {
         *self.bar.borrow_mut() = bar;
     }
@@ -99,7 +99,7 @@ pub(super) fn is_coloured() -> bool {
     is_smart_terminal() && set("NO_COLOR").is_none()
 }
 
-/// Whether the terminal is said to read UTF-8, by the first of the variables that locale(7) names.
+/// Whether the locale is UTF-8, by the first of the variables in locale(7) that is set.
 pub(super) fn is_utf8() -> bool {
     ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).is_some_and(|locale| {
         let locale = locale.to_ascii_lowercase();
@@ -107,7 +107,7 @@ pub(super) fn is_utf8() -> bool {
     })
 }
 
-/// Whether the reader of standard output has gone away.
+/// Whether the reader of standard output has gone.
 pub(super) fn is_closed() -> bool {
     let stdout = io::stdout();
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];

@@ -1,4 +1,4 @@
-//! Guests on their way to their targets: a bar on a terminal, a line now and then elsewhere, events in JSON.
+//! The progress of guests towards their targets: a bar on a terminal, a line now and then elsewhere, events in JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::{Report, output, text};
 const LINES: Duration = Duration::from_secs(5);
 const EVENTS: Duration = Duration::from_secs(1);
 
-/// Shows how far the guests are.
+/// Shows the guests' progress.
 pub(crate) struct ProgressView<'a> {
     report: &'a Report,
     guests: BTreeMap<usize, Guest>,
@@ -26,7 +26,7 @@ struct Guest {
     domain: Domain,
     /// The last poll; none before the first.
     progress: Option<Progress>,
-    /// How far it has to go altogether.
+    /// The whole distance to its target.
     whole: Kib,
     ended: bool,
     next_event: Duration,
@@ -44,7 +44,7 @@ impl<'a> ProgressView<'a> {
         let style = match report.style {
             super::Style { quiet: true, .. } => Style::Silent,
             super::Style { json: true, .. } => Style::Events,
-            // Log lines would tear a bar to pieces.
+            // Log lines would break the bar.
             super::Style { verbose: true, .. } => Style::Lines { next: Duration::ZERO },
             _ => match bar() {
                 bar if bar.is_hidden() => Style::Lines { next: Duration::ZERO },
@@ -57,7 +57,7 @@ impl<'a> ProgressView<'a> {
         Self { report, guests: BTreeMap::new(), style }
     }
 
-    /// The guest of `outcome` is waited for as number `index`.
+    /// Adds the guest of `outcome` as number `index`.
     pub(crate) fn add(&mut self, index: usize, outcome: &Outcome) {
         let guest = Guest {
             domain: outcome.domain.clone(),
@@ -104,7 +104,7 @@ impl<'a> ProgressView<'a> {
         }
     }
 
-    /// The wait for guest `index` is over.
+    /// Removes guest `index`, whose wait is over.
     pub(crate) fn end(&mut self, index: usize) {
         if let Some(guest) = self.guests.get_mut(&index) {
             guest.ended = true;
@@ -141,7 +141,7 @@ impl<'a> ProgressView<'a> {
         only.map_or_else(|| text::to_go(self.distance().1), |progress| text::way(&progress))
     }
 
-    /// How far all guests have to go altogether, and how much of it is left.
+    /// The whole distance of all guests, and the rest of it.
     fn distance(&self) -> (Kib, Kib) {
         self.guests.values().fold((Kib(0), Kib(0)), |(whole, left), guest| {
             let to_go = match guest.progress {
@@ -165,7 +165,7 @@ fn bar() -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    // The template is a constant; without it the bar only looks different.
+    // The template is constant; without it the bar only looks different.
     match ProgressStyle::with_template("{prefix} [{bar:20}] {wide_msg}") {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,

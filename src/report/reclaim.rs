@@ -1,4 +1,4 @@
-//! `xmem reclaim`: who gives how much, and what came of it.
+//! `xmem reclaim`: the share of each domain, and the result.
 
 use serde::Serialize;
 use xen::{Kib, Mib};
@@ -20,9 +20,9 @@ struct DonorKeys {
     size_kib: Kib,
     floor_kib: Kib,
     floor_reason: &'static str,
-    /// What it is asked for.
+    /// The share that it is asked for.
     gives_kib: Kib,
-    /// Why it gives nothing.
+    /// The reason why it gives nothing.
     excluded: Option<String>,
 }
 
@@ -51,20 +51,20 @@ struct Totals {
     end: &'static str,
     goal_kib: Kib,
     available_kib: Kib,
-    /// What the host could have at most, as planned.
+    /// The most that the host could have, as planned.
     possible_kib: Option<Kib>,
 }
 
 /// The changes of a reclaim that failed.
 #[derive(Debug, Default)]
 pub(crate) struct FailedChanges {
-    /// The word for the first one's cause.
+    /// The kind of the first one's cause.
     kind: Option<&'static str>,
     exits: Vec<Exit>,
 }
 
 impl FailedChanges {
-    /// One more, whose cause is of `kind`.
+    /// Adds one, whose cause is of `kind`.
     pub(crate) fn add(&mut self, kind: &'static str, exit: Exit) {
         self.kind.get_or_insert(kind);
         self.exits.push(exit);
@@ -77,7 +77,7 @@ impl FailedChanges {
 }
 
 impl Report {
-    /// What would be done.
+    /// A dry run's plan.
     pub(crate) fn reclaim_plan(&self, plan: &ReclaimPlan) -> Exit {
         if self.style.json {
             self.donors("would-give", plan);
@@ -119,7 +119,7 @@ impl Report {
         Exit::Done
     }
 
-    /// A plan that is about to be carried out.
+    /// A plan about to be carried out.
     pub(crate) fn reclaim_planned(&self, plan: &ReclaimPlan) {
         if self.style.json {
             self.donors("gives", plan);
@@ -157,7 +157,7 @@ impl Report {
         }
     }
 
-    /// A guest's old target is set again.
+    /// A guest's old target was restored.
     pub(crate) fn restored(&self, outcome: &Outcome) {
         let changed = outcome.status == ChangeStatus::Changed;
         if self.style.json {
@@ -174,9 +174,9 @@ impl Report {
         }
     }
 
-    /// How it ended. A domain that may be out of step decides the exit code, however it ended.
+    /// The end. A domain that may be out of step decides the exit code, whatever the end.
     pub(crate) fn reclaimed(&self, done: &ReclaimReport, failed: &FailedChanges) -> Exit {
-        // What was taken and not restored stays taken.
+        // Targets that were not restored stay lowered.
         let changed = done.donors.iter().any(|it| it.asked.is_some() && !it.restored);
         let out_of_step = failed.left_out_of_step();
         let (goal, available) = (Mib(done.goal), Mib(done.available));

@@ -1,4 +1,4 @@
-//! Domains as a table: aligned for people, or separated by tabs for scripts.
+//! Domains as a table: aligned, or separated by tabs for scripts.
 
 use std::cmp::Ordering;
 
@@ -15,18 +15,18 @@ use xmem_core::survey::{GuestType, Row, Survey};
 use super::text;
 use crate::cli::Column;
 
-/// What a table shows, and how.
+/// The contents and the form of a table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
-    /// The columns; none are the usual ones.
+    /// The columns; empty for the default ones.
     pub(crate) columns: Vec<Column>,
-    /// Without header and host, separated by tabs.
+    /// Without header and host line, separated by tabs.
     pub(crate) bare: bool,
     /// Sizes in KiB.
     pub(crate) exact: bool,
 }
 
-/// The columns that a table has if none are asked for, the state only where a domain is not running.
+/// The default columns. The state is shown only if a domain is not running.
 pub(super) fn usual_columns(survey: &Survey) -> Vec<Column> {
     let mut columns = vec![Column::Name, Column::Domid, Column::Type];
     if survey.rows.iter().any(|row| row.state != State::Running) {
@@ -36,7 +36,8 @@ pub(super) fn usual_columns(survey: &Survey) -> Vec<Column> {
     columns
 }
 
-/// Sorts the rows: sizes largest first, everything else in ascending order. Equal ones stay in the order of their domids.
+/// Sorts the rows: sizes largest first, everything else in ascending order. Equal rows stay in the order of their
+/// domids.
 pub(crate) fn sort(rows: &mut [Row], by: Column) {
     rows.sort_by(|one, other| match by {
         Column::Name => one.domain.name.cmp(&other.domain.name),
@@ -119,12 +120,12 @@ pub(super) const fn heading(column: Column) -> &'static str {
     }
 }
 
-/// Whether the cells of `column` begin at the left.
+/// Whether the cells of `column` are aligned to the left.
 pub(super) const fn is_left(column: Column) -> bool {
     matches!(column, Column::Name | Column::Uuid | Column::Type | Column::State | Column::Note)
 }
 
-/// What `row` has in `column`.
+/// The cell of `row` in `column`.
 pub(super) fn cell(row: &Row, column: Column, exact: bool) -> String {
     match column {
         Column::Name => {
@@ -135,7 +136,7 @@ pub(super) fn cell(row: &Row, column: Column, exact: bool) -> String {
         Column::Type => guest_type(row).to_owned(),
         Column::State => row.state.word().to_owned(),
         Column::Note => row.findings.iter().map(text::finding).collect::<Vec<_>>().join("; "),
-        // As `set` takes it back: MiB without a unit, KiB with one.
+        // In a form that `set` takes: MiB without a unit, KiB with one.
         Column::Size if !exact => number(row, column).map_or_else(
             || "-".to_owned(),
             |kib| {
@@ -181,7 +182,7 @@ pub(super) const fn guest_type(row: &Row) -> &'static str {
     }
 }
 
-/// The host's own line.
+/// The host's line.
 pub(super) fn host(survey: &Survey, exact: bool, simulated: bool) -> String {
     let host = if simulated { "host (simulated)" } else { "host" };
     let unit = if exact { "KiB" } else { "MiB" };
@@ -199,7 +200,7 @@ pub(super) fn host(survey: &Survey, exact: bool, simulated: bool) -> String {
     }
 }
 
-/// Red for what deserves attention now.
+/// Red if attention is needed now.
 pub(super) fn style(row: &Row) -> Style {
     let is_grave = row
         .findings

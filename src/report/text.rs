@@ -12,12 +12,12 @@ use xmem_core::plan::TOLERANCE;
 use xmem_core::state::State;
 use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
-/// How much of an error is shown.
+/// The most characters of an error that are shown.
 const LONGEST_ERROR: usize = 2000;
 
-/// Something worth knowing about a change.
+/// A note about a change.
 pub(super) struct NoteText {
-    /// Which one: stable, for programs.
+    /// Its kind: stable, for programs.
     pub(super) kind: &'static str,
     pub(super) text: String,
 }
@@ -33,7 +33,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     };
     let mut parts = Vec::new();
     if plan.writes_vm_memory || plan.old.target != plan.new.target {
-        // Only then is the size another number than the target.
+        // Only then do size and target differ.
         if plan.video > 0 {
             let size = |target: Option<Kib>| target.and_then(|it| it.offset(plan.video.into()));
             parts.push(step("size", size(plan.old.target), size(plan.new.target)));
@@ -73,7 +73,7 @@ pub(super) fn changed_numbers(old: Numbers, new: Numbers) -> Vec<String> {
     .collect()
 }
 
-/// What else there is to know about a change; `waits` if its guest is waited for.
+/// The notes about a change; `waits` if its guest is waited for.
 pub(super) fn notes(outcome: &Outcome, waits: bool) -> Vec<NoteText> {
     let note = |kind, text| NoteText { kind, text };
     let mut notes = Vec::new();
@@ -98,7 +98,7 @@ pub(super) fn notes(outcome: &Outcome, waits: bool) -> Vec<NoteText> {
     notes
 }
 
-/// An error with all its reasons, as much of it as is shown and without Rust's numbers for the operating system's errors.
+/// An error with all its causes, shortened, and without the numbers that Rust adds to the operating system's errors.
 pub(crate) fn shortened(text: &str) -> String {
     let (text, cut) = beginning(text, LONGEST_ERROR);
     let mut shown = String::new();
@@ -110,13 +110,13 @@ pub(crate) fn shortened(text: &str) -> String {
     format!("{shown}{rest}{cut}")
 }
 
-/// A sentence about a finding, with its gravity.
+/// A finding as a sentence, with its severity.
 pub(super) fn finding(diagnosis: &Diagnosis) -> String {
     let lead = if diagnosis.is_out_of_step() { "out of step: " } else { "" };
     format!("{lead}{}", shortened(&diagnosis.message))
 }
 
-/// `web (7): has 512 MiB after 2.1 s`, or why not.
+/// `web (7): has 512 MiB after 2.1 s`, or the reason why not.
 pub(super) fn waited(outcome: &Outcome, wait: &WaitReport) -> String {
     let is_long = wait.took >= Duration::from_millis(50);
     let took = match wait.end {

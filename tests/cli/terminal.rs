@@ -94,7 +94,7 @@ fn watch_fits_the_terminal() {
             let past: String =
                 web.chars().skip(at).take_while(|c| !c.is_ascii_alphabetic()).collect();
             assert!(past.trim_end().ends_with('▁') && past.starts_with(' '), "{past:?} in {web}");
-            assert!(lines[5].contains("; Ctrl-C leaves") || columns == 80, "{lines:?}");
+            assert!(lines[5].contains("; Ctrl-C exits") || columns == 80, "{lines:?}");
         }
         assert!(lines[5].starts_with("host (simulated): "), "{lines:?}");
     }

@@ -1,7 +1,7 @@
-//! Where each guest's balloon is at a given time.
+//! The position of each guest's balloon at a given time.
 //!
-//! A balloon moves at an even rate towards the balloon target plus video memory. A growing balloon stops at the
-//! domain's limit, or when the host has no free memory left.
+//! A balloon moves evenly towards the balloon target plus video memory. A growing balloon stops at the domain's
+//! limit, or when the host has no free memory left.
 
 use xen::Kib;
 use xen::size::PAGE;
@@ -11,14 +11,14 @@ use crate::world::{SimDomain, World};
 /// A rate that reaches the target at once.
 const INSTANT: Kib = Kib(u64::MAX);
 
-/// Moves every balloon to where it is at `now_ms`. On a full host none grows.
+/// Moves every balloon to its position at `now_ms`. On a full host none grows.
 pub(crate) fn advance(world: &mut World, now_ms: u64, host_is_full: bool) {
     let goals: Vec<Option<Kib>> = world.domains.keys().map(|domid| goal(world, *domid)).collect();
     let mut free = world.free().0.saturating_sub(world.claimed().0);
     if host_is_full {
         free = 0;
     }
-    // Shrink first: a guest can take at once what another gives up.
+    // Shrink first: a guest can use at once what another gives back.
     for growing in [false, true] {
         for (domain, goal) in world.domains.values_mut().zip(&goals) {
             let before = domain.current_kib;
@@ -39,7 +39,7 @@ pub(crate) fn advance(world: &mut World, now_ms: u64, host_is_full: bool) {
     }
 }
 
-/// What the guest's balloon driver aims at; `None` without a valid target.
+/// The target of the guest's balloon driver; `None` without a valid one.
 fn goal(world: &World, domid: u16) -> Option<Kib> {
     let node = |name: &str| world.read(&format!("/local/domain/{domid}/memory/{name}"));
     let by_hand = world.dom0.balloon_target_kib.filter(|_| domid == 0);
@@ -63,8 +63,8 @@ fn reach(domain: &SimDomain, goal: Option<Kib>, free: Kib) -> Kib {
     }
 }
 
-/// Where a balloon is after `elapsed_ms` on its way from `current` to `reach`, in whole pages, and how much of that time
-/// it used. The rest counts towards the next page, so that frequent looks do not slow a balloon down.
+/// The position of a balloon after `elapsed_ms` on its way from `current` to `reach`, in whole pages, and the time that
+/// it used. The rest counts towards the next page, so that frequent reads do not slow a balloon down.
 pub(crate) fn step(current: Kib, reach: Kib, rate: Kib, elapsed_ms: u64) -> (Kib, u64) {
     let per_second = u128::from(rate.0.max(1));
     let way = per_second.saturating_mul(elapsed_ms.into()) / 1000;

@@ -1,7 +1,7 @@
-//! The directory of a world: its choice, the check of its owner, and how `world.json` is read and replaced.
+//! The directory of a world: its default, the check of its owner, and reading and replacing `world.json`.
 //!
-//! The world is read and replaced as a whole, under `world.lock`. A rename replaces it, so that a kill leaves either the
-//! old world or the new one. Nothing is synced to the disk: a power cut may lose the sim.
+//! The world is read and replaced as a whole, under `world.lock`. A rename replaces it, so that a kill leaves either
+//! the old world or the new one. Nothing is synced to the disk: a power cut may lose the sim.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -93,9 +93,9 @@ impl Directory {
         SimError::Directory { path: self.path.clone(), reason: reason.into() }
     }
 
-    /// Refuses a directory in which user `euid` should not work. Others can create entries beside the default directory,
-    /// so the user must own it, and it must not be a link. Root refuses a directory of another user, who could redirect
-    /// its writes through links; git has the same rule since CVE-2022-24765.
+    /// Refuses a directory in which user `euid` should not work. Others can create entries beside the default
+    /// directory, so the user must own it, and it must not be a link. Root refuses a directory of another user, who
+    /// could redirect its writes through links; git has the same rule since CVE-2022-24765.
     pub(crate) fn check(&self, is_default: bool, euid: u32) -> Result<(), SimError> {
         let path = &self.path;
         let found = if is_default { fs::symlink_metadata(path) } else { fs::metadata(path) };
@@ -111,7 +111,7 @@ impl Directory {
         }
     }
 
-    /// Creates the missing files. Refuses a directory that holds something else, and leaves it as it is.
+    /// Creates the missing files. Refuses a directory with other files, and leaves it unchanged.
     fn fill(&self, start: StartWorld) -> Result<(), SimError> {
         let is_new = self.load()?.is_none();
         let names = fs::read_dir(&self.path).map_err(SimError::io("read", &self.path))?;
@@ -140,7 +140,7 @@ impl Directory {
         self.path.join(WORLD)
     }
 
-    /// The world as it is in the file.
+    /// The present world.
     pub(crate) fn world(&self) -> Result<World, SimError> {
         let missing = || SimError::io("read", self.world_file())(io::ErrorKind::NotFound.into());
         self.load()?.ok_or_else(missing)

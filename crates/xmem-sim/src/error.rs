@@ -1,4 +1,4 @@
-//! Why the sim cannot be used.
+//! The reasons why the sim cannot be used.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use xen::lock::LockError;
 /// Why the sim cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the messages say")]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum SimError {
     /// xmem refuses to work in the directory.
     #[error("{} {reason}", path.display())]
@@ -38,12 +38,13 @@ impl SimError {
         move |source| Self::Io { action, path: path.into(), source }
     }
 
-    /// Whether the caller chose a wrong directory or word. Otherwise the operating system or the world file is at fault.
+    /// Whether the caller chose a wrong directory or word. Otherwise the operating system or the world file is at
+    /// fault.
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::Directory { .. } | Self::Word { .. })
     }
 
-    /// What to do about it.
+    /// The hint for it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::World { path, .. } => {

@@ -79,15 +79,15 @@ impl FromIterator<Fault> for Faults {
     }
 }
 
-/// Makes calls fail as the faults say.
+/// Makes calls fail according to the faults.
 #[derive(Debug, Default)]
 pub(crate) struct FaultInjector {
     pub(crate) faults: Faults,
-    /// One-time faults that have happened.
+    /// One-time faults that have happened already.
     spent: Mutex<BTreeSet<Fault>>,
     /// Whether xenstored is down for good.
     store_down: AtomicBool,
-    /// How often each domain was looked at, for `gone`.
+    /// The number of queries for each domain, for `gone`.
     looks: Mutex<BTreeMap<DomId, u32>>,
 }
 
@@ -96,7 +96,7 @@ impl FaultInjector {
         Self { faults, ..Self::default() }
     }
 
-    /// Whether `gone` hides the domain, after `looks` more looks at it: it hides all but dom0 from the second look on.
+    /// Whether `gone` hides the domain, after `looks` more queries: it hides all but dom0 from the second query on.
     pub(crate) fn is_gone(&self, domid: DomId, looks: u32) -> bool {
         if domid == DomId::DOM0 || !self.faults.has(Fault::Gone) {
             return false;
@@ -162,6 +162,6 @@ impl Observer for FaultInjector {
 
 /// Ends the process as `kill -9` does. Nothing is cleaned up.
 fn kill() {
-    // A process may always send itself a signal.
+    // A process may always signal itself.
     let _ = kill_process(getpid(), Signal::KILL);
 }

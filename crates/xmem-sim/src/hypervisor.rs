@@ -13,7 +13,7 @@ use crate::sim::{Sim, Storage};
 use crate::world::{GuestType, SimDomain, World};
 
 impl Sim {
-    /// Makes the hypercall `call`, which does `act`.
+    /// Makes the hypercall `call` by `act`.
     fn hypercall<R>(
         &self,
         call: &Call<'_>,
@@ -32,7 +32,7 @@ impl Sim {
         self.call(call, act, |failure| call.hypervisor_error(&failure))
     }
 
-    /// The same on a domain; ESRCH without it.
+    /// The same for a domain; ESRCH without it.
     fn hypercall_on<R>(
         &self,
         call: &Call<'_>,

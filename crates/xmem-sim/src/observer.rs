@@ -8,12 +8,12 @@ use xen::hypervisor::HypervisorError;
 use xen::xenstore::{Answer, StoreError};
 use xen::{DomId, Kib};
 
-/// Is told of each call to the host before it is made and after its effect. The world is not locked meanwhile: an observer
-/// may switch threads, change the world, sleep, or unwind to simulate a kill.
+/// Is called before each call to the host and after its effect. The world is not locked meanwhile: an observer may
+/// switch threads, change the world, sleep, or unwind to simulate a kill.
 ///
 /// A closure that takes a [`Call`] and returns a [`Verdict`] is an observer.
 pub trait Observer: Send + Sync {
-    /// Called before the call. Decides what becomes of it.
+    /// Called before the call. Decides its outcome.
     fn before(&self, call: &Call<'_>) -> Verdict;
 
     /// Called after the call's effect, before its result is returned.
@@ -28,14 +28,14 @@ impl<F: Fn(&Call<'_>) -> Verdict + Send + Sync> Observer for F {
     }
 }
 
-/// What becomes of a call.
+/// The outcome of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Make the call.
     Proceed,
     /// Fail without an effect.
     Fail(Failure),
-    /// Make the call, and fail nevertheless.
+    /// Make the call, but report a failure.
     ProceedAndFail(Failure),
 }
 
@@ -43,8 +43,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// A hypercall: the hypervisor refuses with this errno; ENODEV and EACCES come from the privcmd device. A request to
-    /// xenstore: the operating system fails it.
+    /// A hypercall: the hypervisor refuses with this errno; ENODEV and EACCES come from the privcmd device. A request
+    /// to xenstore: the operating system fails it.
     Errno(Errno),
     /// xenstored refuses.
     Answer(Answer),

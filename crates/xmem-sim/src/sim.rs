@@ -1,4 +1,4 @@
-//! The state of one simulated host, which its connections share.
+//! The state of a simulated host, which its connections share.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,7 +13,7 @@ use crate::fault::{Fault, FaultInjector};
 use crate::observer::{Call, Failure, Observer, Verdict};
 use crate::world::World;
 
-/// Where the world is kept.
+/// The storage of the world.
 #[derive(Debug)]
 pub(crate) enum Storage {
     File(Box<Directory>),
@@ -35,7 +35,7 @@ impl Sim {
         Self { storage, injector, observer: OnceLock::new(), clock: OnceLock::new() }
     }
 
-    /// Makes `call`, which does `act`, unless an observer or a fault decides otherwise.
+    /// Makes `call` by `act`, unless an observer or a fault decides otherwise.
     pub(crate) fn call<R, E>(
         &self,
         call: &Call<'_>,
@@ -62,7 +62,7 @@ impl Sim {
         }
     }
 
-    /// Runs `act` on the present world, with every balloon in its present place, and saves the changes.
+    /// Runs `act` on the present world, with every balloon in its present position, and saves the changes.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
         let now_ms = self.clock.get().map_or_else(unix_ms, |clock| clock());
         let faults = &self.injector.faults;

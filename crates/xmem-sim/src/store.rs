@@ -42,7 +42,7 @@ impl SimStore {
         Ok(Self { connection, overlay: None })
     }
 
-    /// Makes the request `call`, which does `act`.
+    /// Makes the request `call` by `act`.
     fn request<R>(
         &self,
         call: &Call<'_>,
@@ -149,7 +149,7 @@ impl Store for SimStore {
                 return Err(Call::Watch(&[]).store_error(Failure::Unusable));
             }
             let mut watches = locked(watches);
-            // An editor may be writing the file at this moment: the next look finds the change.
+            // An editor may be writing the file at this moment: the next read finds the change.
             drop(sim.look(|world| watches.collect(world)));
             let events = watches.take_events();
             drop(watches);

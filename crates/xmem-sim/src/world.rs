@@ -1,4 +1,4 @@
-//! The world: what the simulated host's hypervisor and xenstore hold, and the format of `world.json`.
+//! The world: the simulated host's hypervisor and xenstore, and the format of `world.json`.
 
 use std::collections::BTreeMap;
 
@@ -43,10 +43,10 @@ pub struct World {
     /// The hypervisor's domains, by domid.
     #[serde(deserialize_with = "domains")]
     pub domains: BTreeMap<u16, SimDomain>,
-    /// xenstore's nodes, by path. A parent of a node need not be there itself.
+    /// xenstore's nodes, by path. A parent of a node need not be listed.
     #[serde(deserialize_with = "nodes")]
     pub xenstore: BTreeMap<String, String>,
-    /// When each node was last changed, counted in changes. A node that was never changed has none.
+    /// The time of each node's last change, as a number of changes. A node that never changed has none.
     #[serde(default)]
     pub(crate) generations: BTreeMap<String, u64>,
     #[serde(default)]
@@ -65,13 +65,13 @@ pub struct SimDomain {
     pub guest_type: GuestType,
     /// Memory allocated to it.
     pub current_kib: Kib,
-    /// The most it may be allocated.
+    /// The most memory it may be allocated.
     pub limit_kib: Kib,
     /// Claimed for it and not yet allocated.
     pub outstanding_kib: Kib,
     /// Memory in its populate-on-demand cache; part of `current_kib`.
     pub pod_cache_kib: Kib,
-    /// Guest memory that is promised and not yet populated.
+    /// Guest memory that is not populated yet.
     pub pod_entries_kib: Kib,
     /// Whether a device is passed through: its PoD target cannot be set.
     pub passthrough: bool,
@@ -79,23 +79,23 @@ pub struct SimDomain {
     pub paused: bool,
     /// Dead, and not yet released by the last user of its memory.
     pub dying: bool,
-    /// Why it has shut down, if it has.
+    /// The reason for its shutdown, if it has shut down.
     pub shutdown: Option<Shutdown>,
     /// Online virtual processors: none while it is being built.
     pub vcpus: u32,
-    /// How long its virtual processors have run: zero while it has never been unpaused.
+    /// The run time of its virtual processors: zero until it is first unpaused.
     pub cpu_time_ms: u64,
     /// Whether the guest may write the nodes in its own directory of xenstore.
     pub owns_nodes: bool,
     /// Whether the guest has a balloon driver.
     pub balloon: bool,
-    /// How fast its balloon moves: 0 is not at all, the largest number is at once.
+    /// The speed of its balloon: 0 is not at all, the largest number is at once.
     pub rate_kib_per_second: Kib,
-    /// Since when its balloon has been moving, in milliseconds of Unix time.
+    /// The time since which its balloon has been moving, in milliseconds of Unix time.
     pub(crate) moving_since_ms: Option<u64>,
 }
 
-/// How a domain is virtualised.
+/// A domain's type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestType {
@@ -112,8 +112,8 @@ pub enum GuestType {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dom0Kernel {
-    /// Its balloon driver's target, if it was set by hand in its sysfs. The next write to `memory/target` in xenstore
-    /// replaces it.
+    /// Its balloon driver's target, if it was set in its sysfs. The next write to `memory/target` in xenstore replaces
+    /// it.
     pub balloon_target_kib: Option<Kib>,
     /// Major and minor version.
     pub kernel: Option<(u32, u32)>,
@@ -149,8 +149,8 @@ impl World {
     }
 
     /// Adds a running domain in step that holds `size`, `videoram_kib` of it for video, with the xenstore nodes that
-    /// libxl writes. Its UUID is `00000000-0000-4000-8000-` and the domid in hexadecimal. Domain 0 has no limit, and the
-    /// nil UUID.
+    /// libxl writes. Its UUID is `00000000-0000-4000-8000-` and the domid in hexadecimal. Domain 0 has no limit, and
+    /// the nil UUID.
     pub fn create(
         &mut self,
         domid: u16,
@@ -202,7 +202,7 @@ impl World {
         domains.filter_map(|(domid, it)| Some(it.info(DomId::new((*domid).into())?))).collect()
     }
 
-    /// The facts of dom0's kernel. Its balloon driver follows xenstore, unless its target was set by hand.
+    /// The facts of dom0's kernel. Its balloon driver follows xenstore, unless its target was set in sysfs.
     pub(crate) fn dom0_facts(&self) -> Dom0 {
         let target = || self.read("/local/domain/0/memory/target")?.parse().ok().map(Kib);
         let has_driver = self.domains.get(&0).is_some_and(|dom0| dom0.balloon);

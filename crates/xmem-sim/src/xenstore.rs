@@ -87,8 +87,8 @@ impl World {
 
 /// A transaction: its writes, and the versions of the nodes that it has used.
 ///
-/// Conflicts follow C xenstored (`xenstored_transaction.c`): reads see the live tree. The commit fails if anybody has
-/// changed a node since the transaction first read or wrote it, be it to the same value.
+/// Conflicts follow C xenstored (`xenstored_transaction.c`): reads see the live tree. The commit fails if a node has
+/// changed since the transaction first read or wrote it, even to the same value.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     writes: BTreeMap<String, String>,
@@ -146,13 +146,13 @@ impl Overlay {
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     paths: Vec<String>,
-    /// The world when events were last collected.
+    /// The world at the last collection of events.
     seen: Option<World>,
     events: Vec<String>,
 }
 
 impl Watches {
-    /// Adds a watch, which fires at once. It may fire once more for a change that was made before.
+    /// Adds a watch, which fires at once. It may fire once more for an earlier change.
     pub(crate) fn add(&mut self, world: &World, path: &str) {
         self.seen.get_or_insert_with(|| world.clone());
         self.paths.push(path.to_owned());

@@ -14,7 +14,7 @@ use xmem_core::wait::{WaitReason, WaitReport};
 
 use crate::report::{table, text};
 
-/// An object: the head that all of them have, and a body.
+/// An object: the common head, and a body.
 #[derive(Serialize)]
 pub(crate) struct Envelope<B> {
     pub(crate) schema: u32,
@@ -36,7 +36,7 @@ pub(crate) struct DomainKeys {
 }
 
 impl From<DomId> for DomainKeys {
-    /// Those of a domain of which nothing else is known.
+    /// The keys of a domain of which only the identity is known.
     fn from(domid: DomId) -> Self {
         Self { domid: domid.get(), name: None, uuid: None }
     }
@@ -90,7 +90,7 @@ impl Sizes {
     }
 }
 
-/// `kib`, unless it means that there is no limit.
+/// `kib`, unless it stands for "no limit".
 fn limited(kib: Option<Kib>) -> Option<Kib> {
     kib.filter(|kib| *kib != UNLIMITED)
 }

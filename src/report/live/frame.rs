@@ -10,16 +10,16 @@ use super::super::table::{aligned, cell, heading, host, is_left};
 use super::{HISTORY, History};
 use crate::cli::Column;
 
-/// The widths of a bar, of a history and of a note, at least and at most.
+/// The minimum and maximum widths of a bar, of a history and of a note.
 const BAR: (usize, usize) = (10, 24);
 const PAST: (usize, usize) = (8, HISTORY);
 const NOTE: (usize, usize) = (12, 200);
-/// Between two columns.
+/// The gap between two columns.
 const GAP: usize = 2;
-/// Below this width the bar stands for limit and maximum.
+/// Below this width, the bar replaces limit and maximum.
 const WIDE: usize = 100;
 
-const LEAVE: &str = "; Ctrl-C leaves";
+const LEAVE: &str = "; Ctrl-C exits";
 
 /// The characters that a terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) struct Glyphs {
     target: char,
     limit: char,
     levels: [char; 8],
-    /// Where a text was cut.
+    /// The mark of a shortened text.
     cut: char,
 }
 
@@ -41,7 +41,7 @@ impl Glyphs {
         levels: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
         cut: '…',
     };
-    /// For any other.
+    /// For any other terminal.
     pub(super) const ASCII: Self = Self {
         used: '#',
         target: '-',
@@ -51,7 +51,7 @@ impl Glyphs {
     };
 }
 
-/// A frame that is to be drawn.
+/// A frame to draw.
 pub(super) struct Frame<'a> {
     pub(super) survey: &'a Survey,
     pub(super) history: &'a History,
@@ -60,7 +60,7 @@ pub(super) struct Frame<'a> {
     pub(super) height: usize,
 }
 
-/// How wide the parts are that are not numbers; 0 is not at all.
+/// The widths of the parts that are not numbers; 0 leaves a part out.
 #[derive(Debug, PartialEq, Eq)]
 struct Widths {
     bar: usize,
@@ -69,7 +69,7 @@ struct Widths {
 }
 
 impl Widths {
-    /// What fits into `room` beside the numbers, for notes of `note` columns.
+    /// What fits into `room` beside the numbers, with notes of `note` columns.
     fn fit(room: usize, note: usize) -> Self {
         let mut rest = room;
         let mut take = |least: usize, wanted: usize| {
@@ -115,7 +115,7 @@ impl Frame<'_> {
         let widest = numbers.iter().map(|line| line.width()).max().unwrap_or_default();
         let notes: Vec<String> = rows.iter().map(|row| cell(row, Column::Note, false)).collect();
         let note = notes.iter().map(|note| note.width()).max().unwrap_or_default();
-        // A line that fills the last column would make some terminals begin a new one.
+        // In some terminals, a line that fills the last column would begin a new one.
         let room = self.width.saturating_sub(1).saturating_sub(widest);
         let widths = Widths::fit(room, note);
 
@@ -142,7 +142,7 @@ impl Frame<'_> {
             .collect();
         self.shorten(&mut lines);
         let last = host(self.survey, false, simulated);
-        // How to leave it matters more than the unit, which the line's own numbers have.
+        // The way out matters more than the unit, which the line's own numbers have.
         let without_unit = last.split("; ").next().unwrap_or_default().to_owned();
         let fits = |line: &String| line.width() < self.width;
         let last =
@@ -151,7 +151,7 @@ impl Frame<'_> {
         lines.iter().map(|line| self.cut(line, self.width.saturating_sub(1))).collect()
     }
 
-    /// Makes room for the host's line.
+    /// Removes domains to make room for the host's line.
     fn shorten(&self, lines: &mut Vec<String>) {
         let most = self.height.saturating_sub(1);
         if lines.len() > most {
@@ -164,7 +164,7 @@ impl Frame<'_> {
         }
     }
 
-    /// What the domain has, within its target, within its limit. The whole bar is the largest.
+    /// Memory in use, target and limit as a bar. The whole bar is the largest of them.
     fn bar(&self, row: &Row, width: usize) -> String {
         let info = &row.memory.info;
         let node = |node: &xmem_core::memory::Node<Kib>| node.clone().ok().flatten();
@@ -187,7 +187,7 @@ impl Frame<'_> {
             .collect()
     }
 
-    /// What it had at the latest looks, from the least to the most of them. The newest is at the right end.
+    /// The latest samples, scaled from the smallest to the largest. The newest is at the right end.
     fn past(&self, row: &Row, width: usize) -> String {
         let past = self.history.latest(row, width);
         let least = past.iter().min().copied().unwrap_or_default();
@@ -201,7 +201,7 @@ impl Frame<'_> {
         std::iter::repeat_n(' ', empty).chain(past.iter().map(level)).collect()
     }
 
-    /// `text` in at most `width` columns, with a mark where it was cut.
+    /// `text` in at most `width` columns, with a mark if it was shortened.
     fn cut(&self, text: &str, width: usize) -> String {
         if text.width() <= width {
             return text.to_owned();
@@ -224,7 +224,7 @@ fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
-/// `part` of `whole`, in `cells`, rounded to the nearest; 0 of nothing.
+/// `part` of `whole` in `cells`, rounded to the nearest; 0 if `whole` is 0.
 fn scaled(part: Kib, whole: Kib, cells: usize) -> usize {
     let cells = u128::try_from(cells).unwrap_or(0);
     let (part, whole) = (u128::from(part.0), u128::from(whole.0));
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_rounded_to_cells() {
+    fn bars_are_rounded_to_cells() {
         for (part, whole, cells) in
             [(0, 10, 0), (10, 10, 24), (5, 10, 12), (1, 100, 0), (3, 100, 1)]
         {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_most_needed_gets_room_first() {
+    fn the_most_important_parts_get_room_first() {
         for (room, note, expected) in [
             (5, 20, (0, 0, 0)),
             (12, 20, (10, 0, 0)),

@@ -68,7 +68,7 @@ fn a_limit_below_the_target_is_out_of_step() {
         9,
         str![[r#"
 win (9): out of step: the limit of 2048 MiB is below the 2049 MiB that its target needs
-    meaning: the guest is told to use more than Xen lets it have: its allocations fail
+    meaning: the target asks for more than Xen lets the guest have: its allocations fail
     fix: xmem check --repair 9
 4 domains: 1 finding out of step (simulated)
 
@@ -317,7 +317,7 @@ fn json_has_one_object_per_finding_and_a_summary() {
             "domid": 7, "name": "web", "uuid": WEB,
             "kind": "limit-too-low", "out_of_step": true,
             "message": "the limit of 512 MiB is below the 1025 MiB that its target needs",
-            "meaning": "the guest is told to use more than Xen lets it have: its allocations fail",
+            "meaning": "the target asks for more than Xen lets the guest have: its allocations fail",
             "fix": "xmem check --repair 7", "repaired": false, "repair": null,
         })
     );

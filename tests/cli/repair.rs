@@ -22,7 +22,7 @@ fn a_low_limit_is_raised_to_what_the_target_needs() {
     let before = all(&sim);
     let would = str![[r#"
 win (9): out of step: the limit of 2048 MiB is below the 2049 MiB that its target needs
-    meaning: the guest is told to use more than Xen lets it have: its allocations fail
+    meaning: the target asks for more than Xen lets the guest have: its allocations fail
     would repair: limit 2048 MiB -> 2049 MiB
 4 domains: 1 finding out of step (simulated)
 
@@ -31,7 +31,7 @@ win (9): out of step: the limit of 2048 MiB is below the 2049 MiB that its targe
     assert_eq!(all(&sim), before);
     sim.xmem("check --repair").run().says(str![[r#"
 win (9): out of step: the limit of 2048 MiB is below the 2049 MiB that its target needs
-    meaning: the guest is told to use more than Xen lets it have: its allocations fail
+    meaning: the target asks for more than Xen lets the guest have: its allocations fail
     repaired: limit 2048 MiB -> 2049 MiB
 4 domains: nothing out of step, 1 repaired (simulated)
 

@@ -18,16 +18,16 @@ use crate::plan::{MemoryRequest, Note, Plan};
 use crate::size::{Amount, Size};
 use crate::state::{Follows, State};
 
-/// How all changes of a run are made.
+/// The options of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct ApplyOptions {
     /// Raise a domain's maximum if its size is above it.
     pub raise_max: bool,
-    /// Do what a safety rule would refuse.
+    /// Override the safety rules that can be overridden.
     pub force: bool,
     /// Memory of the host that must stay free, over the whole batch.
     pub keep_free: Option<Kib>,
-    /// When the host does not have enough for all, give the first lines theirs, and the next what is left.
+    /// If the host does not have enough for all, serve the lines in order until the memory is used up.
     pub partial: bool,
     /// How long to wait for each lock.
     pub lock_timeout: Duration,
@@ -53,13 +53,13 @@ pub struct Step {
 }
 
 impl Step {
-    /// What it would come to, for a dry run: with what the host will be short of, or have left, once each domain that
+    /// The expected plan, for a dry run: with notes on what the host will lack or have left, once each domain that
     /// shrinks has given back its memory.
     pub fn preview(&self) -> Outcome {
         self.outcome(self.foreseen.clone(), ChangeStatus::DryRun)
     }
 
-    /// An outcome of which nothing was made.
+    /// An outcome without a change.
     fn outcome(&self, plan: Plan, status: ChangeStatus) -> Outcome {
         let (domain, info) = (self.domain.clone(), self.memory.info);
         Outcome { domain, state: self.state, info, plan, status, recovery: None }
@@ -76,7 +76,7 @@ impl Step {
         self.plan.new.target > self.plan.old.target
     }
 
-    /// Memory that the domain takes from the host when it holds `held`.
+    /// Memory that the domain takes from the host if it holds `held`.
     fn needs(&self, held: Kib) -> Kib {
         self.plan.wanted.minus(held).unwrap_or_default()
     }
@@ -86,9 +86,9 @@ impl Step {
         self.state.follows() == Follows::Now
     }
 
-    /// The request and the note for a domain that can hold `room` and no more. `None` if that is not more than it has.
+    /// The request and the note for a domain that can hold no more than `room`. `None` if it has that much already.
     fn partial(&self, room: Kib, options: &ApplyOptions) -> (Option<MemoryRequest>, Note) {
-        // Whole MiB: nobody wants a size of 1031244 KiB.
+        // In whole MiB: a size of 1031244 KiB would only look odd.
         let size = Kib::from_mib(room.mib());
         let present = self.plan.old_size();
         let note = Note::Partial { asked: self.plan.wanted, got: size.max(present) };
@@ -97,7 +97,7 @@ impl Step {
         (size.map(|size| MemoryRequest::Set { size, raise_max, force }), note)
     }
 
-    /// A failure of this step, with the domain as it was resolved: once it is gone, its name cannot be read any more.
+    /// A failure of this step, with the domain's name from planning: once it is gone, the name cannot be read any more.
     fn failed(&self, failure: Failure) -> Failure {
         let named = failure.domain.filter(|domain| domain.name.is_some());
         Failure { domain: Some(named.unwrap_or_else(|| self.domain.clone())), ..failure }

@@ -9,9 +9,9 @@
 //! {"uuid":"00000000-0000-4000-8000-000000000007","target_kib":1048576}
 //! ```
 //!
-//! JSON is one object a line, several on a line, an object over several lines, or an array of objects. `target_kib` is the
-//! target and `size_kib` the size, target and video memory together. Every other number is compared with the domain's own
-//! when the change is planned.
+//! JSON is one object a line, several on a line, an object over several lines, or an array of objects. `target_kib` is
+//! the target and `size_kib` the size, target and video memory together. Every other number is compared with the
+//! domain's own when the change is planned.
 
 mod error;
 mod json;
@@ -45,7 +45,7 @@ pub struct Line {
     pub listed: Option<Listed>,
 }
 
-/// What a line asks for.
+/// The new value that a line sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// A size, video memory included.
@@ -71,18 +71,18 @@ pub struct Listed {
     pub limit: Option<Kib>,
 }
 
-/// Reads `text`. Empty lines, comments (`#` at the beginning of a line or after a blank), a byte order mark and the host's
-/// line of `list --json` are skipped.
+/// Reads `text`. Empty lines, comments (`#` at the beginning of a line or after a blank), a byte order mark and the
+/// host's line of `list --json` are skipped.
 pub fn parse(text: &str) -> Batch {
     Reader { rest: text, number: 1, array: None, batch: Batch::default() }.read()
 }
 
-/// What is left to read.
+/// The rest of the file.
 struct Reader<'t> {
     rest: &'t str,
-    /// The number of the line that `rest` begins in.
+    /// The number of the line in which `rest` begins.
     number: usize,
-    /// The line of an array's `[` whose `]` has not come yet.
+    /// The line of an array's `[` whose `]` has not been read yet.
     array: Option<usize>,
     batch: Batch,
 }
@@ -157,7 +157,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What may follow an object or an array on its line: nothing, a comment, or more JSON.
+    /// Checks the rest of the line after an object or an array: nothing, a comment, or more JSON.
     fn end_of_json(&mut self) {
         let line = self.line().trim();
         if !line.is_empty() && !line.starts_with(['{', '[', '#']) {
@@ -166,8 +166,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Goes on at the next line that is not a part of broken JSON: one that is neither indented nor begins with a closing
-    /// bracket.
+    /// Skips the rest of broken JSON: lines that are indented or begin with a closing bracket.
     fn skip_broken_json(&mut self) {
         self.array = None;
         loop {
@@ -188,7 +187,7 @@ impl Reader<'_> {
         self.rest.split_once('\n').map_or(self.rest, |(line, _)| line)
     }
 
-    /// Goes on behind the rest of the line.
+    /// Skips the rest of the line.
     fn skip_line(&mut self) {
         self.skip(self.rest.find('\n').map_or(self.rest.len(), |end| end.saturating_add(1)));
     }

@@ -1,10 +1,10 @@
-//! The change: how target and limit are kept in step, from top to bottom.
+//! The change: the steps that keep target and limit in step, in order.
 //!
-//! The types keep the order: only a locked domain gives out a transaction, only its plan a pending change, and a
+//! The types enforce the order: only a locked domain gives out a transaction, only its plan a pending change, and a
 //! pending change that is dropped is rolled back.
 //!
-//! libxl holds the userdata lock over its transaction and the setmaxmem call as well (commit 5f33fa2bca of 2015), but
-//! leaves the limit changed when anything fails after it. Here, whatever fails is rolled back before the lock is released.
+//! libxl too holds the userdata lock over its transaction and the setmaxmem call (commit 5f33fa2bca of 2015), but
+//! leaves the limit changed if a later step fails. Here, any failure is rolled back before the lock is released.
 
 mod locked;
 mod pending;
@@ -50,7 +50,7 @@ pub struct ChangeRequest {
     pub memory: MemoryRequest,
     /// Memory of the host that must stay free.
     pub keep_free: Option<Kib>,
-    /// Stop after the plan, and take no lock for it.
+    /// Stop after the plan, without taking the lock.
     pub dry_run: bool,
     /// The timeout for the domain's lock.
     pub lock_timeout: Duration,
@@ -84,7 +84,7 @@ pub enum ChangeStatus {
     DryRun,
 }
 
-/// Changes one after the other, over one connection to xenstore for as long as it holds.
+/// Makes changes one after the other, over one connection to xenstore for as long as it lasts.
 pub struct ChangeSession<'h> {
     host: &'h dyn Host,
     store: Option<Box<dyn Store>>,
@@ -106,8 +106,7 @@ impl<'h> ChangeSession<'h> {
 
     /// Changes a domain's memory as `request` says, or leaves it as it was.
     ///
-    /// `interrupt` can end it before step 6, with nothing changed. From there on it is finished or rolled back, whatever is
-    /// pending.
+    /// `interrupt` can end it before step 6, with nothing changed. From there on it is finished or rolled back first.
     ///
     /// # Errors
     /// [`Failure`]: what stopped it, and the state that is left.
@@ -116,7 +115,7 @@ impl<'h> ChangeSession<'h> {
         request: &ChangeRequest,
         interrupt: &dyn Interrupt,
     ) -> Result<Outcome, Failure> {
-        // A change can end well over a connection that has not.
+        // A change can succeed even though its connection broke.
         let store = match self.store.take().filter(|store| store.is_usable()) {
             Some(store) => store,
             None => self.host.connect().map_err(|error| Failure::unchanged(None, error))?,
@@ -146,7 +145,7 @@ struct Subject {
 }
 
 impl Subject {
-    /// Keeps what `request` comes to, and adds what the plan alone cannot know.
+    /// Records the absolute size of `request`, and adds the notes that the plan alone cannot have.
     fn note(&mut self, request: &MemoryRequest, plan: &mut Plan) {
         self.absolute = request.absolute(plan);
         if let (Some(to), false) = (self.receiver, plan.changes_nothing()) {
@@ -183,7 +182,7 @@ impl Change<'_> {
         match find() {
             Ok((domain, receiver)) => Ok(Subject { domain, receiver, absolute: None }),
             Err(error) => Err(match (wanted, error) {
-                // It was there before.
+                // It existed before.
                 (DomainRef::Same(identity), ResolveError::NoSuchDomain { .. }) => {
                     let domain = Domain { identity: *identity, name: None };
                     Failure::unchanged(Some(domain), Cause::Gone)
@@ -199,9 +198,9 @@ impl Change<'_> {
     }
 
     fn locked(&self, subject: &mut Subject) -> Result<Outcome, Failed> {
-        // 2. Its lock. 8. It is released when `locked` goes, whatever happens.
+        // 2. Its lock. 8. Dropping `locked` releases it.
         let mut locked = self.lock(&subject.domain)?;
-        // 3. What a killed run left.
+        // 3. Recovery from a killed run.
         let recovery = locked.recover()?;
         let before = locked.info.limit;
         let result = self.attempts(&mut locked, subject, recovery.as_ref());
@@ -210,7 +209,7 @@ impl Change<'_> {
                 let again = self.lock(&subject.domain).and_then(|mut again| again.recover());
                 failed.recovered_by(again, before)
             }
-            // What was recovered stays so, also if the change itself fails.
+            // The recovery stands, even if the change itself fails.
             (Failed { aftermath: Aftermath::Unchanged, .. }, Some(recovery)) => {
                 Failed { aftermath: Aftermath::Recovered(recovery), ..failed }
             }
@@ -218,7 +217,7 @@ impl Change<'_> {
         })
     }
 
-    /// What the change would come to, read without the lock: a dry run waits for nobody.
+    /// The result that the change would have, read without the lock: a dry run waits for nobody.
     fn preview(&self, subject: &mut Subject) -> Result<Outcome, Failed> {
         let info = living(self.host, &subject.domain)?;
         let memory = Memory::read(self.store, info)?;
@@ -239,7 +238,7 @@ impl Change<'_> {
         LockedDomain::take(self.host, self.store, domain, self.request.lock_timeout, self.interrupt)
     }
 
-    /// Steps 4 to 7, as often as it takes.
+    /// Steps 4 to 7, repeated after conflicts.
     fn attempts(
         &self,
         locked: &mut LockedDomain<'_>,
@@ -270,7 +269,7 @@ impl Change<'_> {
         subject: &mut Subject,
         recovery: Option<&Recovery>,
     ) -> Result<Attempt, Failed> {
-        // 4. A transaction, and what it reads.
+        // 4. A transaction and its reads.
         let open = locked.open()?;
         subject.domain.name.clone_from(&open.memory.name);
         let (state, info) = (State::on(self.host, &open.memory), open.memory.info);
@@ -304,10 +303,10 @@ enum Attempt {
 }
 
 impl Failed {
-    /// The failure of a later try, with what the earlier ones `left` of a limit that was once `before`.
+    /// The failure of a later try, with the state in which the earlier ones `left` a limit that was once `before`.
     fn after(self, left: &Aftermath, before: Kib) -> Self {
         let aftermath = match (self.aftermath, left) {
-            // What is gone has no limit.
+            // A domain that is gone has no limit.
             (Aftermath::Unchanged, _) if matches!(self.cause, Cause::Gone) => Aftermath::Unchanged,
             (Aftermath::Unchanged, left) => left.clone(),
             (aftermath, _) => aftermath,
@@ -319,15 +318,15 @@ impl Failed {
         Self { aftermath, ..self }
     }
 
-    /// The failure of a change that lost its lock, once the lock was taken again and the change recovered like any other
-    /// that was cut off. Without the lock nothing could be rolled back.
+    /// The failure of a change that lost its lock. Without the lock nothing could be rolled back; so the lock is taken
+    /// again and the change recovered, as after a kill.
     fn recovered_by(self, again: Result<Option<Recovery>, Self>, before: Kib) -> Self {
         let aftermath = match again {
             Ok(Some(Recovery::RolledBack(limit) | Recovery::Superseded(limit))) => {
                 Aftermath::RolledBack { limit, before }
             }
             Ok(Some(recovery)) => Aftermath::Recovered(recovery),
-            // Whoever had the lock meanwhile has done it.
+            // Another process held the lock meanwhile, and has recovered it.
             Ok(None) => Aftermath::Unchanged,
             Err(Self { cause: Cause::Gone, .. }) => return Cause::Gone.into(),
             Err(again) => {
@@ -339,8 +338,8 @@ impl Failed {
     }
 }
 
-/// A pause, longer and more random each time, so that two that met do not meet again. The lock is held meanwhile: a pause
-/// through [`Interrupt::sleep`] could be stopped by SIGTSTP for as long as somebody likes.
+/// A pause that grows with each try and is random, so that two changes that conflicted do not conflict again. The lock
+/// is held meanwhile: in [`Interrupt::sleep`], SIGTSTP could stop the process for any time.
 fn pause(attempt: u32) {
     let longest =
         Duration::from_millis(1_u64.checked_shl(attempt).unwrap_or(u64::MAX)).min(LONGEST_PAUSE);

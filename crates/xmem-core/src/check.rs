@@ -22,8 +22,8 @@ use crate::recovery::Recovery;
 use crate::state::State;
 use crate::survey::{self, Detail, Row, StateFiles};
 
-/// How often a domain that looks out of step is looked at, at most, and the pause between two looks. A change that is made
-/// between two reads looks out of step; what is really so, is so again.
+/// The most surveys of a domain that looks out of step, and the pause between two. A change that is made between two
+/// reads looks out of step; a real problem is found again.
 const LOOKS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,20 +51,20 @@ impl Finding {
 /// The result of a check.
 #[derive(Debug)]
 pub struct CheckReport {
-    /// The domains that were looked at.
+    /// The domains that were surveyed.
     pub rows: Vec<Row>,
-    /// How many of them were not judged, since their lock is held.
+    /// The number of domains that were not judged because their lock is held.
     pub locked: usize,
-    /// How many of them were not judged, since they are being built.
+    /// The number of domains that were not judged because they are being built.
     pub building: usize,
-    /// All findings: first those about domains, by domid and gravity, then those about what others left.
+    /// All findings: first those about domains, by domid and severity, then those about stale files and nodes.
     pub findings: Vec<Finding>,
-    /// The domains that were asked for and are not there.
+    /// The requested domains that do not exist.
     pub missing: Vec<DomainRef>,
 }
 
 impl CheckReport {
-    /// How many domains were judged.
+    /// The number of domains that were judged.
     pub fn checked(&self) -> usize {
         self.rows.len().saturating_sub(self.locked).saturating_sub(self.building)
     }
@@ -86,13 +86,13 @@ pub enum RepairOutcome {
 /// How a finding is fixed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RepairAction {
-    /// The domain's numbers change, or an intent record goes, or both.
+    /// The domain's numbers change, or an intent record is removed, or both.
     Numbers {
         /// Before.
         old: Numbers,
         /// After.
         new: Numbers,
-        /// What a killed run left, and what becomes of it.
+        /// The recovery from a killed run.
         recovery: Option<Recovery>,
     },
     /// The file is removed.
@@ -102,18 +102,18 @@ pub enum RepairAction {
 /// The result of a repair.
 #[derive(Debug)]
 pub struct RepairReport {
-    /// The state after the repair; its findings are those that are left or new.
+    /// The state after the repair; its findings are the remaining and the new ones.
     pub after: CheckReport,
-    /// Every finding from before, and what became of it; then those that are out of step only since.
+    /// Every finding from before, with its outcome; then those that have come out of step since.
     pub findings: Vec<(Finding, RepairOutcome)>,
-    /// What was done, or not, to each domain. One whose lock could not be taken is a failure.
+    /// The changes and the failures, per domain. A lock that could not be taken is a failure.
     pub changes: Vec<Result<Outcome, Failure>>,
     /// Files that could not be removed.
     pub failures: Vec<(Identity, Cause)>,
 }
 
-/// Checks the domains that `wanted` names, or the whole host if it is empty. Takes no lock and changes nothing. Findings
-/// are confirmed by a second look.
+/// Checks the domains that `wanted` names, or the whole host if it is empty. Takes no lock and changes nothing.
+/// Findings are confirmed by a second survey.
 ///
 /// # Errors
 /// xenstore, the hypervisor or the state directory do not answer, or the caller interrupts.
@@ -122,7 +122,7 @@ pub fn check(
     wanted: &[DomainRef],
     interrupt: &dyn Interrupt,
 ) -> Result<CheckReport, Cause> {
-    // Without the directory's files, an interrupted change looks well.
+    // Without the directory's files, an interrupted change would not be found.
     let dir = host.state_dir();
     // So it must be listed and searched. One that does not exist has no files.
     match StateFiles::list(dir).and_then(|_| fs::metadata(dir.join("."))) {
@@ -143,7 +143,7 @@ pub fn check(
         .collect();
     if wanted.is_empty() {
         findings.extend(stale_files::find(host, &rows)?);
-        // libxl makes a domain and its nodes in several steps.
+        // libxl creates a domain and its nodes in several steps.
         if !rows.iter().any(|row| row.state == State::Building) {
             findings.extend(orphans::find(host, &*store)?);
         }
@@ -153,7 +153,7 @@ pub fn check(
     Ok(CheckReport { rows, locked, building, findings, missing })
 }
 
-/// Looks again at domains with findings until two looks agree.
+/// Surveys domains with findings again until two surveys agree.
 fn confirm(
     host: &dyn Host,
     store: &dyn Store,
@@ -175,7 +175,7 @@ fn confirm(
         let before = out_of_step(rows);
         survey::look_again(host, store, rows, &doubtful, Detail::Memory)?;
         let now = out_of_step(rows);
-        // Only what is out of step is worth a third look.
+        // Only domains out of step need a third survey.
         doubtful =
             if now == before { Vec::new() } else { now.into_iter().map(|(it, _)| it).collect() };
         doubtful.dedup();
@@ -191,7 +191,7 @@ fn out_of_step(rows: &[Row]) -> Vec<(Identity, DiagnosisKind)> {
     rows.iter().flat_map(of).collect()
 }
 
-/// Withdraws the repair of a limit that is too low only by nodes which the guest can write.
+/// Withdraws the repair of a limit that is too low only because of nodes that the guest can write.
 fn distrust_guest(host: &dyn Host, store: &dyn Store, row: &mut Row) -> Result<(), Cause> {
     let relies_on_nodes = |it: &Diagnosis| it.repairable && it.kind == DiagnosisKind::LimitTooLow;
     let identity = row.domain.identity;

@@ -1,6 +1,6 @@
-//! What can be wrong, or worth knowing, about a domain or a host: what it is, what it means, how to fix it.
+//! Findings about a domain or a host: what it is, what it means, how to fix it.
 //!
-//! [`diagnose`] judges one domain and is pure. One cause is one finding: what follows from another finding is not reported.
+//! [`diagnose`] judges one domain and is pure. One cause is one finding: its consequences are not reported.
 
 mod judge;
 
@@ -14,30 +14,30 @@ pub use self::judge::{Facts, KilledChange, diagnose};
 /// A finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Which one: stable, for programs.
+    /// Its kind: stable, for programs.
     pub kind: DiagnosisKind,
-    /// How grave it is.
+    /// Its severity.
     pub severity: Severity,
     /// The fact, without the domain's name.
     pub message: String,
     /// What it means for the domain and its host.
     pub meaning: &'static str,
-    /// What to do about it: a sentence or a command.
+    /// The fix: a sentence or a command.
     pub fix: Option<String>,
     /// Whether `check --repair` fixes it.
     pub repairable: bool,
 }
 
-/// How grave a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Target, limit and maximum do not fit, or cannot be kept in step.
+    /// Target, limit and maximum are inconsistent, or cannot be kept in step.
     OutOfStep,
     /// Worth knowing.
     Notice,
 }
 
-/// The findings there are.
+/// The kinds of findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each is documented by its Diagnosis")]
@@ -105,7 +105,7 @@ impl DiagnosisKind {
         }
     }
 
-    /// Whether it says what the domain is doing, which no earlier look can confirm.
+    /// Whether it is about the domain's state, which no earlier survey can confirm.
     pub(crate) const fn is_about_now(&self) -> bool {
         matches!(
             self,
@@ -121,7 +121,7 @@ impl DiagnosisKind {
 }
 
 impl Diagnosis {
-    /// A finding that is worth knowing.
+    /// A notice.
     pub(crate) fn notice(
         kind: DiagnosisKind,
         message: impl Into<String>,
@@ -152,7 +152,7 @@ impl Diagnosis {
         Self { fix: Some(command.into()), repairable: true, ..self }
     }
 
-    /// Whether it is out of step, and not only worth knowing.
+    /// Whether it is out of step, and not a notice.
     pub fn is_out_of_step(&self) -> bool {
         self.severity == Severity::OutOfStep
     }

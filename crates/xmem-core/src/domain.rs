@@ -44,7 +44,7 @@ pub enum DomainRef {
     Uuid(Uuid),
     /// Anything else, or `name:...`.
     Name(Name),
-    /// Exactly this domain, found before. Nobody types this.
+    /// Exactly this domain, which was found before. It has no spelling.
     Same(Identity),
 }
 
@@ -115,7 +115,8 @@ impl FromStr for DomainRef {
     }
 }
 
-/// The UUID in `text`, if it is written as 8-4-4-4-12 digits. The `uuid` crate reads other forms too, which can be names.
+/// The UUID in `text`, if it is written as 8-4-4-4-12 digits. The `uuid` crate reads other forms too, which can be
+/// names.
 fn hyphenated(text: &str) -> Option<Uuid> {
     let uuid = Uuid::try_parse(text).ok()?;
     uuid.to_string().eq_ignore_ascii_case(text).then_some(uuid)

@@ -1,4 +1,4 @@
-//! A change, or a look, that failed: the cause, the domain, and the state that is left.
+//! A failed change or read: the cause, the domain, and the state that is left.
 
 use std::error::Error;
 use std::fmt;
@@ -73,7 +73,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// One word for programs: stable, unlike the sentences.
+    /// The cause's name: stable, for programs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Resolve(ResolveError::Ambiguous { .. }) => "ambiguous-domain",
@@ -142,7 +142,7 @@ pub enum Aftermath {
     Unchanged,
     /// Only what a killed run left was completed or rolled back.
     Recovered(Recovery),
-    /// Nothing was to be changed.
+    /// The command makes no change.
     ReadOnly,
     /// The limit had been changed, and the change was rolled back.
     RolledBack {
@@ -151,7 +151,7 @@ pub enum Aftermath {
         /// The limit before.
         before: Kib,
     },
-    /// Waking the guest's driver left the target one page off, with the limit in step.
+    /// Nudging the balloon driver left the target one page off, with the limit in step.
     OnePageOff {
         /// The target.
         target: Kib,
@@ -168,7 +168,7 @@ pub enum Aftermath {
 }
 
 impl Aftermath {
-    /// The state's name: stable, for programs. `None` if nothing was to be changed.
+    /// The state's name: stable, for programs. `None` if the command makes no change.
     pub const fn word(&self) -> Option<&'static str> {
         Some(match self {
             Self::Unchanged => "unchanged",
@@ -181,7 +181,7 @@ impl Aftermath {
     }
 }
 
-/// For people, after the cause; empty if nothing was to be changed.
+/// The sentence after the cause; empty if the command makes no change.
 impl fmt::Display for Aftermath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -197,7 +197,7 @@ impl fmt::Display for Aftermath {
             ),
             Self::OnePageOff { target } => write!(
                 f,
-                "the target is still {target}, one page off, where it was set to wake the guest's driver; the limit is in step"
+                "the target is still {target}, one page off, as set to nudge the balloon driver; the limit is in step"
             ),
             Self::OutOfStep { limit, why, .. } => {
                 write!(f, "target and limit may be out of step: {why}")?;
@@ -214,10 +214,10 @@ pub struct Failure {
     pub domain: Option<Domain>,
     /// What stopped it.
     pub cause: Cause,
-    /// What is left behind.
+    /// The state that is left.
     pub aftermath: Aftermath,
-    /// What the request came to, if it got so far: the size for `set`, the maximum for `max`. A relative request is to be
-    /// repeated with this, so that it is not applied twice.
+    /// The absolute value of the request, if it got so far: the size for `set`, the maximum for `max`. A relative
+    /// request must be repeated with it, so that it is not applied twice.
     pub absolute: Option<Kib>,
 }
 
@@ -227,7 +227,7 @@ impl Failure {
         Self { domain, cause: cause.into(), aftermath: Aftermath::Unchanged, absolute: None }
     }
 
-    /// A failure of something that changes nothing.
+    /// A failure of a command that changes nothing.
     pub fn read_only(domain: Option<Domain>, cause: impl Into<Cause>) -> Self {
         Self { aftermath: Aftermath::ReadOnly, ..Self::unchanged(domain, cause) }
     }

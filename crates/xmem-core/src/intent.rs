@@ -1,8 +1,8 @@
-//! The intent record: a file with the numbers before and after a change, kept while the change is made. After a kill, the
-//! next run recovers from it.
+//! The intent record: a file with the numbers before and after a change, kept while the change is made. After a kill,
+//! the next run recovers from it.
 //!
-//! It is a file beside libxl's own, so that libxl removes it together with the domain. It is used under the domain's lock.
-//! A file that this xmem does not understand is never believed: it is moved aside and reported.
+//! It is a file beside libxl's own, so that libxl removes it together with the domain. It is used under the domain's
+//! lock. A file that this xmem does not understand is never trusted: it is moved aside and reported.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -25,7 +25,7 @@ pub const SET_ASIDE: &str = "xmem-intent-foreign";
 
 /// The version of the file's format.
 const VERSION: u32 = 1;
-/// The most bytes of a record. A longer file is none.
+/// The most bytes of a record. A longer file is not a record.
 const MOST_BYTES: u64 = 4096;
 /// The most characters of a reason why a file is not a record.
 const LONGEST_WHY: usize = 200;
@@ -50,7 +50,7 @@ pub struct Intent {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} the intent record {}", escaped_path(path))]
 pub struct IntentError {
-    /// What was tried.
+    /// The operation.
     pub action: &'static str,
     /// The file.
     pub path: PathBuf,
@@ -67,7 +67,7 @@ pub enum Record {
     Intent(Intent),
     /// Not a complete record of this xmem.
     Foreign {
-        /// Why it is not believed.
+        /// The reason why it is not trusted.
         why: String,
     },
 }
@@ -102,7 +102,7 @@ impl IntentFile {
     /// Not fsynced: it guards against the death of a process, and domains do not outlive their host.
     ///
     /// # Errors
-    /// The operating system's. Nothing is left behind then.
+    /// The operating system's. No file is left then.
     pub fn write(&self, old: Numbers, new: Numbers) -> Result<(), IntentError> {
         let intent = Intent { version: VERSION, boot: boot(), pid: std::process::id(), old, new };
         let draft = || {
@@ -116,7 +116,7 @@ impl IntentFile {
                     .open(&self.draft)
             };
             let mut draft = match create() {
-                // A killed run's. Never written through: it may be a link.
+                // Left by a killed run. It is not written through, since it may be a link.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     remove(&self.draft)?;
                     create()?
@@ -196,7 +196,7 @@ pub fn parse(text: &[u8]) -> Record {
         Ok(intent) if intent.version != VERSION => {
             foreign(&format!("its version is {}, and this xmem knows {VERSION}", intent.version))
         }
-        // The file outlives its host, and dom0 has the same name after the next boot.
+        // The file outlives its host, and dom0 has the same domid and UUID after the next boot.
         Ok(intent) if intent.boot.is_some() && intent.boot != boot() => {
             foreign("it was written before this host was booted")
         }

@@ -1,7 +1,7 @@
 //! The plan of a change: the numbers to write, or a refusal. Pure.
 //!
-//! libxl's arithmetic (`libxl_set_memory_target` and `libxl_domain_setmaxmem`, `tools/libs/light/libxl_mem.c`) and xmem's
-//! safety rules.
+//! libxl's arithmetic (`libxl_set_memory_target` and `libxl_domain_setmaxmem`, `tools/libs/light/libxl_mem.c`) and
+//! xmem's safety rules.
 
 mod compute;
 mod note;
@@ -19,14 +19,14 @@ pub use crate::memory::SLACK;
 use crate::memory::{Memory, Numbers, size_of};
 use crate::size::{Amount, Size};
 
-/// How far a guest may be from what it should hold and still count as having reached it: a page-table page or a device's
-/// rings more or less.
+/// The distance from its target within which a guest has reached it: some page-table pages or a device's rings.
 pub const TOLERANCE: Kib = Kib::from_mib(1);
 /// The least size of dom0 (`LIBXL_MIN_DOM0_MEM`).
 pub const DOM0_MINIMUM: Kib = Kib::from_mib(128);
 /// The least size to which a domU is shrunk without force.
 pub const GUEST_MINIMUM: Kib = Kib::from_mib(32);
-/// A growing domain that leaves the host less than this gets a note: dom0's backends and the IOMMU's page tables need some.
+/// A growing domain that leaves the host less than this gets a note: dom0's backends and the IOMMU's page tables need
+/// some memory.
 pub const HOST_RESERVE: Kib = Kib::from_mib(128);
 
 /// A request for a domain's memory.
@@ -38,7 +38,7 @@ pub enum MemoryRequest {
         size: Size,
         /// Raise static-max to the size if it is lower, as `max` would.
         raise_max: bool,
-        /// Do what a safety rule would refuse.
+        /// Override the safety rules that can be overridden.
         force: bool,
     },
     /// Set the target, and the limit with it, if a condition holds under the domain's lock. Otherwise nothing changes.
@@ -47,27 +47,27 @@ pub enum MemoryRequest {
         condition: Condition,
         /// The new size, video memory included.
         size: Size,
-        /// Do what a safety rule would refuse.
+        /// Override the safety rules that can be overridden.
         force: bool,
     },
     /// Set static-max, and the limit with it.
     Max {
         /// The new maximum.
         size: Size,
-        /// Do what a safety rule would refuse.
+        /// Override the safety rules that can be overridden.
         force: bool,
     },
-    /// Fix what is out of step and has only one possible fix.
+    /// Correct numbers that are out of step and have only one possible fix.
     Repair,
 }
 
-/// When [`MemoryRequest::SetIf`] changes something.
+/// The condition of [`MemoryRequest::SetIf`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Condition {
     /// The domain's size becomes smaller.
     Lowers,
-    /// The target in xenstore is this, so that no other program has set one since.
+    /// The target in xenstore is still this one: no other program has set another.
     TargetIs(Kib),
 }
 
@@ -95,8 +95,8 @@ impl MemoryRequest {
         matches!(self, Self::Set { .. } | Self::SetIf { .. })
     }
 
-    /// Whether asking a second time can change the domain a second time: a step, or a share of the maximum that sets the
-    /// maximum.
+    /// Whether repeating it can change the domain a second time: a relative size, or a share of the maximum that sets
+    /// the maximum.
     pub const fn is_relative(&self) -> bool {
         match self {
             Self::Set { size, .. } | Self::SetIf { size, .. } => size.amount.is_step(),
@@ -107,7 +107,7 @@ impl MemoryRequest {
         }
     }
 
-    /// What `plan`, made for this request, comes to in absolute terms: the size or the maximum to ask for again.
+    /// The absolute value of `plan`, made for this request: the size or the maximum to repeat it with.
     pub fn absolute(&self, plan: &Plan) -> Option<Kib> {
         match self {
             Self::Set { .. } | Self::SetIf { .. } => Some(plan.size()),
@@ -135,9 +135,9 @@ pub struct Surroundings {
 pub struct Plan {
     /// The numbers as they are.
     pub old: Numbers,
-    /// The numbers as they will be, the limit in whole pages. Target and maximum are there, unless nothing changes.
+    /// The numbers after the change, the limit in whole pages. Target and maximum are present, unless nothing changes.
     pub new: Numbers,
-    /// Video memory in KiB; -1 from builders that mean none.
+    /// Video memory in KiB; -1 from some builders, meaning none.
     pub video: i32,
     /// The size once the guest has reached its target: target and video memory.
     pub wanted: Kib,
@@ -145,15 +145,15 @@ pub struct Plan {
     pub pod: Option<Kib>,
     /// Whether `/vm/<uuid>/memory` follows the target, as after libxl's mem-set.
     pub writes_vm_memory: bool,
-    /// Whether the limit rises by more than was asked for, because of nodes in xenstore: then the guest must not be able
-    /// to write them.
+    /// Whether nodes in xenstore raise the limit by more than the request: then the guest must not be able to write
+    /// them.
     pub relies_on_store: bool,
     /// Notes for the user.
     pub notes: Vec<Note>,
 }
 
 impl Plan {
-    /// Whether everything is already as it was asked for.
+    /// Whether it changes nothing.
     pub fn changes_nothing(&self) -> bool {
         self.old == self.new
     }

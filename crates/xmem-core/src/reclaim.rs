@@ -1,4 +1,4 @@
-//! Making room on a host: shrinking named guests until the host has enough memory available.
+//! Freeing memory of a host: shrinking named guests until the host has enough memory available.
 //!
 //! A guest gives at most what it has above its floor. The floor is the largest of
 //!
@@ -7,9 +7,9 @@
 //! * half of its size, if it reports nothing and the user gives no floor;
 //! * [`GUEST_MINIMUM`](crate::plan::GUEST_MINIMUM).
 //!
-//! Only domUs that run, that no daemon manages and that are not a device model give anything. Every size is absolute and
-//! a guest is never grown, and a run waits while another one shrinks the same guests. So two runs at once that need the
-//! same memory take it once.
+//! Only running domUs that no daemon manages and that are not a device model give memory. Every size is absolute and
+//! a guest is never grown, and a run waits while another one shrinks the same guests. So two concurrent runs that need
+//! the same memory take it once.
 
 mod donor;
 mod planning;
@@ -30,16 +30,16 @@ use crate::failure::{Cause, Failure};
 use crate::size::Size;
 use crate::wait::WaitEvent;
 
-/// How much memory is needed, and from which guests it may be taken.
+/// The memory that is needed, and the guests to take it from.
 #[derive(Clone, Debug)]
 pub struct ReclaimRequest {
     /// Memory that must become available to a new domain.
     pub size: Kib,
-    /// Memory that must stay free besides.
+    /// Memory that must stay free in addition.
     pub keep_free: Option<Kib>,
     /// The guests to take it from.
     pub from: DonorSelection,
-    /// The size below which no guest is shrunk; never a step.
+    /// The size below which no guest is shrunk; never relative.
     pub floor: Option<Size>,
     /// Floors of single guests.
     pub floors: Vec<(DomainRef, Size)>,
@@ -49,7 +49,7 @@ pub struct ReclaimRequest {
     pub patience: Duration,
     /// How long to wait for each lock.
     pub lock_timeout: Duration,
-    /// Give the memory back if the host cannot have enough.
+    /// Restore the old targets if the host cannot have enough.
     pub or_restore: bool,
 }
 
@@ -62,16 +62,16 @@ pub enum DonorSelection {
     Named(Vec<DomainRef>),
 }
 
-/// Who gives how much.
+/// The share of each guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReclaimPlan {
-    /// Memory that the host is to have available: the size asked for and what must stay free.
+    /// Memory to make available on the host: the requested size and what must stay free.
     pub goal: Kib,
     /// Memory that the host has available now.
     pub available: Kib,
     /// The guests that may give some, in order of priority.
     pub donors: Vec<Donor>,
-    /// What each of them gives: the same index. All they can, if that is not enough.
+    /// The share of each donor, with the same index. Everything they can give, if that is not enough.
     pub shares: Vec<Kib>,
 }
 
@@ -79,20 +79,20 @@ pub struct ReclaimPlan {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReclaimEvent {
-    /// The plan for the next changes: the first one, or a new one because guests gave less than planned or another program
-    /// took some memory.
+    /// The plan for the next changes: the first one, or a new one because guests gave less than planned or another
+    /// program took some memory.
     Planned(ReclaimPlan),
     /// A guest's target was lowered, or was as low already.
     Changed(usize, Outcome),
     /// A guest's target could not be lowered.
     NotChanged(usize, Failure),
-    /// A guest is on its way.
+    /// A guest was polled.
     Wait(usize, WaitEvent),
     /// A guest's old target was restored. `Unchanged` if another program has set the target since.
     Restored(usize, Result<Outcome, Failure>),
 }
 
-/// How a reclaim ended.
+/// The end of a reclaim.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReclaimEnd {
@@ -100,7 +100,7 @@ pub enum ReclaimEnd {
     Reached,
     /// The guests cannot give enough; nothing was changed.
     NotEnough {
-        /// What the host could have available at most.
+        /// The most that the host could have available.
         possible: Kib,
     },
     /// Guests gave less than planned, or another program took some memory, and the others have no more to give.
@@ -111,49 +111,49 @@ pub enum ReclaimEnd {
     Unreachable(Cause),
 }
 
-/// What a reclaim came to.
+/// The result of a reclaim.
 #[derive(Debug)]
 pub struct ReclaimReport {
-    /// How it ended.
+    /// Its end.
     pub end: ReclaimEnd,
-    /// Memory that the host was to have available.
+    /// Memory to make available on the host.
     pub goal: Kib,
-    /// Memory that it has, as last seen.
+    /// Memory available at the last poll.
     pub available: Kib,
-    /// What became of each donor: the same order as [`ReclaimPlan::donors`].
+    /// The outcome for each donor, in the order of [`ReclaimPlan::donors`].
     pub donors: Vec<DonorReport>,
 }
 
-/// What became of a donor.
+/// The outcome for a donor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DonorReport {
     /// As it was before.
     pub donor: Donor,
-    /// What it was to hold at last; `None` if it was not asked.
+    /// Its last new size; `None` if it was not shrunk.
     pub asked: Option<Kib>,
-    /// What it holds, as last seen; nothing if it went away.
+    /// Its memory at the last poll; zero if it went away.
     pub held: Kib,
-    /// Why it gave no more.
+    /// The reason why it gave no more.
     pub exclusion: Option<Exclusion>,
     /// Whether its old target was restored.
     pub restored: bool,
 }
 
 impl DonorReport {
-    /// What it gave.
+    /// The memory that it gave.
     pub fn gave(&self) -> Kib {
         self.donor.held.minus(self.held).unwrap_or_default()
     }
 }
 
-/// Why there is no plan.
+/// The reason why there is no plan.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReclaimError {
-    /// The host does not answer, or it has no such domain: one failure for each.
+    /// The host does not answer, or domains do not exist: one failure for each.
     #[error("cannot plan")]
     Failures(Vec<Failure>),
-    /// A floor of a domain that nothing is to be taken from.
+    /// A floor for a domain that is not to give memory.
     #[error("a floor for {0}, which is not among the domains to take memory from")]
     StrayFloor(DomainRef),
     /// A floor relative to the present size.
@@ -173,12 +173,12 @@ impl ReclaimPlan {
         Self { goal, available, donors, shares }
     }
 
-    /// Memory that the guests are giving back already, since their targets are below what they hold.
+    /// Memory that guests are giving back already, since their targets are below what they hold.
     pub fn coming(&self) -> Kib {
         coming(&self.donors)
     }
 
-    /// What the host would have available at most.
+    /// The most that the host would have available.
     pub fn possible(&self) -> Kib {
         let expected = self.available.0.saturating_add(self.coming().0);
         Kib(self.donors.iter().fold(expected, |sum, it| sum.saturating_add(it.spare().0)))

@@ -9,7 +9,7 @@ use xen::escape::escaped_path;
 use crate::intent::Intent;
 use crate::memory::{BadNode, Memory, Numbers};
 
-/// Which side of a change xenstore shows.
+/// The side of a change that xenstore shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CommitState {
     /// The old one: it was not committed.
@@ -21,8 +21,8 @@ pub(crate) enum CommitState {
 }
 
 impl CommitState {
-    /// The side that `shown` is of a change from `old` to `new`. A change of the limit alone looks the same on both sides,
-    /// and counts as applied.
+    /// The side of a change from `old` to `new` that `shown` is on. A change of the limit alone looks the same on both
+    /// sides, and counts as applied.
     pub(crate) fn of(shown: Numbers, old: Numbers, new: Numbers) -> Self {
         let nodes = |numbers: Numbers| (numbers.target, numbers.static_max);
         if nodes(shown) == nodes(new) {
@@ -35,7 +35,7 @@ impl CommitState {
     }
 }
 
-/// The limit that a domain with this `memory` gets after a change that did not end as planned: `to`, if the present limit
+/// The limit of a domain with this `memory` after a change that did not end as planned: `to`, if the present limit
 /// is one of `ours`, those that the change itself can have left. Any other limit is another program's, and stays.
 ///
 /// The result is never too low for the target in xenstore, unless the guest may write that itself. `guest_may_write` is
@@ -55,7 +55,7 @@ pub(crate) fn limit_to_restore<E>(
     Ok(if is_enough || guest_may_write()? { limit } else { memory.required_limit() })
 }
 
-/// What a killed run left, and what became of it.
+/// A killed run's change, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovery {
@@ -65,11 +65,11 @@ pub enum Recovery {
     RolledBack(Kib),
     /// Another program has set the memory since: the record was dropped, and the limit is this.
     Superseded(Kib),
-    /// A record that this xmem does not understand was moved out of the way.
+    /// A record that this xmem does not understand was moved aside.
     SetAside {
-        /// Where it is now.
+        /// Its new path.
         path: PathBuf,
-        /// Why it is not understood.
+        /// The reason why it is not understood.
         why: String,
     },
     /// A record was left alone: this was a dry run.
@@ -77,7 +77,7 @@ pub enum Recovery {
 }
 
 impl Recovery {
-    /// One word for programs: stable, unlike the sentences.
+    /// The recovery's name: stable, for programs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Completed(_) => "recovery-completed",
@@ -122,11 +122,11 @@ impl fmt::Display for Recovery {
     }
 }
 
-/// Recovers from a killed run that left `intent`: the limit to restore, and the report. The record is believed only while
-/// the present limit is its old or its new one. `guest_may_write` is as for [`limit_to_restore`].
+/// Recovers from a killed run that left `intent`: the limit to restore, and the report. The record is trusted only
+/// while the present limit is its old or its new one. `guest_may_write` is as for [`limit_to_restore`].
 ///
 /// # Errors
-/// A node makes no sense, or those of `guest_may_write`.
+/// A node is not a size, or the errors of `guest_may_write`.
 pub(crate) fn recover<E: From<BadNode>>(
     memory: &Memory,
     intent: &Intent,

@@ -1,6 +1,6 @@
-//! From what a user calls a domain to the domain.
+//! Finding the domain that a user names.
 //!
-//! The hypervisor decides which domains exist; xenstore only says what they are called.
+//! The hypervisor decides which domains exist; xenstore only has their names.
 
 mod similar;
 
@@ -15,14 +15,14 @@ use crate::domain::{Domain, DomainRef, Name};
 use crate::memory::Paths;
 use crate::state::incoming_name;
 
-/// Why a domain was not found.
+/// The reason why a domain was not found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
     /// There is none.
     #[error("there is no {wanted} on this host")]
     NoSuchDomain {
-        /// What was asked for.
+        /// The name as given.
         wanted: DomainRef,
         /// A domain with a similar name.
         similar: Option<Name>,
@@ -30,7 +30,7 @@ pub enum ResolveError {
     /// There are several.
     #[error("{wanted} names several domains: {}", list(domids))]
     Ambiguous {
-        /// What was asked for.
+        /// The name as given.
         wanted: DomainRef,
         /// The domains.
         domids: Vec<DomId>,
@@ -47,7 +47,7 @@ fn list(domids: &[DomId]) -> String {
     domids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Finds the one domain that `wanted` stands for. It has a name only if that was needed to find it.
+/// Finds the single domain that `wanted` names. It has a name only if that was needed to find it.
 ///
 /// # Errors
 /// There is none, there are several, or the host does not answer.
@@ -89,7 +89,7 @@ pub(crate) fn successor(
     gone: &Domain,
 ) -> Result<Option<DomId>, ResolveError> {
     let name = gone.name.clone().map(DomainRef::Name);
-    // A nil UUID is anybody's.
+    // A nil UUID is shared by many.
     let uuid = Some(gone.identity.uuid).filter(|uuid| !uuid.is_nil()).map(DomainRef::Uuid);
     let refs: Vec<DomainRef> = name.into_iter().chain(uuid).collect();
     let index = DomainIndex::read(nodes, hypervisor, &refs)?;
@@ -134,7 +134,7 @@ impl DomainIndex {
         Ok(index)
     }
 
-    /// The one domain that `wanted` stands for. It has a name if it was found by that.
+    /// The single domain that `wanted` names. It has a name if it was found by that.
     ///
     /// # Errors
     /// There is none, or there are several.
@@ -161,7 +161,7 @@ impl DomainIndex {
         }
     }
 
-    /// All domains that `wanted` stands for.
+    /// All domains that `wanted` names.
     pub(crate) fn all(&self, wanted: &DomainRef) -> Vec<&DomainInfo> {
         let by_domid = |domids: &[DomId]| -> Vec<&DomainInfo> {
             domids.iter().filter_map(|domid| self.infos.get(domid)).collect()
@@ -185,7 +185,7 @@ impl DomainIndex {
         }
     }
 
-    /// The domain that receives the domain `name`, if that is being migrated to this very host. Only known if the names
+    /// The domain that receives the domain `name`, if that is being migrated to this very host. Known only if the names
     /// were read.
     pub(crate) fn receiver_of(&self, name: &Name) -> Option<DomId> {
         self.names.get(&incoming_name(name))?.first().copied()

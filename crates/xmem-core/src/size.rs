@@ -1,6 +1,6 @@
-//! How a user writes an amount of memory: the grammar of SIZE.
+//! The grammar of SIZE: how a user writes an amount of memory.
 //!
-//! Rounding is never silent: [`Size::cut`] is what was rounded off to get to whole pages.
+//! Rounding is never silent: [`Size::cut`] has the bytes that were rounded off.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,13 +8,13 @@ use std::str::FromStr;
 use xen::Kib;
 use xen::size::PAGE;
 
-/// An absolute size, a step from the present one, or a share of the maximum.
+/// An absolute size, a relative one, or a share of the maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Amount {
     /// Exactly this much.
     To(Kib),
-    /// This much more than now. Zero is a step, too: it changes nothing.
+    /// This much more than now. Zero is allowed: it changes nothing.
     Up(Kib),
     /// This much less than now.
     Down(Kib),
@@ -47,9 +47,9 @@ impl fmt::Display for Amount {
 /// A size as a user wrote it, in whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// The amount, a multiple of 4 KiB. Only a step can be zero.
+    /// The amount, a multiple of 4 KiB. Only a relative one can be zero.
     pub amount: Amount,
-    /// Bytes rounded off to get to whole pages; less than 4096.
+    /// The bytes that were rounded off to whole pages; less than 4096.
     pub cut: u64,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for Written {
     }
 }
 
-/// Why a text is not a size. The text itself is not repeated here: the caller has it.
+/// The reason why a text is not a size. The text itself is not repeated here: the caller has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SizeError {
@@ -97,13 +97,13 @@ pub enum SizeError {
     /// A fraction such as `1.5G`.
     #[error("fractions are not accepted")]
     Fraction {
-        /// The same amount without a fraction; `None` if there is no such number, as of `0.1G` or `1.x`.
+        /// The same amount without a fraction; `None` if there is none, as for `0.1G` or `1.x`.
         exact: Option<Amount>,
     },
-    /// `2,000M` or `1.500G`: a fraction, or a thousand times as much?
+    /// `2,000M` or `1.500G`, which can mean a fraction or thousands.
     #[error("`{0}` can separate thousands or decimals")]
     Separator(char),
-    /// `KB`, `MB`, `GB`, `TB`: 1000 or 1024 bytes to the unit?
+    /// `KB`, `MB`, `GB`, `TB`, which can mean powers of 1000 or of 1024.
     #[error("`{0}B` is ambiguous (powers of 1000 or of 1024?)")]
     DecimalUnit(char),
     /// A share above 100%, or one with a sign.
@@ -293,14 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_a_script_computed_may_be_zero() {
+    fn a_relative_size_may_be_zero() {
         assert_eq!("+0".parse(), Ok(Size::exact(Amount::Up(Kib(0)))));
         assert_eq!("-0M".parse(), Ok(Size::exact(Amount::Down(Kib(0)))));
         assert_eq!("+1k".parse(), Ok(Size { amount: Amount::Up(Kib(0)), cut: 1024 }));
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn malformed_sizes_are_refused() {
         for (text, error) in [
             ("", SizeError::Empty),
             ("  ", SizeError::Empty),
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_written_in_the_largest_exact_unit() {
+    fn a_size_is_displayed_in_the_largest_exact_unit() {
         for (kib, text) in [(1_048_576, "1G"), (1_572_864, "1536M"), (1_000_004, "1000004k")] {
             assert_eq!(Written(Kib(kib)).to_string(), text);
         }
@@ -397,7 +397,7 @@ mod tests {
         }
 
         #[test]
-        fn a_size_in_bytes_is_read_back(pages in 1_u64..=u64::MAX / 4096, sign in "[+-]?") {
+        fn a_size_in_bytes_round_trips(pages in 1_u64..=u64::MAX / 4096, sign in "[+-]?") {
             let parsed: Size = format!("{sign}{}b", pages * 4096).parse().unwrap();
             let (Amount::To(kib) | Amount::Up(kib) | Amount::Down(kib)) = parsed.amount else { panic!() };
             prop_assert_eq!((kib.pages(), parsed.cut), (pages, 0));

@@ -11,9 +11,9 @@ use xen::userdata::{FileName, Letter};
 use crate::domain::Name;
 use crate::memory::Memory;
 
-/// What libxl appends to the name of a domain that it is receiving (`tools/xl/xl_migrate.c`).
+/// The suffix that libxl appends to the name of a domain that it is receiving (`tools/xl/xl_migrate.c`).
 const INCOMING: &str = "--incoming";
-/// The kind of the file that libxl writes last of all when it builds a domain.
+/// The kind of the last file that libxl writes when it builds a domain.
 const JSON: &str = "libxl-json";
 
 /// The state of a domain.
@@ -48,10 +48,10 @@ pub enum Follows {
 }
 
 impl State {
-    /// The state of a domain with this `memory`, which is on `host`.
+    /// The state of a domain with this `memory` on `host`.
     ///
-    /// A domain that libxl builds has all its nodes a moment before libxl is done with it. The last sign is a file in
-    /// libxl's state directory, which is looked for only if the domain is paused and has never run.
+    /// A domain has all its nodes a moment before libxl has finished building it. The last sign is a file in
+    /// libxl's state directory, which is checked only if the domain is paused and has never run.
     pub fn on(host: &dyn Host, memory: &Memory) -> Self {
         match Self::of(memory) {
             Self::Paused if has_never_run(memory) && lacks_json(host, memory) => Self::Building,
@@ -59,7 +59,7 @@ impl State {
         }
     }
 
-    /// The state of a domain with this `memory`, as far as that shows it.
+    /// The state that `memory` shows.
     pub fn of(memory: &Memory) -> Self {
         match Self::shown_by(&memory.info) {
             Self::Paused if is_unfinished(memory) => Self::Building,
@@ -113,8 +113,8 @@ impl fmt::Display for State {
     }
 }
 
-/// Whether a paused domain has never run and something of it is still missing: a virtual processor that has its registers,
-/// a node, or its final name. A domain that `xl create -p` has finished lacks none of these.
+/// Whether a paused domain has never run and still lacks something: a virtual processor with its registers, a node, or
+/// its final name. A domain that `xl create -p` has finished lacks none of these.
 fn is_unfinished(memory: &Memory) -> bool {
     let lacks_nodes = matches!(memory.target, Ok(None)) || matches!(memory.static_max, Ok(None));
     let lacks_name = memory.name.as_ref().is_some_and(is_incoming);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_building_until_nothing_of_it_is_missing() {
+    fn a_domain_is_building_until_nothing_is_missing() {
         assert_eq!(State::of(&created_paused()), State::Paused);
         assert_eq!(with(|memory| memory.info.online_vcpus = 0), State::Building);
         assert_eq!(with(|memory| memory.target = Ok(None)), State::Building);
@@ -180,13 +180,13 @@ mod tests {
         assert_eq!(with(|memory| memory.name = incoming.clone()), State::Building);
     }
 
-    /// `xl claim`, or whatever else claims memory for a finished domain.
+    /// `xl claim` and other programs can claim memory for a finished domain.
     #[test]
-    fn claimed_memory_does_not_make_a_domain_unfinished() {
+    fn claimed_memory_does_not_make_a_domain_building() {
         assert_eq!(with(|memory| memory.info.outstanding = Kib(4)), State::Paused);
     }
 
-    /// A host of which only libxl's state directory is looked at.
+    /// A host of which only libxl's state directory is read.
     struct StateDir<'a>(&'a Path);
 
     impl Host for StateDir<'_> {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_for_a_shutdown_is_a_state() {
+    fn each_shutdown_reason_is_a_state() {
         for (reason, state) in [
             (Shutdown::PowerOff, State::ShutDown),
             (Shutdown::Reboot, State::ShutDown),

@@ -5,8 +5,8 @@
 //! | `XenServer`, XCP-ng and Windows PV drivers | `data/meminfo_total`, `data/meminfo_free`: KiB |
 //! | Qubes OS meminfo-writer | `memory/meminfo`: KiB in use, or before R4.0 lines of `/proc/meminfo` |
 //!
-//! A guest can write anything there. A report is shown and can only spare the guest a reduction; it never makes anything
-//! larger, and never counts for more than the domain holds.
+//! A guest can write anything there. A report is shown and can only spare the guest a reduction; it never makes
+//! anything larger, and never counts for more than the domain holds.
 
 use xen::Kib;
 
@@ -20,12 +20,12 @@ pub(crate) const FREE: &str = "data/meminfo_free";
 /// The node of Qubes OS, below `memory`.
 pub(crate) const MEMINFO: &str = "meminfo";
 
-/// The memory in use according to `data/meminfo_total` and `data/meminfo_free`. `None` if they make no sense.
+/// The memory in use according to `data/meminfo_total` and `data/meminfo_free`. `None` if they are not plausible.
 pub(crate) fn from_total_and_free(total: &[u8], free: &[u8]) -> Option<Kib> {
     number(total)?.checked_sub(number(free)?).map(Kib)
 }
 
-/// The memory in use according to `memory/meminfo`: swap counts as in use. `None` if it makes no sense.
+/// The memory in use according to `memory/meminfo`; swap counts as in use. `None` if it is not plausible.
 pub(crate) fn from_meminfo(report: &[u8]) -> Option<Kib> {
     if let Some(used) = number(report) {
         return Some(Kib(used));
@@ -42,7 +42,7 @@ pub(crate) fn from_meminfo(report: &[u8]) -> Option<Kib> {
     field("MemTotal")?.checked_sub(free)?.checked_add(swapped).map(Kib)
 }
 
-/// Digits and nothing else, but for white space around them.
+/// Digits only, except for white space around them.
 fn number(text: &[u8]) -> Option<u64> {
     let text = text.trim_ascii();
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
@@ -61,7 +61,7 @@ mod tests {
                          SwapTotal: 50000 kB\nSwapFree: 40000 kB\n";
 
     #[test]
-    fn the_report_of_a_xenserver_agent_is_total_less_free() {
+    fn the_report_of_a_xenserver_agent_is_total_minus_free() {
         assert_eq!(from_total_and_free(b"1000000", b"400000"), Some(Kib(600_000)));
         assert_eq!(from_total_and_free(b"1000000\n", b" 0"), Some(Kib(1_000_000)));
     }
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_makes_no_sense_is_none() {
+    fn an_implausible_report_is_none() {
         for (total, free) in [
             ("", "1"),
             ("1", ""),
@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_report_is_too_wild_to_read(one: Vec<u8>, other: Vec<u8>) {
+        fn no_report_causes_a_panic(one: Vec<u8>, other: Vec<u8>) {
             from_total_and_free(&one, &other);
             from_meminfo(&one);
         }

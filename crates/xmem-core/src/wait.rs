@@ -1,7 +1,7 @@
-//! Waiting for guests to reach their targets, and why one has not.
+//! Waiting for guests to reach their targets, and the reasons why one has not.
 //!
-//! A wait polls only the hypervisor; a watch on each target tells if another program changes it. [`ProgressTracker`],
-//! which is pure, decides how long to go on.
+//! A wait polls only the hypervisor; a watch on each target fires if another program changes it. [`ProgressTracker`],
+//! which is pure, decides how long to continue.
 
 mod guest;
 mod report;
@@ -23,16 +23,16 @@ use crate::change::Outcome;
 use crate::failure::{Cause, Failure};
 use crate::state::State;
 
-/// How long to wait, and for what.
+/// How long to wait, and for which distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitPolicy {
     /// Give up on a guest after this long without progress.
     pub patience: Duration,
-    /// Give up on all guests after this long, whatever they do. It counts from the beginning, before any waking.
+    /// Give up on all guests after this long, whatever they do. Counted from the beginning, before any nudge.
     pub at_most: Option<Duration>,
-    /// How far from what it should have a guest counts as having reached it.
+    /// The distance from its target within which a guest has reached it.
     pub within: Kib,
-    /// How long to wait for a domain's lock when its driver has to be woken.
+    /// How long to wait for a domain's lock to nudge its driver.
     pub lock_timeout: Duration,
 }
 
@@ -40,9 +40,9 @@ pub struct WaitPolicy {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WaitEvent {
-    /// The guest's driver had given up and was woken: two changes, there and back.
+    /// The guest's driver had stalled and was nudged: two changes, there and back.
     Woken(Vec<Outcome>),
-    /// Its driver could not be woken; target and limit are as they were.
+    /// Its driver could not be nudged; target and limit are unchanged.
     NotWoken(Failure),
     /// It makes progress, or is expected to; or its domain does not run for now.
     Progress(Progress),
@@ -53,61 +53,61 @@ pub enum WaitEvent {
 /// One poll of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// When, since the wait began.
+    /// The time since the wait began.
     pub at: Duration,
-    /// What the domain is doing.
+    /// The domain's state.
     pub state: State,
-    /// What it had before the change.
+    /// The guest's memory before the change.
     pub from: Kib,
-    /// What it has.
+    /// The guest's memory.
     pub current: Kib,
-    /// What it should have.
+    /// The guest's memory at its target.
     pub wanted: Kib,
 }
 
-/// How a wait ended.
+/// The end of a wait.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WaitEnd {
     /// The guest reached its target.
     Reached,
-    /// It made no progress for as long as patience lasts.
+    /// It made no progress for the time of patience.
     Stuck,
-    /// The time was up.
+    /// The time bound was reached.
     TimedOut,
     /// Another program changed the target.
     TargetChanged {
-        /// To what; `None` if it was removed.
+        /// The new target; `None` if it was removed.
         now: Option<Kib>,
     },
     /// The domain went away.
     Gone {
-        /// A domain of the same name or UUID that is there now: it rebooted or migrated back.
+        /// A domain of the same name or UUID that exists now: it rebooted or migrated back.
         successor: Option<DomId>,
     },
     /// The domain has shut down or crashed: it never follows.
     Stopped(State),
     /// The caller interrupted the wait.
     Interrupted,
-    /// Waking its driver failed and left something behind.
+    /// Nudging its driver failed and left something behind.
     Failed(Failure),
-    /// xenstore or the hypervisor do not answer any more.
+    /// xenstore or the hypervisor does not answer any more.
     Unreachable(Arc<Cause>),
 }
 
-/// Why a guest has not reached its target.
+/// The reason why a guest has not reached its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitReason {
     /// It is paused, being built or suspended.
     State(State),
-    /// Its limit is below what it should have.
+    /// Its limit is below its target and video memory.
     Limit(Kib),
-    /// The host has less free than it needs.
+    /// The host has less free memory than it needs.
     HostShort {
-        /// What it needs.
+        /// The memory that it needs.
         needs: Kib,
-        /// What the host has.
+        /// The memory that the host has.
         available: Kib,
     },
     /// It never moved: no balloon driver appears to be running.
@@ -116,32 +116,32 @@ pub enum WaitReason {
     GuestNeedsMemory,
     /// It grew some, and seems unable to grow further.
     NoHotplug,
-    /// dom0's own target was set by hand in its sysfs.
+    /// dom0's own target was set in its sysfs.
     Dom0Sysfs(Kib),
     /// dom0 is mapped 1:1 and keeps its pages (Arm).
     DirectMapped,
 }
 
-/// How the wait for one guest ended.
+/// The result of the wait for one guest.
 #[derive(Debug)]
 pub struct WaitReport {
-    /// How.
+    /// The end.
     pub end: WaitEnd,
     /// The last poll.
     pub info: DomainInfo,
     /// The target that was waited for.
     pub target: Kib,
-    /// What the guest should have: target and video memory.
+    /// Its memory at the target: target and video memory.
     pub wanted: Kib,
-    /// Whether it came nearer at all.
+    /// Whether it came nearer to the target.
     pub moved: bool,
-    /// Whether its driver was woken.
+    /// Whether its driver was nudged.
     pub woken: bool,
-    /// How long the wait took.
+    /// The duration of the wait.
     pub took: Duration,
     /// The policy.
     pub policy: WaitPolicy,
-    /// Why it has not reached its target, the surest first.
+    /// The reasons why it has not reached its target, the most certain first.
     pub reasons: Vec<WaitReason>,
 }
 
@@ -183,7 +183,7 @@ pub fn wait(
     wait_by(&clock, host, outcomes, policy, interrupt, on_event);
 }
 
-/// As [`wait`], by another clock: for tests.
+/// As [`wait`], with another clock: for tests.
 pub fn wait_by(
     clock: &dyn Clock,
     host: &dyn Host,
@@ -242,8 +242,8 @@ pub fn wait_by(
     }
 }
 
-/// Asks the hypervisor about all domains that are waited for, and looks whether any target has changed. A guest that has
-/// reached its target at the first poll costs xenstored nothing.
+/// Reads all domains that are waited for from the hypervisor, and checks whether any target has changed. A guest that
+/// has reached its target at the first poll costs xenstored nothing.
 fn observe(
     host: &dyn Host,
     targets: &mut Targets,

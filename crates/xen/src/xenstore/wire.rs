@@ -18,8 +18,8 @@ pub(super) const DEVICE_FRAME_MAX: usize = 4096;
 /// The longest absolute path, in bytes.
 const PATH_MAX: usize = 3072;
 
-/// The longest listing accepted, in bytes. oxenstored sends one of any length on a socket. `/local/domain` with all 32752
-/// domids takes 185402; this is five times as much.
+/// The longest listing accepted, in bytes. oxenstored sends one of any length on a socket. `/local/domain` with all
+/// 32752 domids takes 185402; this is five times as much.
 pub(super) const LISTING_MAX: usize = 1 << 20;
 
 /// The longest errno name accepted; the longest known one has nine letters.
@@ -198,8 +198,8 @@ impl fmt::Display for Request<'_> {
 
 /// The header of a message from xenstored.
 ///
-/// It omits the transaction id: request ids are unique on a connection, and the kernel leaves the transaction id unset in
-/// messages that it makes for the device.
+/// It omits the transaction id: request ids are unique on a connection, and the kernel leaves the transaction id unset
+/// in messages that it makes for the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     operation: u32,
@@ -244,7 +244,7 @@ impl Header {
             _ => PAYLOAD_MAX,
         };
         if self.len > longest {
-            return Err(format!("it claims {} bytes, but the most are {longest}", self.len));
+            return Err(format!("it claims {} bytes; the maximum is {longest}", self.len));
         }
         if self.operation == WATCH_EVENT {
             return Ok(Meaning::Event);
@@ -329,8 +329,8 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Whether domain `domid` may write a node with these permissions, each a letter and a domid. The first names the owner,
-/// which may do everything; its letter applies to every domain that no later one names.
+/// Whether domain `domid` may write a node with these permissions, each a letter and a domid. The first names the
+/// owner, which may do everything; its letter applies to every domain that no later one names.
 pub(super) fn may_write(payload: &[u8], domid: u16) -> Result<bool, Malformed> {
     let entry = |text: &[u8]| -> Option<(bool, u32)> {
         let (letter, digits) = text.split_first()?;
@@ -364,8 +364,8 @@ pub(super) fn transaction_id(payload: &[u8]) -> Result<u32, Malformed> {
         .ok_or(Malformed("its transaction id is not a number above 0"))
 }
 
-/// The path in a `WATCH_EVENT`'s payload: a node that changed, or that was removed with everything below it. Fields after
-/// path and token are ignored, since later protocols may add some.
+/// The path in a `WATCH_EVENT`'s payload: a node that changed, or that was removed with everything below it. Fields
+/// after path and token are ignored, since later protocols may add some.
 pub(super) fn event(payload: &[u8]) -> Result<String, Malformed> {
     let mut fields = payload.split(|byte| *byte == 0);
     match (fields.next(), fields.next(), fields.next()) {

@@ -1,5 +1,5 @@
-//! Whether the host has enough memory for the next change: what it has available, less what must stay free and what
-//! guests were promised in this run and have not taken yet.
+//! Whether the host has enough memory for the next change: its available memory, minus what must stay free and what
+//! was promised to guests in this run and not taken yet.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,33 +14,32 @@ use crate::plan::TOLERANCE;
 /// How often the host's memory is read during a wait.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// What the host has left for the steps to come.
+/// The memory that the host has for the remaining steps.
 pub(super) struct Ledger<'s> {
     host: &'s dyn Host,
     options: &'s ApplyOptions,
-    /// The domains whose changes are made, and what each is to hold.
+    /// The domains already changed, and the memory that each will hold.
     promised: Vec<(Identity, Kib)>,
     last: Option<Look>,
 }
 
-/// How much of the memory that it needs a domain gets.
+/// The share of the needed memory that a domain gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grant {
     /// All of it.
     Whole,
-    /// So much that it can hold this.
+    /// A part: it can hold this much.
     Part(Kib),
 }
 
-/// All guests at one time. May be stale: memory a guest has taken since is subtracted twice, as promised and as not free.
-/// So what is left is a lower bound.
+/// A reading of all guests. A lower bound when stale: memory a guest has taken since is subtracted twice.
 #[derive(Clone, Copy)]
 struct Look {
-    /// What the host has, less what must stay free.
+    /// The host's available memory, minus what must stay free.
     free: Kib,
-    /// What the guests have not taken yet of what they were promised.
+    /// Memory promised to guests and not taken yet.
     promised: Kib,
-    /// What guests have not given back yet of what they should.
+    /// Memory that guests will give back and have not yet.
     coming: Kib,
 }
 
@@ -51,7 +50,7 @@ impl Look {
 }
 
 impl<'s> Ledger<'s> {
-    /// Nothing is promised yet.
+    /// A ledger without promises.
     pub(super) const fn new(host: &'s dyn Host, options: &'s ApplyOptions) -> Self {
         Self { host, options, promised: Vec::new(), last: None }
     }
@@ -69,7 +68,7 @@ impl<'s> Ledger<'s> {
         if !step.grows() {
             return Ok(Grant::Whole);
         }
-        // Without asking for all guests, which would cost as much as there are pairs of them.
+        // Without reading all guests, which would cost the square of their number over a batch.
         if let Some(last) = &mut self.last {
             last.free = last.free.min(free(self.host, self.options.keep_free)?);
             let needs = step.needs(held(self.host, step.domain.identity)?);
@@ -77,7 +76,7 @@ impl<'s> Ledger<'s> {
                 return Ok(Grant::Whole);
             }
         }
-        // How long none has come. Counted in sleeps, not by a clock: a stopped process (Ctrl-Z) loses no patience.
+        // The time without progress. Counted in sleeps, not by a clock, so that a stop (Ctrl-Z) uses up no patience.
         let mut idle = Duration::ZERO;
         let mut last = None;
         loop {
@@ -106,7 +105,8 @@ impl<'s> Ledger<'s> {
         }
     }
 
-    /// The domain `identity` held `held` and is to hold `wanted` from now on: what it lacks is not there for others.
+    /// Records that the domain `identity`, which held `held`, will hold `wanted`: the difference is not available to
+    /// others.
     pub(super) fn promise(&mut self, identity: Identity, held: Kib, wanted: Kib) {
         self.promised.push((identity, wanted));
         if let Some(last) = &mut self.last {
@@ -115,7 +115,7 @@ impl<'s> Ledger<'s> {
         }
     }
 
-    /// Looks at all guests. Returns also what the domain `identity` holds.
+    /// Reads all guests. Returns also the memory of the domain `identity`.
     fn look(&mut self, identity: Identity) -> Result<(Look, Kib), HypervisorError> {
         let infos = self.host.hypervisor().domains()?;
         let held: HashMap<Identity, Kib> =
@@ -123,7 +123,7 @@ impl<'s> Ledger<'s> {
         let held = |identity| held.get(&identity).copied();
         let (mut promised, mut coming) = (0_u64, 0_u64);
         for (identity, wanted) in &self.promised {
-            // A domain that is gone takes and gives nothing.
+            // A domain that is gone neither takes nor gives memory.
             let Some(held) = held(*identity) else { continue };
             promised = promised.saturating_add(wanted.minus(held).unwrap_or_default().0);
             let above = held.minus(*wanted).filter(|above| *above > TOLERANCE);
@@ -136,13 +136,13 @@ impl<'s> Ledger<'s> {
     }
 }
 
-/// What the host has available, less what must stay free.
+/// The host's available memory, minus what must stay free.
 fn free(host: &dyn Host, keep_free: Option<Kib>) -> Result<Kib, HypervisorError> {
     let available = host.hypervisor().host_memory()?.available();
     Ok(available.minus(keep_free.unwrap_or_default()).unwrap_or_default())
 }
 
-/// What the domain `identity` holds now.
+/// The memory that the domain `identity` holds now.
 fn held(host: &dyn Host, identity: Identity) -> Result<Kib, HypervisorError> {
     let info = host.hypervisor().domain(identity.domid)?;
     Ok(info.filter(|info| info.identity == identity).map_or(Kib(0), |info| info.current))

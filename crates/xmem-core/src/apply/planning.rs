@@ -20,7 +20,8 @@ use crate::state::State;
 /// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
 ///
 /// # Errors
-/// Every line that cannot be carried out, by number: invalid lines, unknown domains, contradictions, duplicates, refusals.
+/// Every line that cannot be carried out, by number: invalid lines, unknown domains, contradictions, duplicates,
+/// refusals.
 pub fn plan_all(
     host: &dyn Host,
     batch: &Batch,
@@ -38,7 +39,7 @@ pub fn plan_all(
         }
         return Err(failures);
     }
-    // Not to know it forbids nothing but to foresee that it is short.
+    // An unknown amount of memory only prevents the forecast of a shortage.
     let memory = host.hypervisor().host_memory().ok();
     let mut steps = Vec::with_capacity(batch.lines.len());
     match plan_lines(host, memory, &batch.lines, options, &mut steps) {
@@ -68,7 +69,7 @@ fn plan_lines(
 ) -> Result<Vec<LineFailure>, Cause> {
     let store = host.connect()?;
     let around = Surroundings {
-        // Whether there is enough is foreseen when the order is known.
+        // Shortages are forecast once the order is known.
         host: memory.map(|HostMemory { total, .. }| HostMemory {
             total,
             free: total,
@@ -164,8 +165,8 @@ impl Planning<'_> {
         Ok(Step { line, domain, plan, state, memory, request, foreseen, is_left_alone })
     }
 
-    /// Refuses a line whose members name two domains. Only a domid that no domain has any more is passed over: the domain
-    /// of that UUID has been created anew since it was listed.
+    /// Refuses a line whose members name two domains. A domid that no domain has any more is ignored: the domain of
+    /// that UUID has been created anew since it was listed.
     fn check_domain(
         &self,
         line: &Line,
@@ -192,7 +193,8 @@ impl Planning<'_> {
     }
 }
 
-/// Refuses numbers that are not the domain's own and that `apply` does not set, and a size that contradicts the target.
+/// Refuses numbers that differ from the domain's own and that `apply` does not set, and a size that contradicts the
+/// target.
 fn check_numbers(
     line: &Line,
     listed: &Listed,
@@ -218,14 +220,14 @@ fn check_numbers(
     }
 }
 
-/// A limit is neither refused nor set: it follows the target, and a list of an hour ago has the one of its own target.
+/// A limit is neither refused nor set: it follows the target, and an older list has the limit of its own target.
 fn ignored_limit(listed: &Listed, plan: &Plan) -> Option<Note> {
     let said = listed.limit.filter(|said| *said != plan.old.limit && *said != plan.new.limit)?;
     Some(Note::LimitIgnored { said, limit: plan.new.limit })
 }
 
-/// Foresees what the host will be short of, or have left: it has `available` now, and what each domain that shrinks gives
-/// back.
+/// Forecasts what the host will lack, or have left: it has `available` now, and each domain that shrinks will give
+/// memory back.
 fn foresee(available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
     let keep_free = options.keep_free.unwrap_or_default();
     let mut available = available;

@@ -7,10 +7,10 @@ use xen::{DomId, Kib};
 use crate::domain::DomainRefError;
 use crate::size::{SizeError, Written};
 
-/// How many errors are reported. A file of another kind has millions of them.
+/// The most errors reported. A file of another format could have millions.
 pub const MOST_ERRORS: usize = 100;
 
-/// How many characters of a word are repeated.
+/// The most characters of a word that are repeated.
 const LONGEST_WORD: usize = 100;
 
 /// An invalid line.
@@ -46,7 +46,7 @@ pub enum LineProblem {
     /// JSON that ends before its last bracket.
     #[error("the JSON that begins here is cut off")]
     Incomplete,
-    /// An array of something else than objects.
+    /// An array of something other than objects.
     #[error("the array contains something other than objects")]
     NotAnObject,
     /// A member that `list --json` does not have.
@@ -73,13 +73,13 @@ pub enum LineProblem {
     /// An object of another command.
     #[error("this is output of `xmem {command}`, not of `xmem list --json`")]
     OtherOutput { command: String },
-    /// `list` failed, and its error stands in the file.
+    /// An error of `list` instead of its output.
     #[error("`xmem list` failed: {message}")]
     ListFailed { message: String },
     /// Members that name two domains.
     #[error("{said}, but {found}")]
     OtherDomain { said: String, found: String },
-    /// A target and a size that differ by something else than the video memory.
+    /// A target and a size whose difference is not the video memory.
     #[error("`target_kib` ({target}) and `size_kib` ({size}) contradict each other")]
     Contradiction { target: Kib, size: Kib },
     /// A maximum that the domain does not have.

@@ -30,7 +30,7 @@ const IGNORED: [&str; 11] = [
     "notes",
 ];
 
-/// The members that do.
+/// The members that affect a change.
 const KNOWN: [&str; 8] = [
     "domid",
     "name",
@@ -45,7 +45,7 @@ const KNOWN: [&str; 8] = [
 /// An object's members, in their order, repeated ones included.
 pub(super) struct Members(Vec<(String, Value)>);
 
-/// The object that `text` begins with in line `number`, and its length in bytes.
+/// The object at the start of `text`, in line `number`, and its length in bytes.
 pub(super) fn read(text: &str, number: usize) -> Result<(Members, usize), LineProblem> {
     let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Members>();
     match objects.next() {
@@ -59,7 +59,7 @@ pub(super) fn read(text: &str, number: usize) -> Result<(Members, usize), LinePr
 }
 
 impl Members {
-    /// The change that the object asks for; `None` for the host's.
+    /// The change that the object describes; `None` for the host's object.
     pub(super) fn line(&self, number: usize) -> Result<Option<Line>, LineProblem> {
         self.check_origin()?;
         if self.is_host() {
@@ -97,7 +97,7 @@ impl Members {
         Ok(Some(Line { number, domain, to, listed: Some(listed) }))
     }
 
-    /// Refuses what other commands print, and a failure of `list`.
+    /// Refuses the output of other commands, and an error of `list`.
     fn check_origin(&self) -> Result<(), LineProblem> {
         if let Some(error) = self.get("error") {
             let message = error.get("message").and_then(Value::as_str).unwrap_or("unknown");
@@ -134,7 +134,7 @@ impl Members {
         Ok(())
     }
 
-    /// The UUID decides if there is one: it is the domain's own as long as it lives, and its domid is not.
+    /// Identifies the domain by its UUID if there is one: unlike a domid, it stays the domain's own.
     fn domain(&self, domid: Option<DomId>, name: Option<&Name>) -> Result<DomainRef, LineProblem> {
         let uuid = self.text("uuid")?;
         let is_nil = |uuid: &str| uuid.parse::<Uuid>().is_ok_and(|uuid| uuid == Uuid::default());

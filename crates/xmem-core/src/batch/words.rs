@@ -16,7 +16,7 @@ pub(super) fn read(line: &str) -> Result<(DomainRef, Size), LineProblem> {
     ))
 }
 
-/// `"SQL 227" 1G`. A backslash takes the quote's meaning away, and a backslash's.
+/// `"SQL 227" 1G`. A backslash escapes a quote or a backslash.
 fn quoted(line: &str, quote: char) -> Result<(String, String), LineProblem> {
     let mut domain = String::new();
     let mut chars = line.chars();
@@ -42,7 +42,7 @@ fn quoted(line: &str, quote: char) -> Result<(String, String), LineProblem> {
 /// `SQL 227 1G` and `SQL\ 227 1G`.
 fn bare(line: &str) -> Result<(String, String), LineProblem> {
     let mut text = String::new();
-    // Where the blanks before the last word begin and end, and where those at the end begin.
+    // The start and the end of the blanks before the last word, and the start of those at the end.
     let (mut gap, mut blanks) = (None, None);
     let mut chars = line.chars();
     while let Some(c) = chars.next() {

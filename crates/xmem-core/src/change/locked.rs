@@ -1,4 +1,4 @@
-//! A domain whose lock is held: nobody who respects libxl's lock changes it meanwhile.
+//! A domain whose lock is held: no program that takes libxl's lock changes it meanwhile.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) struct LockedDomain<'h> {
 }
 
 impl<'h> LockedDomain<'h> {
-    /// Takes the lock, then makes sure that it is still the lock of a living domain.
+    /// Takes the lock, then makes sure that it belongs to a living domain.
     pub(super) fn take(
         host: &'h dyn Host,
         store: &'h dyn Store,
@@ -54,7 +54,7 @@ impl<'h> LockedDomain<'h> {
         let identity = domain.identity;
         let lock = Lock::take(host.state_dir(), identity, timeout, interrupt)?;
         debug!(%domain, "locked");
-        // libxl looks at the domid only; it can have been given to another domain during the wait.
+        // libxl checks the domid only, which may belong to another domain after the wait.
         let info = living(host, domain)?;
         Ok(Self {
             host,
@@ -78,8 +78,8 @@ impl<'h> LockedDomain<'h> {
         living(self.host, &self.domain)
     }
 
-    /// Starts a transaction and reads in it. So the commit fails if a writer without the lock changes the nodes, or if the
-    /// domain dies and its directory goes.
+    /// Starts a transaction and reads in it. So the commit fails if a writer without the lock changes the nodes, or if
+    /// the domain is destroyed and its directory removed.
     pub(super) fn open(&self) -> Result<OpenTransaction<'_>, Failed> {
         let transaction = self.store.begin()?;
         let memory = Memory::read(&*transaction, self.info)?;
@@ -87,8 +87,8 @@ impl<'h> LockedDomain<'h> {
         Ok(OpenTransaction { locked: self, transaction, memory })
     }
 
-    /// Refuses a domain that is being built, or destroyed. One that had a name and has no nodes any more is being destroyed,
-    /// also if it has never run: `xl destroy` empties xenstore before it takes the lock.
+    /// Refuses a domain that is being built or destroyed. If it had a name and has no nodes any more, it is being
+    /// destroyed, even if it has never run: `xl destroy` empties xenstore before it takes the lock.
     fn check_state(&self, memory: &Memory) -> Result<(), Cause> {
         if memory.is_empty() && self.domain.name.is_some() {
             return Err(Cause::Gone);
@@ -124,8 +124,8 @@ impl<'h> LockedDomain<'h> {
         Ok(Some(recovery))
     }
 
-    /// Restores `limit`, found by [`limit_to_restore`](crate::recovery::limit_to_restore), where the hypervisor shows `present`. Returns whether it had to be
-    /// set. Every limit that is not a new plan's is set here.
+    /// Restores `limit`, found by [`limit_to_restore`](crate::recovery::limit_to_restore), where the hypervisor shows
+    /// `present`. Returns whether it had to be set. Every limit that is not a new plan's is set here.
     pub(super) fn restore_limit(&self, present: Kib, limit: Kib) -> Result<bool, Cause> {
         if limit == present {
             return Ok(false);
@@ -150,7 +150,7 @@ impl<'h> LockedDomain<'h> {
         Ok(self.host.hypervisor().set_limit(self.domain.identity.domid, limit)?)
     }
 
-    /// Whether the lock's file is still there. Another program can remove it; from then on it protects nothing.
+    /// Whether the lock's file still exists. Another program can remove it; from then on it protects nothing.
     pub(super) fn is_still_held(&self) -> Result<bool, Cause> {
         let path = FileName::lock(self.domain.identity).in_dir(self.host.state_dir());
         let held = self.lock.still_held();
@@ -166,7 +166,7 @@ pub(super) fn living(host: &dyn Host, domain: &Domain) -> Result<DomainInfo, Cau
     }
 }
 
-/// Refuses a domain that is being built, or destroyed.
+/// Refuses a domain that is being built or destroyed.
 pub(super) fn check_state(host: &dyn Host, memory: &Memory) -> Result<(), Cause> {
     match State::on(host, memory) {
         // Its toolstack writes target, maximum and limit at the end.

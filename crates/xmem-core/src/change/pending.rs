@@ -48,13 +48,13 @@ impl<'a> PendingChange<'a> {
         }
     }
 
-    /// The writes are acknowledged before the limit is touched.
+    /// All writes are acknowledged before the limit is changed.
     fn make(&mut self) -> Result<(), Cause> {
         let Self { locked, plan, transaction, .. } = self;
         if let Some(transaction) = transaction {
             write(locked, plan, &**transaction)?;
         }
-        // From here on, until it is known otherwise: a call that fails may have had its effect.
+        // From here on the limit counts as changed: a call that fails may have had its effect.
         self.limit_changed = true;
         locked.set_limit(plan.new.limit)?;
         debug!(domain = %locked.domain, from = %plan.old.limit, to = %plan.new.limit, "limit set");
@@ -79,18 +79,18 @@ impl<'a> PendingChange<'a> {
             StoreError::Unsendable { .. } | StoreError::Unusable { .. } => {
                 Err(self.fail(None, error.into()))
             }
-            // It may be carried out at any later time: there is no use in asking now.
+            // It may be carried out at any later time, so reading now would prove nothing.
             StoreError::Deadline { .. } => Err(self.leave_unknown(error.into())),
             _ => self.resolve_lost_commit(error),
         }
     }
 
-    /// The connection died during the commit, or the answer was neither yes nor a conflict (oxenstored says EIO to whatever
-    /// it stumbled over, also after it has committed). A daemon takes what a connection has sent before it reads from one
-    /// that is made later, so a new connection sees how it ended.
+    /// Resolves a commit without a clear answer: the connection died, or the errno was neither success nor a conflict
+    /// (oxenstored answers EIO to internal errors, even after it has committed). A daemon processes what a connection
+    /// has sent before it reads from a later one, so a new connection shows the outcome.
     fn resolve_lost_commit(mut self, error: StoreError) -> Result<Commit, Failed> {
         let domain = &self.locked.domain;
-        warn!(%domain, %error, "no clear answer to the commit; reading what became of it");
+        warn!(%domain, %error, "no clear answer to the commit; reading its outcome");
         let read = || -> Result<_, Cause> {
             let store = self.locked.host.connect()?;
             let shown = Memory::read(&*store, self.memory.info)?.numbers()?;
@@ -131,14 +131,15 @@ impl<'a> PendingChange<'a> {
         }
     }
 
-    /// Restores the old limit, unless another program has set one. Reads through `fresh`, or else through any connection.
+    /// Restores the old limit, unless another program has set one. Reads through `fresh`, or else through any
+    /// connection.
     ///
-    /// The PoD target is not set again: the hypervisor only ever grows a PoD cache (`p2m_pod_set_mem_target`,
-    /// `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing. What was added stays until the guest uses it or balloons
-    /// down.
+    /// The PoD target is not restored: the hypervisor never shrinks a PoD cache (`p2m_pod_set_mem_target`,
+    /// `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing. Added memory stays until the guest uses it or
+    /// balloons down.
     fn roll_back(&mut self, fresh: Option<&dyn Store>) -> Result<Aftermath, Failed> {
         self.is_over = true;
-        // Aborts it, if it is not over.
+        // Aborts it, if it is still open.
         drop(self.transaction.take());
         let before = self.plan.old.limit;
         let mut aftermath = Aftermath::Unchanged;
@@ -153,7 +154,7 @@ impl<'a> PendingChange<'a> {
                 // The call that was to change it had no effect.
                 Ok((limit, false)) if limit == before => {}
                 Ok((limit, _)) => aftermath = Aftermath::RolledBack { limit, before },
-                // What is gone needs no limit, and what was refused from the start is as it was.
+                // A domain that is gone needs no limit, and a refused change has set none.
                 Err(Cause::Gone) => {}
                 Err(_) if self.locked.present().is_ok_and(|info| info.limit == before) => {}
                 Err(cause) => {
@@ -168,28 +169,28 @@ impl<'a> PendingChange<'a> {
         Ok(aftermath)
     }
 
-    /// Restores the limit `to`, by [`limit_to_restore`]. `nodes` is xenstore, if it may be asked. Returns the limit now, and
-    /// whether it had to be set.
+    /// Sets the limit `to`, by [`limit_to_restore`]. `nodes` is xenstore, if it may be asked. Returns the limit now,
+    /// and whether it had to be set.
     fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<(Kib, bool), Cause> {
-        // Whoever has the lock now may have set a limit and a target of their own.
+        // The present holder of the lock may have set a limit and a target.
         if matches!(self.locked.is_still_held(), Ok(false)) {
             return Err(Cause::LockLost);
         }
         let info = self.locked.present()?;
-        // If xenstore does not answer, what was read in the transaction has to do.
+        // If xenstore does not answer, the transaction's reads are used.
         let read = nodes.and_then(|nodes| Some((Some(nodes), Memory::read(nodes, info).ok()?)));
         let (nodes, memory) =
             read.unwrap_or_else(|| (None, Memory { info, ..self.memory.clone() }));
         let may_write = || -> Result<bool, Cause> {
-            // Nodes that cannot be asked about raise no limit.
+            // Nodes whose permissions cannot be read raise no limit.
             nodes.map_or(Ok(true), |nodes| Ok(self.locked.guest_may_write(nodes)?))
         };
         let limit = limit_to_restore(&memory, &[self.plan.new.limit], to, may_write)?;
         Ok((limit, self.locked.restore_limit(info.limit, limit)?))
     }
 
-    /// For a commit whose outcome is not known. Leaves the larger limit, safe for either target, and the record, so that the
-    /// next run can resolve it.
+    /// Handles a commit with an unknown outcome. Leaves the larger limit, safe for either target, and the record, so
+    /// that the next run can resolve it.
     fn leave_unknown(mut self, cause: Cause) -> Failed {
         self.is_over = true;
         let why = format!("whether {} committed is not known", new_values(&self.plan));
@@ -227,8 +228,8 @@ fn write(
     let Numbers { target, static_max, .. } = plan.new;
     let target_changes = target != plan.old.target;
     let max_changes = static_max != plan.old.static_max;
-    // `set` writes the target even if it is the same, as libxl does; and so does a change of the limit alone, so that it
-    // conflicts with any other writer of the target.
+    // `set` writes even an unchanged target, as libxl does. So does a change of the limit alone, so that it conflicts
+    // with any other writer of the target.
     let writes_target = target_changes || plan.writes_vm_memory || !max_changes;
     let node = |applies: bool, path: String, value: Option<u64>| {
         value.filter(|_| applies).map(|value| (path, value.to_string()))
@@ -248,8 +249,8 @@ fn write(
     Ok(())
 }
 
-/// Sets the PoD target. With a device passed through, Xen refuses the call (ENOTEMPTY), also for a guest without
-/// populate-on-demand memory: then the refusal is ignored.
+/// Sets the PoD target. With a device passed through, Xen refuses the call (ENOTEMPTY) even for a guest without
+/// populate-on-demand memory; then the refusal is ignored.
 fn set_pod_target(locked: &LockedDomain<'_>, target: Kib) -> Result<(), HypervisorError> {
     let (hypervisor, domid) = (locked.host.hypervisor(), locked.domain.identity.domid);
     match hypervisor.set_pod_target(domid, target) {
@@ -267,7 +268,7 @@ fn set_pod_target(locked: &LockedDomain<'_>, target: Kib) -> Result<(), Hypervis
     Ok(())
 }
 
-/// `the new target of 512 MiB was`: the values that a plan writes to xenstore.
+/// `the new target of 512 MiB was`: the values that a plan writes to xenstore, with a verb.
 fn new_values(plan: &Plan) -> String {
     let Numbers { target, static_max, .. } = plan.new;
     let value = |what, old: Option<Kib>, new: Option<Kib>| {

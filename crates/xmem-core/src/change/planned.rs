@@ -1,5 +1,5 @@
-//! Plans for a domain on its host. Asks the host for its memory, the populate-on-demand state and dom0's kernel, and only
-//! if they matter.
+//! Plans for a domain on its host. Reads the host's memory, the populate-on-demand state and dom0's kernel only if they
+//! matter.
 
 use tracing::debug;
 use xen::xenstore::Nodes;
@@ -10,8 +10,8 @@ use crate::failure::{Cause, chain};
 use crate::memory::{Memory, Paths};
 use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, draft, plan};
 
-/// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Asks for the host's
-/// memory if the domain grows, and for its populate-on-demand state if it shrinks and can have one.
+/// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Reads the host's
+/// memory if the domain grows, and its populate-on-demand state if it shrinks and may have one.
 ///
 /// # Errors
 /// A [`Refusal`], a state that allows no change, or the host does not answer.
@@ -28,8 +28,8 @@ pub fn plan_on(
     refuse_guests_word(nodes, memory, plan(memory, request, &around)?)
 }
 
-/// The plan of `request` in known surroundings, for one of many domains. Asks only for the domain's
-/// populate-on-demand state, if it shrinks and can have one.
+/// The plan of `request` in known surroundings, for one of many domains. Reads only the domain's
+/// populate-on-demand state, if it shrinks and may have one.
 ///
 /// # Errors
 /// As [`plan_on`].

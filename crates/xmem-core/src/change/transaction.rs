@@ -37,7 +37,7 @@ impl<'a> OpenTransaction<'a> {
 }
 
 impl<'a> PlannedChange<'a> {
-    /// Makes everything but the commit. A failure is rolled back.
+    /// Makes the change up to its commit. A failure is rolled back.
     pub(super) fn prepare(self) -> Result<PendingChange<'a>, Failed> {
         let Self { open: OpenTransaction { locked, transaction, memory }, plan } = self;
         locked.intent.write(plan.old, plan.new)?;

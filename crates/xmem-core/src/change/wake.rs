@@ -1,9 +1,9 @@
-//! Waking a balloon driver that has given up on its target.
+//! Nudging a stalled balloon driver.
 //!
-//! Linux's driver tries a few times and then sleeps until it sees a target that differs from the one it has
+//! Linux's driver tries a few times and then sleeps until it sees a target that differs from its present one
 //! (`BP_ECANCELED`, `drivers/xen/balloon.c`): writing the same one again does nothing. So a target one page off is set
-//! ([`wake_away`]), and the old one again later ([`wake_back`]), both by an ordinary change. The lock is not held in
-//! between, so that many guests can be woken at once.
+//! ([`wake_away`]), and later the old one again ([`wake_back`]), each by an ordinary change. The lock is not held in
+//! between, so that many guests can be nudged at once.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct Away {
     back: Amount,
 }
 
-/// Moves the target of the domain of `outcome`, which stands, one page off. Returns `None` if another program has set the
+/// Moves the target of the domain of `outcome` one page off. Returns `None` if another program has set the
 /// target meanwhile, if the rules allow no other target, or if the caller interrupts.
 ///
 /// The guest needs some time to see the new target: half a second is enough for Linux's driver.
@@ -41,16 +41,16 @@ pub fn wake_away(
 ) -> Result<Option<Away>, Failure> {
     let Some(target) = outcome.plan.new.target else { return Ok(None) };
     let (up, down) = (Amount::Up(PAGE), Amount::Down(PAGE));
-    // Not past the old target, if there is a choice: then the guest's progress meanwhile is in the right direction.
+    // Not past the old target, if possible: then the guest's progress meanwhile is in the right direction.
     let domid = outcome.domain.identity.domid;
     let info = host.hypervisor().domain(domid).ok().flatten().unwrap_or(outcome.info);
     let shrinks = info.current > outcome.plan.wanted;
     for (there, back) in if shrinks { [(up, down), (down, up)] } else { [(down, up), (up, down)] } {
         match step(host, &outcome.domain, target, there, false, lock_timeout, interrupt) {
             Ok(outcome) => return Ok(outcome.map(|outcome| Away { outcome, back })),
-            // At the minimum, or at the maximum.
+            // At the minimum or the maximum.
             Err(Failure { cause: Cause::Refused(why), .. }) => {
-                debug!(domain = %outcome.domain, %why, "no waking in that direction");
+                debug!(domain = %outcome.domain, %why, "no nudge in that direction");
             }
             Err(Failure {
                 cause: Cause::Interrupted,

@@ -14,7 +14,7 @@ use crate::memory::domain_path;
 pub(super) fn find(host: &dyn Host, store: &dyn Store) -> Result<Vec<Finding>, Cause> {
     let unused = || -> Result<BTreeSet<DomId>, Cause> {
         let mut domids = domids(store)?;
-        // dom0 is there whether or not xenstore has it.
+        // dom0 exists whether or not xenstore has it.
         domids.remove(&DomId::DOM0);
         if !domids.is_empty() {
             for info in host.list_domains(store)?.domains {
@@ -28,7 +28,7 @@ pub(super) fn find(host: &dyn Host, store: &dyn Store) -> Result<Vec<Finding>, C
         Err(Cause::Store(error)) if error.is(&Answer::TooBig) => return Ok(vec![not_listed()]),
         unused => unused?,
     };
-    // A domain that was destroyed, or made, between the two questions.
+    // A domain that was destroyed, or created, between the two reads.
     let orphans = if first.is_empty() { first } else { &first & &unused()? };
     Ok(orphans.into_iter().map(orphan).collect())
 }
@@ -53,7 +53,7 @@ fn not_listed() -> Finding {
     let diagnosis = Diagnosis::notice(
         DiagnosisKind::NotListed,
         "xenstore has too many domains to list them over this connection",
-        "nodes of domains that do not exist were not looked for",
+        "xenstore was not searched for nodes of domains that do not exist",
     )
     .with_fix("use xenstored's socket, if it has one: unset XENSTORED_PATH");
     Finding { domid: None, domain: None, diagnosis }

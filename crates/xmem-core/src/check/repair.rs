@@ -1,4 +1,4 @@
-//! Fixing what has only one possible fix: a domain by a change, stale files by removing them.
+//! Repairs of problems with only one possible fix: a domain by a change, stale files by removing them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::memory::{Memory, Paths};
 use crate::plan::{MemoryRequest, Surroundings, plan};
 use crate::recovery::{Recovery, recover};
 
-/// What [`repair`] would do, as far as can be said without a lock.
+/// The repairs that [`repair`] would make, as far as can be known without a lock.
 pub fn preview(host: &dyn Host, report: &CheckReport) -> Vec<(Finding, RepairOutcome)> {
     let memories: BTreeMap<Identity, &Memory> =
         report.rows.iter().map(|row| (row.domain.identity, &row.memory)).collect();
@@ -32,10 +32,10 @@ pub fn preview(host: &dyn Host, report: &CheckReport) -> Vec<(Finding, RepairOut
     report.findings.iter().map(|finding| (finding.clone(), outcome(finding))).collect()
 }
 
-/// Fixes what can be fixed of `report`, each domain under its lock, and checks again. A domain that was locked is waited
-/// for, for `lock_timeout` at most, and judged then.
+/// Repairs the problems in `report`, each domain under its lock, and checks again. A domain that was locked is waited
+/// for, for `lock_timeout` at most, and then judged.
 ///
-/// # Errors
+/// The host does not answer any more.
 /// The host does not answer any more.
 pub fn repair(
     host: &dyn Host,
@@ -60,7 +60,7 @@ pub fn repair(
     if !unlocked.is_empty() {
         let late = check(host, &unlocked, interrupt)?;
         run.fix(&late);
-        // What hid behind the lock takes the place of the lock.
+        // Findings behind the lock replace the finding of the lock.
         let domids: BTreeSet<Option<Identity>> =
             late.rows.iter().map(|row| Some(row.domain.identity)).collect();
         let is_replaced = |it: &Finding| {
@@ -78,7 +78,7 @@ pub fn repair(
     let outcome = |finding: &Finding| {
         match target(finding).and_then(|target| run.actions.get(&target)) {
             _ if left.contains(&key(finding)) => RepairOutcome::NotRepaired,
-            // It may only hide behind what the failure left.
+            // The failure may have left something that hides it.
             _ if finding.identity().is_some_and(|it| failed.contains(&it)) => {
                 RepairOutcome::NotRepaired
             }
@@ -94,7 +94,7 @@ pub fn repair(
     Ok(RepairReport { after, findings, changes, failures })
 }
 
-/// What is repaired.
+/// The object of a repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     /// A domain's numbers and its record.
@@ -103,7 +103,7 @@ enum Target {
     Files(Identity),
 }
 
-/// What is to be repaired because of `finding`, if anything is.
+/// What to repair because of `finding`, if anything.
 fn target(finding: &Finding) -> Option<Target> {
     let identity = finding.identity().filter(|_| finding.diagnosis.repairable)?;
     Some(match finding.diagnosis.kind {
@@ -112,7 +112,7 @@ fn target(finding: &Finding) -> Option<Target> {
     })
 }
 
-/// What is equal in the same finding at another time.
+/// What stays the same in the same finding at another time.
 type Key = (&'static str, Option<DomId>, Option<Identity>);
 
 fn key(finding: &Finding) -> Key {
@@ -132,7 +132,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Repairs what the findings of `report` are about, each target once.
+    /// Repairs the findings of `report`, each object once.
     fn fix(&mut self, report: &CheckReport) {
         for target in report.findings.iter().filter_map(target) {
             if self.interrupt.pending() || !self.tried.insert(target) {
@@ -160,7 +160,7 @@ impl Run<'_> {
         };
         let result = self.session.change(&request, self.interrupt);
         if let Ok(outcome) = &result {
-            // Before the recovery, which the plan begins after.
+            // Before the recovery, which the plan starts from.
             let row = report.rows.iter().find(|row| row.domain.identity == identity);
             let old = row.and_then(|row| row.memory.numbers().ok()).unwrap_or(outcome.plan.old);
             let new = outcome.plan.new;
@@ -171,7 +171,7 @@ impl Run<'_> {
         self.changes.push(result);
     }
 
-    /// What could not be repaired. A domain that went away needs no repair.
+    /// The failures. A domain that went away needs no repair.
     fn failed(&self) -> BTreeSet<Identity> {
         let of_change = |result: &Result<Outcome, Failure>| match result {
             Err(Failure { cause: Cause::Gone, .. }) | Ok(_) => None,

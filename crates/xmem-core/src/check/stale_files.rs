@@ -1,6 +1,6 @@
 //! Files that gone domains and killed processes left in libxl's state directory.
 //!
-//! The record of a domain that exists is not among them: it is the domain's own finding.
+//! The record of a domain that exists is not among them: it belongs to that domain's own findings.
 
 use std::fs;
 use std::io;
@@ -20,13 +20,13 @@ use crate::failure::Cause;
 use crate::intent::{IntentError, RECORD, SET_ASIDE};
 use crate::survey::{Row, StateFiles};
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Lock,
     /// An intent record.
     Record,
-    /// An intent record that was not completely written.
+    /// An intent record that was not written completely.
     Draft,
     /// An intent record that was moved aside.
     SetAside,
@@ -44,10 +44,10 @@ impl Role {
     }
 }
 
-/// The stale files, by domid. `rows` are the domains that were just looked at.
+/// The stale files, by domid. `rows` are the domains of the latest survey.
 pub(super) fn find(host: &dyn Host, rows: &[Row]) -> Result<Vec<Finding>, Cause> {
     let dir = host.state_dir();
-    // The files first, and only then the domains: a file of a domain that was made in between would otherwise look like
+    // The files are listed before the domains: otherwise a file of a domain created in between would look like
     // one of a domain that is gone.
     let files =
         StateFiles::list(dir).map_err(|source| Cause::StateDir { path: dir.to_owned(), source })?;
@@ -138,8 +138,8 @@ fn of_gone(role: Role, path: &Path, lock: &LockState, identity: Identity) -> Opt
     Some(Diagnosis::notice(kind, message, meaning).repaired_by("xmem check --repair"))
 }
 
-/// Removes the stale files of `identity` under its lock, if nobody holds that. Of a domain that exists, its record stays,
-/// and what was set aside.
+/// Removes the stale files of `identity` under its lock, if no process holds it. For a domain that exists, its record
+/// and what was set aside stay.
 ///
 /// # Errors
 /// The lock is held, or a file cannot be removed.
@@ -148,7 +148,7 @@ pub(super) fn remove(
     identity: Identity,
     interrupt: &dyn Interrupt,
 ) -> Result<(), Cause> {
-    // The lock's own file goes when it is released.
+    // The lock's own file is removed when it is released.
     let _lock = Lock::take(host.state_dir(), identity, Duration::ZERO, interrupt)?;
     let is_alive = is_alive(host, identity)?;
     let files = [(Letter::New, RECORD), (Letter::Data, RECORD), (Letter::Data, SET_ASIDE)];
@@ -167,7 +167,7 @@ pub(super) fn remove(
     Ok(())
 }
 
-/// Whether the domain exists: this one, and not another with its domid.
+/// Whether exactly this domain exists, and not another with its domid.
 fn is_alive(host: &dyn Host, identity: Identity) -> Result<bool, HypervisorError> {
     let info = host.hypervisor().domain(identity.domid)?;
     Ok(info.is_some_and(|info| info.identity == identity))

@@ -14,18 +14,18 @@ use super::{Diagnosis, DiagnosisKind};
 use crate::memory::{BadNode, Memory};
 use crate::state::State;
 
-/// What is known of a domain besides its memory and its state.
+/// The facts about a domain besides its memory and its state.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// The directory of its lock and its record.
     pub state_dir: &'a Path,
     /// The control domain's kernel.
     pub dom0: Dom0,
-    /// Its populate-on-demand state, if it was asked for.
+    /// Its populate-on-demand state, if it was read.
     pub pod: Option<Pod>,
     /// Its lock.
     pub lock: LockState,
-    /// A change that a killed process left half made.
+    /// An incomplete change of a killed process.
     pub killed: Option<KilledChange>,
     /// Whether the guest may write its own memory nodes.
     pub guest_writes: bool,
@@ -50,11 +50,11 @@ impl<'a> Facts<'a> {
 pub struct KilledChange {
     /// The record.
     pub record: PathBuf,
-    /// The process that wrote it, or why xmem does not act on it.
+    /// The process that wrote it, or the reason why xmem does not act on it.
     pub pid: Result<u32, String>,
 }
 
-/// The findings about a domain, the gravest first.
+/// The findings about a domain, the most severe first.
 pub fn diagnose(memory: &Memory, state: State, facts: &Facts<'_>) -> Vec<Diagnosis> {
     let judge = Judge { memory, state, facts, domid: memory.info.identity.domid };
     let mut found = judge.all();
@@ -78,7 +78,7 @@ impl Judge<'_> {
         }
         let mut found = Vec::new();
         match &self.facts.lock {
-            // Half a change looks out of step.
+            // A change in progress looks out of step.
             LockState::Held(holder) => found.push(
                 Diagnosis::notice(
                     DiagnosisKind::Locked(Some(holder.clone())),
@@ -96,7 +96,7 @@ impl Judge<'_> {
                 }
                 found.extend(self.bad_nodes());
                 match &self.facts.killed {
-                    // The numbers follow from it, and its repair puts them right.
+                    // The numbers are a consequence, and its repair corrects them.
                     Some(killed) => found.push(self.interrupted_change(killed)),
                     None => found.extend(self.numbers()),
                 }
@@ -197,13 +197,13 @@ impl Judge<'_> {
                     Escaped(why),
                     escaped_path(&killed.record)
                 ),
-                "a change was interrupted, and this record no longer tells how to complete it",
+                "a change was interrupted, and this record does not say how to complete it",
             ),
         }
         .repaired_by(repair)
     }
 
-    /// What others have to do with it.
+    /// What other programs have to do with it.
     fn around(&self) -> Vec<Diagnosis> {
         let outstanding = Some(self.memory.info.outstanding).filter(|claimed| *claimed > Kib(0));
         [
@@ -218,7 +218,7 @@ impl Judge<'_> {
                 Diagnosis::notice(
                     DiagnosisKind::Managed,
                     format!("managed by {manager}"),
-                    "its memory manager overwrites what is set by hand",
+                    "its memory manager overwrites targets that others set",
                 )
                 .with_fix("change it through that program")
             }),
@@ -236,7 +236,7 @@ impl Judge<'_> {
     }
 }
 
-/// A lock path that is no regular file.
+/// A lock path that is not a regular file.
 pub(crate) fn unusable_lock(path: &Path) -> Diagnosis {
     let path = escaped_path(path);
     Diagnosis::out_of_step(

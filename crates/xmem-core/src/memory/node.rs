@@ -11,10 +11,10 @@ use crate::domain::Name;
 /// The most characters of a value that an error repeats.
 const LONGEST_VALUE: usize = 80;
 
-/// A node's value: `None` if it does not exist, an error if it makes no sense.
+/// A node's value: `None` if it does not exist, an error if it is not a size.
 pub type Node<T> = Result<Option<T>, BadNode>;
 
-/// A node whose value is not what belongs there.
+/// A node whose value is not a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("xenstore has {value:?} at {path}, which is not a size in KiB")]
 pub struct BadNode {

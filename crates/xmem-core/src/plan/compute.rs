@@ -1,4 +1,4 @@
-//! The numbers that each request comes to: libxl's arithmetic.
+//! The numbers of each request: libxl's arithmetic.
 
 use xen::Kib;
 use xen::hypervisor::UNLIMITED;
@@ -16,7 +16,7 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
     }
     let video = present.video;
     let target = match size.amount {
-        // A step leaves video memory as it is.
+        // A relative size does not touch video memory.
         Amount::Up(_) | Amount::Down(_) => step(present.target, size.amount)?,
         Amount::To(size) => target_of(size, video)?,
         Amount::Maximum => target_of(present.maximum()?, video)?,
@@ -24,7 +24,8 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
     };
     let new_size = target.offset(video.into()).ok_or(Refusal::BeyondXen)?;
     let static_max = if raise_max {
-        // As `max` would set it: libxl takes static-max as a size, video memory included, when the guest is started again.
+        // As `max` would set it: libxl takes static-max as a size, video memory included, when the guest is started
+        // again.
         present.static_max.max(new_size)
     } else if exceeds(target, video, present.static_max) {
         let (static_max, most) = (present.static_max, present.most());
@@ -81,17 +82,17 @@ pub(super) fn max(memory: &Memory, size: Size) -> Result<Plan, Refusal> {
     let needed = present.size().plus(SLACK).ok_or(Refusal::BeyondXen)?;
     let mut plan = present.plan(target, max, needed.max(asked))?;
     finish(&mut plan, &present, size.amount);
-    // libxl forgets video memory here, and can leave a guest that cannot allocate any more.
+    // libxl ignores video memory here, and can leave a guest that cannot allocate any more.
     if needed > asked {
         plan.notes.push(Note::LimitAboveMax { limit: plan.new.limit, max });
     }
     Ok(plan)
 }
 
-/// dom0's missing nodes, and a limit that the target can live with. Never a lower limit, nor one for a target above the
-/// maximum: either of the two can be wrong.
+/// dom0's missing nodes, and a limit that holds the target. Never a lower limit, and none for a target above the
+/// maximum, since either of the two can be wrong.
 pub(super) fn repair(memory: &Memory) -> Result<Plan, Refusal> {
-    // Video memory that makes no sense only adds to what the target needs at least.
+    // Unknown video memory can only add to what the target needs.
     let memory = &Memory { video: Ok(memory.video.clone().unwrap_or_default()), ..memory.clone() };
     let present = Present::of(memory)?;
     let (target, static_max) = (present.target, present.static_max);
@@ -118,12 +119,12 @@ fn finish(plan: &mut Plan, present: &Present, amount: Amount) {
     plan.notes.extend(present.filled_in());
 }
 
-/// A step of zero, which a script may have computed: not even the limit changes.
+/// A relative size of zero, which a script may have computed: not even the limit changes.
 fn changes_nothing(size: Size) -> bool {
     matches!(size.amount, Amount::Up(Kib(0)) | Amount::Down(Kib(0)))
 }
 
-/// `from`, changed by the step `amount`.
+/// `from` plus the relative `amount`.
 fn step(from: Kib, amount: Amount) -> Result<Kib, Refusal> {
     match amount {
         Amount::Up(more) => from.plus(more).ok_or(Refusal::BeyondXen),

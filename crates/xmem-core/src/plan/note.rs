@@ -1,4 +1,4 @@
-//! What a user might not expect of a plan or a change.
+//! Notes about a plan or a change, on what a user might not expect.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,13 +23,13 @@ pub enum Note {
     FilledIn { target: bool, static_max: bool },
     /// dom0 had no limit and gets one.
     FirstLimit { limit: Kib },
-    /// The limit stays above the maximum that was asked for, since target and video memory need it.
+    /// The limit stays above the requested maximum, since target and video memory need it.
     LimitAboveMax { limit: Kib, max: Kib },
     /// The target is less than the size by the video memory.
     VideoMemory { size: Kib, target: Kib },
-    /// An HVM guest's maximum rises, of which its device model does not learn.
+    /// An HVM guest's maximum rises, but its device model keeps the old one.
     DeviceModelMaximum,
-    /// The host has less free memory than the domain is to grow by.
+    /// The host has less free memory than the domain would grow by.
     HostShort { needs: Kib, available: Kib, keep_free: Kib },
     /// The host has little memory left once the domain has grown.
     LeavesLittle { free: Kib },
@@ -49,16 +49,16 @@ pub enum Note {
     LimitTooLow { limit: Kib, needs: Kib },
     /// The guest is shrunk by force while it is still giving back its boot memory.
     Populating { outstanding: Kib },
-    /// The host does not have enough for the size that was asked for.
+    /// The host does not have enough for the requested size.
     Partial { asked: Kib, got: Kib },
-    /// A limit in a batch is neither the present one nor the one that goes with the target.
+    /// A limit in a batch is neither the present one nor that of the target.
     LimitIgnored { said: Kib, limit: Kib },
-    /// The change was made, and its intent record could not be removed.
+    /// The change was made, but its intent record could not be removed.
     RecordLeft { path: PathBuf, why: String },
 }
 
 impl Note {
-    /// One word for programs: stable, unlike the sentences.
+    /// The note's name: stable, for programs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Rounded { .. } => "rounded",
@@ -108,9 +108,9 @@ impl fmt::Display for Note {
             Self::VideoMemory { size, target } => {
                 write!(f, "a size of {size} includes video memory: the target is {target}")
             }
-            Self::DeviceModelMaximum => f.write_str(
-                "the device model keeps the maximum that the guest was started with until the guest is started again",
-            ),
+            Self::DeviceModelMaximum => {
+                f.write_str("the device model keeps the old maximum until the guest is restarted")
+            }
             Self::HostShort { needs, available, keep_free } => {
                 let (needs, available) = (Mib(*needs), Mib(*available));
                 write!(f, "growing by {needs} MiB, but the host has only {available} MiB free")?;
@@ -121,13 +121,17 @@ impl fmt::Display for Note {
             }
             Self::LeavesLittle { free } => write!(f, "leaves the host {} MiB free", Mib(*free)),
             Self::Paused { current } => {
-                write!(f, "the domain is paused: it keeps {} MiB until it runs again", Mib(*current))
+                write!(
+                    f,
+                    "the domain is paused: it keeps {} MiB until it runs again",
+                    Mib(*current)
+                )
             }
             Self::Suspended => f.write_str(
                 "the domain is suspended, to be saved or migrated: a change made now can be lost",
             ),
             Self::Stopped(state) => {
-                write!(f, "the domain is {state}: its guest does not follow any more")
+                write!(f, "the domain is {state}: its guest no longer balloons")
             }
             Self::Migrating { to } => write!(
                 f,
@@ -152,7 +156,10 @@ impl fmt::Display for Note {
                 write!(f, "the host does not have enough for {asked}: the size is {got}")
             }
             Self::LimitIgnored { said, limit } => {
-                write!(f, "limit_kib ({said}) is not set: the limit follows the target and is {limit}")
+                write!(
+                    f,
+                    "limit_kib ({said}) is not set: the limit follows the target and is {limit}"
+                )
             }
             Self::RecordLeft { path, why } => {
                 write!(f, "the intent record {} could not be removed: {why}", escaped_path(path))
@@ -161,7 +168,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// Adds to `plan` the notes that `request` gives rise to.
+/// Adds to `plan` the notes about `request`.
 pub(super) fn add(
     memory: &Memory,
     request: &MemoryRequest,

@@ -7,7 +7,7 @@ use super::{Note, Plan, Refusal};
 use crate::memory::{Memory, Numbers, SLACK, exceeds, size_of};
 use crate::size::Amount;
 
-/// Target and maximum as they count.
+/// The target and the maximum to start from.
 pub(super) struct Present {
     pub(super) old: Numbers,
     pub(super) target: Kib,
@@ -16,8 +16,8 @@ pub(super) struct Present {
 }
 
 impl Present {
-    /// dom0's nodes may be missing: nothing writes them before its memory is set for the first time. They are filled in as
-    /// `libxl__fill_dom0_memory_info` does, one by one.
+    /// dom0's nodes may be missing: nothing writes them before its memory is set for the first time. They are filled in
+    /// as `libxl__fill_dom0_memory_info` does, one by one.
     pub(super) fn of(memory: &Memory) -> Result<Self, Refusal> {
         let old = memory.numbers()?;
         let or_filled_in = |node: Option<Kib>, present: Kib, key| match node {
@@ -44,7 +44,7 @@ impl Present {
         size_of(self.target, self.video)
     }
 
-    /// The size that may be asked for at most.
+    /// The largest size that can be requested.
     pub(super) fn most(&self) -> Kib {
         size_of(self.static_max, self.video.max(0))
     }
@@ -92,7 +92,7 @@ impl Present {
         }
     }
 
-    /// The limit that `amount` itself asks for; what goes beyond it comes from xenstore.
+    /// The limit that the relative or absolute `amount` alone would set; anything above it comes from xenstore.
     pub(super) fn asked_limit(&self, amount: Amount) -> Option<Kib> {
         match amount {
             Amount::To(size) => size.plus(SLACK),

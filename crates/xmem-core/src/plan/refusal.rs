@@ -1,4 +1,4 @@
-//! Why a change is not made.
+//! The reasons for which a change is refused.
 
 use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib, Mib};
@@ -6,7 +6,7 @@ use xen::{DomId, Kib, Mib};
 use super::{DOM0_MINIMUM, GUEST_MINIMUM};
 use crate::memory::BadNode;
 
-/// Why a change is not made: a limit, a safety rule, or a node that makes no sense.
+/// The reason for a refusal: a limit, a safety rule, or a node that is not a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
@@ -28,13 +28,13 @@ pub enum Refusal {
     /// A domU would be shrunk below [`GUEST_MINIMUM`].
     #[error("{size} is below the {GUEST_MINIMUM} minimum for a guest")]
     GuestMinimum { size: Kib },
-    /// A relative size takes away everything.
+    /// A relative size subtracts more than there is.
     #[error("taking {less} from {from} leaves nothing")]
     BelowZero { less: Kib, from: Kib },
-    /// The hypervisor cannot count so far: 2^32 - 1 pages means no limit.
+    /// The hypervisor cannot represent the limit: 2^32 - 1 pages means no limit.
     #[error("the hypervisor cannot take a limit above {} GiB", UNLIMITED.mib() / 1024)]
     BeyondXen,
-    /// The limit would rise by more than was asked for, because of nodes that the guest itself may write.
+    /// The limit would rise above the request because of nodes that the guest itself may write.
     #[error(
         "the limit would become {limit} because of xenstore nodes that the guest itself may write (memory/*)"
     )]
@@ -74,10 +74,10 @@ pub enum Refusal {
         kernel.0, kernel.1
     )]
     Dom0Kernel { kernel: (u32, u32) },
-    /// A node with a value that makes no sense.
+    /// A node with a value that is not a size.
     #[error(transparent)]
     BadNode(#[from] BadNode),
-    /// Several rules, each of which `force` lifts.
+    /// Several rules that `force` overrides.
     #[error("{}", joined(.0))]
     Several(Vec<Self>),
 }
@@ -87,7 +87,7 @@ fn joined(refusals: &[Refusal]) -> String {
 }
 
 impl Refusal {
-    /// One word for programs: stable, unlike the sentences.
+    /// The reason's name: stable, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::AboveMax { .. } => "above-maximum",
@@ -111,7 +111,7 @@ impl Refusal {
         }
     }
 
-    /// Whether `force` lifts it.
+    /// Whether `force` overrides it.
     pub const fn can_be_forced(&self) -> bool {
         matches!(
             self,

@@ -1,14 +1,14 @@
-//! The rules that refuse what libxl would do.
+//! The safety rules, which refuse some changes that libxl would make.
 
 use xen::Kib;
 
 use super::{DOM0_MINIMUM, GUEST_MINIMUM, MemoryRequest, Plan, Refusal, Surroundings, TOLERANCE};
 use crate::memory::{GuestType, Memory};
 
-/// The first Linux whose balloon driver computes a PVH dom0's first size right.
+/// The first Linux whose balloon driver computes a PVH dom0's initial size correctly.
 const FIXED_DOM0_KERNEL: (u32, u32) = (6, 15);
 
-/// Refuses a plan that breaks a rule that `request` does not lift ([`Refusal::can_be_forced`]).
+/// Refuses a plan that breaks a rule that `request` does not override ([`Refusal::can_be_forced`]).
 pub(super) fn check(
     memory: &Memory,
     request: &MemoryRequest,
@@ -72,13 +72,13 @@ fn populating(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Ref
     shrinks(memory, plan).then_some(Refusal::Populating { outstanding })
 }
 
-/// Whether the domain is to get smaller.
+/// Whether the domain shrinks.
 pub(super) fn shrinks(memory: &Memory, plan: &Plan) -> bool {
     let size = memory.size().unwrap_or(memory.info.current);
     plan.writes_vm_memory && plan.wanted < size
 }
 
-/// `1T` where `1G` was meant. What is lowered may still be above it.
+/// Refuses `1T` where `1G` was meant. A shrinking domain may still be above the host's memory.
 fn above_host(request: &MemoryRequest, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
     let (old, new) = match request {
         _ if request.is_set() => (plan.old.target, plan.new.target),
@@ -90,7 +90,7 @@ fn above_host(request: &MemoryRequest, around: &Surroundings, plan: &Plan) -> Op
     (new > old && size > total).then_some(Refusal::AboveHost { size, total })
 }
 
-/// The host's memory that must stay free.
+/// Keeps the host's memory free.
 fn reserve(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
     let (needs, keep_free) = (growth(memory, plan)?, around.keep_free?);
     let available = around.host?.available();
@@ -98,21 +98,21 @@ fn reserve(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusa
     (left < keep_free).then_some(Refusal::KeepFree { needs, available, keep_free })
 }
 
-/// What the domain takes from the host to get to its new size. `None` if that is nothing.
+/// Memory that the domain takes from the host to reach its new size. `None` if that is nothing.
 pub(super) fn growth(memory: &Memory, plan: &Plan) -> Option<Kib> {
     let more = plan.wanted.minus(memory.info.current).filter(|more| *more > TOLERANCE)?;
     plan.writes_vm_memory.then_some(more)
 }
 
 impl Surroundings {
-    /// Memory that the guest may still touch and that is not there, since it is still giving back its boot memory.
+    /// Memory that the guest may still touch and that has no page yet, since it is still giving back its boot memory.
     pub(super) fn outstanding_pod(&self) -> Option<Kib> {
         let pod = self.pod?;
         pod.entries.minus(pod.cache).filter(|outstanding| *outstanding > Kib(0))
     }
 }
 
-/// What has to be known of the surroundings to judge a plan: each costs a hypercall.
+/// The surroundings that matter to a plan: each costs a hypercall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Questions {
     /// The host's memory.
@@ -124,7 +124,7 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
-    /// Those of `plan`, a [draft](super::draft).
+    /// The surroundings that matter to `plan`, a [draft](super::draft).
     pub(crate) fn of(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Self {
         let raises_max = plan.new.static_max > plan.old_maximum();
         let is_max = matches!(request, MemoryRequest::Max { .. });

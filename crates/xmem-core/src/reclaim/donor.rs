@@ -7,12 +7,12 @@ use crate::memory::Manager;
 use crate::plan::{GUEST_MINIMUM, TOLERANCE};
 use crate::state::State;
 
-/// A domain that memory may be taken from.
+/// A domain that may give memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Donor {
     /// The domain.
     pub domain: Domain,
-    /// What it is doing.
+    /// Its state.
     pub state: State,
     /// Memory that it holds.
     pub held: Kib,
@@ -22,7 +22,7 @@ pub struct Donor {
     pub limit: Kib,
     /// The size below which it is not shrunk.
     pub floor: Floor,
-    /// Why it gives nothing, whatever it could spare.
+    /// The reason why it gives nothing, if there is one.
     pub exclusion: Option<Exclusion>,
 }
 
@@ -31,11 +31,11 @@ pub struct Donor {
 pub struct Floor {
     /// The size.
     pub size: Kib,
-    /// What sets it.
+    /// Its origin.
     pub reason: FloorReason,
 }
 
-/// What sets a guest's floor.
+/// The origin of a guest's floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FloorReason {
@@ -49,7 +49,7 @@ pub enum FloorReason {
     Minimum,
 }
 
-/// Why a domain gives nothing.
+/// The reason why a domain gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Exclusion {
@@ -68,7 +68,7 @@ pub enum Exclusion {
     /// It is still giving back its boot memory (populate on demand) and can crash if it is shrunk.
     #[error("it is still populating its memory on demand")]
     Populating,
-    /// xenstore has no target for it, or one that makes no sense.
+    /// xenstore has no target for it, or a value that is not a size.
     #[error("it has no memory target")]
     NoTarget,
     /// Its target could not be lowered.
@@ -107,26 +107,26 @@ pub fn margin(used: Kib) -> Kib {
 }
 
 impl Donor {
-    /// What it can give, in whole MiB: what it holds at its present target, above its floor.
+    /// The memory it can give, in whole MiB: what it holds at its present target, above its floor.
     pub fn spare(&self) -> Kib {
         let spare = self.settled().minus(self.floor.size).unwrap_or_default();
         if self.exclusion.is_none() { Kib::from_mib(spare.mib()) } else { Kib(0) }
     }
 
-    /// What it is giving back already, since its target is below what it holds.
+    /// The memory that it is giving back already, since its target is below what it holds.
     pub fn coming(&self) -> Kib {
         let above = self.held.minus(self.size).filter(|above| *above > TOLERANCE);
         above.filter(|_| self.exclusion.is_none()).unwrap_or_default()
     }
 
-    /// Its size once it has given `share`: in whole MiB, unless that would be below its floor.
+    /// Its size after giving `share`: in whole MiB, unless that would be below its floor.
     pub fn size_after(&self, share: Kib) -> Kib {
         let size = self.settled().minus(share).unwrap_or_default();
         let whole = Kib::from_mib(size.mib());
         if whole >= self.floor.size { whole } else { Kib::from_pages(size.pages()) }
     }
 
-    /// What it holds once it has reached its present target.
+    /// Its memory once it has reached its present target.
     fn settled(&self) -> Kib {
         self.held.min(self.size)
     }

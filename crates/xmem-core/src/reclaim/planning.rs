@@ -1,4 +1,4 @@
-//! Finding the donors, and what each can give.
+//! Finding the donors, and the memory that each can give.
 
 use xen::hypervisor::{DomainInfo, HypervisorError};
 use xen::xenstore::Store;
@@ -65,7 +65,7 @@ struct Floors {
 }
 
 impl Floors {
-    /// The floor of a domain; the last one given counts. A share of a maximum that is not known is no floor.
+    /// The floor of a domain; the last one given counts. A share of an unknown maximum is no floor.
     fn of(&self, identity: Identity, memory: &Memory) -> Option<Kib> {
         let own = self.single.iter().rev().find(|(domain, _)| domain.identity == identity);
         let size = own.map(|(_, size)| *size).or(self.all)?;
@@ -81,7 +81,7 @@ impl Floors {
     }
 }
 
-/// The donors that `names` name, in their order, each once.
+/// The donors in `names`, in their order, each once.
 fn named(
     host: &dyn Host,
     store: &dyn Store,
@@ -122,12 +122,12 @@ fn resolve<'a, T>(
     if failures.is_empty() { Ok(found) } else { Err(ReclaimError::Failures(failures)) }
 }
 
-/// What the host has available.
+/// The host's available memory.
 pub(super) fn available(host: &dyn Host) -> Result<Kib, HypervisorError> {
     Ok(host.hypervisor().host_memory()?.available())
 }
 
-/// Looks at the domains `which`, or at all if it is empty.
+/// Reads the domains `which`, or all if it is empty.
 pub(super) fn look(
     host: &dyn Host,
     store: &dyn Store,
@@ -146,7 +146,7 @@ fn donor(row: &Row, floors: &Floors) -> Donor {
     Donor { domain, state, held, size, limit, floor, exclusion: exclusion(row) }
 }
 
-/// Why a domain gives nothing, as it is now.
+/// The reason why a domain gives nothing now.
 pub(super) fn exclusion(row: &Row) -> Option<Exclusion> {
     let memory = &row.memory;
     if memory.is_dom0() {

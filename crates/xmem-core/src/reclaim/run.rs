@@ -1,4 +1,4 @@
-//! Carrying out a plan: rounds of shrinking, waiting and planning again.
+//! Execution of a plan: rounds of shrinking, waiting and planning again.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -19,13 +19,13 @@ use crate::plan::{Condition, MemoryRequest, TOLERANCE};
 use crate::size::{Amount, Size};
 use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, wait_by};
 
-/// Another run has finished its changes when no limit has changed for so long: a change takes some 10 ms.
+/// Another run has finished its changes when no limit has changed for this long: a change takes some 10 ms.
 const QUIET: Duration = Duration::from_millis(100);
-/// How often to wait for that, before each change.
+/// The pause between two checks for that, before each change.
 const MOST_PAUSES: usize = 50;
 
-/// Carries out `plan`: shrinks the guests, waits for them, and plans again until the host has enough or no guest can give
-/// more. A plan that is not enough changes nothing.
+/// Carries out `plan`: shrinks the guests, waits for them, and plans again until the host has enough or no guest can
+/// give more. A plan that is not enough changes nothing.
 pub fn reclaim(
     host: &dyn Host,
     plan: ReclaimPlan,
@@ -61,10 +61,10 @@ struct Run<'a> {
     session: ChangeSession<'a>,
     interrupt: &'a dyn Interrupt,
     on_event: &'a mut dyn FnMut(ReclaimEvent),
-    /// As last seen.
+    /// At the last poll.
     plan: ReclaimPlan,
     donors: Vec<DonorReport>,
-    /// What this run took from each donor.
+    /// The targets that this run lowered.
     taken: Vec<Option<Taken>>,
 }
 
@@ -110,7 +110,7 @@ impl Run<'_> {
         let mut changed = Vec::new();
         for index in 0..self.donors.len() {
             self.let_others_finish(index)?;
-            // To take more is of no use if it cannot be enough.
+            // A further change is useless if the memory cannot be enough.
             if self.interrupt.pending() || !self.plan.is_enough() {
                 break;
             }
@@ -134,18 +134,19 @@ impl Run<'_> {
         Ok(changed)
     }
 
-    /// `failure` with the donor that it is about, which is not known where no change of it could begin.
+    /// `failure` with its donor, which is unknown if the change failed before the domain was found.
     fn named(&self, index: usize, failure: Failure) -> Failure {
         let known = self.donors.get(index).map(|report| report.donor.domain.clone());
         Failure { domain: known.or(failure.domain), ..failure }
     }
 
-    /// Waits until no other program changes the donors' limits, and plans again, for the donors at `from` and behind it.
+    /// Waits until no other program changes the donors' limits, and plans again, for the donors at `from` and behind
+    /// it.
     ///
-    /// Another reclaim may be shrinking the same guests. A plan made halfway through would take more from those that it has
-    /// shrunk already, and the two together would take more than either needs.
+    /// Another reclaim may be shrinking the same guests. A plan made in the middle of that would take more from those
+    /// that it has shrunk already, and both together would take more than either needs.
     fn let_others_finish(&mut self, from: usize) -> Result<(), Cause> {
-        // Guests that shrink before this run has shrunk them were shrunk by another program.
+        // A guest that shrinks before this run has changed it was changed by another program.
         let mut is_disturbed = from == 0 && self.plan.coming() > Kib(0);
         for _ in 0..MOST_PAUSES {
             if self.is_out_of_date()? {
@@ -167,8 +168,8 @@ impl Run<'_> {
         gives.then(|| (donor.domain.identity, donor.size_after(*share)))
     }
 
-    /// Whether another program has changed a donor's limit since it was read. A new target comes with a new limit, and one
-    /// hypercall reads the limits of all donors.
+    /// Whether another program has changed a donor's limit since it was read. A new target comes with a new limit, and
+    /// one hypercall reads the limits of all donors.
     fn is_out_of_date(&self) -> Result<bool, Cause> {
         let infos = self.host.hypervisor().domains()?;
         let limits: HashMap<Identity, Kib> =
@@ -234,7 +235,7 @@ impl Run<'_> {
         }
     }
 
-    /// The donor gives nothing more in this run.
+    /// Excludes the donor from the rest of this run.
     fn exclude(&mut self, index: usize, exclusion: Exclusion) {
         if let Some(report) = self.donors.get_mut(index) {
             report.exclusion.get_or_insert(exclusion);
@@ -260,7 +261,7 @@ impl Run<'_> {
             donor.size = row.memory.size().unwrap_or(donor.held);
             donor.limit = row.memory.info.limit;
             donor.state = row.state;
-            // What it uses can have grown since.
+            // The guest's own use can have grown since.
             let used = row
                 .used
                 .map(|used| Floor { size: super::margin(used), reason: FloorReason::Used(used) });
@@ -285,7 +286,7 @@ impl Run<'_> {
             let Some(report) = self.donors.get_mut(index) else { continue };
             let identity = report.donor.domain.identity;
             let request = self.request_for(identity, set_if(Condition::TargetIs(target), size));
-            // Not to be interrupted: the user asked for it in case the run fails.
+            // Not interruptible: the user asked for it in case the run fails.
             let result = self.session.change(&request, &Uninterrupted(self.interrupt));
             if let Some(report) = self.donors.get_mut(index) {
                 report.restored =
@@ -312,7 +313,7 @@ const fn set_if(condition: Condition, size: Kib) -> MemoryRequest {
     MemoryRequest::SetIf { condition, size: Size::exact(Amount::To(size)), force: false }
 }
 
-/// Ends a wait also when the host has enough. Its clock counts sleeps: a stopped process (Ctrl-Z) loses no patience.
+/// Ends a wait also when the host has enough. Its clock counts sleeps, so that a stop (Ctrl-Z) uses up no patience.
 struct UntilEnough<'a> {
     host: &'a dyn Host,
     goal: Kib,

@@ -1,20 +1,20 @@
-//! How the memory is divided among the guests. Pure.
+//! The division of the memory among the guests. Pure.
 
 use xen::Kib;
 
-/// How the memory is divided among the guests.
+/// The order in which guests give memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
-    /// Every guest gives the same fraction of what it can spare. The default: a floor is an estimate, so no guest is taken
-    /// down to it while another still has memory to spare.
+    /// Every guest gives the same fraction of what it can spare. The default: a floor is an estimate, so no guest is
+    /// taken down to it while another still has memory to spare.
     #[default]
     Even,
     /// The first guest gives all it can, then the next.
     Order,
 }
 
-/// The share of each guest, in whole MiB. The sum is `need` rounded up, or all of `spares` if that is less. Fractions of a
-/// MiB in `spares` are not used.
+/// The share of each guest, in whole MiB. The sum is `need` rounded up, or all of `spares` if that is less. Fractions
+/// of a MiB in `spares` are not used.
 pub(super) fn shares(need: Kib, spares: &[Kib], priority: Priority) -> Vec<Kib> {
     let spares: Vec<u128> = spares.iter().map(|spare| spare.mib().into()).collect();
     let total = spares.iter().fold(0, |sum: u128, spare| sum.saturating_add(*spare));
@@ -77,7 +77,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_gives_more_than_it_can_spare_and_the_sum_is_what_is_needed(
+        fn no_share_exceeds_its_spare_and_the_sum_is_what_is_needed(
             need in prop_oneof![0..10_000_u64, 0..1_u64 << 34],
             spares in spares(),
             even: bool,
@@ -93,7 +93,7 @@ mod tests {
         }
 
         #[test]
-        fn even_shares_are_less_than_one_mib_from_the_same_fraction(
+        fn even_shares_are_within_one_mib_of_the_same_fraction(
             need in 0..100_000_u64,
             spares in prop::collection::vec(0..50_000_u64, 1..8),
         ) {
@@ -106,7 +106,7 @@ mod tests {
         }
 
         #[test]
-        fn in_order_nobody_gives_while_an_earlier_one_could_give_more(
+        fn in_order_a_guest_gives_only_after_the_earlier_ones_gave_all(
             need in 0..100_000_u64,
             spares in prop::collection::vec(0..50_000_u64, 1..8),
         ) {

@@ -1,12 +1,12 @@
-//! Which name a user may have meant.
+//! The name that a user may have meant.
 
 use crate::domain::Name;
 
-/// What people call dom0 that is not its name.
+/// Common names for dom0 that are not its name.
 const DOM0_ALIASES: [&str; 4] = ["dom0", "domain0", "dom-0", "domain-0"];
 
-/// The one of `names` that differs from `wanted` only in case, or else in one letter: another one, a missing one, one too
-/// many, or two swapped. `dom0` is the control domain's name.
+/// The one of `names` that differs from `wanted` only in case, or else in one letter: replaced, missing, additional, or
+/// two swapped. `dom0` is the control domain's name.
 pub(super) fn similar<'a>(
     wanted: &Name,
     names: impl Iterator<Item = &'a Name>,
@@ -30,7 +30,7 @@ pub(super) fn similar<'a>(
     near
 }
 
-/// Whether `a` and `b` differ in one letter. A name of one letter is like no other.
+/// Whether `a` and `b` differ in one letter. Names of one letter are never similar.
 fn is_one_letter_off(a: &[char], b: &[char]) -> bool {
     let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (Some(a), Some(b)) = (a.get(same..), b.get(same..)) else { return false };
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_wrong_letter_is_found() {
+    fn one_wrong_letter_is_similar() {
         let names = ["web", "db", "Domain-0", "mail"].map(|name| Name(name.to_owned()));
         let near = |wanted: &str| {
             let found = similar(&Name(wanted.to_owned()), names.iter(), names.get(2));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_one_letter_are_not_alike() {
+    fn names_of_one_letter_are_not_similar() {
         let names = [Name("a".to_owned())];
         assert_eq!(similar(&Name("b".to_owned()), names.iter(), None), None);
     }

@@ -17,38 +17,38 @@ use crate::memory::Memory;
 use crate::resolve;
 use crate::state::{Follows, State};
 
-/// How long to look for the successor of a domain that went away: when it was about to be rebooted, and otherwise.
+/// How long to look for the successor of a domain that went away: if it was about to be rebooted, and otherwise.
 const REBOOT_GAP: Duration = Duration::from_secs(10);
 const GAP: Duration = Duration::from_secs(3);
 
-/// How long a driver that is to do nothing new may take to move by itself before it is woken.
+/// How long a driver without a new target may take to move by itself before it is nudged.
 const WAKE_AFTER: Duration = Duration::from_secs(1);
 
-/// How often to look for a successor.
+/// The pause between two searches for a successor.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a poll comes to.
+/// The result of a poll.
 pub(super) enum Step {
-    /// Go on, and poll again after `rest` at the latest.
+    /// Continue, and poll again after `rest` at the latest.
     On { progress: Option<Progress>, rest: Duration },
     /// The wait is over.
     Over(WaitEnd),
 }
 
 pub(super) struct Guest<'a> {
-    /// Its place among the outcomes.
+    /// Its index among the outcomes.
     pub index: usize,
     pub outcome: &'a Outcome,
     pub policy: WaitPolicy,
-    /// What it shows as `memory/target`.
+    /// The latest value of its `memory/target`.
     pub target_seen: TargetSeen,
-    /// Whether its driver was woken, or need not be.
+    /// Whether its driver was nudged, or needs no nudge.
     pub needs_no_waking: bool,
     pub woken: bool,
     tracker: ProgressTracker,
     info: DomainInfo,
     state: State,
-    /// When it went away.
+    /// The time at which it went away.
     gone: Option<Duration>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Guest<'a> {
             outcome,
             policy,
             target_seen: TargetSeen::Ours,
-            // A driver that is told something new looks by itself.
+            // A driver with a new target needs no nudge.
             needs_no_waking: outcome.status != ChangeStatus::Unchanged,
             woken: false,
             tracker: ProgressTracker::new(policy, outcome.plan.wanted, outcome.info.current),
@@ -82,7 +82,7 @@ impl<'a> Guest<'a> {
         self.gone.is_some()
     }
 
-    /// Whether the domain has what it should have.
+    /// Whether the domain has reached its target.
     pub(super) fn has_reached(&self, infos: &BTreeMap<DomId, DomainInfo>) -> bool {
         infos.get(&self.domid()).is_some_and(|info| {
             info.identity == self.outcome.domain.identity
@@ -90,7 +90,7 @@ impl<'a> Guest<'a> {
         })
     }
 
-    /// What the poll at `at` shows: `infos` of all domains that are waited for, or of the whole host.
+    /// The result of the poll at `at`; `infos` are all domains that are waited for, or the whole host's.
     pub(super) fn step(&mut self, at: Duration, infos: &BTreeMap<DomId, DomainInfo>) -> Step {
         let identity = self.outcome.domain.identity;
         let info =
@@ -115,7 +115,7 @@ impl<'a> Guest<'a> {
             }
         }
         let follows = match info.shutdown {
-            // The toolstack is about to start it anew.
+            // The toolstack is about to start it again.
             Some(Shutdown::Reboot) => Follows::Later,
             _ => self.state.follows(),
         };
@@ -134,7 +134,7 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// The domain is not there: it may come back as another one.
+    /// Handles a domain that does not exist: it may come back as another one.
     fn step_gone(&mut self, at: Duration) -> Step {
         let since = *self.gone.get_or_insert(at);
         let gap = if self.info.shutdown == Some(Shutdown::Reboot) { REBOOT_GAP } else { GAP };
@@ -164,7 +164,7 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// Whether its driver should be woken: it has nothing new to do, and has not moved by itself.
+    /// Whether its driver should be nudged: it has no new target, and has not moved by itself.
     pub(super) fn is_asleep(&self, at: Duration) -> bool {
         !self.needs_no_waking
             && at >= WAKE_AFTER
@@ -173,7 +173,7 @@ impl<'a> Guest<'a> {
             && !self.tracker.has_moved()
     }
 
-    /// When to poll again at the latest, so that its driver is woken in time.
+    /// The latest time for the next poll, so that its driver is nudged in time.
     pub(super) fn wakes_in(&self, at: Duration) -> Duration {
         let left = WAKE_AFTER.saturating_sub(at);
         if self.needs_no_waking || left.is_zero() { Duration::MAX } else { left }
@@ -207,7 +207,7 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// The domains of `guests` as the hypervisor sees them: in one call, of the whole host, if there are several.
+/// The domains of `guests` in the hypervisor: by one call, for the whole host, if there are several.
 ///
 /// # Errors
 /// The hypervisor does not answer.
@@ -220,7 +220,7 @@ pub(super) fn poll(
     let infos = if let Some(infos) = listed {
         infos
     } else {
-        // One alone; or the hypervisor refuses to list them.
+        // A single domain, or the hypervisor refuses to list them.
         let each = guests.iter().filter_map(|guest| hypervisor.domain(guest.domid()).transpose());
         each.collect::<Result<_, _>>()?
     };

@@ -1,4 +1,4 @@
-//! How a wait ended and why, in words.
+//! The end of a wait, and the reasons for it, in words.
 
 use std::fmt;
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl fmt::Display for WaitReason {
     }
 }
 
-/// Why a guest is late, the surest reason first.
+/// The reasons why a guest has not reached its target, the most certain first.
 pub(super) fn reasons(
     report: &WaitReport,
     state: State,
@@ -120,7 +120,7 @@ pub(super) fn reasons(
     }
 }
 
-/// How the wait ended: after `the target is set, but` where the guest did not reach it.
+/// The end of the wait as a sentence.
 impl fmt::Display for WaitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (current, wanted) = (Mib(self.info.current), Mib(self.wanted));
@@ -129,7 +129,7 @@ impl fmt::Display for WaitReport {
             WaitEnd::Reached => return write!(f, "has {current} MiB"),
             WaitEnd::Stuck => {
                 write!(f, "the target is set, but the guest has {place}")?;
-                // A guest that does not run is not expected to.
+                // A guest that does not run is expected to make no progress.
                 if !matches!(self.reasons.first(), Some(WaitReason::State(_))) {
                     let patience = self.policy.patience.as_secs_f64();
                     write!(f, " and has made no progress for {patience} s")?;
@@ -165,7 +165,7 @@ impl fmt::Display for WaitReport {
                 "interrupted; the target stays set and the guest continues towards it (now {place})"
             )?,
             WaitEnd::Failed(failure) => {
-                write!(f, "waking the guest's balloon driver failed: {}", chain(&failure.cause))?;
+                write!(f, "nudging the guest's balloon driver failed: {}", chain(&failure.cause))?;
             }
             WaitEnd::Unreachable(cause) => write!(
                 f,

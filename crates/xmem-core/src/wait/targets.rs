@@ -1,4 +1,4 @@
-//! Whether another program has changed a target: watches tell, and a target is read only when its watch has fired.
+//! Whether another program has changed a target: a target is read only when its watch has fired.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::failure::Cause;
 use crate::memory::{BadNode, Memory, Paths};
 use crate::survey::watches::Watches;
 
-/// What a domain shows as its target.
+/// The target of a domain in xenstore.
 #[derive(Debug)]
 pub(super) enum TargetSeen {
     /// The target of the wait.
     Ours,
     /// Another one, or none.
     Changed(Option<Kib>),
-    /// Something that is no size.
+    /// A value that is not a size.
     Bad(BadNode),
     /// xenstore has nothing of the domain: it is being destroyed.
     NoNodes,
@@ -30,12 +30,12 @@ pub(super) enum TargetSeen {
 pub(super) struct Targets {
     store: Option<Box<dyn Store>>,
     watches: Watches,
-    /// Whether xenstored lets us set watches; if not, targets are read at each poll.
+    /// Whether xenstored accepts watches; if not, targets are read at each poll.
     is_watching: bool,
 }
 
 impl Targets {
-    /// Brings [`Guest::target_seen`] up to date.
+    /// Updates [`Guest::target_seen`].
     ///
     /// # Errors
     /// xenstored does not answer.
@@ -93,7 +93,7 @@ impl Targets {
         Ok(())
     }
 
-    /// The connection, made if there is none yet.
+    /// The connection, opened if there is none yet.
     ///
     /// # Errors
     /// xenstored does not answer.

@@ -1,4 +1,4 @@
-//! How long to go on waiting for a guest: as long as it makes progress. Pure.
+//! How long to wait for a guest: while it makes progress. Pure.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use xen::Kib;
 use super::WaitPolicy;
 use crate::state::{Follows, State};
 
-/// The shortest and the longest time between two polls: each costs a hypercall.
+/// The shortest and the longest time between two polls; each costs a hypercall.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -17,26 +17,26 @@ pub(super) const PAUSE_LIMIT: Duration = Duration::from_secs(5);
 /// One poll of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// When, since the wait began.
+    /// The time since the wait began.
     pub at: Duration,
-    /// What the domain has.
+    /// The guest's memory.
     pub current: Kib,
-    /// What it is doing.
+    /// The domain's state.
     pub state: State,
     /// Whether its guest follows a target.
     pub follows: Follows,
 }
 
-/// What one poll means.
+/// The verdict of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The guest reached its target.
     Reached,
-    /// It made no progress for as long as patience lasts.
+    /// It made no progress for the time of patience.
     Stuck,
-    /// The time bound is over.
+    /// The time bound was reached.
     TimedOut,
-    /// It does not run, and did not for as long as the wait outlasts that.
+    /// It does not run, and has not for as long as the wait outlasts that.
     Halted,
     /// It never runs again.
     Stopped,
@@ -49,18 +49,18 @@ pub enum Verdict {
 pub struct ProgressTracker {
     policy: WaitPolicy,
     wanted: Kib,
-    /// How far from its target the guest was at first, and at its nearest.
+    /// The guest's distance from its target at first, and at its nearest.
     first: u64,
     nearest: u64,
     last: Duration,
-    /// How long it has run without progress.
+    /// The time that it has run without progress.
     idle: Duration,
-    /// Since when it does not run.
+    /// The time since which it does not run.
     halted: Option<Duration>,
 }
 
 impl ProgressTracker {
-    /// For a guest that had `from` when it was told to have `wanted`.
+    /// For a guest with `from`, whose target amounts to `wanted`.
     pub const fn new(policy: WaitPolicy, wanted: Kib, from: Kib) -> Self {
         let first = wanted.0.abs_diff(from.0);
         let (last, idle, halted) = (Duration::ZERO, Duration::ZERO, None);
@@ -72,9 +72,9 @@ impl ProgressTracker {
         self.nearest < self.first
     }
 
-    /// What `poll` means. Polls come in the order of their times.
+    /// The verdict of `poll`. Polls come in the order of their times.
     ///
-    /// Progress is being nearer than ever before: a guest that wavers makes none.
+    /// Progress means being nearer than ever before: a guest that wavers makes none.
     pub fn judge(&mut self, poll: Poll) -> Verdict {
         let Poll { at, current, state, follows } = poll;
         let passed = at.saturating_sub(std::mem::replace(&mut self.last, at));
@@ -109,7 +109,7 @@ impl ProgressTracker {
         if bound.is_zero() {
             return Verdict::TimedOut;
         }
-        // Seeing the end an eighth later than it comes is soon enough.
+        // It is soon enough to notice the end late by an eighth of the time.
         let rest = at.checked_div(8).unwrap_or_default().clamp(SHORTEST, LONGEST);
         Verdict::Wait(rest.min(bound).min(left))
     }

@@ -1,4 +1,4 @@
-//! Waking the balloon drivers of guests that do not move by themselves: all at once.
+//! Nudging the balloon drivers of all stalled guests at once.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::failure::{Aftermath, Failure};
 /// How long the other target stays. Linux's driver sees it at once, unless its guest is very busy.
 const AWAY: Duration = Duration::from_millis(500);
 
-/// How long to wait for a domain's lock at most: the others wait meanwhile.
+/// How long to wait for a domain's lock at most: the other guests wait meanwhile.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Wakes the drivers of those of `waiting` that are asleep, unless the time bound leaves none for it. Guests for which
-/// that goes wrong are dropped, and their waits end.
+/// Nudges the drivers of the stalled guests in `waiting`, unless the time bound is too short. Guests for which that
+/// fails are dropped, and their waits end.
 pub(super) fn wake(
     clock: &dyn Clock,
     host: &dyn Host,
@@ -31,7 +31,7 @@ pub(super) fn wake(
             continue;
         }
         guest.needs_no_waking = true;
-        // What the bound leaves for the lock: the other target stays for its time, and then comes the way back.
+        // The time for the lock: the bound, less the time of the other target and of the way back.
         let left = guest.policy.at_most.map_or(Some(LOCK_TIMEOUT), |most| {
             most.checked_sub(clock.now())?.checked_sub(AWAY.saturating_mul(2))
         });
@@ -44,7 +44,7 @@ pub(super) fn wake(
         }
     }
     if !away.is_empty() {
-        // The way back comes sooner, but always.
+        // The way back may come sooner, but always comes.
         let _ = clock.sleep(AWAY);
     }
     for (index, step) in away {

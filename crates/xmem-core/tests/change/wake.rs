@@ -193,7 +193,7 @@ fn a_failure_at_any_step_reports_the_state() {
         assert_eq!(failure.absolute, Some(Kib(START.0)));
         assert_eq!(scene.numbers(), (AWAY, 2_097_152, AWAY + 1024), "{step:?}");
         assert_eq!(scene.files().len(), 0, "{step:?}");
-        let words = "; the target is still 1048572 KiB, one page off, where it was set to wake the guest's driver; the limit is in step";
+        let words = "; the target is still 1048572 KiB, one page off, as set to nudge the balloon driver; the limit is in step";
         assert!(failure.to_string().ends_with(words), "{failure}");
     }
 }

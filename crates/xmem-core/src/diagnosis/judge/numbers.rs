@@ -12,12 +12,12 @@ use crate::size::Written;
 use crate::state::{Follows, State};
 
 impl Judge<'_> {
-    /// What is wrong between target, maximum, limit and what the domain holds.
+    /// The inconsistency of target, maximum, limit and allocated memory.
     pub(super) fn numbers(&self) -> Vec<Diagnosis> {
         let Memory { target, static_max, .. } = self.memory;
         let mut found = Vec::new();
         match (target, static_max) {
-            // What has stopped may be on its way out, and xenstore goes first.
+            // A stopped domain may be being destroyed, which empties xenstore first.
             (Ok(None), Ok(None)) if self.state.follows() == Follows::Never => return found,
             (Ok(None), Ok(None)) => return vec![self.no_keys()],
             (Ok(None), Ok(Some(_))) => found.push(self.missing_key("memory/target")),
@@ -25,7 +25,7 @@ impl Judge<'_> {
             _ => {}
         }
         let grave = self.above_maximum().or_else(|| self.limit_too_low());
-        // Over its limit because that is too low, or above a target that is wrong: no findings of their own.
+        // Being over a limit that is too low, or above a target that is wrong, is a consequence.
         let follows = grave.is_some();
         found.extend(grave);
         if found.is_empty() {
@@ -106,7 +106,7 @@ impl Judge<'_> {
     }
 
     fn limit_too_low(&self) -> Option<Diagnosis> {
-        // Video memory that is not known only adds to what is needed.
+        // Unknown video memory can only add to what is needed.
         let video = Ok(self.memory.video.clone().unwrap_or_default());
         let required = Memory { video, ..self.memory.clone() }.missing_limit()?;
         let found = Diagnosis::out_of_step(
@@ -116,7 +116,7 @@ impl Judge<'_> {
                 Mib(self.memory.info.limit),
                 Mib(required)
             ),
-            "the guest is told to use more than Xen lets it have: its allocations fail",
+            "the target asks for more than Xen lets the guest have: its allocations fail",
         );
         Some(self.repairable(match &self.memory.static_max {
             Err(bad) => found.with_fix(format!("first fix {}", Escaped(&bad.path))),
@@ -148,8 +148,8 @@ impl Judge<'_> {
         })
     }
 
-    /// Where the guest is, seen from its target. Only a running guest can be expected there. A guest that was created paused
-    /// can still have to populate its memory.
+    /// The distance of the guest from its target. Only a running guest is expected there. A guest that was created
+    /// paused may still have to populate its memory.
     fn balloon(&self) -> Option<Diagnosis> {
         const WAIT: &str = "wait; if it persists, check that the guest's balloon driver is loaded \
                             (it gives up after a few tries until the target changes)";
@@ -163,12 +163,12 @@ impl Judge<'_> {
             return Some(Diagnosis::notice(
                 DiagnosisKind::Populating,
                 format!(
-                    "still populating its memory on demand: {} MiB promised, {} MiB there",
+                    "still populating its memory on demand: {} MiB unpopulated, {} MiB in the cache",
                     Mib(entries),
                     Mib(cache)
                 ),
-                "its balloon driver has not yet given back what the guest was booted without; \
-                 a smaller target can crash it until then",
+                "its balloon driver has not yet given back the memory above its target; \
+                 until then a smaller target can crash it",
             ));
         }
         if self.state != State::Running {
@@ -179,7 +179,7 @@ impl Judge<'_> {
                 Diagnosis::notice(
                     DiagnosisKind::OverLimit,
                     format!("over its limit: has {} of {} MiB", Mib(info.current), Mib(info.limit)),
-                    "Xen gives it nothing more until it has given that back",
+                    "Xen allocates nothing more to it until it has given the excess back",
                 )
                 .with_fix(WAIT),
             );
@@ -190,13 +190,13 @@ impl Judge<'_> {
             Diagnosis::notice(
                 DiagnosisKind::AboveTarget,
                 format!("{} MiB above its target", Mib(by)),
-                "the guest has not yet given back what its target no longer grants",
+                "the guest has not yet ballooned down to its target",
             )
         } else {
             Diagnosis::notice(
                 DiagnosisKind::BelowTarget,
                 format!("{} MiB below its target", Mib(distance(size, info.current)?)),
-                "the guest has not yet taken what its target grants",
+                "the guest has not yet ballooned up to its target",
             )
         };
         Some(found.with_fix(WAIT))
@@ -206,7 +206,7 @@ impl Judge<'_> {
     fn repairable(&self, found: Diagnosis) -> Diagnosis {
         match plan(self.memory, &MemoryRequest::Repair, &self.surroundings()) {
             Ok(plan) if plan.changes_nothing() => found,
-            // A guest's own word raises no limit.
+            // A target that the guest may write raises no limit.
             Ok(plan) if plan.relies_on_store && self.facts.guest_writes => found.with_fix(format!(
                 "xmem set {} SIZE with the size it should have; the guest itself may write there (xenstore-ls -p)",
                 self.domid

@@ -226,7 +226,7 @@ fn refusals_and_notes_state_their_numbers() {
         ),
         (
             Note::Stopped(State::ShutDown).to_string(),
-            "the domain is shut down: its guest does not follow any more",
+            "the domain is shut down: its guest no longer balloons",
         ),
     ] {
         assert_eq!(sentence, expected);

@@ -6,16 +6,16 @@ function quantile(part,    at, below) {
     return below == n ? number[n] : number[below] + (at - below) * (number[below + 1] - number[below])
 }
 
-function tell() {
+function print_figure() {
     if (n) print last, n, quantile(0.25), quantile(0.5), quantile(0.75)
     n = 0
 }
 
 {
     key = $1 " " $2 " " $3
-    if (key != last) tell()
+    if (key != last) print_figure()
     last = key
     number[++n] = $4
 }
 
-END { tell() }
+END { print_figure() }

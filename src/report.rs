@@ -154,7 +154,7 @@ impl Report {
     }
 
     /// A guest's balloon driver was nudged.
-    pub(crate) fn woken(&self, domain: &Domain) {
+    pub(crate) fn nudged(&self, domain: &Domain) {
         if !self.style.quiet && !self.style.json {
             self.note(&format!(
                 "{domain}: the guest had stalled; nudged its balloon driver with a target one page off"
@@ -163,7 +163,7 @@ impl Report {
     }
 
     /// It could not be nudged; target and limit are unchanged.
-    pub(crate) fn not_woken(&self, domain: &Domain, failure: &Failure) {
+    pub(crate) fn not_nudged(&self, domain: &Domain, failure: &Failure) {
         if !self.style.quiet && !self.style.json {
             let why = chain(&failure.cause);
             self.note(&format!("{domain}: its balloon driver could not be nudged: {why}"));

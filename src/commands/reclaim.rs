@@ -94,7 +94,7 @@ impl Task {
                 report.restored(&outcome);
             }
             ReclaimEvent::Wait(index, event) => match event {
-                WaitEvent::Woken(changes) => {
+                WaitEvent::Nudged(changes) => {
                     for change in &changes {
                         record(report, Ok(change));
                     }

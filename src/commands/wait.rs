@@ -59,15 +59,15 @@ pub(super) fn run(
     wait(host, &outcomes, waiting.0, signals, &mut |index, event| {
         let Some((line, outcome)) = changes.get(index) else { return };
         match event {
-            WaitEvent::Woken(changes) => {
+            WaitEvent::Nudged(changes) => {
                 for change in &changes {
                     record(report, Ok(change));
                 }
-                report.woken(&outcome.domain);
+                report.nudged(&outcome.domain);
             }
-            WaitEvent::NotWoken(failure) => {
+            WaitEvent::NotNudged(failure) => {
                 record(report, Err(&failure));
-                report.not_woken(&outcome.domain, &failure);
+                report.not_nudged(&outcome.domain, &failure);
             }
             WaitEvent::Progress(progress) => view.update(index, &progress),
             WaitEvent::Ended(ended) => {

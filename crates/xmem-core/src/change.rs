@@ -7,10 +7,10 @@
 //! leaves the limit changed if a later step fails. Here, any failure is rolled back before the lock is released.
 
 mod locked;
+mod nudge;
 mod pending;
 mod planned;
 mod transaction;
-mod wake;
 
 use std::fmt;
 use std::thread;
@@ -22,10 +22,10 @@ use xen::xenstore::Store;
 use xen::{DomId, Host, Interrupt, Kib};
 
 use self::locked::{Failed, LockedDomain, living};
+pub use self::nudge::{Away, nudge_away, nudge_back};
 use self::pending::Commit;
 pub(crate) use self::planned::plan_among;
 pub use self::planned::plan_on;
-pub use self::wake::{Away, wake_away, wake_back};
 use crate::domain::{Domain, DomainRef, Name};
 use crate::failure::{Aftermath, Cause, Failure, chain};
 use crate::intent::{IntentFile, Record};

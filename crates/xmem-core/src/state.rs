@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(with(|memory| memory.info.outstanding = Kib(4)), State::Paused);
     }
 
-    /// A host of which only libxl's state directory is read.
+    /// A host whose libxl state directory alone is read.
     struct StateDir<'a>(&'a Path);
 
     impl Host for StateDir<'_> {

@@ -4,10 +4,10 @@
 //! which is pure, decides how long to continue.
 
 mod guest;
+mod nudging;
 mod report;
 mod targets;
 mod tracker;
-mod waking;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,9 +41,9 @@ pub struct WaitPolicy {
 #[non_exhaustive]
 pub enum WaitEvent {
     /// The guest's driver had stalled and was nudged: two changes, there and back.
-    Woken(Vec<Outcome>),
+    Nudged(Vec<Outcome>),
     /// Its driver could not be nudged; target and limit are unchanged.
-    NotWoken(Failure),
+    NotNudged(Failure),
     /// It makes progress, or is expected to; or its domain does not run for now.
     Progress(Progress),
     /// Its wait is over.
@@ -136,7 +136,7 @@ pub struct WaitReport {
     /// Whether it came nearer to the target.
     pub moved: bool,
     /// Whether its driver was nudged.
-    pub woken: bool,
+    pub nudged: bool,
     /// The duration of the wait.
     pub took: Duration,
     /// The policy.
@@ -219,7 +219,7 @@ pub fn wait_by(
                 };
                 match step {
                     Step::On { progress, rest: at_most } => {
-                        rest = rest.min(at_most).min(guest.wakes_in(at));
+                        rest = rest.min(at_most).min(guest.nudge_in(at));
                         if let Some(progress) = progress {
                             on_event(guest.index, WaitEvent::Progress(progress));
                         }
@@ -232,7 +232,7 @@ pub fn wait_by(
                 }
             })
             .collect();
-        waking::wake(clock, host, &mut waiting, interrupt, on_event);
+        nudging::nudge(clock, host, &mut waiting, interrupt, on_event);
         if !waiting.is_empty() && clock.sleep(rest) {
             for guest in waiting.drain(..) {
                 let report = guest.report(host, WaitEnd::Interrupted, clock.now());

@@ -36,7 +36,7 @@ pub(crate) struct DomainKeys {
 }
 
 impl From<DomId> for DomainKeys {
-    /// The keys of a domain of which only the identity is known.
+    /// The keys of a domain whose identity alone is known.
     fn from(domid: DomId) -> Self {
         Self { domid: domid.get(), name: None, uuid: None }
     }
@@ -120,7 +120,7 @@ impl From<&WaitReport> for WaitKeys {
             current_kib: wait.info.current,
             wanted_kib: wait.wanted,
             moved: wait.moved,
-            nudged: wait.woken,
+            nudged: wait.nudged,
             reasons: wait.reasons.iter().map(WaitReason::word).collect(),
         }
     }

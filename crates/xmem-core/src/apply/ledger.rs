@@ -1,5 +1,5 @@
-//! Whether the host has enough memory for the next change: its available memory, minus what must stay free and what
-//! was promised to guests in this run and not taken yet.
+//! The memory that the host has left for the next change: what is available, minus what must stay free and what this
+//! run has promised to guests that have not taken it yet.
 
 use std::collections::HashMap;
 use std::time::Duration;

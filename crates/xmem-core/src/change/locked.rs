@@ -133,7 +133,7 @@ impl<'h> LockedDomain<'h> {
         match self.set_limit(limit) {
             // A call that fails may have had its effect.
             Err(error) if self.present().is_ok_and(|info| info.limit == limit) => {
-                warn!(domain = %self.domain, %limit, %error, "the limit is restored all the same");
+                warn!(domain = %self.domain, %limit, %error, "the limit is restored, although the call failed");
             }
             result => result?,
         }

@@ -35,7 +35,7 @@ pub fn preview(host: &dyn Host, report: &CheckReport) -> Vec<(Finding, RepairOut
 /// Repairs the problems in `report`, each domain under its lock, and checks again. A domain that was locked is waited
 /// for, for `lock_timeout` at most, and then judged.
 ///
-/// The host does not answer any more.
+/// # Errors
 /// The host does not answer any more.
 pub fn repair(
     host: &dyn Host,

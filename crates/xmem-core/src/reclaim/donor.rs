@@ -100,8 +100,8 @@ impl Floor {
     }
 }
 
-/// The least size of a guest that reports `used` memory: an eighth more, and at least 64 MiB more, for what its kernel
-/// does not count and for what it needs next.
+/// The least size of a guest that reports `used` memory: an eighth more, and at least 64 MiB more. The margin is for
+/// memory that its kernel does not count, and for what it needs next.
 pub fn margin(used: Kib) -> Kib {
     Kib(used.0.saturating_add((used.0 / 8).max(Kib::from_mib(64).0)))
 }
@@ -109,7 +109,7 @@ pub fn margin(used: Kib) -> Kib {
 impl Donor {
     /// The memory it can give, in whole MiB: what it holds at its present target, above its floor.
     pub fn spare(&self) -> Kib {
-        let spare = self.settled().minus(self.floor.size).unwrap_or_default();
+        let spare = self.at_target().minus(self.floor.size).unwrap_or_default();
         if self.exclusion.is_none() { Kib::from_mib(spare.mib()) } else { Kib(0) }
     }
 
@@ -121,13 +121,13 @@ impl Donor {
 
     /// Its size after giving `share`: in whole MiB, unless that would be below its floor.
     pub fn size_after(&self, share: Kib) -> Kib {
-        let size = self.settled().minus(share).unwrap_or_default();
+        let size = self.at_target().minus(share).unwrap_or_default();
         let whole = Kib::from_mib(size.mib());
         if whole >= self.floor.size { whole } else { Kib::from_pages(size.pages()) }
     }
 
     /// Its memory once it has reached its present target.
-    fn settled(&self) -> Kib {
+    fn at_target(&self) -> Kib {
         self.held.min(self.size)
     }
 }

@@ -22,7 +22,7 @@ const REBOOT_GAP: Duration = Duration::from_secs(10);
 const GAP: Duration = Duration::from_secs(3);
 
 /// How long a driver without a new target may take to move by itself before it is nudged.
-const WAKE_AFTER: Duration = Duration::from_secs(1);
+const NUDGE_AFTER: Duration = Duration::from_secs(1);
 
 /// The pause between two searches for a successor.
 const LOOK: Duration = Duration::from_millis(500);
@@ -43,8 +43,8 @@ pub(super) struct Guest<'a> {
     /// The latest value of its `memory/target`.
     pub target_seen: TargetSeen,
     /// Whether its driver was nudged, or needs no nudge.
-    pub needs_no_waking: bool,
-    pub woken: bool,
+    pub needs_no_nudge: bool,
+    pub nudged: bool,
     tracker: ProgressTracker,
     info: DomainInfo,
     state: State,
@@ -60,8 +60,8 @@ impl<'a> Guest<'a> {
             policy,
             target_seen: TargetSeen::Ours,
             // A driver with a new target needs no nudge.
-            needs_no_waking: outcome.status != ChangeStatus::Unchanged,
-            woken: false,
+            needs_no_nudge: outcome.status != ChangeStatus::Unchanged,
+            nudged: false,
             tracker: ProgressTracker::new(policy, outcome.plan.wanted, outcome.info.current),
             info: outcome.info,
             state: outcome.state,
@@ -166,22 +166,22 @@ impl<'a> Guest<'a> {
 
     /// Whether its driver should be nudged: it has no new target, and has not moved by itself.
     pub(super) fn is_asleep(&self, at: Duration) -> bool {
-        !self.needs_no_waking
-            && at >= WAKE_AFTER
+        !self.needs_no_nudge
+            && at >= NUDGE_AFTER
             && self.state == State::Running
             && !self.is_gone()
             && !self.tracker.has_moved()
     }
 
     /// The latest time for the next poll, so that its driver is nudged in time.
-    pub(super) fn wakes_in(&self, at: Duration) -> Duration {
-        let left = WAKE_AFTER.saturating_sub(at);
-        if self.needs_no_waking || left.is_zero() { Duration::MAX } else { left }
+    pub(super) fn nudge_in(&self, at: Duration) -> Duration {
+        let left = NUDGE_AFTER.saturating_sub(at);
+        if self.needs_no_nudge || left.is_zero() { Duration::MAX } else { left }
     }
 
     /// The report of its wait, which took until `took`.
     pub(super) fn report(&self, host: &dyn Host, end: WaitEnd, took: Duration) -> WaitReport {
-        let Self { policy, info, woken, .. } = *self;
+        let Self { policy, info, nudged, .. } = *self;
         let (target, wanted, moved) =
             (self.target(), self.outcome.plan.wanted, self.tracker.has_moved());
         debug!(domain = %self.outcome.domain, end = end.word(), current = %info.current, %wanted, "the wait is over");
@@ -191,7 +191,7 @@ impl<'a> Guest<'a> {
             target,
             wanted,
             moved,
-            woken,
+            nudged,
             took,
             policy,
             reasons: Vec::new(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use xen::{DomId, Host as _, Kib, NoInterrupt};
-use xmem_core::change::{ChangeStatus, plan_on, wake_away};
+use xmem_core::change::{ChangeStatus, nudge_away, plan_on};
 use xmem_core::failure::{Cause, Failure};
 use xmem_core::memory::Memory;
 use xmem_core::plan::{MemoryRequest, Refusal};
@@ -169,7 +169,7 @@ fn a_nudge_raises_no_limit() {
     let outcome = scene.plain(set("1G")).unwrap();
     scene.world.write("videoram", VIDEO);
     let host = scene.calm().host;
-    let away = wake_away(&host, &outcome, Duration::from_mins(1), &NoInterrupt).unwrap();
+    let away = nudge_away(&host, &outcome, Duration::from_mins(1), &NoInterrupt).unwrap();
     assert!(away.is_none());
     assert_eq!(scene.numbers(), START);
 }

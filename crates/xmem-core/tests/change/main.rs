@@ -18,6 +18,8 @@ mod kills;
 #[cfg(test)]
 mod lock;
 #[cfg(test)]
+mod nudge;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod other_limits;
@@ -31,7 +33,5 @@ mod scene;
 mod states;
 #[cfg(test)]
 mod torn;
-#[cfg(test)]
-mod wake;
 #[cfg(test)]
 mod wire;

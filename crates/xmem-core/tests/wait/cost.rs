@@ -138,7 +138,7 @@ fn the_end_of_a_wait_is_bounded_however_many_guests_have_stalled() {
         for it in waited {
             assert!(matches!(it.report.end, WaitEnd::TimedOut), "{:?}", it.report);
             assert!(it.report.took <= Duration::from_secs(seconds), "{:?}", it.report);
-            assert_eq!(it.report.woken, seconds == 3);
+            assert_eq!(it.report.nudged, seconds == 3);
         }
     }
 }

@@ -6,6 +6,8 @@ mod cost;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod nudging;
+#[cfg(test)]
 mod progress;
 #[cfg(test)]
 mod reasons;
@@ -13,5 +15,3 @@ mod reasons;
 mod scene;
 #[cfg(test)]
 mod states;
-#[cfg(test)]
-mod waking;

@@ -34,8 +34,8 @@ pub(crate) struct Scene {
 pub(crate) struct Waited {
     pub(crate) progress: Vec<Progress>,
     /// The times of the changes that nudged the driver.
-    pub(crate) woken: Vec<(Duration, usize)>,
-    pub(crate) not_woken: Vec<Failure>,
+    pub(crate) nudged: Vec<(Duration, usize)>,
+    pub(crate) not_nudged: Vec<Failure>,
     pub(crate) report: WaitReport,
 }
 
@@ -110,21 +110,18 @@ impl Scene {
         let mut seen: Vec<(Vec<_>, Vec<_>, Vec<_>, Option<_>)> =
             outcomes.iter().map(|_| (Vec::new(), Vec::new(), Vec::new(), None)).collect();
         wait_by(&clock, host, outcomes, policy, &clock, &mut |index, event| {
-            let (progress, woken, not_woken, report) = &mut seen[index];
+            let (progress, nudged, not_nudged, report) = &mut seen[index];
             assert!(report.is_none(), "an event after the end");
             match event {
                 WaitEvent::Progress(step) => progress.push(step),
-                WaitEvent::Woken(changes) => woken.push((clock.now(), changes.len())),
-                WaitEvent::NotWoken(failure) => not_woken.push(failure),
+                WaitEvent::Nudged(changes) => nudged.push((clock.now(), changes.len())),
+                WaitEvent::NotNudged(failure) => not_nudged.push(failure),
                 WaitEvent::Ended(end) => *report = Some(end),
                 _ => panic!("an unknown event"),
             }
         });
-        let waited = |(progress, woken, not_woken, report): (_, _, _, Option<WaitReport>)| Waited {
-            progress,
-            woken,
-            not_woken,
-            report: report.expect("each wait ends"),
+        let waited = |(progress, nudged, not_nudged, report): (_, _, _, Option<WaitReport>)| {
+            Waited { progress, nudged, not_nudged, report: report.expect("each wait ends") }
         };
         seen.into_iter().map(waited).collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! Linux's driver tries a few times and then sleeps until it sees a target that differs from its present one
 //! (`BP_ECANCELED`, `drivers/xen/balloon.c`): writing the same one again does nothing. So a target one page off is set
-//! ([`wake_away`]), and later the old one again ([`wake_back`]), each by an ordinary change. The lock is not held in
+//! ([`nudge_away`]), and later the old one again ([`nudge_back`]), each by an ordinary change. The lock is not held in
 //! between, so that many guests can be nudged at once.
 
 use std::fmt;
@@ -33,7 +33,7 @@ pub struct Away {
 ///
 /// # Errors
 /// [`Failure`], as of a change.
-pub fn wake_away(
+pub fn nudge_away(
     host: &dyn Host,
     outcome: &Outcome,
     lock_timeout: Duration,
@@ -70,7 +70,7 @@ pub fn wake_away(
 ///
 /// # Errors
 /// [`Failure`], with [`Aftermath::OnePageOff`] unless the domain is gone, or target and limit may be out of step.
-pub fn wake_back(
+pub fn nudge_back(
     host: &dyn Host,
     away: &Away,
     lock_timeout: Duration,

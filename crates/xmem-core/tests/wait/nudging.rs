@@ -22,8 +22,8 @@ fn asleep() -> Scene {
 fn a_stalled_driver_is_nudged_once_and_its_target_restored() {
     let scene = asleep();
     let waited = scene.wait(&scene.set(7, "1G"), POLICY);
-    assert_eq!(waited.woken, [(Duration::from_millis(1500), 2)]);
-    assert!(waited.report.woken && matches!(waited.report.end, WaitEnd::Stuck));
+    assert_eq!(waited.nudged, [(Duration::from_millis(1500), 2)]);
+    assert!(waited.report.nudged && matches!(waited.report.end, WaitEnd::Stuck));
     assert_eq!(scene.world().read(TARGET), Some("1048576"));
     assert_eq!(scene.world().domains[&7].limit_kib, Kib::from_mib(1025));
     assert_eq!(std::fs::read_dir(scene.state_dir()).unwrap().count(), 0);
@@ -57,20 +57,20 @@ fn a_guest_that_makes_progress_is_not_nudged() {
     });
     let waited = scene.wait(&scene.set(7, "1G"), POLICY);
     assert!(matches!(waited.report.end, WaitEnd::Reached), "{:?}", waited.report);
-    assert!(waited.woken.is_empty() && !waited.report.woken);
+    assert!(waited.nudged.is_empty() && !waited.report.nudged);
 }
 
 #[test]
 fn a_guest_with_a_new_target_or_that_cannot_run_is_not_nudged() {
     let scene = asleep();
     let waited = scene.wait(&scene.set(7, "768M"), POLICY);
-    assert!(waited.woken.is_empty() && !waited.report.woken);
+    assert!(waited.nudged.is_empty() && !waited.report.nudged);
 
     let scene = asleep();
     let outcome = scene.set(7, "1G");
     scene.edit(7, |web| web.paused = true);
     let waited = scene.wait(&outcome, POLICY);
-    assert!(waited.woken.is_empty() && !waited.report.woken);
+    assert!(waited.nudged.is_empty() && !waited.report.nudged);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn all_stalled_guests_are_nudged_together() {
     let outcomes = [scene.set(7, "1G"), scene.set(8, "2G"), scene.set(9, "2G")];
     let waited = scene.wait_for_all(&scene.host(), &outcomes.each_ref(), POLICY, |_| false);
     for it in waited {
-        assert_eq!(it.woken, [(Duration::from_millis(1500), 2)]);
+        assert_eq!(it.nudged, [(Duration::from_millis(1500), 2)]);
     }
 }
 
@@ -91,7 +91,7 @@ fn a_time_bound_too_short_for_a_nudge_prevents_it() {
     let scene = asleep();
     let bound = WaitPolicy { at_most: Some(Duration::from_millis(1500)), ..POLICY };
     let waited = scene.wait(&scene.set(7, "1G"), bound);
-    assert!(waited.woken.is_empty());
+    assert!(waited.nudged.is_empty());
     assert_eq!(waited.report.took, Duration::from_millis(1500));
 }
 
@@ -104,7 +104,7 @@ fn a_locked_domain_is_waited_for_without_a_nudge() {
     let policy = WaitPolicy { lock_timeout: Duration::from_millis(10), ..POLICY };
     let waited = scene.wait(&outcome, policy);
     drop(lock);
-    assert_eq!((waited.not_woken.len(), waited.woken.len()), (1, 0));
+    assert_eq!((waited.not_nudged.len(), waited.nudged.len()), (1, 0));
     assert!(matches!(waited.report.end, WaitEnd::Stuck), "{:?}", waited.report);
     assert_eq!(scene.world().read(TARGET), Some("1048576"));
 }

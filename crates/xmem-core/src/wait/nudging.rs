@@ -6,7 +6,7 @@ use xen::{Host, Interrupt};
 
 use super::guest::Guest;
 use super::{Clock, WaitEnd, WaitEvent};
-use crate::change::{Away, wake_away, wake_back};
+use crate::change::{Away, nudge_away, nudge_back};
 use crate::failure::{Aftermath, Failure};
 
 /// How long the other target stays. Linux's driver sees it at once, unless its guest is very busy.
@@ -17,7 +17,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Nudges the drivers of the stalled guests in `waiting`, unless the time bound is too short. Guests for which that
 /// fails are dropped, and their waits end.
-pub(super) fn wake(
+pub(super) fn nudge(
     clock: &dyn Clock,
     host: &dyn Host,
     waiting: &mut Vec<Guest<'_>>,
@@ -30,14 +30,14 @@ pub(super) fn wake(
         if !guest.is_asleep(clock.now()) {
             continue;
         }
-        guest.needs_no_waking = true;
+        guest.needs_no_nudge = true;
         // The time for the lock: the bound, less the time of the other target and of the way back.
         let left = guest.policy.at_most.map_or(Some(LOCK_TIMEOUT), |most| {
             most.checked_sub(clock.now())?.checked_sub(AWAY.saturating_mul(2))
         });
         let Some(left) = left else { continue };
         let timeout = left.min(LOCK_TIMEOUT).min(guest.policy.lock_timeout);
-        match wake_away(host, guest.outcome, timeout, interrupt) {
+        match nudge_away(host, guest.outcome, timeout, interrupt) {
             Ok(Some(step)) => away.push((guest.index, step)),
             Ok(None) => {}
             Err(failure) => failed.push((guest.index, failure)),
@@ -49,11 +49,11 @@ pub(super) fn wake(
     }
     for (index, step) in away {
         let Some(guest) = waiting.iter_mut().find(|guest| guest.index == index) else { continue };
-        match wake_back(host, &step, guest.policy.lock_timeout, interrupt) {
+        match nudge_back(host, &step, guest.policy.lock_timeout, interrupt) {
             Ok(back) => {
-                guest.woken = true;
+                guest.nudged = true;
                 let outcomes = std::iter::once(step.outcome).chain(back).collect();
-                on_event(index, WaitEvent::Woken(outcomes));
+                on_event(index, WaitEvent::Nudged(outcomes));
             }
             Err(failure) => failed.push((index, failure)),
         }
@@ -63,7 +63,7 @@ pub(super) fn wake(
             failure.aftermath,
             Aftermath::Unchanged | Aftermath::RolledBack { .. } | Aftermath::Recovered(_)
         ) {
-            on_event(index, WaitEvent::NotWoken(failure));
+            on_event(index, WaitEvent::NotNudged(failure));
             continue;
         }
         if let Some(place) = waiting.iter().position(|guest| guest.index == index) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use xen::lock::{Lock, LockState};
 use xen::{Host as _, Interrupt as _, Kib, NoInterrupt, Uuid};
-use xmem_core::change::{Away, ChangeStatus, Outcome, wake_away, wake_back};
+use xmem_core::change::{Away, ChangeStatus, Outcome, nudge_away, nudge_back};
 use xmem_core::failure::{Aftermath, Cause, Failure};
 use xmem_sim::Failure as Error;
 use xmem_sim::Verdict::{Fail, Proceed};
@@ -27,11 +27,11 @@ fn asleep(current: u64) -> (Scene, Outcome) {
 }
 
 fn away(host: &Watched, outcome: &Outcome) -> Result<Option<Away>, Failure> {
-    wake_away(&host.host, outcome, TIMEOUT, &NoInterrupt)
+    nudge_away(&host.host, outcome, TIMEOUT, &NoInterrupt)
 }
 
 fn back(host: &Watched, away: &Away) -> Result<Option<Outcome>, Failure> {
-    wake_back(&host.host, away, TIMEOUT, &NoInterrupt)
+    nudge_back(&host.host, away, TIMEOUT, &NoInterrupt)
 }
 
 /// The targets set by the nudge and by the way back.
@@ -130,11 +130,11 @@ fn an_interrupt_never_leaves_the_target_one_page_off() {
     let raised = Raised::default();
     raised.raise();
     let host = scene.calm().host;
-    assert!(wake_away(&host, &outcome, TIMEOUT, &raised).unwrap().is_none());
+    assert!(nudge_away(&host, &outcome, TIMEOUT, &raised).unwrap().is_none());
     assert_eq!(scene.numbers(), START);
-    let there = wake_away(&host, &outcome, TIMEOUT, &NoInterrupt).unwrap().unwrap();
+    let there = nudge_away(&host, &outcome, TIMEOUT, &NoInterrupt).unwrap().unwrap();
     assert!(raised.pending());
-    assert!(wake_back(&host, &there, TIMEOUT, &raised).unwrap().is_some());
+    assert!(nudge_back(&host, &there, TIMEOUT, &raised).unwrap().is_some());
     assert_eq!(scene.numbers(), START);
 }
 
@@ -142,14 +142,14 @@ fn an_interrupt_never_leaves_the_target_one_page_off() {
 fn a_lock_held_on_the_way_back_leaves_the_target_one_page_off() {
     let (scene, outcome) = asleep(500_000);
     let host = scene.calm().host;
-    let there = wake_away(&host, &outcome, TIMEOUT, &NoInterrupt).unwrap().unwrap();
+    let there = nudge_away(&host, &outcome, TIMEOUT, &NoInterrupt).unwrap().unwrap();
     let identity = outcome.domain.identity;
     let held = Lock::take(host.state_dir(), identity, Duration::ZERO, &NoInterrupt).unwrap();
     let raised = Raised::default();
     raised.raise();
     for failure in [
-        wake_back(&host, &there, Duration::ZERO, &NoInterrupt).unwrap_err(),
-        wake_back(&host, &there, TIMEOUT, &raised).unwrap_err(),
+        nudge_back(&host, &there, Duration::ZERO, &NoInterrupt).unwrap_err(),
+        nudge_back(&host, &there, TIMEOUT, &raised).unwrap_err(),
     ] {
         assert_eq!(failure.aftermath, Aftermath::OnePageOff { target: Kib(AWAY) });
         assert_eq!(failure.absolute, Some(Kib(START.0)));

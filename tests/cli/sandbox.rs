@@ -1,9 +1,8 @@
 //! A sim for one test, and runs of xmem on it.
 //!
-//! Every run is checked for what must always hold: no file left in the state directory, nothing changed by a run that
-//! failed, no control characters printed, and JSON that fits its schema. No run
-//! depends on who started the tests: it begins with default signals, an empty environment and no input, and is killed
-//! after a deadline.
+//! Every run is checked: no file left in the state directory, nothing changed by a run that
+//! failed, no control characters printed, and JSON that fits its schema. No run depends on who started the tests: it
+//! begins with default signals, an empty environment and no input, and is killed after a deadline.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -226,7 +225,7 @@ impl<'a> Call<'a> {
         self.started_by(&["sh", "-c", "exec \"$0\" \"$@\" >&-"])
     }
 
-    /// With a limit on the size of its files (RLIMIT_FSIZE); with SIGXFSZ ignored, write(2) fails instead.
+    /// With a limit on the size of its files (`RLIMIT_FSIZE`); with SIGXFSZ ignored, write(2) fails instead.
     pub(crate) fn with_files_of(self, bytes: u64, ignoring_sigxfsz: bool) -> Self {
         let disposition =
             if ignoring_sigxfsz { "--ignore-signal=XFSZ" } else { "--default-signal=XFSZ" };

@@ -60,7 +60,7 @@ fn failures_are_silent() {
     sim.xmem("__complete-domains").run().says("");
 }
 
-/// Answers one client as xenstored does, with three domains, one of which has no name.
+/// Answers one client as xenstored does, with three domains; one has no name.
 fn xenstored(listener: &UnixListener) {
     const ERROR: u32 = 16;
     let (mut client, _) = listener.accept().unwrap();

@@ -61,7 +61,7 @@ exits with status 7 without changing anything. A minimal invocation:
 
   # setpriv --bounding-set=-all --inh-caps=-all --no-new-privs xmem set web 512M
 
-A group that may open these files is as good as root: whoever has /dev/xen/privcmd open can make any hypercall, as dom0.
+A group that may open these files is as good as root: a process that has /dev/xen/privcmd open can make any hypercall, as dom0.
 Operators who may use `set` and nothing else get it from sudo, by a rule such as
 /usr/share/doc/xmem/examples/sudoers. A rule with `xmem set *`
 would allow far more: sudo's * matches any further words.
@@ -72,14 +72,14 @@ a domain, `domid`, `name` and `uuid`. Sizes are KiB. An amount that does not exi
 ever added. A failure has an `error`:
 
   kind  one word for programs
-  exit_code  the exit status that it has
+  exit_code  the exit status
   message, hint  as on standard error; `hint` may be null
   state  where a change was asked for: unchanged, rolled-back, recovered, changed, one-page-off or out-of-step
 
 docs/json-schema.json describes every object and lists every word.
 
 Files:
-  /var/lib/xen/userdata-l.DOMID.UUID.domain-userdata-lock  libxl's lock of a domain. xl takes it, too.
+  /var/lib/xen/userdata-l.DOMID.UUID.domain-userdata-lock  libxl's lock of a domain. xl takes it too.
   /var/lib/xen/userdata-d.DOMID.UUID.xmem-intent  The record of a change in progress. After a kill, the next xmem run that
       locks the domain completes or rolls back that change. libxl removes the record with the domain.
   /run/xenstored/socket, /var/run/xenstored/socket, /dev/xen/xenbus  xenstored; the first that exists is used.
@@ -101,7 +101,7 @@ The subcommands `mem-set` and `mem-max` take the same arguments as xl's:
   xl mem-max DOMAIN SIZE  xmem max DOMAIN SIZE
   xl list  xmem list
 
-These things are different:
+xmem differs in these points:
 
   Units  A bare number is MiB in both. xl(1) says that it is KiB, which is true of no release.
   Relative sizes  +256M and -256M are relative to the present size. xl accepts a size of 0 and a unit without a number; xmem
@@ -112,7 +112,7 @@ These things are different:
   The lock  xl waits for it indefinitely. xmem gives up after --lock-timeout and names the process that holds it.
   Waiting  xl does not wait for the guest. Neither does xmem, unless `set --wait` asks for it.
   Output  xl prints nothing. xmem reports what it has changed, unless -q is given.
-  Exit status  xl's is 0, 1 or 2, and 0 also after some failures. xmem's tells outcomes apart.";
+  Exit status  xl's is 0, 1 or 2, and 0 also after some failures. xmem has one for each outcome.";
 
 const SET: &str = "\
 Sets the target of a running domain, and the hypervisor's limit with it. The guest's balloon driver then gives memory back
@@ -141,7 +141,7 @@ Examples:
   # xmem set id:7 2G --lock-timeout 5s --json";
 
 const MAX: &str = "\
-Sets the maximum of a running domain (memory/static-max), which is what its target can be set to, and the hypervisor's limit
+Sets the maximum of a running domain (memory/static-max), the ceiling for its target, and the hypervisor's limit
 with it. A maximum below the target is refused. The device model of an HVM guest keeps the maximum that the guest was
 started with.
 
@@ -157,8 +157,8 @@ A line is a domain and a size. The domain may be quoted. The lines that `xmem li
 domain is named by `uuid`, `domid` or `name`, which must not contradict each other, and `size_kib` or `target_kib` is the new
 value: remove the other one. `static_max_kib` and `videoram_kib` must be those of the domain; a `limit_kib` is not set.
 
-Changes that shrink a domain come first. With `--partial` the first lines get theirs if the host does not have enough memory
-for all. Ctrl-C lets the current change finish, starts no further ones, and reports the outcome for every domain.
+Changes that shrink a domain come first. With `--partial`, lines are served in order if the host does not have enough
+memory for all. Ctrl-C lets the current change finish, starts no further ones, and reports the outcome for every domain.
 
 Json:
 One object per line, as of `xmem-set`(1), with the number of the `line`.
@@ -173,9 +173,9 @@ Examples:
   # xmem list web db --json | jq -c '{uuid, size_kib: 1048576}' | xmem apply -";
 
 const RECLAIM: &str = "\
-Makes room for a new domain: shrinks the named guests until the host has SIZE available, which is free memory less what is
+Frees memory for a new domain: shrinks the named guests until the host has SIZE available, which is free memory less what is
 claimed. It plans first, then shrinks the guests, each under its lock, and waits for them. If one gives less than planned,
-the others give more as far as they can. Memory is only taken from the domains named. `--from all` means every running domU
+the others give more, down to their floors. Memory is only taken from the domains named. `--from all` means every running domU
 that no other daemon manages.
 
 A guest that reports nothing gives at most half of its size unless `--floor` is given.
@@ -184,8 +184,8 @@ Exits with 4 if the guests cannot give enough (nothing is changed then), and wit
 
 Json:
 Objects with `\"event\":\"gives\"` (`would-give` with `-n`) say what each domain is asked for: `size_kib`, `floor_kib`,
-`floor_reason`, `gives_kib`, `excluded`. A change is an object as of `xmem-set`(1); `\"event\":\"waited\"` follows when its
-guest is done, `\"event\":\"restored\"` if it is given back. The last object has `reclaim` with `end`, `goal_kib`,
+`floor_reason`, `gives_kib`, `excluded`. A change is an object as of `xmem-set`(1); `\"event\":\"waited\"` follows when the
+wait for its guest ends, `\"event\":\"restored\"` if its old target is restored. The last object has `reclaim` with `end`, `goal_kib`,
 `available_kib` and `possible_kib`.
 
 Examples:
@@ -202,10 +202,10 @@ Findings:
 These are out of step:
 
   limit-too-low  the limit is below what the target needs
-  interrupted-change  an xmem run was killed halfway
+  interrupted-change  an xmem run was killed during a change
   missing-key  memory/target or memory/static-max is missing
   target-above-maximum  neither the target nor the size is within the maximum
-  bad-node  a node in xenstore has a value that is no size
+  bad-node  a node in xenstore has a value that is not a size
   unusable-lock  the lock's path is not a regular file: nobody can change the domain
 
 These are only notices:
@@ -233,7 +233,8 @@ Examples:
   # xmem check web --repair";
 
 const LIST: &str = "\
-No lock is taken, so a change in progress may be shown half done. A domain that looks out of step is looked at twice.
+No lock is taken, so a change in progress may show new numbers beside old ones. A domain that looks out of step is read
+twice.
 
 Json:
 One object per domain: `type`, `state`, `device_model_of`, `current_kib`, `outstanding_kib`, `target_kib`, `size_kib`,

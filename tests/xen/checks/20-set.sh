@@ -12,8 +12,8 @@ same_as_xl() { # DOM SUBCOMMAND SIZE-FOR-XL SIZE-FOR-XMEM
     is_tidy
 }
 
-# Sets a domain's target and static-max (KiB) with xl and xenstore-write alone, without video memory meanwhile: with
-# -1, xl would ask for one KiB less than whole pages, and the hypervisor refuse its populate-on-demand target.
+# Sets a domain's target and static-max (KiB) with xl and xenstore-write alone, without video memory meanwhile. With -1,
+# xl would ask for one KiB less than whole pages, and the hypervisor refuse its populate-on-demand target.
 set_by_xl() { # DOM "TARGET STATIC-MAX"
     sb_dom=$1 sb_video=$(videoram "$1")
     set -- $2

@@ -125,7 +125,7 @@ killed() { # NAME NUMBER
         code=0
         xmem set --lock-timeout 20s "$dom" 1G >/tmp/next.out 2>&1 || code=$?
         is "exit code of a refused change" $code 4
-        in_step "$dom" >/tmp/step || fail "$what: not settled: $(cat /tmp/step) It said: $(cat /tmp/next.out)"
+        in_step "$dom" >/tmp/step || fail "$what: not recovered: $(cat /tmp/step) It printed: $(cat /tmp/next.out)"
         recovers "$what" "$dom" xmem check --repair
         ;;
     esac

@@ -77,7 +77,7 @@ destroy_idle() { # TO
     done
 }
 
-# Under emulation, a PVH guest's kernel sometimes dies, whatever is done to it: it takes a page fault in its own page
+# Under emulation, a PVH guest's kernel sometimes dies, whatever is done to it. It takes a page fault in its own page
 # fault handler, where it reads through GS, until the stack is full. No check is to blame for that.
 dies_of_emulation='stack guard page was hit'
 

@@ -109,10 +109,10 @@ next_run_recovers() { # WHAT DOM SIZE
     recovers "$1" "$2" xmem set --lock-timeout 20s "$2" "$3"
 }
 # The cost of a run under strace, from /tmp/trace, with or without -f. Sourced.
-# The counts are the same on every machine, except for the number of reads per reply, which depends on how fast it
-# arrives, since the store writes each reply by itself, and its header apart from the rest. So only the first read of a
-# reply is counted. Reads of the clock are not counted either: some kernels need no system call for them (that of this
-# dom0 does not under Xen 4.17 and 4.20, but does under 4.14).
+# The counts are the same on every machine, except for the number of reads per reply. That depends on how fast it
+# arrives: the store writes each reply by itself, and its header apart from the rest. So only the first read of a reply
+# is counted. Reads of the clock are not counted either: some kernels need no system call for them (that of this dom0
+# does not under Xen 4.17 and 4.20, but does under 4.14).
 
 # Sets $system_calls, $hypercalls, and $round_trips: the number of times that something was sent to xenstore and then
 # read. Requests sent together are one round trip. $more_reads are the reads left out of $system_calls.

@@ -53,7 +53,7 @@ fn start(command: &[String], number: u64) -> Result<Child, String> {
         .map_err(|error| format!("{}: {error}", words.join(" ")))
 }
 
-/// Waits for its end. `Child::wait` would not tell what it used.
+/// Waits for its end. `Child::wait` would not return its resource usage.
 fn end(child: &Child) -> Result<Usage, String> {
     let mut status = 0;
     let mut usage = Usage::default();

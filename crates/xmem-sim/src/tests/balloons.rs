@@ -18,7 +18,7 @@ fn look(world: &mut World, now_ms: u64) -> Kib {
 }
 
 /// A world in which `web` is set at 1000 ms from 1024 MiB to `mib`, with room for it.
-fn told(mib: u64) -> World {
+fn with_target(mib: u64) -> World {
     let mut world = World::start();
     web(&mut world).limit_kib = Kib::from_mib(4096);
     world.write(TARGET, &Kib::from_mib(mib).0.to_string());
@@ -29,7 +29,7 @@ fn told(mib: u64) -> World {
 #[test]
 fn a_balloon_moves_evenly_and_stops_at_its_target() {
     for (mib, after_1_s, after_2_s) in [(512, 768, 512), (1536, 1280, 1536)] {
-        let mut world = told(mib);
+        let mut world = with_target(mib);
         assert_eq!(look(&mut world, 2000), Kib::from_mib(after_1_s));
         assert_eq!(look(&mut world, 3000), Kib::from_mib(after_2_s));
         assert_eq!(look(&mut world, 99_000), Kib::from_mib(after_2_s));
@@ -47,7 +47,7 @@ fn reading_a_world_at_rest_does_not_change_it() {
 
 #[test]
 fn frequent_reads_slow_no_balloon_down() {
-    let mut world = told(512);
+    let mut world = with_target(512);
     web(&mut world).rate_kib_per_second = Kib(40);
     for now_ms in 1000..=11_000 {
         look(&mut world, now_ms);
@@ -90,7 +90,7 @@ fn a_guest_that_does_not_run_does_not_balloon() {
         |domain| domain.rate_kib_per_second = Kib(3),
     ];
     for stop in stops {
-        let mut world = told(512);
+        let mut world = with_target(512);
         stop(web(&mut world));
         assert_eq!(look(&mut world, 9000), Kib::from_mib(1024));
     }
@@ -99,7 +99,7 @@ fn a_guest_that_does_not_run_does_not_balloon() {
 #[test]
 fn on_a_full_host_balloons_only_shrink() {
     for (mib, reached) in [(2048, 1024), (512, 512)] {
-        let mut world = told(mib);
+        let mut world = with_target(mib);
         advance(&mut world, 9000, true);
         assert_eq!(web(&mut world).current_kib, Kib::from_mib(reached));
     }
@@ -107,7 +107,7 @@ fn on_a_full_host_balloons_only_shrink() {
 
 #[test]
 fn time_spent_at_the_limit_moves_no_balloon() {
-    let mut world = told(1536);
+    let mut world = with_target(1536);
     web(&mut world).limit_kib = Kib::from_mib(1024);
     assert_eq!(look(&mut world, 50_000), Kib::from_mib(1024));
     web(&mut world).limit_kib = Kib::from_mib(4096);
@@ -117,14 +117,14 @@ fn time_spent_at_the_limit_moves_no_balloon() {
 
 #[test]
 fn a_clock_set_back_stops_no_balloon() {
-    let mut world = told(512);
+    let mut world = with_target(512);
     look(&mut world, 400);
     assert_eq!(look(&mut world, 1400), Kib::from_mib(768));
 }
 
 #[test]
 fn a_guest_takes_what_another_gives_back_and_claimed_memory_stays() {
-    let mut world = told(2048);
+    let mut world = with_target(2048);
     world.memory_kib = Kib::from_mib(7 * 1024);
     assert_eq!(world.free(), Kib(0));
     world.write("/local/domain/8/memory/target", "1048576");
@@ -136,7 +136,7 @@ fn a_guest_takes_what_another_gives_back_and_claimed_memory_stays() {
     assert_eq!(look(&mut world, 9000), Kib::from_mib(2048));
     assert_eq!(world.free(), Kib(0));
 
-    let mut world = told(2048);
+    let mut world = with_target(2048);
     world.domains.get_mut(&8).unwrap().outstanding_kib = Kib::from_mib(9 * 1024 - 100);
     assert_eq!(look(&mut world, 9000), Kib::from_mib(1124));
 }

@@ -35,7 +35,7 @@ def test_binary_for(tmp_path):
 
 
 class Host:
-    """An action whose host answers as told."""
+    """An action whose host gives a fixed answer."""
 
     def __init__(self, stdout="", rc=0):
         self.answer = {"rc": rc, "stdout": stdout, "stderr": "no such luck" if rc else ""}

@@ -4,7 +4,7 @@ use crate::hypervisor::UNLIMITED;
 /// A page full of an earlier call's bytes.
 const DIRTY: Page = [0xAA; PAGE_BYTES];
 
-/// A zeroed page with these bytes at these offsets, written by hand from the headers.
+/// A zeroed page with these bytes at these offsets, taken from the headers.
 fn page(parts: &[(usize, &[u8])]) -> Page {
     let mut page = [0; PAGE_BYTES];
     for (at, bytes) in parts {

@@ -53,7 +53,7 @@ fn the_host_gets_what_was_asked_for_and_other_guests_are_not_touched() {
 }
 
 #[test]
-fn each_guest_gives_what_the_plan_says_also_if_that_is_nearly_all() {
+fn each_guest_gives_its_planned_share_even_if_that_is_nearly_all() {
     for size in [1000, 4000, 5400, 5632] {
         let bed = full();
         let request = request(size, &["a", "b", "c"]);

@@ -137,7 +137,7 @@ fn sentences(report: &Report, (finding, outcome): &(Finding, RepairOutcome)) -> 
     ];
     lines.extend(match outcome {
         RepairOutcome::NotRepaired => diagnosis.fix.as_ref().map(|fix| {
-            // The simulated host has neither: they would change this machine's domain of that number.
+            // xl and xenstore-write would change this machine's domain of that number, not the simulated one.
             let is_foreign = ["xl ", "xenstore-"].iter().any(|program| fix.contains(program));
             let place = if is_foreign { report.mark() } else { "" };
             format!("    fix{place}: {}", report.program.in_sentence(fix))

@@ -82,7 +82,7 @@ impl MemoryRequest {
         }
     }
 
-    /// Whether it does what a safety rule would refuse.
+    /// Whether it overrides the safety rules that can be overridden.
     const fn is_forced(&self) -> bool {
         match self {
             Self::Set { force, .. } | Self::SetIf { force, .. } | Self::Max { force, .. } => *force,
@@ -163,7 +163,7 @@ impl Plan {
         self.old.target.map_or(Kib(0), |target| size_of(target, self.video))
     }
 
-    /// The maximum before; `None` also if it allows everything, as dom0's does at first.
+    /// The maximum before; `None` also if it is unlimited, as dom0's is at first.
     fn old_maximum(&self) -> Option<Kib> {
         self.old.static_max.filter(|max| *max < UNLIMITED)
     }

@@ -22,7 +22,7 @@ const WORLD: &str = "world.json";
 /// The next world, until it is renamed. A killed process may leave it behind.
 const NEXT: &str = "world.json.new";
 const LOCK: &str = "world.lock";
-/// How long another process may hold the lock, and how often to try: as long as the real xenstored may take to answer.
+/// The timeout for the lock, which is that of a request to the real xenstored, and the pause between two tries.
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Stands for `/var/lib/xen`.

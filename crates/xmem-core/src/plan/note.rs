@@ -45,7 +45,7 @@ pub enum Note {
     Managed(Manager),
     /// A domain that runs the device model of domain `of` is shrunk by force.
     DeviceModel { of: DomId },
-    /// Nothing changes, and the limit is out of step.
+    /// Nothing changes, although the limit is out of step.
     LimitTooLow { limit: Kib, needs: Kib },
     /// The guest is shrunk by force while it is still giving back its boot memory.
     Populating { outstanding: Kib },
@@ -141,7 +141,10 @@ impl fmt::Display for Note {
                 write!(f, "the domain's memory is managed by {manager}, which may overwrite this")
             }
             Self::DeviceModel { of } => {
-                write!(f, "the domain runs the device model of domain {of}: if it dies, that guest dies")
+                write!(
+                    f,
+                    "the domain runs the device model of domain {of}: if it dies, that guest dies"
+                )
             }
             Self::LimitTooLow { limit, needs } => write!(
                 f,

@@ -53,7 +53,7 @@ impl Present {
         exceeds(self.target, self.video, self.static_max)
     }
 
-    /// The maximum, of a domain that has one: a dom0 without a limit has none.
+    /// The maximum, if the domain has one: a dom0 without a limit has none.
     pub(super) fn maximum(&self) -> Result<Kib, Refusal> {
         Some(self.static_max).filter(|max| *max < UNLIMITED).ok_or(Refusal::NoMaximum)
     }

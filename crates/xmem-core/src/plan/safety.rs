@@ -29,7 +29,7 @@ pub(super) fn check(
     if let Some(refusal) = absolute.into_iter().next() {
         return Err(refusal);
     }
-    // All of them: who forces one has to know of the others.
+    // All of them, since --force overrides all at once.
     match can_be_forced.len() {
         0 => Ok(()),
         _ if request.is_forced() => Ok(()),

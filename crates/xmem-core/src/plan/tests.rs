@@ -388,7 +388,7 @@ fn a_first_maximum_above_the_hosts_memory_is_refused() {
 }
 
 #[test]
-fn every_rule_that_force_lifts_is_named_at_once() {
+fn every_rule_that_force_overrides_is_named_at_once() {
     let stub = Memory { device_model_of: DomId::new(9), ..pv() };
     let Err(refusal @ Refusal::Several(_)) = planned(&stub, set("16M")) else { panic!() };
     let text = refusal.to_string();
@@ -399,7 +399,7 @@ fn every_rule_that_force_lifts_is_named_at_once() {
 }
 
 #[test]
-fn a_rule_that_force_does_not_lift_comes_first() {
+fn a_rule_that_force_cannot_override_comes_first() {
     let host = HostMemory { total: Kib(GIB), free: Kib(0), scrub: Kib(0), claimed: Kib(0) };
     let around =
         Surroundings { host: Some(host), keep_free: Some(Kib(MIB)), ..Surroundings::default() };
@@ -409,7 +409,7 @@ fn a_rule_that_force_does_not_lift_comes_first() {
 }
 
 #[test]
-fn a_change_of_nothing_says_that_the_limit_is_out_of_step() {
+fn a_needless_change_notes_that_the_limit_is_out_of_step() {
     let mut low = pv();
     low.info.limit = Kib(MIB);
     let notes = planned(&low, set("+0")).unwrap().notes;

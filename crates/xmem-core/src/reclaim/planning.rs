@@ -46,7 +46,7 @@ pub fn plan_reclaim(
             donors.filter(|donor| donor.exclusion.is_none()).collect()
         }
     };
-    // With `all`, a domain with a floor may give nothing at the moment.
+    // With `all`, a domain that has a floor may give nothing now.
     let is_donor = |domain: &Domain| donors.iter().any(|it| it.domain.identity == domain.identity);
     let stray = floors.single.iter().zip(&request.floors).find(|((it, _), _)| !is_donor(it));
     if let (Some((_, (name, _))), DonorSelection::Named(_)) = (stray, &request.from) {

@@ -10,8 +10,8 @@ use super::{WaitEnd, WaitReason, WaitReport};
 use crate::failure::chain;
 use crate::state::{Follows, State};
 
-/// How long a guest is given to begin before its silence says anything about its driver.
-const TELLING: Duration = Duration::from_secs(5);
+/// The time without a first movement after which a driver appears not to run.
+const FIRST_MOVEMENT: Duration = Duration::from_secs(5);
 
 impl WaitEnd {
     /// The end's name: stable, for programs.
@@ -113,7 +113,7 @@ pub(super) fn reasons(
     match (seen.is_empty(), moved, &report.end) {
         (false, ..) => seen,
         // It was still making progress, or had no time to begin.
-        (true, moved, WaitEnd::TimedOut) if *moved || report.took < TELLING => Vec::new(),
+        (true, moved, WaitEnd::TimedOut) if *moved || report.took < FIRST_MOVEMENT => Vec::new(),
         (true, false, _) => vec![WaitReason::NoDriver],
         (true, true, _) if needs.is_some() => vec![WaitReason::NoHotplug],
         (true, true, _) => vec![WaitReason::GuestNeedsMemory],

@@ -151,15 +151,18 @@ impl Answer {
     }
 }
 
+/// The values of nodes, as bytes; `None` for a node that does not exist.
+pub type Values = Vec<Option<Vec<u8>>>;
+
 /// Reading and writing nodes: on a connection, or in a transaction.
 ///
 /// The requests of one call are in flight together where the connection allows it, so that they take one round trip.
 pub trait Nodes {
-    /// The value of each of `paths`, as bytes; `None` for a node that does not exist.
+    /// The value of each of `paths`.
     ///
     /// # Errors
     /// The first failure other than ENOENT.
-    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+    fn read_each(&self, paths: &[&str]) -> Result<Values, StoreError>;
 
     /// Writes each of `nodes` (path, value). `Ok` only if every write was acknowledged.
     ///
@@ -194,7 +197,19 @@ pub trait Store: Nodes + Send {
     ///
     /// # Errors
     /// Any failure.
-    fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError>;
+    fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
+        Ok(self.begin_beside(&[])?.0)
+    }
+
+    /// Starts a transaction and reads each of `paths` outside it, in flight together: a change of those nodes does not
+    /// make the commit conflict. Dropping the transaction aborts it.
+    ///
+    /// # Errors
+    /// The first failure other than ENOENT of a read.
+    fn begin_beside(
+        &self,
+        paths: &[&str],
+    ) -> Result<(Box<dyn Transaction + '_>, Values), StoreError>;
 
     /// Watches each of `paths` and everything below it, or a special watch such as `@introduceDomain`. Each watch fires once
     /// when it is set.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xen::DomId;
-use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
+use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction, Values};
 
 use crate::observer::{Call, Failure};
 use crate::sim::{Sim, locked};
@@ -88,7 +88,7 @@ impl SimStore {
 }
 
 impl Nodes for SimStore {
-    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn read_each(&self, paths: &[&str]) -> Result<Values, StoreError> {
         self.request_in(&Call::Read(paths), |overlay, world| {
             let values = paths.iter().map(|path| overlay.read(world, path));
             values.map(|value| value.map(String::into_bytes)).collect()
@@ -115,10 +115,16 @@ impl Nodes for SimStore {
 }
 
 impl Store for SimStore {
-    fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
-        self.request(&Call::Begin, |_| Ok(()))?;
+    fn begin_beside(
+        &self,
+        paths: &[&str],
+    ) -> Result<(Box<dyn Transaction + '_>, Values), StoreError> {
+        let values = self.request(&Call::Begin, |world| {
+            let values = paths.iter().map(|path| world.read(path));
+            Ok(values.map(|value| value.map(|value| value.as_bytes().to_vec())).collect())
+        })?;
         let connection = Arc::clone(&self.connection);
-        Ok(Box::new(Self { connection, overlay: Some(RefCell::default()) }))
+        Ok((Box::new(Self { connection, overlay: Some(RefCell::default()) }), values))
     }
 
     fn watch(&self, paths: &[&str]) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use super::connection::{Connection, Deadlines};
 use super::endpoint::{self, Transport};
 use super::link::{Reply, seconds};
 use super::wire::{self, Malformed, Part, Request};
-use super::{Answer, Nodes, Store, StoreError, Transaction};
+use super::{Answer, Nodes, Store, StoreError, Transaction, Values};
 use crate::domain::DomId;
 
 /// The number of times that a listing in parts may start over because it changed.
@@ -98,11 +98,25 @@ impl Client {
         Self { connection: Arc::new(Mutex::new(Connection::new(fd, transport, deadlines))), tx: 0 }
     }
 
-    pub(super) fn span(&self) -> Result<Span, StoreError> {
-        let request = Request::start();
-        let payload = self.ask(&request)?;
-        let tx = self.parsed(&request, wire::transaction_id(&payload))?;
-        Ok(Span { client: Self { tx, ..self.clone() }, is_open: true })
+    /// A new transaction, and the value of each of `paths` outside it.
+    pub(super) fn span(&self, paths: &[&str]) -> Result<(Span, Values), StoreError> {
+        let mut requests = vec![Request::start()];
+        requests.extend(each(paths, Request::read)?);
+        let mut span = None;
+        let mut values = Vec::with_capacity(paths.len());
+        self.ask_each(&requests, |request, reply| {
+            if span.is_some() {
+                values.push(value(request, reply)?);
+                return Ok(());
+            }
+            let payload = reply.map_err(|answer| request.answered(answer))?;
+            let tx = self.parsed(request, wire::transaction_id(&payload))?;
+            span = Some(Span { client: Self { tx, ..self.clone() }, is_open: true });
+            Ok(())
+        })?;
+        // Every request is answered, or it is an error.
+        let span = span.ok_or_else(|| Request::start().answered(Answer::NotFound))?;
+        Ok((span, values))
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -238,16 +252,21 @@ fn each<'a, T: Copy + 'a, R>(
     items.iter().map(|item| request(*item)).collect()
 }
 
+/// The value in the `reply` to a read.
+fn value(request: &Request<'_>, reply: Reply) -> Result<Option<Vec<u8>>, StoreError> {
+    match reply {
+        Ok(payload) => Ok(Some(payload)),
+        Err(Answer::NotFound) => Ok(None),
+        Err(answer) => Err(request.answered(answer)),
+    }
+}
+
 impl Nodes for Client {
-    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn read_each(&self, paths: &[&str]) -> Result<Values, StoreError> {
         let requests = each(paths, Request::read)?;
         let mut values = Vec::with_capacity(paths.len());
         self.ask_each(&requests, |request, reply| {
-            values.push(match reply {
-                Ok(payload) => Some(payload),
-                Err(Answer::NotFound) => None,
-                Err(answer) => return Err(request.answered(answer)),
-            });
+            values.push(value(request, reply)?);
             Ok(())
         })?;
         Ok(values)
@@ -310,7 +329,7 @@ impl Nodes for Client {
 }
 
 impl Nodes for Span {
-    fn read_each(&self, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn read_each(&self, paths: &[&str]) -> Result<Values, StoreError> {
         self.client.read_each(paths)
     }
 
@@ -332,8 +351,12 @@ impl Nodes for Span {
 }
 
 impl Store for Client {
-    fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
-        Ok(Box::new(self.span()?))
+    fn begin_beside(
+        &self,
+        paths: &[&str],
+    ) -> Result<(Box<dyn Transaction + '_>, Values), StoreError> {
+        let (span, values) = self.span(paths)?;
+        Ok((Box::new(span), values))
     }
 
     fn watch(&self, paths: &[&str]) -> Result<(), StoreError> {

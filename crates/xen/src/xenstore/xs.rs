@@ -52,7 +52,7 @@ impl XsTransaction for Client {
     type Span = Span;
 
     fn transaction(&self) -> io::Result<Span> {
-        Ok(self.span()?)
+        Ok(self.span(&[])?.0)
     }
 }
 

@@ -32,6 +32,32 @@ fn a_batch_is_written_whole_before_its_first_reply() {
 }
 
 #[test]
+fn reads_beside_a_transaction_are_sent_with_its_start_and_are_no_part_of_it() {
+    let script = |peer: &mut Peer| {
+        let start = peer.expect(START, 0, b"\0");
+        let ids = [b"/a\0", b"/b\0"].map(|path| peer.expect(READ, 0, path));
+        peer.send(START, start, 0, b"9\0");
+        peer.send(READ, ids[0], 0, b"1");
+        peer.send(ERROR, ids[1], 0, b"ENOENT\0");
+        peer.serve(END, 9, b"T\0", b"OK\0");
+        // One of whose reads fails is aborted.
+        let start = peer.expect(START, 0, b"\0");
+        let read = peer.expect(READ, 0, b"/a\0");
+        peer.send(START, start, 0, b"10\0");
+        peer.send(ERROR, read, 0, b"EIO\0");
+        peer.serve(END, 10, b"F\0", b"OK\0");
+        peer.expect_end();
+    };
+    play(AMPLE, script, |client| {
+        let (span, values) = client.begin_beside(&["/a", "/b"]).unwrap();
+        assert_eq!(values, [Some("1".into()), None]);
+        span.commit().unwrap();
+        let error = client.begin_beside(&["/a"]).map(|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), "xenstored answered EIO to READ /a");
+    });
+}
+
+#[test]
 fn an_error_within_a_batch_leaves_the_connection_usable() {
     let script = |peer: &mut Peer| {
         let ids = [b"/a\0", b"/b\0", b"/c\0", b"/d\0"].map(|path| peer.expect(READ, 0, path));

@@ -169,7 +169,7 @@ fn number(row: &Row, column: Column) -> Option<Kib> {
             memory.video.clone().ok().flatten().and_then(|video| u64::try_from(video).ok()).map(Kib)
         }
         Column::Outstanding => Some(memory.info.outstanding),
-        Column::Used => row.used,
+        Column::Used => row.memory.used,
         _ => None,
     }
 }

@@ -73,6 +73,19 @@ note: win (9): the guest has 2048 MiB, not 1024 MiB; --wait nudges its balloon d
     assert_eq!(sim.world(), before);
 }
 
+/// In the dry run and in the run, and at the line of the guest that reports.
+#[test]
+fn less_than_a_guest_reports_as_used_is_noted() {
+    let sim = Sim::new();
+    sim.edit(|world| world["xenstore"]["/local/domain/7/memory/meminfo"] = "716800".into());
+    let batch = Batch::new("web 512M\ndb 1G\n");
+    for options in ["-n", ""] {
+        let ran = apply(&sim, &batch, options).run();
+        let note = "note: web (7): the guest reports that it uses 700 MiB: with 512 MiB it may swap, or run out of memory\n";
+        assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), note), "{ran:?}");
+    }
+}
+
 #[test]
 fn all_errors_are_reported_together_and_nothing_is_changed() {
     let sim = Sim::new();

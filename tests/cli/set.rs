@@ -39,6 +39,72 @@ web (7): target 1024 MiB, limit 4 MiB -> 1025 MiB (simulated)
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
 }
 
+/// As an agent of `XenServer` or of Qubes OS reports 700 MiB of `web`'s 1024.
+const REPORTS: [&[(&str, &str)]; 2] = [
+    &[("data/meminfo_total", "1000000"), ("data/meminfo_free", "283200")],
+    &[("memory/meminfo", "716800")],
+];
+
+fn report(sim: &Sim, nodes: &[(&str, &str)]) {
+    sim.edit(|world| {
+        for (node, value) in nodes {
+            world["xenstore"][format!("/local/domain/7/{node}")] = (*value).into();
+        }
+    });
+}
+
+#[test]
+fn less_than_the_guest_reports_as_used_is_noted() {
+    for nodes in REPORTS {
+        let sim = Sim::new();
+        report(&sim, nodes);
+        let note = "note: the guest reports that it uses 700 MiB: with 512 MiB it may swap, or run out of memory\n";
+        sim.xmem("set web 512M -n").run().is(
+            0,
+            str![[r#"
+web (7): would change: target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]],
+            note,
+        );
+        sim.xmem("set web 512M").run().is(
+            0,
+            str![[r#"
+web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
+
+"#]],
+            note,
+        );
+        report(&sim, nodes);
+        let ran = sim.xmem("set web 511M --json").run();
+        assert_eq!(ran.json()["notes"][0]["kind"], "below-used", "{ran:?}");
+    }
+}
+
+#[test]
+fn what_the_guest_reports_is_noted_only_when_it_shrinks_below_that() {
+    // As much as it uses, more than it has, and with a maximum below what it uses.
+    for words in ["set web 700M", "set web 1536M", "max web 1G"] {
+        let sim = Sim::new();
+        report(&sim, REPORTS[0]);
+        let ran = sim.xmem(words).run();
+        assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{ran:?}");
+    }
+    // One that uses more than it is to have already, and grows.
+    let sim = Sim::new();
+    report(&sim, REPORTS[0]);
+    sim.xmem("set web 512M -q").run().says("");
+    let ran = sim.xmem("set web 640M").run();
+    assert!(ran.status.success() && !ran.stderr.contains("reports"), "{ran:?}");
+    // Nothing, or nothing that makes sense.
+    for nodes in [&[][..], &[("memory/meminfo", "lots")], &[("data/meminfo_free", "1")]] {
+        let sim = Sim::new();
+        report(&sim, nodes);
+        let ran = sim.xmem("set web 512M").run();
+        assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{ran:?}");
+    }
+}
+
 #[test]
 fn mem_set_is_set() {
     let sim = Sim::new();

@@ -220,7 +220,8 @@ impl Change<'_> {
     /// The result that the change would have, read without the lock: a dry run waits for nobody.
     fn preview(&self, subject: &mut Subject) -> Result<Outcome, Failed> {
         let info = living(self.host, &subject.domain)?;
-        let memory = Memory::read(self.store, info)?;
+        let mut memory = Memory::read(self.store, info)?;
+        Memory::read_reports(self.store, &mut [&mut memory])?;
         subject.domain.name.clone_from(&memory.name);
         let ChangeRequest { memory: request, keep_free, .. } = &self.request;
         let mut plan = plan_on(self.host, self.store, &memory, request, *keep_free)?;
@@ -270,7 +271,7 @@ impl Change<'_> {
         recovery: Option<&Recovery>,
     ) -> Result<Attempt, Failed> {
         // 4. A transaction and its reads.
-        let open = locked.open()?;
+        let open = locked.open(&self.request.memory)?;
         subject.domain.name.clone_from(&open.memory.name);
         let (state, info) = (State::on(self.host, &open.memory), open.memory.info);
         // 5. The plan.

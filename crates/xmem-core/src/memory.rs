@@ -6,11 +6,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use xen::hypervisor::{DomainInfo, UNLIMITED};
-use xen::xenstore::{Nodes, StoreError};
+use xen::xenstore::{Nodes, StoreError, Values};
 use xen::{DomId, Identity, Kib};
 
 pub use self::node::{BadNode, Node};
 use crate::domain::Name;
+use crate::used;
 
 /// What libxl adds to every limit (`LIBXL_MAXMEM_CONSTANT`, `tools/libs/light/libxl_internal.h`). On Arm it adds up to 4 KiB
 /// more for a guest with ACPI tables and many virtual processors; that is in the guest's JSON only, and xmem leaves it out.
@@ -80,6 +81,8 @@ pub struct Memory {
     pub guest_type: GuestType,
     /// The daemon that manages the domain's memory, if any.
     pub manager: Option<Manager>,
+    /// Memory in use as its guest reports it, if that was read: at most what the domain holds.
+    pub used: Option<Kib>,
     /// The domain whose device model this one runs (a stub domain): libxl writes its domid to `target` in the stub
     /// domain's own directory (`libxl__spawn_stub_dm`, `tools/libs/light/libxl_dm.c`).
     pub device_model_of: Option<DomId>,
@@ -120,6 +123,27 @@ impl Memory {
         Ok(read.pop().unwrap_or_else(|| Self::of(info)))
     }
 
+    /// Reads what the guest of each of `memories` reports as used, all in one batch.
+    ///
+    /// # Errors
+    /// xenstore does not answer.
+    pub(crate) fn read_reports(
+        nodes: &dyn Nodes,
+        memories: &mut [&mut Self],
+    ) -> Result<(), StoreError> {
+        for memories in memories.chunks_mut(CHUNK) {
+            let paths: Vec<Vec<String>> =
+                memories.iter().map(|memory| used::nodes(memory.info.identity.domid)).collect();
+            let flat: Vec<&str> = paths.iter().flatten().map(String::as_str).collect();
+            let mut values = nodes.read_each(&flat)?.into_iter();
+            for (memory, paths) in memories.iter_mut().zip(&paths) {
+                let values: Values = values.by_ref().take(paths.len()).collect();
+                memory.used = used::reported(&values, memory.info.current);
+            }
+        }
+        Ok(())
+    }
+
     /// A domain without nodes.
     pub const fn of(info: DomainInfo) -> Self {
         Self {
@@ -135,6 +159,7 @@ impl Memory {
                 (true, _) => GuestType::Hvm,
             },
             manager: None,
+            used: None,
             device_model_of: None,
         }
     }

@@ -95,6 +95,18 @@ impl MemoryRequest {
         matches!(self, Self::Set { .. } | Self::SetIf { .. })
     }
 
+    /// Whether it can take a domain below the memory that it `held`. Only then does it matter what its guest uses.
+    pub(crate) const fn may_go_below(&self, held: Kib) -> bool {
+        match self {
+            Self::Set { size, .. } | Self::SetIf { size, .. } => match size.amount {
+                Amount::To(size) => size.0 < held.0,
+                Amount::Up(_) => false,
+                Amount::Down(_) | Amount::Percent(_) | Amount::Maximum => true,
+            },
+            Self::Max { .. } | Self::Repair => false,
+        }
+    }
+
     /// Whether repeating it can change the domain a second time: a relative size, or a share of the maximum that sets
     /// the maximum.
     pub const fn is_relative(&self) -> bool {

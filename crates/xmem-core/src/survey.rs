@@ -11,11 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xen::hypervisor::{DomainInfo, HostMemory, HypervisorError};
 use xen::xenstore::Store;
-use xen::{Host, Identity, Kib};
+use xen::{Host, Identity};
 
 pub(crate) use self::files::StateFiles;
 pub use self::monitor::Monitor;
-use self::nodes::Seen;
 use crate::diagnosis::{Diagnosis, DiagnosisKind, Facts, diagnose};
 use crate::domain::{Domain, DomainRef};
 use crate::failure::Cause;
@@ -44,8 +43,6 @@ pub struct Row {
     pub state: State,
     /// Its memory.
     pub memory: Memory,
-    /// The memory that its guest reports to be in use: the guest's own word, and never more than it has.
-    pub used: Option<Kib>,
     /// Findings, the gravest first.
     pub findings: Vec<Diagnosis>,
 }
@@ -70,7 +67,7 @@ pub enum Detail {
     Names,
     /// The nodes of its memory too, in six requests.
     Memory,
-    /// What its guest reports of itself too: a request more, and [`Row::used`].
+    /// What its guest reports of itself too: a request more, and [`Memory::used`].
     Reports,
 }
 
@@ -98,11 +95,11 @@ pub(crate) fn rows_of(
     detail: Detail,
 ) -> Result<(Vec<Row>, Vec<DomainRef>), Cause> {
     let (infos, missing) = find(host, store, wanted)?;
-    let seen = nodes::read(store, &infos, detail)?;
+    let memories = nodes::read(store, &infos, detail)?;
     if detail == Detail::Names {
-        return Ok((seen.into_iter().map(|seen| unjudged(seen.memory)).collect(), missing));
+        return Ok((memories.into_iter().map(unjudged).collect(), missing));
     }
-    Ok((rows(host, seen), missing))
+    Ok((rows(host, memories), missing))
 }
 
 /// The domains that `wanted` names, by domid, and those of `wanted` that are not there. Without names in it, xenstore is
@@ -141,26 +138,25 @@ fn find(
 const A_FEW: usize = 4;
 
 /// The rows of domains that were just read.
-fn rows(host: &dyn Host, seen: Vec<Seen>) -> Vec<Row> {
+fn rows(host: &dyn Host, memories: Vec<Memory>) -> Vec<Row> {
     // After the numbers: while they show half of a change, its lock is held.
     let files = StateFiles::of(host.state_dir());
-    seen.into_iter().map(|seen| row(host, &files, seen)).collect()
+    memories.into_iter().map(|memory| row(host, &files, memory)).collect()
 }
 
 /// The row of a domain of which only the name was read.
 fn unjudged(memory: Memory) -> Row {
     let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
     let state = State::shown_by(&memory.info);
-    Row { domain, state, memory, used: None, findings: Vec::new() }
+    Row { domain, state, memory, findings: Vec::new() }
 }
 
 /// The row of a domain.
-fn row(host: &dyn Host, files: &StateFiles, seen: Seen) -> Row {
-    let Seen { memory, used } = seen;
+fn row(host: &dyn Host, files: &StateFiles, memory: Memory) -> Row {
     let state = State::on(host, &memory);
     let findings = findings(host, files, &memory, state, false);
     let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
-    Row { domain, state, memory, used, findings }
+    Row { domain, state, memory, findings }
 }
 
 /// What is found about the domain of `row` if its guest may write its own memory nodes.
@@ -235,7 +231,7 @@ pub(crate) fn look_again(
         let Some(mut now) = again.remove(&row.domain.identity) else { return false };
         let was_seen = |it: &Diagnosis| row.findings.iter().any(|before| before.kind == it.kind);
         now.findings.retain(|it| it.kind.is_about_now() || was_seen(it));
-        now.used = now.used.or(row.used);
+        now.memory.used = now.memory.used.or(row.memory.used);
         *row = now;
         true
     });

@@ -1,4 +1,4 @@
-//! What guests report about their own memory use. Pure.
+//! What guests report about their own memory use: the nodes, and their meaning. Pure.
 //!
 //! | agent | nodes below `/local/domain/<domid>` |
 //! | --- | --- |
@@ -8,7 +8,9 @@
 //! A guest can write anything there. A report is shown and can only spare the guest a reduction; it never makes
 //! anything larger, and never counts for more than the domain holds.
 
-use xen::Kib;
+use xen::{DomId, Kib};
+
+use crate::memory::domain_path;
 
 /// The longest report that is parsed: six lines of `/proc/meminfo` are 200 bytes.
 const LONGEST: usize = 4096;
@@ -20,13 +22,30 @@ pub(crate) const FREE: &str = "data/meminfo_free";
 /// The node of Qubes OS, below `memory`.
 pub(crate) const MEMINFO: &str = "meminfo";
 
+/// The nodes in which the guest of domain `domid` reports, in the order that [`reported`] takes their values. dom0 reports
+/// nothing.
+pub(crate) fn nodes(domid: DomId) -> Vec<String> {
+    let path = domain_path(domid);
+    let nodes =
+        [format!("{path}/{TOTAL}"), format!("{path}/{FREE}"), format!("{path}/memory/{MEMINFO}")];
+    if domid == DomId::DOM0 { Vec::new() } else { nodes.into() }
+}
+
+/// The memory in use according to the values of [`nodes`], at most what the domain `held`.
+pub(crate) fn reported(values: &[Option<Vec<u8>>], held: Kib) -> Option<Kib> {
+    let [total, free, meminfo] = values else { return None };
+    let by_meminfo = meminfo.as_deref().and_then(from_meminfo);
+    let by_free = || from_total_and_free(total.as_deref()?, free.as_deref()?);
+    by_meminfo.or_else(by_free).map(|used| used.min(held))
+}
+
 /// The memory in use according to `data/meminfo_total` and `data/meminfo_free`. `None` if they are not plausible.
-pub(crate) fn from_total_and_free(total: &[u8], free: &[u8]) -> Option<Kib> {
+fn from_total_and_free(total: &[u8], free: &[u8]) -> Option<Kib> {
     number(total)?.checked_sub(number(free)?).map(Kib)
 }
 
 /// The memory in use according to `memory/meminfo`; swap counts as in use. `None` if it is not plausible.
-pub(crate) fn from_meminfo(report: &[u8]) -> Option<Kib> {
+fn from_meminfo(report: &[u8]) -> Option<Kib> {
     if let Some(used) = number(report) {
         return Some(Kib(used));
     }

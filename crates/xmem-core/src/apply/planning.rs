@@ -83,7 +83,9 @@ fn plan_lines(
     let index = DomainIndex::read(&*store, host.hypervisor(), wanted)?;
     let found: Vec<_> = lines.iter().map(|line| index.find(&line.domain)).collect();
     let infos: Vec<DomainInfo> = found.iter().flatten().map(|(_, info)| *info).collect();
-    let mut memories = Memory::read_each(&*store, &infos)?.into_iter();
+    let mut memories = Memory::read_each(&*store, &infos)?;
+    Memory::read_reports(&*store, &mut memories.iter_mut().collect::<Vec<_>>())?;
+    let mut memories = memories.into_iter();
     let mut planning =
         Planning { host, store: &*store, index: &index, around, options, lines: HashMap::new() };
     let mut failures = Vec::new();

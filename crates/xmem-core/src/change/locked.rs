@@ -14,8 +14,10 @@ use crate::domain::Domain;
 use crate::failure::{Aftermath, Cause};
 use crate::intent::{IntentFile, Record};
 use crate::memory::{Memory, Paths};
+use crate::plan::MemoryRequest;
 use crate::recovery::{Recovery, recover};
 use crate::state::State;
+use crate::used;
 
 /// A failure, of a domain that the caller knows.
 pub(super) struct Failed {
@@ -78,11 +80,17 @@ impl<'h> LockedDomain<'h> {
         living(self.host, &self.domain)
     }
 
-    /// Starts a transaction and reads in it. So the commit fails if a writer without the lock changes the nodes, or if
-    /// the domain is destroyed and its directory removed.
-    pub(super) fn open(&self) -> Result<OpenTransaction<'_>, Failed> {
-        let transaction = self.store.begin()?;
-        let memory = Memory::read(&*transaction, self.info)?;
+    /// Starts a transaction for `request` and reads in it. So the commit fails if a writer without the lock changes the
+    /// nodes, or if the domain is destroyed and its directory removed. The guest's report is read outside the transaction,
+    /// so that a guest that keeps writing it does not make the commit conflict.
+    pub(super) fn open(&self, request: &MemoryRequest) -> Result<OpenTransaction<'_>, Failed> {
+        let DomainInfo { identity, current, .. } = self.info;
+        let reports =
+            if request.may_go_below(current) { used::nodes(identity.domid) } else { Vec::new() };
+        let reports: Vec<&str> = reports.iter().map(String::as_str).collect();
+        let (transaction, reports) = self.store.begin_beside(&reports)?;
+        let mut memory = Memory::read(&*transaction, self.info)?;
+        memory.used = used::reported(&reports, current);
         self.check_state(&memory)?;
         Ok(OpenTransaction { locked: self, transaction, memory })
     }

@@ -47,6 +47,8 @@ pub enum Note {
     DeviceModel { of: DomId },
     /// Nothing changes, although the limit is out of step.
     LimitTooLow { limit: Kib, needs: Kib },
+    /// The guest is shrunk below what it reports as used.
+    BelowUsed { used: Kib, size: Kib },
     /// The guest is shrunk by force while it is still giving back its boot memory.
     Populating { outstanding: Kib },
     /// The host does not have enough for the requested size.
@@ -76,6 +78,7 @@ impl Note {
             Self::Managed(_) => "managed",
             Self::DeviceModel { .. } => "device-model",
             Self::LimitTooLow { .. } => "limit-too-low",
+            Self::BelowUsed { .. } => "below-used",
             Self::Populating { .. } => "populating",
             Self::Partial { .. } => "partial",
             Self::LimitIgnored { .. } => "limit-ignored",
@@ -113,11 +116,11 @@ impl fmt::Display for Note {
             }
             Self::HostShort { needs, available, keep_free } => {
                 let (needs, available) = (Mib(*needs), Mib(*available));
-                write!(f, "growing by {needs} MiB, but the host has only {available} MiB free")?;
-                match keep_free {
-                    Kib(0) => Ok(()),
-                    keep_free => write!(f, " beside the {} MiB to keep free", Mib(*keep_free)),
-                }
+                let beside = beside(*keep_free);
+                write!(
+                    f,
+                    "growing by {needs} MiB, but the host has only {available} MiB free{beside}"
+                )
             }
             Self::LeavesLittle { free } => write!(f, "leaves the host {} MiB free", Mib(*free)),
             Self::Paused { current } => {
@@ -150,6 +153,12 @@ impl fmt::Display for Note {
                 f,
                 "out of step: the limit is {limit}, and the target needs {needs}; `xmem check --repair` raises it"
             ),
+            Self::BelowUsed { used, size } => write!(
+                f,
+                "the guest reports that it uses {} MiB: with {} MiB it may swap, or run out of memory",
+                Mib(*used),
+                Mib(*size)
+            ),
             Self::Populating { outstanding } => write!(
                 f,
                 "the guest has not yet given back its boot memory (populate on demand: {} MiB outstanding)",
@@ -169,6 +178,14 @@ impl fmt::Display for Note {
             }
         }
     }
+}
+
+/// ` beside the 1024 MiB to keep free`, or nothing if nothing must stay free.
+pub(crate) fn beside(keep_free: Kib) -> String {
+    if keep_free == Kib(0) {
+        return String::new();
+    }
+    format!(" beside the {} MiB to keep free", Mib(keep_free))
 }
 
 /// Adds to `plan` the notes about `request`.
@@ -202,6 +219,10 @@ pub(super) fn add(
             None => note(true, Note::HostShort { needs, available, keep_free: Kib(0) }),
             Some(free) => note(changes && free < HOST_RESERVE, Note::LeavesLittle { free }),
         }
+    }
+    let used = memory.used.filter(|used| plan.wanted < *used && shrinks(memory, plan));
+    if let Some(used) = used {
+        note(changes, Note::BelowUsed { used, size: plan.wanted });
     }
     let current = memory.info.current;
     match State::of(memory) {

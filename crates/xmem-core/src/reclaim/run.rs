@@ -263,6 +263,7 @@ impl Run<'_> {
             donor.state = row.state;
             // The guest's own use can have grown since.
             let used = row
+                .memory
                 .used
                 .map(|used| Floor { size: super::margin(used), reason: FloorReason::Used(used) });
             if let Some(floor) = used.filter(|floor| floor.size > donor.floor.size) {

@@ -8,12 +8,12 @@ use xen::hypervisor::DomainInfo;
 use xen::xenstore::{Store, StoreError};
 use xen::{DomId, Host, Identity};
 
-use super::nodes::{self, Seen};
+use super::nodes;
 use super::watches::{Changes, Watches};
 use super::{Detail, Row, StateFiles, Survey, find, is_doubtful, look_again, row};
 use crate::domain::DomainRef;
 use crate::failure::Cause;
-use crate::memory::domain_path;
+use crate::memory::{Memory, domain_path};
 use crate::used;
 
 /// Domains that come, go, shut down and crash.
@@ -31,7 +31,7 @@ pub struct Monitor<'h> {
     is_watching: bool,
     pending: Changes,
     /// The domains that match `wanted`, as last read.
-    seen: BTreeMap<DomId, Seen>,
+    seen: BTreeMap<DomId, Memory>,
     /// The domains of the host when names were last resolved.
     resolved: Vec<Identity>,
     missing: Vec<DomainRef>,
@@ -86,11 +86,11 @@ impl<'h> Monitor<'h> {
         let mut stale = Vec::new();
         for info in infos {
             match self.seen.get_mut(&info.identity.domid) {
-                Some(seen) if seen.memory.info.identity == info.identity && self.is_watching => {
-                    seen.memory.info = info;
+                Some(seen) if seen.info.identity == info.identity && self.is_watching => {
+                    seen.info = info;
                     match Stale::of(&changes, info.identity.domid, self.detail) {
                         Stale::Nothing => {}
-                        Stale::Report => nodes::read_report(&*self.store, seen)?,
+                        Stale::Report => Memory::read_reports(&*self.store, &mut [seen])?,
                         Stale::Domain => stale.push(info),
                     }
                 }
@@ -103,12 +103,12 @@ impl<'h> Monitor<'h> {
                 .flat_map(|info| watched(info.identity.domid, self.detail))
                 .collect::<Vec<_>>(),
         )?;
-        for seen in nodes::read(&*self.store, &stale, self.detail)? {
-            self.seen.insert(seen.memory.info.identity.domid, seen);
+        for memory in nodes::read(&*self.store, &stale, self.detail)? {
+            self.seen.insert(memory.info.identity.domid, memory);
         }
         let files = StateFiles::of(self.host.state_dir());
         let mut rows =
-            self.seen.values().map(|seen| row(self.host, &files, seen.clone())).collect();
+            self.seen.values().map(|memory| row(self.host, &files, memory.clone())).collect();
         self.confirm(&mut rows)?;
         let missing = self.missing.clone();
         Ok(Survey { rows, host: self.host.hypervisor().host_memory(), missing })
@@ -159,7 +159,7 @@ impl<'h> Monitor<'h> {
         look_again(self.host, &*self.store, rows, &new, self.detail)?;
         for row in rows.iter().filter(|row| new.contains(&row.domain.identity)) {
             if let Some(seen) = self.seen.get_mut(&row.domain.identity.domid) {
-                (seen.memory, seen.used) = (row.memory.clone(), row.used);
+                seen.clone_from(&row.memory);
             }
         }
         self.confirmed = doubtful(rows);
@@ -201,7 +201,7 @@ impl Stale {
         if changes.overflow {
             return Self::Domain;
         }
-        let reports = nodes::reports(domid);
+        let reports = used::nodes(domid);
         let paths = watched(domid, detail);
         let touched: Vec<&str> = paths.iter().flat_map(|path| changes.of(path)).collect();
         if touched.iter().any(|path| !reports.iter().any(|report| report == path)) {

@@ -4,9 +4,9 @@
 //! listing of `memory` tells what else is there: a memory manager's node, a Qubes guest's report. Only the name says that
 //! a domain can be a device model's (`<guest>-dm`, `libxl__stub_dm_name`).
 
+use xen::DomId;
 use xen::hypervisor::DomainInfo;
 use xen::xenstore::{Nodes, StoreError};
-use xen::{DomId, Kib};
 
 use super::Detail;
 use crate::memory::{CHUNK, Memory, Paths, domain_path};
@@ -14,39 +14,6 @@ use crate::used;
 
 /// What libxl appends to a guest's name for the domain of its device model.
 const DEVICE_MODEL: &str = "-dm";
-
-/// One domain's nodes.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    /// Its memory.
-    pub memory: Memory,
-    /// What its guest reports to use.
-    pub used: Option<Kib>,
-}
-
-/// The nodes in which a guest reports what it uses, again and again.
-pub(super) fn reports(domid: DomId) -> [String; 2] {
-    let path = domain_path(domid);
-    [format!("{path}/{}", used::FREE), format!("{path}/memory/{}", used::MEMINFO)]
-}
-
-/// Reads again what the guest reports to use.
-///
-/// # Errors
-/// xenstore does not answer.
-pub(super) fn read_report(nodes: &dyn Nodes, seen: &mut Seen) -> Result<(), StoreError> {
-    let domid = seen.memory.info.identity.domid;
-    let [free, meminfo] = reports(domid);
-    let total = format!("{}/{}", domain_path(domid), used::TOTAL);
-    let values = nodes.read_each(&[&total, &free, &meminfo])?;
-    seen.used = match values.as_slice() {
-        [_, _, Some(report)] => used::from_meminfo(report),
-        [Some(total), Some(free), _] => used::from_total_and_free(total, free),
-        _ => None,
-    }
-    .map(|used| used.min(seen.memory.info.current));
-    Ok(())
-}
 
 /// Reads what there is about each of `domains`, in two round trips for as many as fit into them, and a third where the
 /// second shows that there is more.
@@ -57,7 +24,7 @@ pub(crate) fn read(
     nodes: &dyn Nodes,
     domains: &[DomainInfo],
     detail: Detail,
-) -> Result<Vec<Seen>, StoreError> {
+) -> Result<Vec<Memory>, StoreError> {
     let mut all = Vec::with_capacity(domains.len());
     for domains in domains.chunks(CHUNK) {
         all.extend(read_chunk(nodes, domains, detail)?);
@@ -69,7 +36,7 @@ fn read_chunk(
     nodes: &dyn Nodes,
     domains: &[DomainInfo],
     detail: Detail,
-) -> Result<Vec<Seen>, StoreError> {
+) -> Result<Vec<Memory>, StoreError> {
     let reads_used =
         |info: &DomainInfo| detail == Detail::Reports && info.identity.domid != DomId::DOM0;
     let mut batch = Batch::default();
@@ -93,7 +60,7 @@ fn read_chunk(
                     memory.take(&path, &value);
                 }
             }
-            Seen { memory, used: None }
+            memory
         };
         return Ok(domains.iter().zip(first).map(named).collect());
     }
@@ -131,20 +98,17 @@ fn read_chunk(
     }
     let rest = batch.read(nodes)?;
     let finish = |((mut memory, total), values): ((Memory, Option<Vec<u8>>), Values)| {
-        let mut used = None;
+        let (mut free, mut meminfo) = (None, None);
         for (path, value) in values {
-            let Some(value) = value else { continue };
-            if path.ends_with(used::FREE) {
-                let total = total.as_deref().unwrap_or_default();
-                used = used.or_else(|| used::from_total_and_free(total, &value));
-            } else if path.ends_with(used::MEMINFO) {
-                used = used::from_meminfo(&value).or(used);
-            } else {
-                memory.take(&path, &value);
+            match value {
+                value if path.ends_with(used::FREE) => free = value,
+                value if path.ends_with(used::MEMINFO) => meminfo = value,
+                Some(value) => memory.take(&path, &value),
+                None => {}
             }
         }
-        let used = used.map(|used| used.min(memory.info.current));
-        Seen { memory, used }
+        memory.used = used::reported(&[total, free, meminfo], memory.info.current);
+        memory
     };
     Ok(seen.into_iter().zip(rest).map(finish).collect())
 }

@@ -39,6 +39,19 @@ fn a_write_of_the_same_value_is_a_conflict() {
     assert_eq!(host.count(is_commit), 2);
 }
 
+/// A guest may report at any time what it uses. One that does nothing else would otherwise never be shrunk.
+#[test]
+fn a_guests_report_is_no_conflict() {
+    for node in ["data/meminfo_total", "data/meminfo_free", "memory/meminfo"] {
+        let scene = Scene::new();
+        let world = scene.world.clone();
+        let path = format!("/local/domain/7/{node}");
+        let host = scene.host(before_commit(move || world.edit(|it| it.write(&path, "700000"))));
+        host.change(&request(set("512M"))).unwrap();
+        assert_eq!(host.count(is_commit), 1, "{node}");
+    }
+}
+
 /// The new plan is checked again.
 #[test]
 fn a_change_that_is_refused_after_a_conflict_is_rolled_back() {

@@ -77,7 +77,7 @@ fn a_change_of_a_guests_report_reads_that_report_alone() {
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
     let mut used = || {
         let survey = monitor.look().unwrap();
-        [survey.rows[1].used, survey.rows[2].used].map(|used| used.unwrap().0)
+        [survey.rows[1].memory.used, survey.rows[2].memory.used].map(|used| used.unwrap().0)
     };
     assert_eq!(used(), [600_000, 400_000]);
     calls.take();
@@ -90,7 +90,7 @@ fn a_change_of_a_guests_report_reads_that_report_alone() {
     monitor.look().unwrap();
     calls.take();
     report("200000");
-    assert_eq!(monitor.look().unwrap().rows[1].used, None);
+    assert_eq!(monitor.look().unwrap().rows[1].memory.used, None);
     assert_eq!(calls.take_requests(), [""; 0]);
 }
 

@@ -82,7 +82,7 @@ fn a_paused_domain_without_a_configuration_is_still_being_built() {
 #[test]
 fn a_guests_report_is_shown_unless_it_exceeds_its_memory() {
     let scene = Scene::new();
-    let used = || look(&scene).rows.iter().map(|row| row.used).collect::<Vec<_>>();
+    let used = || look(&scene).rows.iter().map(|row| row.memory.used).collect::<Vec<_>>();
     assert_eq!(used(), [None; 4]);
     for (path, value) in [
         ("7/memory/meminfo", "200704"),

@@ -15,7 +15,7 @@ use xen::{Kib, Mib};
 use crate::domain::Domain;
 use crate::intent::IntentError;
 use crate::memory::BadNode;
-use crate::plan::Refusal;
+use crate::plan::{Refusal, beside};
 use crate::recovery::Recovery;
 use crate::resolve::ResolveError;
 use crate::state::State;
@@ -68,8 +68,11 @@ pub enum Cause {
     #[error("line {earlier} names the same domain")]
     Duplicate { earlier: usize },
     /// The host does not have the memory, and none is coming.
-    #[error("it needs {} MiB more, and the host has only {} MiB free for it", Mib(*needs), Mib(*free))]
-    NoMemory { needs: Kib, free: Kib },
+    #[error(
+        "it needs {} MiB more, and the host has only {} MiB free for it{}",
+        Mib(*needs), Mib(*free), beside(*keep_free)
+    )]
+    NoMemory { needs: Kib, free: Kib, keep_free: Kib },
 }
 
 impl Cause {

@@ -93,7 +93,8 @@ impl<'s> Ledger<'s> {
                 return Ok(Grant::Part(Kib(held.0.saturating_add(left.0))));
             }
             if is_over {
-                return Err(Cause::NoMemory { needs, free: left });
+                let keep_free = self.options.keep_free.unwrap_or_default();
+                return Err(Cause::NoMemory { needs, free: left, keep_free });
             }
             let (needs, left, domain) = (Mib(needs), Mib(left), &step.domain);
             interrupt.waiting_for(&format_args!("{needs} MiB for {domain}, {left} MiB free"));

@@ -65,9 +65,9 @@ impl Report {
     /// A change that was made, planned, or not needed; `line` is that of the batch.
     pub(crate) fn outcome(&self, outcome: &Outcome, line: Option<usize>) -> Exit {
         if self.style.json {
-            self.json(|json| json.outcome(outcome, line));
+            self.json(|json| json.outcome(outcome, line, false));
         } else if !self.style.quiet {
-            self.changed(outcome, line, false);
+            self.changed(outcome, line.is_some(), false);
         }
         Exit::Done
     }
@@ -75,14 +75,14 @@ impl Report {
     /// The same, before the wait for its guest. In JSON it is printed with the wait's end.
     pub(crate) fn before_wait(&self, outcome: &Outcome, line: Option<usize>) {
         if !self.style.json && !self.style.quiet {
-            self.changed(outcome, line, true);
+            self.changed(outcome, line.is_some(), true);
         }
     }
 
-    fn changed(&self, outcome: &Outcome, line: Option<usize>, waits: bool) {
+    /// `names`: its domain is one of several, and is named again in the notes. `waits`: its guest is waited for.
+    fn changed(&self, outcome: &Outcome, names: bool, waits: bool) {
         self.print(&(text::outcome(outcome) + self.mark()));
-        // If there is only one domain, its name is not repeated.
-        let domain = line.map_or_else(String::new, |_| format!("{}: ", outcome.domain));
+        let domain = if names { format!("{}: ", outcome.domain) } else { String::new() };
         for note in text::notes(outcome, waits) {
             // The result says it already.
             if note.kind != "video-memory" {

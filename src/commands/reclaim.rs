@@ -82,7 +82,7 @@ impl Task {
             ReclaimEvent::Planned(plan) => report.reclaim_planned(&plan),
             ReclaimEvent::Changed(index, outcome) => {
                 record(report, Ok(&outcome));
-                report.outcome(&outcome, None);
+                report.lowered(&outcome);
                 view.add(index, &outcome);
             }
             ReclaimEvent::NotChanged(_, failure) | ReclaimEvent::Restored(_, Err(failure)) => {

@@ -68,9 +68,9 @@ impl Json<'_> {
         matches!(self.report.command, "set" | "max" | "apply" | "reclaim")
     }
 
-    /// A change that was made, planned, or not needed.
-    pub(super) fn outcome(&self, outcome: &Outcome, line: Option<usize>) -> Lines {
-        Ok(vec![self.object(Some((&outcome.domain).into()), change(outcome, line, false))?])
+    /// A change that was made, planned, or not needed. `waits`: its guest is waited for.
+    pub(super) fn outcome(&self, outcome: &Outcome, line: Option<usize>, waits: bool) -> Lines {
+        Ok(vec![self.object(Some((&outcome.domain).into()), change(outcome, line, waits))?])
     }
 
     /// The same, with the end of the wait that followed it.

@@ -146,6 +146,15 @@ impl Report {
         });
     }
 
+    /// A guest's target was lowered, or was as low already, and it is waited for.
+    pub(crate) fn lowered(&self, outcome: &Outcome) {
+        if self.style.json {
+            self.json(|json| json.outcome(outcome, None, true));
+        } else if !self.style.quiet {
+            self.changed(outcome, true, true);
+        }
+    }
+
     /// A guest's wait is over.
     pub(crate) fn gave(&self, domain: Option<&Domain>, wait: &WaitReport) {
         let Some(domain) = domain else { return };

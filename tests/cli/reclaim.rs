@@ -71,6 +71,28 @@ fn guests_that_do_not_follow_fail_it() {
     }
 }
 
+/// Its targets are set already: it waits for the guests itself, and no option of another command is named.
+#[test]
+fn again_after_guests_that_did_not_follow() {
+    let sim = Sim::new();
+    let words = "reclaim 9728M --from web --patience 300ms";
+    assert_eq!(sim.xmem(words).run().status.code(), Some(8));
+    let ran = sim.xmem(words).run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    assert!(ran.stdout.starts_with("web (7): already at target 512 MiB"), "{ran:?}");
+    assert!(!ran.stderr.contains("--wait"), "{ran:?}");
+    let objects = sim.xmem(words).arg("--json").run().objects();
+    let change = objects.iter().find(|it| it["would_change"].is_null() && it["old"].is_object());
+    assert_eq!(change.unwrap()["notes"], json!([]), "{objects:?}");
+}
+
+#[test]
+fn a_floor_is_never_below_what_the_guest_reports_as_used() {
+    let sim = Sim::with_states();
+    let ran = sim.xmem("reclaim 5700M --from agent --floor 32M -n").run();
+    assert!(ran.stdout.contains("(floor 260 MiB: its guest uses 196 MiB)"), "{ran:?}");
+}
+
 #[test]
 fn failed_changes_keep_their_exit_code() {
     for (fault, code, kind) in [

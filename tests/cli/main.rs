@@ -25,6 +25,8 @@ mod hostile;
 #[cfg(test)]
 mod json;
 #[cfg(test)]
+mod keep_free;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod list;

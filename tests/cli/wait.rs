@@ -57,6 +57,16 @@ web (7): has 1024 MiB (simulated)
     }
 }
 
+/// Some guests stop some MiB off.
+#[test]
+fn a_guest_within_the_given_distance_has_reached_its_target() {
+    let sim = Sim::new();
+    let ran = sim.xmem("set web 1014M --wait --within 10M").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let ran = sim.xmem("set web 1014M --wait --within 9M --patience 0").run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+}
+
 #[test]
 fn without_wait_set_returns_at_once() {
     let sim = Sim::new();

@@ -1,0 +1,63 @@
+//! `--keep-free` and `XMEM_KEEP_FREE`: memory of the host that no command grows a domain into.
+
+use serde_json::json;
+
+use crate::sandbox::Sim;
+
+/// The host has 9 GiB free, `web` has 1 GiB.
+#[test]
+fn set_does_not_grow_into_it() {
+    let sim = Sim::new();
+    let refusal = "xmem: web (7): growing by 1024 MiB would leave the host less than the 9216 MiB to keep free: it has \
+                   9216 MiB free; nothing changed (simulated)\n";
+    let ran = sim.xmem("set web 2G").env("XMEM_KEEP_FREE", "9G").run();
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+    assert!(ran.stderr.starts_with(refusal), "{ran:?}");
+    // What is not the host's to lose is not refused.
+    let ran = sim.xmem("set web 512M").env("XMEM_KEEP_FREE", "9G").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    // The option is stronger than the environment.
+    let ran = sim.xmem("set web 2G --keep-free 8G").env("XMEM_KEEP_FREE", "9G").run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+}
+
+#[test]
+fn apply_does_not_grow_into_it_and_says_what_each_line_got() {
+    let sim = Sim::new();
+    let apply = |options: &str| {
+        let batch = "web 2G\ndb 4G\n";
+        let call = sim.xmem(&format!("apply - {options}")).env("XMEM_KEEP_FREE", "7680M");
+        call.stdin(batch).run()
+    };
+    // 1.5 GiB are left for the two.
+    let got = "web (7): would change: target 1024 MiB -> 2048 MiB, limit 1025 MiB -> 2049 MiB (simulated)\n\
+               db (8): would change: target 2048 MiB -> 2560 MiB, limit 2049 MiB -> 2561 MiB (simulated)\n";
+    let note = "note: db (8): the host does not have enough for 4096 MiB: the size is 2560 MiB\n";
+    apply("--partial -n").is(0, got, note);
+    apply("--partial --patience 100ms").is(0, got.replace("would change: ", ""), note);
+    let ran = apply("--patience 100ms");
+    assert_eq!(ran.status.code(), Some(10), "{ran:?}");
+    assert!(ran.stderr.contains("beside the 7680 MiB to keep free; nothing changed"), "{ran:?}");
+}
+
+#[test]
+fn reclaim_frees_it_besides() {
+    let sim = Sim::new();
+    let ran = sim.xmem("reclaim 9G --from web db -n --json").env("XMEM_KEEP_FREE", "512M").run();
+    let totals = &ran.objects()[2]["reclaim"];
+    assert_eq!(
+        (&totals["goal_kib"], &totals["available_kib"]),
+        (&json!(9728 * 1024), &json!(9216 * 1024)),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn what_is_no_size_is_refused_whether_it_matters_or_not() {
+    let sim = Sim::new();
+    for words in ["set web 512M", "apply -", "reclaim 1G --from web"] {
+        let ran = sim.xmem(words).env("XMEM_KEEP_FREE", "lots").stdin("web 512M\n").run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert!(ran.stderr.starts_with("xmem: XMEM_KEEP_FREE `lots`: "), "{ran:?}");
+    }
+}

@@ -1,26 +1,5 @@
 # libxl's userdata lock: waits, timeouts, and a domain that goes away meanwhile.
 
-# Holds a domain's lock in one process, whose pid goes to $holder (-o: without a child).
-hold() { # DOM SECONDS
-    ho_file=$(lock_file "$1")
-    flock -o "$ho_file" sleep "$2" &
-    holder=$!
-    eventually 30 grep -q "FLOCK.* $holder " /proc/locks || fail "this check could not take the lock"
-}
-
-# Ends that process as libxl would: the file is removed first.
-release() {
-    rm -f "$ho_file"
-    kill $holder
-    wait $holder 2>/dev/null || true
-    holder=
-}
-
-# Whether the xmem that was started with -v and writes to /tmp/out waits for a lock.
-xmem_waits() {
-    grep -q "waiting for the domain's lock" /tmp/out
-}
-
 check_lock_timeout_exits_5_and_names_the_holder() {
     needs_xmem
     before=$(numbers g1)

@@ -1,4 +1,4 @@
-# list, watch, check, apply and the system log, beside what xl and the guests say.
+# list, watch, check, apply, reclaim and the system log, beside what xl and the guests say.
 
 # Domain's row in `xmem list`, blanks squeezed.
 row() { # DOM
@@ -19,7 +19,7 @@ check_list_says_what_xl_says() { # every boot
     contains "row of g1" "$(row g1)" "g1 $(domid_of g1) $type "
     contains "row of g2" "$(row g2)" "g2 $(domid_of g2) PVH "
     contains "row of g1" "$(row g1)" " 192 193 256"
-    free=$(xl info | sed -n 's/^free_memory *: //p')
+    free=$(free_mib)
     contains "line of the host" "$out" ", free $free"
     # One that does not follow has another number in each column.
     trap 'xl unpause g1' EXIT
@@ -65,7 +65,7 @@ check_list_among_a_thousand_domains() { # every boot
 
 check_growing_beyond_the_free_memory_is_warned_of() {
     needs_xmem
-    free=$(xl info | sed -n 's/^free_memory *: //p')
+    free=$(free_mib)
     expect 0 xmem set -n --raise-max --force g1 1T
     contains "stderr" "$err" "the host has only $free"
     # More than all of the host's memory is a typing error.
@@ -101,14 +101,22 @@ check_check_removes_stale_files() {
     [ ! -e "$stale" ] || fail "it is still there: $(cat /tmp/out)"
 }
 
+# Leaves $free MiB of the host free, which is not much. A paused guest g3 has the rest.
+fill_host() {
+    # Both have to hold what they had before an earlier check shrank them.
+    follows g1 196608
+    follows g2 196608
+    free=$(free_mib)
+    expect 0 start_guest g3 pv $((free - 30)) $((free - 30)) -p
+    free=$(free_mib)
+    [ "$free" -lt 60 ] || fail "the host has $free MiB free, which is too much for this check"
+}
+
 # The host has too little free for g1 to grow before g2 has given back.
 check_apply_moves_memory() {
     needs_xmem
-    free=$(xl info | sed -n 's/^free_memory *: //p')
-    expect 0 start_guest g3 pv $((free - 30)) $((free - 30)) -p
     trap 'destroy g3' EXIT
-    free=$(xl info | sed -n 's/^free_memory *: //p')
-    [ "$free" -lt 60 ] || fail "the host has $free MiB free, which is too much for this check"
+    fill_host
     printf 'g1 256M\ng2 128M\n' >/tmp/plan
     expect 0 xmem apply -n /tmp/plan
     is "first of the plan" "$(echo "$out" | head -n 1 | cut -d ' ' -f 1)" g2
@@ -122,6 +130,89 @@ check_apply_moves_memory() {
     is_in_step g1
     is_in_step g2
     is_tidy
+}
+
+check_reclaim_makes_room_or_says_at_once_that_it_cannot() {
+    needs_xmem
+    before=$(numbers g1)
+    goal=$(($(free_mib) + 60))
+    expect 4 xmem reclaim $((goal + 400))M --from g1 g2 --floor 128M
+    is "numbers" "$(numbers g1)" "$before"
+    expect 0 xmem reclaim ${goal}M --from g1 g2 --floor 128M
+    [ "$(free_mib)" -ge $goal ] || fail "the host has $(free_mib) MiB free, not $goal"
+    is_in_step g1
+    is_in_step g2
+    is_tidy
+    # It is there now.
+    before=$(numbers g1)
+    expect 0 xmem reclaim ${goal}M --from g1 g2 --floor 128M
+    is "numbers" "$(numbers g1)" "$before"
+}
+
+# The one that needs more decides how much the host has in the end.
+check_reclaim_two_at_once() {
+    needs_xmem
+    for round in 1 2 3; do
+        less=$(($(free_mib) + 40)) more=$(($(free_mib) + 60))
+        xmem reclaim ${less}M --from g1 g2 --floor 96M >/tmp/first 2>&1 &
+        first=$!
+        code=0
+        xmem reclaim ${more}M --from g2 g1 --floor 96M >/tmp/second 2>&1 || code=$?
+        is "exit code of the second of round $round, which says $(cat /tmp/second)" $code 0
+        wait $first || code=$?
+        is "exit code of the first of round $round, which says $(cat /tmp/first)" $code 0
+        [ "$(free_mib)" -ge $more ] || fail "the host has $(free_mib) MiB free, not $more"
+        for dom in g1 g2; do
+            is_in_step $dom
+            [ "$(target $dom)" -ge 98304 ] || fail "$dom is below its floor: $(numbers $dom)"
+        done
+        is_tidy
+        echo "round $round: targets $(target g1) $(target g2)"
+        xl mem-set g1 192
+        xl mem-set g2 192
+        follows g1 196608
+        follows g2 196608
+    done
+}
+
+# A guest of 40 MiB is created when g1 has given its share and g2, whose lock is held, has not: from the memory that is
+# being freed.
+reclaim_while_a_guest_is_created() { # CODE FLOOR
+    needs_idle_kernel
+    trap 'destroy g3 g4' EXIT
+    fill_host
+    goal=$((free + 100))
+    hold g2 600
+    xmem -v reclaim ${goal}M --from g1 g2 --floor "$2" --lock-timeout 600s >/tmp/out 2>&1 &
+    reclaiming=$!
+    eventually 120 xmem_waits || fail "it does not wait for the lock: $(cat /tmp/out)"
+    follows g1 "$(target g1)"
+    expect 0 start_guest g4 pvh 40 40 -p 'kernel="/guest/idle"'
+    release
+    code=0
+    wait $reclaiming || code=$?
+    free=$(free_mib)
+    echo "exit code $code, $free MiB free: $(cat /tmp/out)"
+    is "exit code" $code "$1"
+    for dom in g1 g2; do
+        is_in_step $dom
+        [ "$(target $dom)" -ge $((${2%M} * 1024)) ] || fail "$dom is below its floor: $(numbers $dom)"
+    done
+    is_tidy
+    said=$(sed -n 's/.*the host has \([0-9]*\).*/\1/p' /tmp/out | tail -n 1)
+    [ "$said" -ge $((free - 1)) ] && [ "$said" -le $((free + 1)) ] || fail "it says $said MiB, and $free MiB are free"
+}
+
+check_reclaim_gives_more_for_a_guest_that_is_created_meanwhile() {
+    needs_xmem
+    reclaim_while_a_guest_is_created 0 96M
+    [ "$free" -ge $goal ] || fail "the host has $free MiB free, not $goal"
+}
+
+check_reclaim_falls_short_for_a_guest_that_is_created_meanwhile() {
+    needs_xmem
+    reclaim_while_a_guest_is_created 8 128M
+    contains "what it says" "$(cat /tmp/out)" "of $goal MiB available"
 }
 
 # With an interval of a minute, only a xenstore watch can have triggered it.

@@ -177,6 +177,11 @@ in_step() { # DOM
     return 1
 }
 
+# What the host has free, in MiB.
+free_mib() {
+    xl info | sed -n 's/^free_memory *: //p'
+}
+
 lock_file() { # DOM
     echo "$state_dir/userdata-l.$(domid_of "$1").$(uuid_of "$1").domain-userdata-lock"
 }

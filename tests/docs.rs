@@ -3,6 +3,9 @@
 //! A line after `$ ` or `# ` is a command, `> ` continues it; the rest is its output, stderr included. `...` stands for
 //! any lines, `[..]` for any text in a line. Each page has a directory of its own; its commands run in one shell, in
 //! order.
+//!
+//! A block whose language is followed by a name (```` ```sh balance ````) is a file of that name in the directory. What a
+//! `crontab` or a systemd unit (`ini`) runs from /etc/xmem is run there, and must print nothing.
 
 #![cfg(test)]
 
@@ -27,28 +30,52 @@ struct Example {
 
 fn examples(page: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
-    let mut inside = false;
-    for (number, line) in (1..).zip(page.lines()) {
-        if let Some(language) = line.strip_prefix("```") {
-            inside = !inside && language == "console";
-            continue;
-        }
-        if !inside {
-            continue;
-        }
-        let prompt = |sign: &str| line.strip_prefix(sign).map(str::to_owned);
-        if let Some(command) = prompt("$ ").or_else(|| prompt("# ")) {
-            let as_root = line.starts_with('#');
-            examples.push(Example { line: number, command, output: String::new(), as_root });
-        } else if let Some(last) = examples.last_mut() {
-            let (more, text) = match line.strip_prefix("> ") {
-                Some(more) => (&mut last.command, more),
-                None => (&mut last.output, line),
-            };
-            if !more.is_empty() {
-                more.push('\n');
+    // The words behind the ``` of the block that a line is in.
+    let mut block: Option<&str> = None;
+    for (line, text) in (1..).zip(page.lines()) {
+        let example =
+            |command: String| Example { line, command, output: String::new(), as_root: false };
+        if let Some(words) = text.strip_prefix("```") {
+            match (block.replace(words), words.split_once(' ')) {
+                (None, Some((_, name))) => examples.push(example(format!("cat > {name} <<'````'"))),
+                (None, None) => {}
+                (Some(words), _) => {
+                    block = None;
+                    if let (true, Some(file)) = (words.contains(' '), examples.last_mut()) {
+                        file.command.push_str("\n````");
+                    }
+                }
             }
-            more.push_str(text);
+            continue;
+        }
+        let prompt = |sign: &str| text.strip_prefix(sign).map(str::to_owned);
+        match (block, examples.last_mut()) {
+            (Some("console"), last) => {
+                if let Some(command) = prompt("$ ") {
+                    examples.push(example(command));
+                } else if let Some(command) = prompt("# ") {
+                    examples.push(Example { as_root: true, ..example(command) });
+                } else if let Some(last) = last {
+                    let (more, text) = match text.strip_prefix("> ") {
+                        Some(more) => (&mut last.command, more),
+                        None => (&mut last.output, text),
+                    };
+                    if !more.is_empty() {
+                        more.push('\n');
+                    }
+                    more.push_str(text);
+                }
+            }
+            (Some("crontab" | "ini"), _) => {
+                let cron = text.split_once(" root ").map(|(_, command)| command);
+                let command = cron.or_else(|| text.strip_prefix("ExecStart=/usr/sbin/"));
+                examples.extend(command.map(|it| example(it.replace("/etc/xmem/", ""))));
+            }
+            (Some(words), Some(file)) if words.contains(' ') => {
+                file.command.push('\n');
+                file.command.push_str(text);
+            }
+            _ => {}
         }
     }
     examples

@@ -38,7 +38,8 @@ below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host 
 
 pub(super) const LIST: &str = "\
 COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,
-video, outstanding, used or note. `xmem set` takes back what `size` shows.";
+video, outstanding, used or note. `xmem set` takes back what `size` shows; with -p, \
+append a `k`.";
 
 pub(super) const WATCH: &str = "\
 Press Ctrl-C to exit. It also exits when its output is closed or xenstored stops. \

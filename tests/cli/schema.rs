@@ -98,6 +98,34 @@ fn is(value: &Value, name: &Value) -> bool {
     }
 }
 
+/// Every word that a program may meet is explained.
+#[test]
+fn every_word_of_the_schema_is_in_the_docs() {
+    fn words<'a>(schema: &'a Value, into: &mut Vec<&'a str>) {
+        let members = schema.as_object().into_iter().flatten();
+        for (keyword, says) in members {
+            match keyword.as_str() {
+                "enum" => into.extend(says.as_array().unwrap().iter().filter_map(Value::as_str)),
+                "const" => into.extend(says.as_str()),
+                _ => words(says, into),
+            }
+        }
+    }
+    let docs = concat!(
+        include_str!("../../docs/json.md"),
+        include_str!("../../docs/check.md"),
+        include_str!("../../docs/states.md")
+    );
+    let mut all = Vec::new();
+    words(&SCHEMA, &mut all);
+    assert!(all.len() > 100);
+    for word in all {
+        let is_there =
+            ['`', '"'].iter().any(|quote| docs.contains(&format!("{quote}{word}{quote}")));
+        assert!(is_there, "`{word}` is not explained");
+    }
+}
+
 /// Guards against a check that accepts everything.
 #[test]
 fn an_object_that_breaks_the_schema_is_found() {

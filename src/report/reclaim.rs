@@ -92,7 +92,8 @@ impl Report {
         }
         let possible = plan.possible();
         if !plan.is_enough() {
-            return self.not_enough(plan.goal, plan.available, possible);
+            let hint = "name more domains, or lower their floors (--floor)";
+            return self.not_enough(plan.goal, plan.available, possible, hint);
         }
         if self.style.json {
             let totals = Totals {
@@ -203,7 +204,8 @@ impl Report {
                 return if out_of_step { Exit::OutOfStep } else { Exit::Done };
             }
             ReclaimEnd::NotEnough { possible } => {
-                return self.not_enough(done.goal, done.available, *possible);
+                let hint = "name more domains, or lower their floors (--floor); -n shows what each can give";
+                return self.not_enough(done.goal, done.available, *possible, hint);
             }
             ReclaimEnd::FellShort => match failed.kind {
                 Some(kind) if done.donors.iter().all(|it| it.asked.is_none()) => {
@@ -243,17 +245,23 @@ impl Report {
         self.failed_reclaim(totals(end, done, None), kind, &message, exit, hint, state)
     }
 
-    fn not_enough(&self, goal: Kib, available: Kib, possible: Kib) -> Exit {
+    fn not_enough(&self, goal: Kib, available: Kib, possible: Kib, hint: &str) -> Exit {
         let message = format!(
             "the domains cannot give enough: the host would have {} of {} MiB available; nothing changed",
             Mib(possible),
             Mib(goal)
         );
-        let hint = "name more domains, or lower their floors (--floor)".to_owned();
         let end = "not-enough";
         let reclaim =
             Totals { end, goal_kib: goal, available_kib: available, possible_kib: Some(possible) };
-        self.failed_reclaim(reclaim, "no-memory", &message, Exit::Refused, Some(hint), "unchanged")
+        self.failed_reclaim(
+            reclaim,
+            "no-memory",
+            &message,
+            Exit::Refused,
+            Some(hint.to_owned()),
+            "unchanged",
+        )
     }
 
     fn failed_reclaim(

@@ -48,7 +48,7 @@ fn a_plan_that_is_not_enough_changes_nothing() {
     let before = sim.world();
     sim.xmem("reclaim 15G --from web").run().fails(4, str![[r#"
 xmem: the domains cannot give enough: the host would have 9728 of 15360 MiB available; nothing changed (simulated)
-hint: name more domains, or lower their floors (--floor)
+hint: name more domains, or lower their floors (--floor); -n shows what each can give
 
 "#]]);
     let ran = sim.xmem("reclaim 15G --from web --json").run();

@@ -374,7 +374,7 @@ fn each_finding_names_its_own_repair() {
     fs::write(sim.lock(), "").unwrap();
     sim.xmem("check --repair").run().says(str![[r#"
 web (7): out of step: the limit of 513 MiB is below the 1025 MiB that its target needs
-    meaning: the guest is told to use more than Xen lets it have: its allocations fail
+    meaning: the target asks for more than Xen lets the guest have: its allocations fail
     repaired: limit 513 MiB -> 1025 MiB
 web (7): a stale lock file: DIR/lib/userdata-l.7.00000000-0000-4000-8000-000000000007.domain-userdata-lock
     meaning: harmless; the next process to lock this domain reuses it

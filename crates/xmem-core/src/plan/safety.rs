@@ -17,7 +17,7 @@ pub(super) fn check(
 ) -> Result<(), Refusal> {
     let all = [
         first_dom0_target(memory, around),
-        below_minimum(memory, plan),
+        below_minimum(memory, request, plan),
         direct_mapped(memory, around, plan),
         device_model(memory, plan),
         populating(memory, around, plan),
@@ -46,15 +46,17 @@ fn first_dom0_target(memory: &Memory, around: &Surroundings) -> Option<Refusal> 
     (is_first && is_pvh).then_some(Refusal::Dom0Kernel { kernel })
 }
 
-fn below_minimum(memory: &Memory, plan: &Plan) -> Option<Refusal> {
+fn below_minimum(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Option<Refusal> {
     let size = plan.wanted;
     if memory.is_dom0() {
         return (plan.writes_vm_memory && size < DOM0_MINIMUM)
             .then_some(Refusal::Dom0Minimum { size });
     }
-    // A target that makes no sense may be far below what the guest holds.
-    let takes = shrinks(memory, plan) || plan.writes_vm_memory && size < memory.info.current;
-    (takes && size < GUEST_MINIMUM).then_some(Refusal::GuestMinimum { size })
+    // A step starts from a target that may make no sense, far below what the guest holds.
+    let is_step = request.size().is_some_and(|size| size.amount.is_step());
+    let falls = is_step && plan.writes_vm_memory && size < memory.info.current;
+    ((shrinks(memory, plan) || falls) && size < GUEST_MINIMUM)
+        .then_some(Refusal::GuestMinimum { size })
 }
 
 fn direct_mapped(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {

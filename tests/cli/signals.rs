@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -129,12 +130,16 @@ fn a_signal_before_the_change_ends_the_run() {
 
 /// A run that has done nothing yet: it waits to open the sim.
 fn before_the_first_step(sim: &Sim) -> (File, Running) {
-    let turn = File::open(sim.path().join("world.lock")).unwrap();
+    let path = fs::canonicalize(sim.path().join("world.lock")).unwrap();
+    let turn = File::open(&path).unwrap();
     turn.lock().unwrap();
     let child = sim.xmem("set web 512M").start();
-    // `1: -> FLOCK  ADVISORY  WRITE 1234 ...` is a process that waits.
-    let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", child.id());
-    wait_until(|| fs::read_to_string("/proc/locks").unwrap().contains(&waits));
+    let files = format!("/proc/{}/fd", child.id());
+    let is_open = |path: &Path| {
+        let mut files = fs::read_dir(&files).unwrap().flatten();
+        files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file == path))
+    };
+    wait_until(|| is_open(&path));
     (turn, child)
 }
 

@@ -162,7 +162,11 @@ impl Report {
         if self.style.json {
             let keys = WaitedKeys { event: "waited", wait: WaitKeys::from(wait) };
             self.json(|json| json.dated(Some(domain.into()), keys).map(Some));
-        } else if !matches!(wait.end, WaitEnd::Reached | WaitEnd::Interrupted) {
+        } else if !matches!(
+            wait.end,
+            // What the run as a whole came to says it.
+            WaitEnd::Reached | WaitEnd::Interrupted | WaitEnd::NotNeeded
+        ) {
             self.note(&format!("{domain}: {wait}"));
         }
     }

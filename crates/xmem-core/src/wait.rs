@@ -89,6 +89,8 @@ pub enum WaitEnd {
     Stopped(State),
     /// The caller interrupted the wait.
     Interrupted,
+    /// The host has what [`reclaim`](crate::reclaim::reclaim) was to free before the guest reached its target.
+    NotNeeded,
     /// Nudging its driver failed and left something behind.
     Failed(Failure),
     /// xenstore or the hypervisor does not answer any more.

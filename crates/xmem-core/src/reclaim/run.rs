@@ -17,7 +17,7 @@ use crate::domain::DomainRef;
 use crate::failure::{Cause, Failure};
 use crate::plan::{Condition, MemoryRequest, TOLERANCE};
 use crate::size::{Amount, Size};
-use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, wait_by};
+use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, WaitReport, wait_by};
 
 /// Another run has finished its changes when no limit has changed for this long: a change takes some 10 ms.
 const QUIET: Duration = Duration::from_millis(100);
@@ -219,9 +219,10 @@ impl Run<'_> {
         let on_event = &mut *self.on_event;
         wait_by(&until, self.host, &outcomes, policy, &until, &mut |place, event| {
             let Some((index, _)) = changed.get(place) else { return };
+            let event = until.named(event);
             if let WaitEvent::Ended(report) = &event {
                 match &report.end {
-                    WaitEnd::Reached | WaitEnd::Interrupted => {}
+                    WaitEnd::Reached | WaitEnd::Interrupted | WaitEnd::NotNeeded => {}
                     // Another reclaim needs more of it.
                     WaitEnd::TargetChanged { now: Some(now) } if *now < report.target => {}
                     WaitEnd::Gone { .. } => gave_less.push((*index, Exclusion::Gone)),
@@ -321,6 +322,20 @@ struct UntilEnough<'a> {
     interrupt: &'a dyn Interrupt,
     slept: Cell<Duration>,
     has: Cell<bool>,
+}
+
+impl UntilEnough<'_> {
+    /// `event`, with the right end: the wait cannot tell a host that has enough from a signal.
+    fn named(&self, event: WaitEvent) -> WaitEvent {
+        match event {
+            WaitEvent::Ended(report)
+                if self.has.get() && matches!(report.end, WaitEnd::Interrupted) =>
+            {
+                WaitEvent::Ended(WaitReport { end: WaitEnd::NotNeeded, ..report })
+            }
+            event => event,
+        }
+    }
 }
 
 impl Clock for UntilEnough<'_> {

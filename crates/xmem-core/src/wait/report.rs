@@ -24,6 +24,7 @@ impl WaitEnd {
             Self::Gone { .. } => "domain-gone",
             Self::Stopped(_) => "domain-stopped",
             Self::Interrupted => "interrupted",
+            Self::NotNeeded => "not-needed",
             Self::Unreachable(_) => "unreachable",
         }
     }
@@ -163,6 +164,10 @@ impl fmt::Display for WaitReport {
             WaitEnd::Interrupted => write!(
                 f,
                 "interrupted; the target stays set and the guest continues towards it (now {place})"
+            )?,
+            WaitEnd::NotNeeded => write!(
+                f,
+                "the host has enough; the target stays set and the guest continues towards it (now {place})"
             )?,
             WaitEnd::Failed(failure) => {
                 write!(f, "nudging the guest's balloon driver failed: {}", chain(&failure.cause))?;

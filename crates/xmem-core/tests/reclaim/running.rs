@@ -10,6 +10,7 @@ use xmem_core::reclaim::{
     DonorSelection, Exclusion, Priority, ReclaimEnd, ReclaimEvent, ReclaimReport, ReclaimRequest,
     plan_reclaim, reclaim,
 };
+use xmem_core::wait::WaitEvent;
 use xmem_sim::{Call, GuestType, SimHost, Verdict, World};
 
 use crate::requests::{full, named, request};
@@ -50,6 +51,27 @@ fn the_host_gets_what_was_asked_for_and_other_guests_are_not_touched() {
     // Asked again, the host has it already.
     let (report, events) = run(&bed, &request(1536, &["b", "c"]));
     assert!(matches!(report.end, ReclaimEnd::Reached) && events.is_empty(), "{report:?}");
+}
+
+/// How the waits ended.
+fn ends(events: &[ReclaimEvent]) -> Vec<&'static str> {
+    let end = |event: &ReclaimEvent| match event {
+        ReclaimEvent::Wait(_, WaitEvent::Ended(report)) => Some(report.end.word()),
+        _ => None,
+    };
+    events.iter().filter_map(end).collect()
+}
+
+/// The waits were called interrupted.
+#[test]
+fn guests_that_still_shrink_when_the_host_has_enough_are_not_needed() {
+    let bed = full();
+    let destroyed = bed.sleeper().at(600, |world| world.destroy(1));
+    let (report, events) = run_on(&bed.host(), &request(2500, &["b", "c"]), &destroyed);
+    assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+    assert!(ends(&events).contains(&"not-needed"), "{events:?}");
+    assert!(!ends(&events).contains(&"interrupted"), "{events:?}");
+    assert!(report.donors.iter().all(|donor| donor.exclusion.is_none()), "{report:?}");
 }
 
 #[test]
@@ -156,8 +178,9 @@ fn or_restore_gives_memory_back_after_an_interrupt() {
         let bed = full();
         let request = ReclaimRequest { or_restore, ..request(3000, &["c"]) };
         let interrupt = bed.sleeper().interrupting_at(1000);
-        let (report, _) = run_on(&bed.host(), &request, &interrupt);
+        let (report, events) = run_on(&bed.host(), &request, &interrupt);
         assert!(matches!(report.end, ReclaimEnd::Interrupted), "{report:?}");
+        assert_eq!(ends(&events), ["interrupted"]);
         assert_eq!(bed.size(3), mib(if or_restore { 4096 } else { 1096 }));
     }
 }

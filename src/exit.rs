@@ -76,7 +76,7 @@ impl From<&Failure> for Exit {
 impl From<&Cause> for Exit {
     fn from(cause: &Cause) -> Self {
         match cause {
-            Cause::Resolve(_) | Cause::Gone => Self::NoDomain,
+            Cause::Resolve(_) | Cause::Gone | Cause::Dying => Self::NoDomain,
             Cause::State(_) | Cause::Refused(_) | Cause::NoMemory { .. } => Self::Refused,
             Cause::Duplicate { .. } => Self::Usage,
             Cause::Lock(LockError::Busy { .. }) => Self::LockTimeout,
@@ -90,7 +90,7 @@ impl From<&Cause> for Exit {
 impl From<&WaitReport> for Exit {
     fn from(report: &WaitReport) -> Self {
         match &report.end {
-            WaitEnd::Reached => Self::Done,
+            WaitEnd::Reached | WaitEnd::NotNeeded => Self::Done,
             WaitEnd::Gone { .. } => Self::NoDomain,
             WaitEnd::Failed(failure) if Self::from(failure) == Self::OutOfStep => Self::OutOfStep,
             _ => Self::NotReached,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use xen::Host;
 use xmem_core::check::{CheckReport, Finding, RepairOutcome, RepairReport, check, preview, repair};
 use xmem_core::domain::{Domain, DomainRef};
-use xmem_core::failure::{Cause, Failure};
+use xmem_core::failure::Failure;
 
 use super::{record, with_missing};
 use crate::cli::{Check, Global};
@@ -93,7 +93,7 @@ fn finish(
     let checked = Checked { report: judged, findings };
     report.findings(&checked);
     // A domain that went away needs no repair.
-    let failures = failures.iter().filter(|failure| !matches!(failure.cause, Cause::Gone));
+    let failures = failures.iter().filter(|failure| !failure.cause.is_gone());
     let exits: Vec<Exit> = failures.map(|failure| report.failure(failure, None)).collect();
     for wanted in missing {
         report.missing(wanted);

@@ -144,7 +144,7 @@ fn a_dying_domain_is_gone() {
     dying.xmem("set 7 512M").run().fails(
         3,
         str![[r#"
-xmem: web (7): the domain went away; nothing changed (simulated)
+xmem: web (7): the domain is dying; nothing changed (simulated)
 
 "#]],
     );

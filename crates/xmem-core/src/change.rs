@@ -308,7 +308,7 @@ impl Failed {
     fn after(self, left: &Aftermath, before: Kib) -> Self {
         let aftermath = match (self.aftermath, left) {
             // A domain that is gone has no limit.
-            (Aftermath::Unchanged, _) if matches!(self.cause, Cause::Gone) => Aftermath::Unchanged,
+            (Aftermath::Unchanged, _) if self.cause.is_gone() => Aftermath::Unchanged,
             (Aftermath::Unchanged, left) => left.clone(),
             (aftermath, _) => aftermath,
         };
@@ -329,7 +329,7 @@ impl Failed {
             Ok(Some(recovery)) => Aftermath::Recovered(recovery),
             // Another process held the lock meanwhile, and has recovered it.
             Ok(None) => Aftermath::Unchanged,
-            Err(Self { cause: Cause::Gone, .. }) => return Cause::Gone.into(),
+            Err(Self { cause, .. }) if cause.is_gone() => return cause.into(),
             Err(again) => {
                 warn!(error = %chain(&again.cause), "cannot take the lost lock again");
                 self.aftermath

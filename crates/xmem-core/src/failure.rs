@@ -31,6 +31,9 @@ pub enum Cause {
     /// The domain existed, and does not any more.
     #[error("the domain went away")]
     Gone,
+    /// The domain is being destroyed: the hypervisor still shows it, and nothing can be set any more.
+    #[error("the domain is dying")]
+    Dying,
     /// The domain's state allows no change.
     #[error("the domain is {0}")]
     State(State),
@@ -76,12 +79,17 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether the domain is gone or dying.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone | Self::Dying)
+    }
+
     /// The cause's name: stable, for programs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Resolve(ResolveError::Ambiguous { .. }) => "ambiguous-domain",
             Self::Resolve(_) => "no-such-domain",
-            Self::Gone => "domain-gone",
+            Self::Gone | Self::Dying => "domain-gone",
             Self::State(State::Building) => "domain-building",
             Self::Refused(_) | Self::State(_) => "refused",
             Self::BadNode(_) => "bad-node",

@@ -169,8 +169,10 @@ impl<'h> LockedDomain<'h> {
 /// The state of `domain` in the hypervisor, if the domain still exists and is not dying.
 pub(super) fn living(host: &dyn Host, domain: &Domain) -> Result<DomainInfo, Cause> {
     match host.hypervisor().domain(domain.identity.domid)? {
-        Some(info) if info.identity == domain.identity && !info.dying => Ok(info),
-        _ => Err(Cause::Gone),
+        Some(info) if info.identity != domain.identity => Err(Cause::Gone),
+        Some(info) if info.dying => Err(Cause::Dying),
+        Some(info) => Ok(info),
+        None => Err(Cause::Gone),
     }
 }
 
@@ -179,7 +181,7 @@ pub(super) fn check_state(host: &dyn Host, memory: &Memory) -> Result<(), Cause>
     match State::on(host, memory) {
         // Its toolstack writes target, maximum and limit at the end.
         State::Building => Err(Cause::State(State::Building)),
-        State::Dying => Err(Cause::Gone),
+        State::Dying => Err(Cause::Dying),
         // `xl destroy` empties xenstore before it takes the lock to destroy the domain.
         _ if memory.is_empty() && !memory.is_dom0() => Err(Cause::Gone),
         _ => Ok(()),

@@ -82,7 +82,7 @@ pub fn nudge_back(
     step(host, domain, target, away.back, true, lock_timeout, &interrupt).map_err(|failure| {
         let aftermath = match failure.aftermath {
             // A domain that is gone has no target.
-            aftermath if matches!(failure.cause, Cause::Gone) => aftermath,
+            aftermath if failure.cause.is_gone() => aftermath,
             aftermath @ Aftermath::OutOfStep { .. } => aftermath,
             _ => Aftermath::OnePageOff { target },
         };

@@ -155,7 +155,7 @@ impl<'a> PendingChange<'a> {
                 Ok((limit, false)) if limit == before => {}
                 Ok((limit, _)) => aftermath = Aftermath::RolledBack { limit, before },
                 // A domain that is gone needs no limit, and a refused change has set none.
-                Err(Cause::Gone) => {}
+                Err(cause) if cause.is_gone() => {}
                 Err(_) if self.locked.present().is_ok_and(|info| info.limit == before) => {}
                 Err(cause) => {
                     let why = format!("the old limit of {before} could not be restored");

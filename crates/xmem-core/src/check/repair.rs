@@ -174,7 +174,8 @@ impl Run<'_> {
     /// The failures. A domain that went away needs no repair.
     fn failed(&self) -> BTreeSet<Identity> {
         let of_change = |result: &Result<Outcome, Failure>| match result {
-            Err(Failure { cause: Cause::Gone, .. }) | Ok(_) => None,
+            Ok(_) => None,
+            Err(failure) if failure.cause.is_gone() => None,
             Err(failure) => Some(failure.domain.as_ref()?.identity),
         };
         let files = self.failures.iter().map(|(identity, _)| *identity);

@@ -43,7 +43,7 @@ fn a_domain_that_begins_to_die_is_not_touched() {
     let scene = Scene::new();
     let hook = during_the_wait(&scene, |world| world.web(|web| web.dying = true));
     let failure = scene.change(set("512M"), hook).unwrap_err();
-    assert!(matches!(failure.cause, Cause::Gone), "{failure}");
+    assert!(matches!(failure.cause, Cause::Dying), "{failure}");
     assert_eq!(scene.numbers(), START);
     assert_eq!(scene.files().len(), 0);
 }

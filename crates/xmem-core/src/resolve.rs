@@ -10,6 +10,7 @@ use xen::hypervisor::{DomainInfo, Hypervisor, HypervisorError};
 use xen::xenstore::{Nodes, StoreError};
 use xen::{DomId, Identity, Uuid};
 
+pub use self::similar::is_one_letter_off;
 use self::similar::similar;
 use crate::domain::{Domain, DomainRef, Name};
 use crate::memory::Paths;

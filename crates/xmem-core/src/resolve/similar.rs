@@ -5,34 +5,32 @@ use crate::domain::Name;
 /// Common names for dom0 that are not its name.
 const DOM0_ALIASES: [&str; 4] = ["dom0", "domain0", "dom-0", "domain-0"];
 
-/// The one of `names` that differs from `wanted` only in case, or else in one letter: replaced, missing, additional, or
-/// two swapped. `dom0` is the control domain's name.
+/// The one of `names` that differs from `wanted` only in case, or else in one letter. Of several, one whose case is right
+/// goes first. `dom0` is the control domain's name.
 pub(super) fn similar<'a>(
     wanted: &Name,
     names: impl Iterator<Item = &'a Name>,
     dom0: Option<&'a Name>,
 ) -> Option<&'a Name> {
-    let wanted = wanted.0.to_lowercase();
-    if DOM0_ALIASES.contains(&wanted.as_str()) && dom0.is_some() {
+    let lower = wanted.0.to_lowercase();
+    if DOM0_ALIASES.contains(&lower.as_str()) && dom0.is_some() {
         return dom0;
     }
-    let letters: Vec<char> = wanted.chars().collect();
-    let mut near = None;
-    for name in names {
+    let distance = |name: &Name| {
         let other = name.0.to_lowercase();
-        if other == wanted {
-            return Some(name);
-        }
-        if near.is_none() && is_one_letter_off(&letters, &other.chars().collect::<Vec<_>>()) {
-            near = Some(name);
-        }
-    }
-    near
+        let is_other_word = other != lower;
+        let is_near = !is_other_word || is_one_letter_off(&lower, &other);
+        is_near.then(|| (is_other_word, !is_one_letter_off(&wanted.0, &name.0)))
+    };
+    let near = names.filter_map(|name| Some((distance(name)?, name)));
+    near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
-/// Whether `a` and `b` differ in one letter. Names of one letter are never similar.
-fn is_one_letter_off(a: &[char], b: &[char]) -> bool {
-    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+/// Whether `a` and `b` differ in one letter: replaced, missing, additional, or two swapped. Words of one letter are never
+/// similar.
+pub fn is_one_letter_off(a: &str, b: &str) -> bool {
+    let [a, b] = [a, b].map(|word| word.chars().collect::<Vec<char>>());
+    let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     let (Some(a), Some(b)) = (a.get(same..), b.get(same..)) else { return false };
     let is_short = same.max(a.len()).max(b.len()) < 2;
     let differs = match (a, b) {
@@ -77,6 +75,24 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(near(wanted), expected, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn of_several_names_the_nearest_is_meant() {
+        let names = ["WEB", "Web", "web", "web2"].map(|name| Name(name.to_owned()));
+        for (wanted, expected) in [
+            ("wbe", "web"),
+            ("we", "web"),
+            ("Wbe", "Web"),
+            ("weB", "web"),
+            ("WeB", "WEB"),
+            ("web3", "web"),
+            ("web22", "web2"),
+            ("WEB2", "web2"),
+        ] {
+            let found = similar(&Name(wanted.to_owned()), names.iter(), None);
+            assert_eq!(found.map(|name| name.0.as_str()), Some(expected), "{wanted}");
         }
     }
 

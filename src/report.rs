@@ -10,6 +10,9 @@ mod reclaim;
 mod table;
 mod text;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use xmem_core::change::Outcome;
 use xmem_core::domain::{Domain, DomainRef};
 use xmem_core::failure::{Cause, Failure, chain};
@@ -39,6 +42,8 @@ pub(crate) struct Report {
     /// The command that hints name.
     pub(crate) program: Program,
     output: Output,
+    /// The hints given so far.
+    hints: RefCell<BTreeSet<String>>,
 }
 
 /// The options about the report that every subcommand has.
@@ -59,7 +64,8 @@ impl Report {
         simulated: bool,
         program: Program,
     ) -> Self {
-        Self { style, command, simulated, program, output: Output::new(style.json_log) }
+        let output = Output::new(style.json_log);
+        Self { style, command, simulated, program, output, hints: RefCell::default() }
     }
 
     /// A change that was made, planned, or not needed; `line` is that of the batch.
@@ -225,10 +231,12 @@ impl Report {
         self.output.complain(&format!("note: {text}"));
     }
 
-    /// An error. It is reported in every mode, also with --quiet.
+    /// An error. It is reported in every mode, also with --quiet. Each hint is given once.
     fn error(&self, text: &str, hint: Option<&str>) {
         self.output.complain(&format!("xmem: {}", shortened(text)));
-        if let Some(hint) = hint {
+        if let Some(hint) = hint
+            && self.hints.borrow_mut().insert(hint.to_owned())
+        {
             self.output.complain(&format!("hint: {hint}"));
         }
     }

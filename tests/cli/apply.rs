@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGINT;
 use serde_json::{Value, json};
@@ -316,4 +316,20 @@ fn memory_to_keep_free_is_not_called_missing() {
         "the host has only 50 MiB free for it beside the 50 MiB to keep free; nothing changed";
     assert!(ran.stderr.contains(error), "{ran:?}");
     assert_eq!(ran.status.code(), Some(4));
+}
+
+/// Each starved line cost patience again, and had the same hint.
+#[test]
+fn lines_that_lack_memory_share_one_patience_and_one_hint() {
+    let sim = Sim::new();
+    let batch = Batch::new("0 16G\nweb 16G\ndb 16G\nwin 16G\n");
+    let begun = Instant::now();
+    let ran = apply(&sim, &batch, "--raise-max --patience 2s").fault("host-full").run();
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+    assert_eq!(ran.stderr.matches(": it needs ").count(), 4, "{ran:?}");
+    assert_eq!(ran.stderr.matches("hint: ").count(), 1, "{ran:?}");
+    // Programs find it with each line.
+    let ran = apply(&sim, &batch, "--raise-max --patience 0 --json").fault("host-full").run();
+    assert!(ran.objects().iter().all(|object| object["error"]["hint"].is_string()), "{ran:?}");
 }

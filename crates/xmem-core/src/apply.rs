@@ -14,7 +14,7 @@ use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::{Domain, DomainRef};
 use crate::failure::Failure;
 use crate::memory::Memory;
-use crate::plan::{MemoryRequest, Note, Plan};
+use crate::plan::{MemoryRequest, Note, Plan, TOLERANCE};
 use crate::size::{Amount, Size};
 use crate::state::{Follows, State};
 
@@ -86,15 +86,21 @@ impl Step {
         self.state.follows() == Follows::Now
     }
 
-    /// The request and the note for a domain that can hold no more than `room`. `None` if it has that much already.
+    /// The request and the note for a domain that can hold no more than `room`. `None` if it has nearly that much already.
     fn partial(&self, room: Kib, options: &ApplyOptions) -> (Option<MemoryRequest>, Note) {
         // In whole MiB: a size of 1031244 KiB would only look odd.
         let size = Kib::from_mib(room.mib());
         let present = self.plan.old_size();
-        let note = Note::Partial { asked: self.plan.wanted, got: size.max(present) };
+        // A single MiB is of no use to a guest, and may raise its maximum.
+        let is_more = size.minus(present).is_some_and(|more| more > TOLERANCE);
+        let got = if is_more { size } else { present };
         let ApplyOptions { raise_max, force, .. } = *options;
-        let size = (size > present).then_some(Size::exact(Amount::To(size)));
-        (size.map(|size| MemoryRequest::Set { size, raise_max, force }), note)
+        let request = is_more.then_some(MemoryRequest::Set {
+            size: Size::exact(Amount::To(size)),
+            raise_max,
+            force,
+        });
+        (request, Note::Partial { asked: self.plan.wanted, got })
     }
 
     /// A failure of this step, with the domain's name from planning: once it is gone, the name cannot be read any more.

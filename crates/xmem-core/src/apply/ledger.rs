@@ -21,6 +21,11 @@ pub(super) struct Ledger<'s> {
     /// The domains already changed, and the memory that each will hold.
     promised: Vec<(Identity, Kib)>,
     last: Option<Look>,
+    /// The memory left at the last look, less later promises.
+    left: Option<Kib>,
+    /// The time without more memory, over all steps. Counted in sleeps, not by a clock, so that a stop (Ctrl-Z) uses up no
+    /// patience.
+    idle: Duration,
 }
 
 /// The share of the needed memory that a domain gets.
@@ -52,10 +57,11 @@ impl Look {
 impl<'s> Ledger<'s> {
     /// A ledger without promises.
     pub(super) const fn new(host: &'s dyn Host, options: &'s ApplyOptions) -> Self {
-        Self { host, options, promised: Vec::new(), last: None }
+        Self { host, options, promised: Vec::new(), last: None, left: None, idle: Duration::ZERO }
     }
 
-    /// Blocks until enough memory is available for `step`, progress stops, or an interrupt is pending. A step that does
+    /// Blocks until enough memory is available for `step`, no more has become free for the time of patience, or an
+    /// interrupt is pending. Once patience has run out, later steps fail at once, until more becomes free. A step that does
     /// not grow its domain needs none.
     pub(super) fn wait_for(
         &mut self,
@@ -76,19 +82,16 @@ impl<'s> Ledger<'s> {
                 return Ok(Grant::Whole);
             }
         }
-        // The time without progress. Counted in sleeps, not by a clock, so that a stop (Ctrl-Z) uses up no patience.
-        let mut idle = Duration::ZERO;
-        let mut last = None;
         loop {
             let (look, held) = self.look(step.domain.identity)?;
             let (left, needs) = (look.left(), step.needs(held));
+            if self.left.replace(left).is_some_and(|last| left > last) {
+                self.idle = Duration::ZERO;
+            }
             if needs <= left {
                 return Ok(Grant::Whole);
             }
-            if last.replace(left).is_some_and(|last| left > last) {
-                idle = Duration::ZERO;
-            }
-            let is_over = idle >= self.options.patience;
+            let is_over = self.idle >= self.options.patience;
             if self.options.partial && (is_over || look.coming == Kib(0)) {
                 return Ok(Grant::Part(Kib(held.0.saturating_add(left.0))));
             }
@@ -102,7 +105,7 @@ impl<'s> Ledger<'s> {
             if interrupt.sleep(pause) {
                 return Err(Cause::Interrupted);
             }
-            idle = idle.saturating_add(pause);
+            self.idle = self.idle.saturating_add(pause);
         }
     }
 
@@ -110,10 +113,11 @@ impl<'s> Ledger<'s> {
     /// others.
     pub(super) fn promise(&mut self, identity: Identity, held: Kib, wanted: Kib) {
         self.promised.push((identity, wanted));
+        let lacks = wanted.minus(held).unwrap_or_default();
         if let Some(last) = &mut self.last {
-            let lacks = wanted.minus(held).unwrap_or_default();
             last.promised = Kib(last.promised.0.saturating_add(lacks.0));
         }
+        self.left = self.left.map(|left| left.minus(lacks).unwrap_or_default());
     }
 
     /// Reads all guests. Returns also the memory of the domain `identity`.

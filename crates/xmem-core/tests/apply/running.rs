@@ -76,6 +76,33 @@ fn a_domain_is_given_up_on_after_patience_without_more_memory() {
     assert!(waits.last().unwrap().ends_with(" MiB free"), "{waits:?}");
 }
 
+/// Each line that lacked memory was waited for anew.
+#[test]
+fn patience_that_has_run_out_is_not_spent_again_unless_memory_comes() {
+    // The host gets this many MiB after each step.
+    for (text, comes, seconds) in [
+        ("web 1424M\nc 1424M\ndb 4G\n", 0, 3),
+        // A grant in between is no progress, and hides none.
+        ("web 1424M\nc 1034M\ndb 4G\n", 0, 3),
+        ("web 1424M\nc 1034M\ndb 4G\n", 5, 6),
+        ("web 1424M\nc 1424M\ndb 4G\n", 5, 9),
+    ] {
+        let bed = full(mib(100));
+        bed.edit(|world| world.memory_kib = mib(7168 + 100));
+        let host = bed.host();
+        let steps = plan(&host, text, &OPTIONS);
+        let mut starved = Vec::new();
+        apply(&host, &steps, &OPTIONS, &bed.sleeper(), &mut |_, result| {
+            starved.push(is_no_memory(&result));
+            bed.edit(|world| world.memory_kib = Kib(world.memory_kib.0 + mib(comes).0));
+        });
+        let is_granted = text.contains("c 1034M");
+        assert_eq!(starved, [true, !is_granted, true], "{text}");
+        let ms = seconds * 1000;
+        assert!((ms..ms + 500).contains(&bed.now()), "{text}{comes}: {} ms", bed.now());
+    }
+}
+
 /// The guests are slow to use the memory that they were given.
 #[test]
 fn memory_promised_to_one_domain_is_not_given_to_another() {
@@ -147,6 +174,22 @@ fn a_partial_batch_serves_lines_in_order_until_memory_runs_out() {
     assert_eq!((bed.size(7), bed.size(10), bed.size(11)), (mib(1324), mib(1223), mib(1)));
     // No domain is ballooning, so there is nothing to wait for.
     assert_eq!(bed.now(), 0);
+}
+
+/// It raised a domain's maximum for 1 MiB.
+#[test]
+fn a_partial_batch_grows_no_domain_by_next_to_nothing() {
+    let options = ApplyOptions { partial: true, raise_max: true, ..OPTIONS };
+    for (free, size) in [(1536, 1024), (2560, 1026)] {
+        let bed = full(mib(100));
+        bed.edit(|world| world.memory_kib = Kib(mib(7168).0 + free));
+        let got = Note::Partial { asked: mib(4096), got: mib(size) };
+        let steps = plan(&bed.host(), "web 4G", &options);
+        assert!(steps[0].preview().plan.notes.contains(&got), "{steps:?}");
+        let results = run(&bed.host(), "web 4G\n", &options, &bed.sleeper());
+        assert!(results[0].as_ref().unwrap().plan.notes.contains(&got), "{results:?}");
+        assert_eq!(bed.size(7), mib(size));
+    }
 }
 
 #[test]

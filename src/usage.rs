@@ -6,6 +6,7 @@ use std::fmt;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
 use xen::escape::{Escaped, beginning};
+use xmem_core::resolve::is_one_letter_off;
 
 use crate::cli::Cli;
 use crate::values;
@@ -66,7 +67,9 @@ impl Usage {
             ErrorKind::UnknownArgument if arg.starts_with('-') && arg != "-" => {
                 let typed = typed(args, &arg);
                 let suggested = strings(ContextKind::SuggestedArg).into_iter().next();
-                let hint = unknown_option_hint(&typed, suggested).unwrap_or(see);
+                let hint = misplaced_option_hint(args, &arg, command)
+                    .or_else(|| unknown_option_hint(&typed, suggested))
+                    .unwrap_or(see);
                 Self::of_all(format!("unknown option {}", quoted(&typed)), hint)
             }
             ErrorKind::UnknownArgument => {
@@ -74,11 +77,12 @@ impl Usage {
                 Self::of_all(format!("unexpected argument {}", quoted(&arg)), hint)
             }
             ErrorKind::InvalidSubcommand => {
-                let hint = strings(ContextKind::SuggestedSubcommand)
-                    .iter()
-                    .find(|near| !near.starts_with("__"))
-                    .map_or(see, |near| format!("did you mean `{near}`?"));
                 let word = first(ContextKind::InvalidSubcommand);
+                let similar = strings(ContextKind::SuggestedSubcommand);
+                let similar = similar.into_iter().find(|near| !near.starts_with("__"));
+                let hint = command_one_letter_off(&word)
+                    .or(similar)
+                    .map_or(see, |near| format!("did you mean `{near}`?"));
                 Self::of_all(format!("unknown command {}", quoted(&word)), hint)
             }
             ErrorKind::MissingSubcommand
@@ -91,7 +95,9 @@ impl Usage {
                 let missing = strings(ContextKind::InvalidArg);
                 let name = |it: &String| it.split("[=").next().unwrap_or(it).replace(['<', '>'], "");
                 let names: Vec<_> = missing.iter().map(name).collect();
-                Self::of_all(format!("{} missing", and(&names)), see)
+                let takes_all = names.iter().any(|name| name == "SIZE") && is_typed(args, "--from");
+                let hint = if takes_all { SIZE_BEFORE_FROM.to_owned() } else { see };
+                Self::of_all(missing_words(args, &names), hint)
             }
             ErrorKind::ArgumentConflict => {
                 let other = first(ContextKind::PriorArg);
@@ -161,6 +167,66 @@ fn is_option(word: &str) -> bool {
     let xmem = Cli::command();
     let all = xmem.get_subcommands().chain([&xmem]).flat_map(Command::get_arguments);
     all.filter_map(Arg::get_long).any(|long| long == word)
+}
+
+/// The right place for the option `arg` of `command`, if it stands before the command or after `--`.
+fn misplaced_option_hint(args: &[OsString], arg: &str, command: &str) -> Option<String> {
+    let xmem = Cli::command();
+    let sub = xmem.find_subcommand(command)?;
+    let is_its_own = sub.get_arguments().chain(xmem.get_arguments()).any(|known| {
+        let long = known.get_long().map(|long| format!("--{long}"));
+        let short = known.get_short().map(|short| format!("-{short}"));
+        [long, short].into_iter().flatten().any(|known| known == arg)
+    });
+    if !is_its_own {
+        return None;
+    }
+    let words: Vec<&str> = args.iter().filter_map(|word| word.to_str()).collect();
+    let place = |word: &str| words.iter().position(|other| *other == word);
+    if let (Some(end), Some(place)) = (place("--"), words.iter().rposition(|word| *word == arg))
+        && end < place
+    {
+        return Some(format!("write {arg} before --"));
+    }
+    let name = sub.get_name_and_visible_aliases().into_iter().find(|name| place(name).is_some())?;
+    Some(format!("write {arg} after {name}"))
+}
+
+/// The command that differs from `word` in one letter. Names go before aliases.
+fn command_one_letter_off(word: &str) -> Option<String> {
+    let xmem = Cli::command();
+    let commands = || xmem.get_subcommands().filter(|command| !command.is_hide_set());
+    let names = commands().map(Command::get_name);
+    let aliases = commands().flat_map(Command::get_visible_aliases);
+    names.chain(aliases).find(|name| is_one_letter_off(word, name)).map(str::to_owned)
+}
+
+/// Each option that others need, and those others.
+const NEEDED: [(&str, &[&str]); 2] =
+    [("--wait", &["--patience", "--within"]), ("--repair", &["--dry-run", "-n"])];
+
+const SIZE_BEFORE_FROM: &str =
+    "--from takes every word after it, so write SIZE first: xmem reclaim SIZE --from DOMAIN...";
+
+/// The message for the missing arguments `names`. One that another option needs is named with that option.
+fn missing_words(args: &[OsString], names: &[String]) -> String {
+    let needing = |name: &String| {
+        let (_, options) = NEEDED.into_iter().find(|(needed, _)| needed == name)?;
+        let option = options.iter().find(|option| is_typed(args, option)).or(options.first())?;
+        Some(format!("{option} needs {name}"))
+    };
+    let (needed, missing): (Vec<_>, Vec<_>) =
+        names.iter().cloned().partition(|name| needing(name).is_some());
+    let missing = (!missing.is_empty()).then(|| format!("{} missing", and(&missing)));
+    let sentences: Vec<String> =
+        missing.into_iter().chain(needed.iter().filter_map(needing)).collect();
+    sentences.join("; ")
+}
+
+/// Whether `option` was typed, with or without `=VALUE`.
+fn is_typed(args: &[OsString], option: &str) -> bool {
+    let texts = args.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+    texts.map(|word| word.split('=').next().unwrap_or(word)).any(|word| word == option)
 }
 
 /// The time right after `--wait`, if it is an argument of its own.

@@ -15,6 +15,9 @@ use crate::signals::Signals;
 use crate::usage::Usage;
 use crate::values;
 
+/// The word for every domU in `--from`.
+const ALL: &str = "all";
+
 /// A reclaim.
 pub(super) struct Task {
     request: ReclaimRequest,
@@ -23,10 +26,17 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn of(args: &Reclaim, global: &Global) -> Result<Self, Usage> {
-        let from = if args.from == ["all"] {
-            DonorSelection::All
-        } else {
-            DonorSelection::Named(values::domains(&args.from)?)
+        let from = match &args.from[..] {
+            [all] if all == ALL => DonorSelection::All,
+            names if names.iter().any(|name| name == ALL) => {
+                return Err(Usage {
+                    what: "--from".to_owned(),
+                    text: ALL.to_owned(),
+                    why: "it stands alone, without other domains".to_owned(),
+                    hint: Some(format!("a domain of that name is name:{ALL}")),
+                });
+            }
+            names => DonorSelection::Named(values::domains(names)?),
         };
         let (mut floor, mut floors) = (None, Vec::new());
         for text in &args.floor {

@@ -135,6 +135,12 @@ fn wrong_usage_of_reclaim_is_explained() {
     let sim = Sim::new();
     for (words, code, what) in [
         ("reclaim 1G", 2, "--from DOMAIN... is missing"),
+        (
+            "reclaim 1G --from all web",
+            2,
+            "--from `all`: it stands alone, without other domains\nhint: a domain of that name is name:all\n",
+        ),
+        ("reclaim 1G --from name:all web", 3, "there is no `all`"),
         ("reclaim +1G --from web", 2, "SIZE `+1G`: not an absolute size"),
         ("reclaim 1G --from nosuch", 3, "there is no `nosuch`"),
         ("reclaim 10G --from web --floor db=1G", 2, "a floor for `db`"),
@@ -174,4 +180,18 @@ fn an_interrupt_says_whether_the_targets_stay_set() {
         );
         assert_eq!(sim.numbers(7) == before, !option.is_empty(), "{ran:?}");
     }
+}
+
+/// The host can have enough before all guests have reached their targets.
+#[test]
+fn a_wait_that_the_goal_ends_is_not_interrupted() {
+    let sim = Sim::new();
+    sim.rate(2048);
+    let ran = sim.xmem("reclaim 11G --from web db win --json").moving().run();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let objects = ran.objects();
+    let ends: Vec<&str> =
+        objects.iter().filter_map(|object| object["wait"]["end"].as_str()).collect();
+    assert!(ends.len() >= 3, "{ran:?}");
+    assert!(ends.iter().all(|end| ["reached", "not-needed"].contains(end)), "{ends:?}");
 }

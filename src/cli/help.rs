@@ -42,8 +42,8 @@ video, outstanding, used or note. `xmem set` takes back what `size` shows; with 
 append a `k`.";
 
 pub(super) const WATCH: &str = "\
-Press Ctrl-C to exit. It also exits when its output is closed or xenstored stops. \
-COLUMN is one of those of `xmem list`.";
+A domain that is out of step is marked with !. Press Ctrl-C to exit. It also exits when its \
+output is closed or xenstored stops. COLUMN is one of those of `xmem list`.";
 
 pub(super) const CHECK: &str = "\
 The exit code is 9 if anything is out of step. The numbers of a domain whose lock is held \

@@ -107,6 +107,11 @@ pub(super) fn is_utf8() -> bool {
     })
 }
 
+/// The mark of a text that was shortened on a terminal.
+pub(super) fn cut_mark() -> char {
+    if is_utf8() { '…' } else { '>' }
+}
+
 /// Whether the reader of standard output has gone.
 pub(super) fn is_closed() -> bool {
     let stdout = io::stdout();

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use anstyle::{AnsiColor, Style};
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 use xen::hypervisor::UNLIMITED;
 use xen::{Kib, Mib};
 use xmem_core::diagnosis::DiagnosisKind;
@@ -12,8 +12,11 @@ use xmem_core::size::Written;
 use xmem_core::state::State;
 use xmem_core::survey::{GuestType, Row, Survey};
 
-use super::text;
+use super::{output, text};
 use crate::cli::Column;
+
+/// The longest name that is shown in full on a terminal. libxl accepts names of any length.
+pub(super) const LONGEST_NAME: usize = 48;
 
 /// The contents and the form of a table.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +62,16 @@ pub(super) fn lines(
 ) -> Vec<String> {
     let columns =
         if layout.columns.is_empty() { usual_columns(survey) } else { layout.columns.clone() };
+    // Scripts need the full names.
+    let longest = (!layout.bare && output::is_terminal()).then_some(LONGEST_NAME);
     let cells = |row: &Row| -> Vec<String> {
-        columns.iter().map(|column| cell(row, *column, layout.exact)).collect()
+        let cell = |column: &Column| match (cell(row, *column, layout.exact), longest) {
+            (name, Some(longest)) if *column == Column::Name => {
+                cut(&name, longest, output::cut_mark())
+            }
+            (cell, _) => cell,
+        };
+        columns.iter().map(cell).collect()
     };
     let rows: Vec<Vec<String>> = survey.rows.iter().map(cells).collect();
     if layout.bare {
@@ -99,6 +110,24 @@ pub(super) fn aligned(rows: &[Vec<String>], left: &[bool]) -> Vec<String> {
         line
     };
     rows.iter().map(line).collect()
+}
+
+/// `text` in at most `width` columns, with `mark` if it was shortened.
+pub(super) fn cut(text: &str, width: usize, mark: char) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let room = width.saturating_sub(1);
+    let mut used = 0_usize;
+    let kept = text.chars().take_while(|c| {
+        used = used.saturating_add(c.width().unwrap_or(0));
+        used <= room
+    });
+    let mut text: String = kept.collect();
+    if width > 0 {
+        text.push(mark);
+    }
+    text
 }
 
 pub(super) const fn heading(column: Column) -> &'static str {
@@ -201,10 +230,13 @@ pub(super) fn host(survey: &Survey, exact: bool, simulated: bool) -> String {
 }
 
 /// Red if attention is needed now.
-pub(super) fn style(row: &Row) -> Style {
-    let is_grave = row
-        .findings
+fn style(row: &Row) -> Style {
+    if is_urgent(row) { AnsiColor::Red.on_default() } else { Style::new() }
+}
+
+/// Whether a problem of the domain needs attention now.
+pub(super) fn is_urgent(row: &Row) -> bool {
+    row.findings
         .iter()
-        .any(|finding| finding.is_out_of_step() || finding.kind == DiagnosisKind::OverLimit);
-    if is_grave { AnsiColor::Red.on_default() } else { Style::new() }
+        .any(|finding| finding.is_out_of_step() || finding.kind == DiagnosisKind::OverLimit)
 }

@@ -85,7 +85,7 @@ fn watch_fits_the_terminal() {
         }
         if columns >= 80 {
             assert!(lines[0].contains("HISTORY") && lines[0].contains("NOTE"), "{lines:?}");
-            let web = lines.iter().find(|line| line.starts_with("web ")).unwrap();
+            let web = lines.iter().find(|line| line.starts_with("!  web ")).unwrap();
             let whole =
                 "out of step: the limit of 512 MiB is below the 1025 MiB that its target needs";
             assert!(web.ends_with(whole) || web.ends_with('…'), "{web}");
@@ -98,6 +98,28 @@ fn watch_fits_the_terminal() {
         }
         assert!(lines[5].starts_with("host (simulated): "), "{lines:?}");
     }
+}
+
+/// A name of 300 characters made the table 300 columns wide.
+#[test]
+fn a_terminal_shows_long_names_shortened_and_scripts_get_them_whole() {
+    let sim = Sim::new();
+    let long = "n".repeat(300);
+    sim.edit(|world| world["xenstore"]["/local/domain/7/name"] = long.clone().into());
+    let mut terminal = Terminal::new(24, 80);
+    let call = sim.xmem("list").env("TERM", "xterm").env("LANG", "C.UTF-8");
+    let output = call.stdout(terminal.other.try_clone().unwrap()).start().wait_with_output();
+    assert!(output.status.success(), "{output:?}");
+    terminal.wait_for("all sizes in MiB\r\n");
+    let cut = format!("\n{}…  ", "n".repeat(47));
+    assert!(terminal.text().contains(&cut), "{:?}", terminal.text());
+    for words in ["list", "list -H", "list --json"] {
+        assert!(sim.xmem(words).run().stdout.contains(&long), "{words}");
+    }
+    let mut terminal = Terminal::new(24, 80);
+    let call = sim.xmem("list -H").stdout(terminal.other.try_clone().unwrap());
+    assert!(call.start().wait_with_output().status.success());
+    terminal.wait_for(&format!("{long}\t7\t"));
 }
 
 /// The host's line stays, and the domains that do not fit are counted.

@@ -61,7 +61,6 @@ fn missing_and_extra_arguments_are_explained() {
         ("st web 1G", "unknown command `st`\nhint: did you mean `set`?\n"),
         ("lst", "unknown command `lst`\nhint: did you mean `list`?\n"),
         ("mx web 1G", "unknown command `mx`\nhint: did you mean `max`?\n"),
-        ("l", "unknown command `l`\nhint: see `xmem --help`\n"),
         ("--lock-timeout", "--lock-timeout <TIME> needs a value"),
     ] {
         let ran = xmem(words).run();

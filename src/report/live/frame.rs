@@ -1,12 +1,12 @@
 //! One frame of `xmem watch` on a terminal. Pure.
 
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 use xen::Kib;
 use xen::hypervisor::UNLIMITED;
 use xmem_core::state::State;
 use xmem_core::survey::{Row, Survey};
 
-use super::super::table::{aligned, cell, heading, host, is_left};
+use super::super::table::{LONGEST_NAME, aligned, cell, cut, heading, host, is_left, is_urgent};
 use super::{HISTORY, History};
 use crate::cli::Column;
 
@@ -18,6 +18,9 @@ const NOTE: (usize, usize) = (12, 200);
 const GAP: usize = 2;
 /// Below this width, the bar replaces limit and maximum.
 const WIDE: usize = 100;
+
+/// The mark of a domain with an urgent problem.
+const URGENT: &str = "!";
 
 const LEAVE: &str = "; Ctrl-C exits";
 
@@ -69,22 +72,29 @@ struct Widths {
 }
 
 impl Widths {
-    /// What fits into `room` beside the numbers, with notes of `note` columns.
-    fn fit(room: usize, note: usize) -> Self {
+    /// What fits into `room` beside the numbers, with notes of `longest` columns. Notes go first if one is `urgent`.
+    fn fit(room: usize, longest: usize, urgent: bool) -> Self {
         let mut rest = room;
-        let mut take = |least: usize, wanted: usize| {
-            let most = rest.saturating_sub(GAP);
-            if wanted == 0 || most < least.min(wanted) {
+        let mut take = |width: usize| {
+            let with_gap = width.saturating_add(GAP);
+            if width == 0 || rest < with_gap {
                 return 0;
             }
-            let taken = most.min(wanted);
-            rest = rest.saturating_sub(taken.saturating_add(GAP));
-            taken
+            rest = rest.saturating_sub(with_gap);
+            width
         };
-        let mut bar = take(BAR.0, BAR.0);
-        let mut past = take(PAST.0, PAST.0);
-        let note = take(NOTE.0, note.min(NOTE.1));
-        for (width, most) in [(&mut past, PAST.1), (&mut bar, BAR.1)] {
+        let least = NOTE.0.min(longest);
+        let mut note = if urgent { take(least) } else { 0 };
+        if urgent && note == 0 {
+            return Self { bar: 0, past: 0, note };
+        }
+        let mut bar = take(BAR.0);
+        let mut past = take(PAST.0);
+        if !urgent {
+            note = take(least);
+        }
+        let most_note = longest.min(NOTE.1);
+        for (width, most) in [(&mut note, most_note), (&mut past, PAST.1), (&mut bar, BAR.1)] {
             if *width > 0 {
                 let more = rest.min(most.saturating_sub(*width));
                 *width = width.saturating_add(more);
@@ -99,25 +109,20 @@ impl Frame<'_> {
     /// The lines, none wider than the terminal and no more than it has.
     pub(super) fn lines(&self, simulated: bool) -> Vec<String> {
         let rows = &self.survey.rows;
-        let mut columns = vec![Column::Name, Column::Domid, Column::Type];
-        if rows.iter().any(|row| row.state != State::Running) {
-            columns.push(Column::State);
-        }
-        columns.extend([Column::Current, Column::Target]);
-        if self.width >= WIDE {
-            columns.extend([Column::Limit, Column::Maximum]);
-        }
-        let head = columns.iter().map(|column| heading(*column).to_owned()).collect();
-        let cells = |row: &Row| columns.iter().map(|column| cell(row, *column, false)).collect();
-        let table: Vec<Vec<String>> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
-        let left: Vec<bool> = columns.iter().map(|column| is_left(*column)).collect();
-        let numbers = aligned(&table, &left);
-        let widest = numbers.iter().map(|line| line.width()).max().unwrap_or_default();
+        let urgent = rows.iter().any(is_urgent);
         let notes: Vec<String> = rows.iter().map(|row| cell(row, Column::Note, false)).collect();
         let note = notes.iter().map(|note| note.width()).max().unwrap_or_default();
-        // In some terminals, a line that fills the last column would begin a new one.
-        let room = self.width.saturating_sub(1).saturating_sub(widest);
-        let widths = Widths::fit(room, note);
+        let layout = |wide: bool| {
+            let numbers = self.numbers(wide, urgent);
+            let widest = numbers.iter().map(|line| line.width()).max().unwrap_or_default();
+            // In some terminals, a line that fills the last column would begin a new one.
+            let room = self.width.saturating_sub(1).saturating_sub(widest);
+            (numbers, widest, Widths::fit(room, note, urgent))
+        };
+        let wide = (self.width >= WIDE).then(|| layout(true));
+        let (numbers, widest, widths) = wide
+            .filter(|(_, _, widths)| !urgent || widths.note > 0)
+            .unwrap_or_else(|| layout(false));
 
         let heads = ["USED/TARGET/LIMIT", "USED"].into_iter().find(|head| head.len() <= widths.bar);
         let heads = [heads.unwrap_or_default(), "HISTORY", "NOTE"].map(str::to_owned);
@@ -151,6 +156,46 @@ impl Frame<'_> {
         lines.iter().map(|line| self.cut(line, self.width.saturating_sub(1))).collect()
     }
 
+    /// The headings and the rows with names and numbers, with limit and maximum if `wide`, and with a column of marks if
+    /// one row is `urgent`.
+    fn numbers(&self, wide: bool, urgent: bool) -> Vec<String> {
+        let rows = &self.survey.rows;
+        let mut columns = vec![Column::Name, Column::Domid, Column::Type];
+        if rows.iter().any(|row| row.state != State::Running) {
+            columns.push(Column::State);
+        }
+        columns.extend([Column::Current, Column::Target]);
+        if wide {
+            columns.extend([Column::Limit, Column::Maximum]);
+        }
+        let line = |mark: &str, cells: Vec<String>| -> Vec<String> {
+            urgent.then(|| mark.to_owned()).into_iter().chain(cells).collect()
+        };
+        let head = columns.iter().map(|column| heading(*column).to_owned()).collect();
+        let cells = |row: &Row| {
+            let cell = |column: &Column| match cell(row, *column, false) {
+                name if *column == Column::Name => {
+                    self.cut(&name, LONGEST_NAME.min(self.width / 3))
+                }
+                cell => cell,
+            };
+            let mark = if is_urgent(row) { URGENT } else { "" };
+            line(mark, columns.iter().map(cell).collect())
+        };
+        let table: Vec<Vec<String>> =
+            std::iter::once(line("", head)).chain(rows.iter().map(cells)).collect();
+        let left: Vec<bool> = urgent
+            .then_some(true)
+            .into_iter()
+            .chain(columns.iter().map(|column| is_left(*column)))
+            .collect();
+        aligned(&table, &left)
+    }
+
+    fn cut(&self, text: &str, width: usize) -> String {
+        cut(text, width, self.glyphs.cut)
+    }
+
     /// Removes domains to make room for the host's line.
     fn shorten(&self, lines: &mut Vec<String>) {
         let most = self.height.saturating_sub(1);
@@ -158,8 +203,14 @@ impl Frame<'_> {
             let kept = most.saturating_sub(1);
             let left_out = lines.len().saturating_sub(kept);
             lines.truncate(kept);
+            // The first line is the heading.
+            let hidden = self.survey.rows.iter().skip(kept.saturating_sub(1));
+            let urgent = match hidden.filter(|row| is_urgent(row)).count() {
+                0 => String::new(),
+                urgent => format!(", {urgent} of them with a problem"),
+            };
             if most > 0 {
-                lines.push(format!("({left_out} more; enlarge the terminal to see them)"));
+                lines.push(format!("({left_out} more{urgent}; enlarge the terminal to see them)"));
             }
         }
     }
@@ -200,24 +251,6 @@ impl Frame<'_> {
         let empty = width.saturating_sub(past.len());
         std::iter::repeat_n(' ', empty).chain(past.iter().map(level)).collect()
     }
-
-    /// `text` in at most `width` columns, with a mark if it was shortened.
-    fn cut(&self, text: &str, width: usize) -> String {
-        if text.width() <= width {
-            return text.to_owned();
-        }
-        let room = width.saturating_sub(1);
-        let mut used = 0_usize;
-        let kept = text.chars().take_while(|c| {
-            used = used.saturating_add(c.width().unwrap_or(0));
-            used <= room
-        });
-        let mut text: String = kept.collect();
-        if width > 0 {
-            text.push(self.glyphs.cut);
-        }
-        text
-    }
 }
 
 fn padded(text: &str, width: usize) -> String {
@@ -235,6 +268,12 @@ fn scaled(part: Kib, whole: Kib, cells: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use xen::Host as _;
+    use xmem_core::survey::Detail;
+    use xmem_sim::{Faults, GuestType, SimHost, World};
+
     use super::*;
 
     #[test]
@@ -258,8 +297,67 @@ mod tests {
             (44, 0, (16, 24, 0)),
             (200, 40, (24, 24, 40)),
         ] {
-            let Widths { bar, past, note } = Widths::fit(room, note);
+            let Widths { bar, past, note } = Widths::fit(room, note, false);
             assert_eq!((bar, past, note), expected, "{room}");
         }
+        for (room, note, expected) in
+            [(13, 20, (0, 0, 0)), (14, 20, (0, 0, 12)), (22, 20, (0, 0, 20)), (26, 20, (10, 0, 12))]
+        {
+            let Widths { bar, past, note } = Widths::fit(room, note, true);
+            assert_eq!((bar, past, note), expected, "{room}");
+        }
+    }
+
+    /// The domains of `world`, as `watch` reads them.
+    fn survey(world: World) -> Survey {
+        let dir = tempfile::tempdir().unwrap();
+        let world = Arc::new(Mutex::new(world));
+        let host = SimHost::in_memory(&world, dir.path(), Faults::default());
+        let store = host.connect().unwrap();
+        xmem_core::survey::survey(&host, &*store, &[], Detail::Memory).unwrap()
+    }
+
+    fn lines(survey: &Survey, width: usize, height: usize) -> Vec<String> {
+        let history = History::default();
+        Frame { survey, history: &history, glyphs: Glyphs::ASCII, width, height }.lines(false)
+    }
+
+    #[test]
+    fn a_domain_that_is_out_of_step_is_marked_at_every_width() {
+        let long = "n".repeat(300);
+        for mut world in [World::start(), World::states()] {
+            world.create(30, &long, GuestType::Pvh, Kib(524_288), Kib(1_048_576), 0).limit_kib =
+                Kib(262_144);
+            world.domains.get_mut(&7).unwrap().limit_kib = Kib(524_288);
+            let survey = survey(world);
+            for width in 40..=250 {
+                let lines = lines(&survey, width, 100);
+                assert!(lines.iter().all(|line| line.width() < width), "{width}: {lines:#?}");
+                let marked: Vec<&String> =
+                    lines.iter().filter(|line| line.starts_with('!')).collect();
+                let [web, other] = marked[..] else { panic!("{width}: {lines:#?}") };
+                assert!(web.starts_with("!  web ") && other.starts_with("!  nnn"), "{lines:#?}");
+                // What it is stands there before anything that is drawn, and before limit and maximum.
+                if ["HISTORY", "USED", "LIMIT"].iter().any(|head| lines[0].contains(head)) {
+                    assert!(web.contains("  out of step"), "{width}: {lines:#?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn domains_that_are_all_in_step_have_no_column_of_marks() {
+        let lines = lines(&survey(World::states()), 120, 100);
+        assert!(lines[0].starts_with("NAME ") && lines[0].contains("LIMIT"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_problem_that_a_short_terminal_hides_is_counted() {
+        let mut world = World::start();
+        let hidden = |world: World| lines(&survey(world), 80, 4).remove(2);
+        assert_eq!(hidden(world.clone()), "(3 more; enlarge the terminal to see them)");
+        world.domains.get_mut(&9).unwrap().limit_kib = Kib(524_288);
+        let with_problem = "(3 more, 1 of them with a problem; enlarge the terminal to see them)";
+        assert_eq!(hidden(world), with_problem);
     }
 }

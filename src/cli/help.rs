@@ -39,7 +39,7 @@ below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host 
 pub(super) const LIST: &str = "\
 COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,
 video, outstanding, used or note. `xmem set` takes back what `size` shows; with -p, \
-append a `k`.";
+append a `k`. A memory manager (xapi, Qubes OS) is a note only if -o has `note`.";
 
 pub(super) const WATCH: &str = "\
 A domain that is out of step is marked with !. Press Ctrl-C to exit. It also exits when its \

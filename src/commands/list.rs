@@ -66,16 +66,18 @@ impl Task {
             Column::Name
             | Column::Domid
             | Column::Uuid
+            | Column::Type
             | Column::Current
             | Column::Limit
             | Column::Outstanding => Detail::Names,
             Column::Used => Detail::Reports,
-            _ => Detail::Memory,
+            Column::Size | Column::Video | Column::Note => Detail::Findings,
+            _ => Detail::Numbers,
         });
-        let most = of_columns.max().unwrap_or(Detail::Memory);
-        // The default columns show findings, and so does the colour of a row.
+        let most = of_columns.max().unwrap_or(Detail::Numbers);
+        // The default columns, and the colour of a row, show what is wrong with its numbers.
         let judges = self.layout.columns.is_empty() || (!self.layout.bare && coloured);
-        if judges { most.max(Detail::Memory) } else { most }
+        if judges { most.max(Detail::Numbers) } else { most }
     }
 }
 
@@ -97,12 +99,15 @@ mod tests {
     #[test]
     fn a_list_reads_only_what_it_shows() {
         for (words, expected) in [
-            ("", Detail::Memory),
-            ("--sort current", Detail::Memory),
-            ("-o name,domid,uuid,current,limit,outstanding", Detail::Names),
-            ("-o name --sort target", Detail::Memory),
-            ("-o name,state", Detail::Memory),
-            ("-o name,note", Detail::Memory),
+            ("", Detail::Numbers),
+            ("--sort current", Detail::Numbers),
+            ("-o name,domid,uuid,type,current,limit,outstanding", Detail::Names),
+            ("-o name --sort target", Detail::Numbers),
+            ("-o name,state", Detail::Numbers),
+            ("-o name,note", Detail::Findings),
+            ("--sort note", Detail::Findings),
+            ("-o name,size", Detail::Findings),
+            ("-o name,video", Detail::Findings),
             ("-o name,used", Detail::Reports),
             ("-o name --sort used", Detail::Reports),
             ("--json", Detail::Reports),
@@ -111,7 +116,7 @@ mod tests {
             assert_eq!(detail(words, false), expected, "{words:?}");
         }
         // A row's colour shows a finding; a list for scripts has no colours.
-        assert_eq!(detail("-o name", true), Detail::Memory);
+        assert_eq!(detail("-o name", true), Detail::Numbers);
         assert_eq!(detail("-o name --no-header", true), Detail::Names);
     }
 }

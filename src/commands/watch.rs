@@ -61,8 +61,8 @@ impl Task {
         continued: &Continued,
         report: &Report,
     ) -> Result<Exit, Cause> {
-        let used = if report.style.json { Detail::Reports } else { Detail::Memory };
-        let mut monitor = Monitor::new(host, &self.wanted, used)?;
+        let detail = if report.style.json { Detail::Reports } else { Detail::Findings };
+        let mut monitor = Monitor::new(host, &self.wanted, detail)?;
         let mut screen = Screen::default();
         let mut refreshes = 0_u64;
         let mut exit = Exit::Done;

@@ -38,7 +38,7 @@ const METRICS: [Metric; 8] = [
     (
         "xmem_domain_used_bytes",
         "Memory that the guest reports as used; absent if it does not.",
-        |row| bytes(row.memory.used),
+        |row| bytes(row.memory.used()),
     ),
     ("xmem_domain_out_of_step", "1 if target, limit and maximum are inconsistent.", |row| {
         Some(row.is_out_of_step().into())

@@ -198,13 +198,13 @@ fn number(row: &Row, column: Column) -> Option<Kib> {
             memory.video.clone().ok().flatten().and_then(|video| u64::try_from(video).ok()).map(Kib)
         }
         Column::Outstanding => Some(memory.info.outstanding),
-        Column::Used => row.memory.used,
+        Column::Used => row.memory.used(),
         _ => None,
     }
 }
 
 pub(super) const fn guest_type(row: &Row) -> &'static str {
-    match row.memory.guest_type {
+    match row.memory.info.guest_type {
         GuestType::Pv => "PV",
         GuestType::Pvh => "PVH",
         GuestType::Hvm => "HVM",

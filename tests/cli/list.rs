@@ -49,11 +49,26 @@ fn problems_are_noted() {
 NAME      ID  TYPE  STATE    CURRENT  TARGET   LIMIT  MAXIMUM  NOTE
 Domain-0   0  PV    running     2048    2048    none     none
 web        7  PVH   running     1024    1024     512     2048  out of step: the limit of 512 MiB is below the 1025 MiB that its target needs
-db         8  PV    paused      2048    2048  2929.6     4096  the limit of 2929.6 MiB is above the 2049 MiB that its target needs; paused; managed by xapi's squeezed (memory/dynamic-max)
+db         8  PV    paused      2048    2048  2929.6     4096  the limit of 2929.6 MiB is above the 2049 MiB that its target needs; paused
 win        9  HVM   running     2048  2929.6    2049     2048  out of step: the target of 2929.6 MiB is above the maximum of 2048 MiB
 host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in MiB
 
 "#]]);
+}
+
+/// Finding it takes a request for each domain.
+#[test]
+fn a_memory_manager_is_noted_where_notes_are_asked_for() {
+    let sim = Sim::new();
+    sim.edit(|world| world["xenstore"]["/local/domain/8/memory/dynamic-max"] = "1".into());
+    let notes = "managed by xapi's squeezed (memory/dynamic-max)";
+    for (command, is_shown) in
+        [("list", false), ("list -o name,note", true), ("list --sort note", true)]
+    {
+        let ran = sim.xmem(command).run();
+        assert_eq!(ran.stdout.contains(notes), is_shown, "{command}: {ran:?}");
+    }
+    assert!(sim.xmem("list --json").run().stdout.contains(r#""kind":"managed""#));
 }
 
 #[test]

@@ -28,8 +28,8 @@ pub struct DomainInfo {
     pub shutdown: Option<Shutdown>,
     /// Paused by a toolstack (`XEN_DOMINF_paused`).
     pub paused: bool,
-    /// PVH or HVM; else PV (`XEN_DOMINF_hvm_guest`).
-    pub hvm: bool,
+    /// How it is virtualised (`XEN_DOMINF_hvm_guest`, `XEN_X86_EMU_*`).
+    pub guest_type: GuestType,
     /// The memory allocated to it: `tot_pages`.
     pub current: Kib,
     /// The most memory it may be allocated: `max_pages`. [`UNLIMITED`] if nobody has set a limit.
@@ -40,6 +40,21 @@ pub struct DomainInfo {
     pub cpu_time: Duration,
     /// The number of VCPUs that are online: none while the domain is being built.
     pub online_vcpus: u32,
+}
+
+/// How a domain is virtualised.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestType {
+    /// Paravirtualised.
+    Pv,
+    /// Hardware-assisted, without an emulated PC. On Arm each domain is.
+    #[default]
+    Pvh,
+    /// Hardware-assisted, with an emulated PC.
+    Hvm,
 }
 
 /// Why a domain has shut down (`SHUTDOWN_*`, `xen/include/public/sched.h`).

@@ -221,7 +221,7 @@ impl Change<'_> {
     fn preview(&self, subject: &mut Subject) -> Result<Outcome, Failed> {
         let info = living(self.host, &subject.domain)?;
         let mut memory = Memory::read(self.store, info)?;
-        Memory::read_reports(self.store, &mut [&mut memory])?;
+        Memory::read_reports(self.store, std::slice::from_mut(&mut memory))?;
         subject.domain.name.clone_from(&memory.name);
         let ChangeRequest { memory: request, keep_free, .. } = &self.request;
         let mut plan = plan_on(self.host, self.store, &memory, request, *keep_free)?;

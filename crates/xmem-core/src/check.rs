@@ -17,7 +17,7 @@ use crate::change::Outcome;
 use crate::diagnosis::{Diagnosis, DiagnosisKind};
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
-use crate::memory::{Numbers, Paths};
+use crate::memory::{Numbers, guest_may_write};
 use crate::recovery::Recovery;
 use crate::state::State;
 use crate::survey::{self, Detail, Row, StateFiles};
@@ -132,7 +132,7 @@ pub fn check(
         _ => {}
     }
     let store = host.connect()?;
-    let (mut rows, missing) = survey::rows_of(host, &*store, wanted, Detail::Memory)?;
+    let (mut rows, missing) = survey::rows_of(host, &*store, wanted, Detail::Findings)?;
     confirm(host, &*store, &mut rows, interrupt)?;
     for row in &mut rows {
         distrust_guest(host, &*store, row)?;
@@ -173,7 +173,7 @@ fn confirm(
             return Err(Cause::Interrupted);
         }
         let before = out_of_step(rows);
-        survey::look_again(host, store, rows, &doubtful, Detail::Memory)?;
+        survey::look_again(host, store, rows, &doubtful, Detail::Findings)?;
         let now = out_of_step(rows);
         // Only domains out of step need a third survey.
         doubtful =
@@ -194,10 +194,7 @@ fn out_of_step(rows: &[Row]) -> Vec<(Identity, DiagnosisKind)> {
 /// Withdraws the repair of a limit that is too low only because of nodes that the guest can write.
 fn distrust_guest(host: &dyn Host, store: &dyn Store, row: &mut Row) -> Result<(), Cause> {
     let relies_on_nodes = |it: &Diagnosis| it.repairable && it.kind == DiagnosisKind::LimitTooLow;
-    let identity = row.domain.identity;
-    if row.findings.iter().any(relies_on_nodes)
-        && Paths::of(identity).guest_may_write(store, identity.domid)?
-    {
+    if row.findings.iter().any(relies_on_nodes) && guest_may_write(store, row.memory.domid())? {
         let judged = survey::findings_if_the_guest_writes(host, row);
         for finding in &mut row.findings {
             if let Some(anew) = judged.iter().find(|it| it.kind == finding.kind) {

@@ -5,19 +5,20 @@ mod node;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+pub use xen::hypervisor::GuestType;
 use xen::hypervisor::{DomainInfo, UNLIMITED};
-use xen::xenstore::{Nodes, StoreError, Values};
-use xen::{DomId, Identity, Kib};
+use xen::xenstore::{Nodes, StoreError};
+use xen::{DomId, Kib, Uuid};
 
-pub use self::node::{BadNode, Node};
+pub(crate) use self::node::Key;
+pub(crate) use self::node::memory_path;
+pub use self::node::{BadNode, Node, domain_path};
 use crate::domain::Name;
-use crate::used;
+pub use crate::used::Report;
 
 /// What libxl adds to every limit (`LIBXL_MAXMEM_CONSTANT`, `tools/libs/light/libxl_internal.h`). On Arm it adds up to 4 KiB
 /// more for a guest with ACPI tables and many virtual processors; that is in the guest's JSON only, and xmem leaves it out.
 pub const SLACK: Kib = Kib::from_mib(1);
-/// The number of domains whose nodes are read together: bounds the memory for requests and replies.
-pub(crate) const CHUNK: usize = 1024;
 
 /// Target, maximum and limit: the numbers that a change keeps in step. KiB; `None` is a node that does not exist (dom0's
 /// before anything has set its memory).
@@ -34,17 +35,6 @@ pub struct Numbers {
     pub limit: Kib,
 }
 
-/// The kinds of guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GuestType {
-    /// Paravirtualised.
-    Pv,
-    /// Paravirtualised in a hardware container.
-    Pvh,
-    /// Fully virtualised.
-    Hvm,
-}
-
 /// A daemon that sets a domain's memory without libxl's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -53,6 +43,17 @@ pub enum Manager {
     Squeezed,
     /// Qubes OS's qmemman: `memory/hotplug-max` exists.
     Qmemman,
+}
+
+impl Manager {
+    /// The daemon that keeps a node of this name below `memory`.
+    pub(crate) fn with_node(name: &str) -> Option<Self> {
+        match name {
+            "dynamic-max" => Some(Self::Squeezed),
+            "hotplug-max" => Some(Self::Qmemman),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Manager {
@@ -77,71 +78,52 @@ pub struct Memory {
     pub static_max: Node<Kib>,
     /// `memory/videoram` in KiB; -1 from builders that mean none.
     pub video: Node<i32>,
-    /// The kind of guest: the hypervisor's word for PV, `/libxl/<domid>/type` for PVH or HVM.
-    pub guest_type: GuestType,
     /// The daemon that manages the domain's memory, if any.
     pub manager: Option<Manager>,
-    /// Memory in use as its guest reports it, if that was read: at most what the domain holds.
-    pub used: Option<Kib>,
     /// The domain whose device model this one runs (a stub domain): libxl writes its domid to `target` in the stub
     /// domain's own directory (`libxl__spawn_stub_dm`, `tools/libs/light/libxl_dm.c`).
     pub device_model_of: Option<DomId>,
+    /// What its guest reports, if that was read.
+    pub report: Report,
 }
 
 impl Memory {
-    /// Reads the nodes of each of `domains`, all in one batch.
+    /// Reads all but the report of each of `domains`, in one batch.
     ///
     /// # Errors
     /// xenstore does not answer. A value that makes no sense is not an error here.
     pub fn read_each(nodes: &dyn Nodes, domains: &[DomainInfo]) -> Result<Vec<Self>, StoreError> {
-        let mut all = Vec::with_capacity(domains.len());
-        for domains in domains.chunks(CHUNK) {
-            let paths: Vec<Vec<String>> = domains.iter().map(node::paths).collect();
-            let flat: Vec<&str> = paths.iter().flatten().map(String::as_str).collect();
-            let mut values = nodes.read_each(&flat)?.into_iter();
-            let memories = domains.iter().zip(&paths).map(|(info, paths)| {
-                let mut memory = Self::of(*info);
-                for (path, value) in paths.iter().zip(values.by_ref()) {
-                    if let Some(value) = value {
-                        memory.take(path, &value);
-                    }
-                }
-                memory
-            });
-            all.extend(memories);
-        }
+        let mut all: Vec<Self> = domains.iter().map(|info| Self::of(*info)).collect();
+        let keys: Vec<Vec<Key>> = all.iter().map(Self::keys).collect();
+        Self::read_keys(nodes, &mut all, &keys)?;
         Ok(all)
     }
 
-    /// Reads the nodes of one domain, in one round trip.
+    fn keys(&self) -> Vec<Key> {
+        // No domain is dom0's device model, nor dom0 anybody's.
+        let device_model = (!self.is_dom0()).then_some(Key::DeviceModelOf);
+        let managers = [Key::DynamicMax, Key::HotplugMax];
+        Key::NUMBERS.into_iter().chain(managers).chain(device_model).collect()
+    }
+
+    /// Reads all but the report of one domain, in one round trip.
     ///
     /// # Errors
     /// As [`read_each`](Self::read_each).
     pub fn read(nodes: &dyn Nodes, info: DomainInfo) -> Result<Self, StoreError> {
-        let mut read = Self::read_each(nodes, &[info])?;
-        // One domain in, one out.
-        Ok(read.pop().unwrap_or_else(|| Self::of(info)))
+        let mut memory = Self::of(info);
+        let keys = memory.keys();
+        Self::read_keys(nodes, std::slice::from_mut(&mut memory), &[keys])?;
+        Ok(memory)
     }
 
-    /// Reads what the guest of each of `memories` reports as used, all in one batch.
+    /// Reads what the guest of each of `domains` reports as used, all in one batch.
     ///
     /// # Errors
     /// xenstore does not answer.
-    pub(crate) fn read_reports(
-        nodes: &dyn Nodes,
-        memories: &mut [&mut Self],
-    ) -> Result<(), StoreError> {
-        for memories in memories.chunks_mut(CHUNK) {
-            let paths: Vec<Vec<String>> =
-                memories.iter().map(|memory| used::nodes(memory.info.identity.domid)).collect();
-            let flat: Vec<&str> = paths.iter().flatten().map(String::as_str).collect();
-            let mut values = nodes.read_each(&flat)?.into_iter();
-            for (memory, paths) in memories.iter_mut().zip(&paths) {
-                let values: Values = values.by_ref().take(paths.len()).collect();
-                memory.used = used::reported(&values, memory.info.current);
-            }
-        }
-        Ok(())
+    pub(crate) fn read_reports(nodes: &dyn Nodes, domains: &mut [Self]) -> Result<(), StoreError> {
+        let keys: Vec<_> = domains.iter().map(|it| Key::reports(it.domid()).to_vec()).collect();
+        Self::read_keys(nodes, domains, &keys)
     }
 
     /// A domain without nodes.
@@ -152,15 +134,9 @@ impl Memory {
             target: Ok(None),
             static_max: Ok(None),
             video: Ok(None),
-            guest_type: match (info.hvm, info.identity.domid.get()) {
-                (false, _) => GuestType::Pv,
-                // dom0 has no device model.
-                (true, 0) => GuestType::Pvh,
-                (true, _) => GuestType::Hvm,
-            },
             manager: None,
-            used: None,
             device_model_of: None,
+            report: Report { total: None, free: None, in_use: None },
         }
     }
 
@@ -194,6 +170,16 @@ impl Memory {
     /// Whether xenstore has none of the nodes: the domain is being destroyed, or was never introduced.
     pub const fn is_empty(&self) -> bool {
         self.name.is_none() && matches!((&self.target, &self.static_max), (Ok(None), Ok(None)))
+    }
+
+    /// The memory that its guest reports to be in use: the guest's own word, and never more than it has.
+    pub fn used(&self) -> Option<Kib> {
+        self.report.used().map(|used| used.min(self.info.current))
+    }
+
+    /// The domid.
+    pub const fn domid(&self) -> DomId {
+        self.info.identity.domid
     }
 
     /// Whether it is the control domain.
@@ -241,51 +227,20 @@ pub(crate) fn exceeds(target: Kib, video: i32, static_max: Kib) -> bool {
     target > static_max && size_of(target, video) > static_max
 }
 
-/// The paths of one domain's nodes.
-#[derive(Clone, Debug)]
-pub struct Paths {
-    /// `/local/domain/<domid>`.
-    domain: String,
-    /// `/vm/<uuid>`.
-    vm: String,
+/// The path of a domain's size in MiB, outside its directory.
+pub(crate) fn vm_memory_path(uuid: Uuid) -> String {
+    format!("/vm/{uuid}/memory")
 }
 
-impl Paths {
-    /// The paths of domain `identity`.
-    pub fn of(identity: Identity) -> Self {
-        Self { domain: domain_path(identity.domid), vm: format!("/vm/{}", identity.uuid) }
-    }
-
-    /// `name`.
-    pub fn name(&self) -> String {
-        format!("{}/name", self.domain)
-    }
-
-    /// A node below `memory`.
-    pub fn memory(&self, node: &str) -> String {
-        format!("{}/memory/{node}", self.domain)
-    }
-
-    /// `/vm/<uuid>/memory`, in MiB.
-    pub fn vm_memory(&self) -> String {
-        format!("{}/memory", self.vm)
-    }
-
-    /// Whether the domain itself may write the nodes that say how much memory it should have. libxl lets it only read
-    /// them (`libxl__domain_make`, `tools/libs/light/libxl_create.c`); dom0 owns them all.
-    ///
-    /// # Errors
-    /// xenstore does not answer.
-    pub fn guest_may_write(&self, nodes: &dyn Nodes, domid: DomId) -> Result<bool, StoreError> {
-        let paths = ["target", "static-max", "videoram"].map(|node| self.memory(node));
-        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        Ok(domid != DomId::DOM0 && nodes.may_write_any(domid, &paths)?)
-    }
-}
-
-/// The directory of a domain in xenstore.
-pub fn domain_path(domid: DomId) -> String {
-    format!("/local/domain/{domid}")
+/// Whether the domain itself may write the nodes that say how much memory it should have. libxl lets it only read them
+/// (`libxl__domain_make`, `tools/libs/light/libxl_create.c`); dom0 owns them all.
+///
+/// # Errors
+/// xenstore does not answer.
+pub(crate) fn guest_may_write(nodes: &dyn Nodes, domid: DomId) -> Result<bool, StoreError> {
+    let paths = [Key::Target, Key::StaticMax, Key::Video].map(|key| key.path(domid));
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    Ok(domid != DomId::DOM0 && nodes.may_write_any(domid, &paths)?)
 }
 
 impl fmt::Display for Numbers {

@@ -13,7 +13,7 @@ use xen::{DomId, Identity, Uuid};
 pub use self::similar::is_one_letter_off;
 use self::similar::similar;
 use crate::domain::{Domain, DomainRef, Name};
-use crate::memory::Paths;
+use crate::memory::Key;
 use crate::state::incoming_name;
 
 /// The reason why a domain was not found.
@@ -202,7 +202,7 @@ pub(crate) fn names(
     identities: &[Identity],
 ) -> Result<Vec<Option<Name>>, StoreError> {
     let paths: Vec<String> =
-        identities.iter().map(|identity| Paths::of(*identity).name()).collect();
+        identities.iter().map(|identity| Key::Name.path(identity.domid)).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let name = |value: Option<Vec<u8>>| String::from_utf8(value?).ok().map(Name);
     Ok(nodes.read_each(&paths)?.into_iter().map(name).collect())

@@ -62,12 +62,15 @@ impl Row {
 /// How much of xenstore is read of each domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
-    /// Its name, in one request. Its memory's nodes are left empty and not judged: [`Row::findings`] has none, and
-    /// [`Row::state`] is what the hypervisor shows.
+    /// Its name, in one request. Its numbers are left empty and not judged: [`Row::findings`] has none, and [`Row::state`]
+    /// is what the hypervisor shows.
     Names,
-    /// The nodes of its memory too, in six requests.
-    Memory,
-    /// What its guest reports of itself too: a request more, and [`Memory::used`].
+    /// Its target and maximum too, in three requests, or four where video memory can matter: for an HVM guest, and where
+    /// the limit is not the one that libxl sets without any. All findings but that of a memory manager.
+    Numbers,
+    /// Its video memory and its memory manager too, in five requests.
+    Findings,
+    /// What its guest reports of itself too, in six requests.
     Reports,
 }
 
@@ -83,7 +86,7 @@ pub fn survey(
     detail: Detail,
 ) -> Result<Survey, Cause> {
     let (mut rows, missing) = rows_of(host, store, wanted, detail)?;
-    confirm(host, store, &mut rows)?;
+    confirm(host, store, &mut rows, detail)?;
     Ok(Survey { rows, host: host.hypervisor().host_memory(), missing })
 }
 
@@ -95,11 +98,11 @@ pub(crate) fn rows_of(
     detail: Detail,
 ) -> Result<(Vec<Row>, Vec<DomainRef>), Cause> {
     let (infos, missing) = find(host, store, wanted)?;
-    let memories = nodes::read(store, &infos, detail)?;
+    let read = nodes::read_shared(host, store, &infos, detail)?;
     if detail == Detail::Names {
-        return Ok((memories.into_iter().map(unjudged).collect(), missing));
+        return Ok((read.into_iter().map(unjudged).collect(), missing));
     }
-    Ok((rows(host, memories), missing))
+    Ok((rows(host, read), missing))
 }
 
 /// The domains that `wanted` names, by domid, and those of `wanted` that are not there. Without names in it, xenstore is
@@ -138,10 +141,10 @@ fn find(
 const A_FEW: usize = 4;
 
 /// The rows of domains that were just read.
-fn rows(host: &dyn Host, memories: Vec<Memory>) -> Vec<Row> {
+fn rows(host: &dyn Host, read: Vec<Memory>) -> Vec<Row> {
     // After the numbers: while they show half of a change, its lock is held.
     let files = StateFiles::of(host.state_dir());
-    memories.into_iter().map(|memory| row(host, &files, memory)).collect()
+    read.into_iter().map(|memory| row(host, &files, memory)).collect()
 }
 
 /// The row of a domain of which only the name was read.
@@ -173,8 +176,9 @@ fn findings(
 ) -> Vec<Diagnosis> {
     let identity = memory.info.identity;
     let (lock, killed) = files.of_domain(identity);
-    let may_populate =
-        matches!(state, State::Running | State::Paused) && memory.info.hvm && !memory.is_dom0();
+    let may_populate = matches!(state, State::Running | State::Paused)
+        && memory.info.guest_type != GuestType::Pv
+        && !memory.is_dom0();
     let facts = Facts {
         state_dir: host.state_dir(),
         dom0: if memory.is_dom0() { host.dom0() } else { xen::Dom0::default() },
@@ -194,15 +198,22 @@ fn has_less_than_its_maximum(memory: &Memory) -> bool {
 }
 
 /// Looks again at the doubtful domains: a real problem is seen twice.
-fn confirm(host: &dyn Host, store: &dyn Store, rows: &mut Vec<Row>) -> Result<(), Cause> {
+fn confirm(
+    host: &dyn Host,
+    store: &dyn Store,
+    rows: &mut Vec<Row>,
+    detail: Detail,
+) -> Result<(), Cause> {
     let doubtful: Vec<Identity> =
         rows.iter().filter(|row| is_doubtful(row)).map(|row| row.domain.identity).collect();
-    look_again(host, store, rows, &doubtful, Detail::Memory)
+    look_again(host, store, rows, &doubtful, detail)
 }
 
-/// Whether a domain looks out of step, or has no nodes. A domain that is changed or destroyed during the look does, too.
+/// Whether a domain looks out of step, or has no nodes. A domain that is changed or destroyed during the look does, too;
+/// dom0 is never destroyed, and often has none.
 fn is_doubtful(row: &Row) -> bool {
-    row.is_out_of_step() || row.findings.iter().any(|it| it.kind == DiagnosisKind::NoKeys)
+    let has_no_keys = row.findings.iter().any(|it| it.kind == DiagnosisKind::NoKeys);
+    row.is_out_of_step() || has_no_keys && !row.memory.is_dom0()
 }
 
 /// Looks again at `these` of `rows`, and keeps the findings that were seen both times. Domains that went away meanwhile
@@ -231,7 +242,6 @@ pub(crate) fn look_again(
         let Some(mut now) = again.remove(&row.domain.identity) else { return false };
         let was_seen = |it: &Diagnosis| row.findings.iter().any(|before| before.kind == it.kind);
         now.findings.retain(|it| it.kind.is_about_now() || was_seen(it));
-        now.memory.used = now.memory.used.or(row.memory.used);
         *row = now;
         true
     });

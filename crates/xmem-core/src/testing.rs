@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use xen::hypervisor::DomainInfo;
+use xen::hypervisor::{DomainInfo, GuestType};
 use xen::{DomId, Identity, Kib, Uuid};
 
-/// A running PVH or HVM domain that has one page, with the nil UUID.
+/// A running PVH domain that has one page, with the nil UUID.
 pub(crate) fn info(domid: u32) -> DomainInfo {
     DomainInfo {
         identity: Identity { domid: DomId::new(domid).unwrap(), uuid: Uuid::nil() },
         dying: false,
         shutdown: None,
         paused: false,
-        hvm: true,
+        guest_type: GuestType::Pvh,
         current: Kib(4),
         limit: Kib(4),
         outstanding: Kib(0),

@@ -8,51 +8,38 @@
 //! A guest can write anything there. A report is shown and can only spare the guest a reduction; it never makes
 //! anything larger, and never counts for more than the domain holds.
 
-use xen::{DomId, Kib};
-
-use crate::memory::domain_path;
+use xen::Kib;
 
 /// The longest report that is parsed: six lines of `/proc/meminfo` are 200 bytes.
 const LONGEST: usize = 4096;
 
-/// Total memory, written once when an agent starts.
-pub(crate) const TOTAL: &str = "data/meminfo_total";
-/// Free memory, written every minute or so.
-pub(crate) const FREE: &str = "data/meminfo_free";
-/// The node of Qubes OS, below `memory`.
-pub(crate) const MEMINFO: &str = "meminfo";
-
-/// The nodes in which the guest of domain `domid` reports, in the order that [`reported`] takes their values. dom0 reports
-/// nothing.
-pub(crate) fn nodes(domid: DomId) -> Vec<String> {
-    let path = domain_path(domid);
-    let nodes =
-        [format!("{path}/{TOTAL}"), format!("{path}/{FREE}"), format!("{path}/memory/{MEMINFO}")];
-    if domid == DomId::DOM0 { Vec::new() } else { nodes.into() }
+/// What a guest reports. `None` is a node that does not exist or makes no sense.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// `data/meminfo_total`, written once when an agent starts.
+    pub total: Option<Kib>,
+    /// `data/meminfo_free`, written every minute or so.
+    pub free: Option<Kib>,
+    /// The memory in use according to `memory/meminfo`.
+    pub in_use: Option<Kib>,
 }
 
-/// The memory in use according to the values of [`nodes`], at most what the domain `held`.
-pub(crate) fn reported(values: &[Option<Vec<u8>>], held: Kib) -> Option<Kib> {
-    let [total, free, meminfo] = values else { return None };
-    let by_meminfo = meminfo.as_deref().and_then(from_meminfo);
-    let by_free = || from_total_and_free(total.as_deref()?, free.as_deref()?);
-    by_meminfo.or_else(by_free).map(|used| used.min(held))
-}
-
-/// The memory in use according to `data/meminfo_total` and `data/meminfo_free`. `None` if they are not plausible.
-fn from_total_and_free(total: &[u8], free: &[u8]) -> Option<Kib> {
-    number(total)?.checked_sub(number(free)?).map(Kib)
+impl Report {
+    /// The memory in use. `None` if there is no report, or one that is not plausible.
+    pub fn used(&self) -> Option<Kib> {
+        self.in_use.or_else(|| self.total?.minus(self.free?))
+    }
 }
 
 /// The memory in use according to `memory/meminfo`; swap counts as in use. `None` if it is not plausible.
-fn from_meminfo(report: &[u8]) -> Option<Kib> {
+pub(crate) fn from_meminfo(report: &[u8]) -> Option<Kib> {
     if let Some(used) = number(report) {
-        return Some(Kib(used));
+        return Some(used);
     }
     let report = str::from_utf8(report.get(..LONGEST).unwrap_or(report)).ok()?;
     let field = |name: &str| {
         let value = report.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        number(value.trim().strip_suffix("kB")?.trim_end().as_bytes())
+        number(value.trim().strip_suffix("kB")?.trim_end().as_bytes()).map(|kib| kib.0)
     };
     let free = ["MemFree", "Buffers", "Cached"]
         .into_iter()
@@ -61,13 +48,13 @@ fn from_meminfo(report: &[u8]) -> Option<Kib> {
     field("MemTotal")?.checked_sub(free)?.checked_add(swapped).map(Kib)
 }
 
-/// Digits only, except for white space around them.
-fn number(text: &[u8]) -> Option<u64> {
+/// KiB: digits only, except for white space around them.
+pub(crate) fn number(text: &[u8]) -> Option<Kib> {
     let text = text.trim_ascii();
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    str::from_utf8(text).ok()?.parse().ok()
+    str::from_utf8(text).ok()?.parse().ok().map(Kib)
 }
 
 #[cfg(test)]
@@ -79,10 +66,15 @@ mod tests {
     const LINES: &str = "MemTotal: 400000 kB\nMemFree: 100000 kB\nBuffers: 20000 kB\nCached: 80000 kB\n\
                          SwapTotal: 50000 kB\nSwapFree: 40000 kB\n";
 
+    fn used(total: &str, free: &str) -> Option<Kib> {
+        let [total, free] = [total, free].map(|text| number(text.as_bytes()));
+        Report { total, free, in_use: None }.used()
+    }
+
     #[test]
     fn the_report_of_a_xenserver_agent_is_total_minus_free() {
-        assert_eq!(from_total_and_free(b"1000000", b"400000"), Some(Kib(600_000)));
-        assert_eq!(from_total_and_free(b"1000000\n", b" 0"), Some(Kib(1_000_000)));
+        assert_eq!(used("1000000", "400000"), Some(Kib(600_000)));
+        assert_eq!(used("1000000\n", " 0"), Some(Kib(1_000_000)));
     }
 
     #[test]
@@ -103,7 +95,7 @@ mod tests {
             ("0x10", "1"),
             ("18446744073709551616", "0"),
         ] {
-            assert_eq!(from_total_and_free(total.as_bytes(), free.as_bytes()), None, "{total}");
+            assert_eq!(used(total, free), None, "{total}");
         }
         let without = |name: &str| LINES.replace(name, "Other");
         let cases = ["", "a4096", "4096a", "4096 1024", "4096\n1024", "MemTotal: kB", "\u{fffd}"];
@@ -120,9 +112,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_report_causes_a_panic(one: Vec<u8>, other: Vec<u8>) {
-            from_total_and_free(&one, &other);
-            from_meminfo(&one);
+        fn no_report_causes_a_panic(report: Vec<u8>) {
+            number(&report);
+            from_meminfo(&report);
         }
     }
 }

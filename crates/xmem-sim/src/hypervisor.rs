@@ -5,12 +5,12 @@ use std::io;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
-use xen::hypervisor::{DomainInfo, HostMemory, Hypervisor, HypervisorError, Pod};
+use xen::hypervisor::{DomainInfo, GuestType, HostMemory, Hypervisor, HypervisorError, Pod};
 use xen::{DomId, Kib};
 
 use crate::observer::Call;
 use crate::sim::{Sim, Storage};
-use crate::world::{GuestType, SimDomain, World};
+use crate::world::{SimDomain, World};
 
 impl Sim {
     /// Makes the hypercall `call` by `act`.

@@ -17,11 +17,13 @@ mod xenstore;
 #[cfg(any(test, feature = "testing"))]
 mod xenstored;
 
+pub use xen::hypervisor::GuestType;
+
 pub use self::error::SimError;
 pub use self::fault::{Fault, Faults};
 pub use self::host::SimHost;
 pub use self::observer::{Call, Failure, Observer, Verdict};
 pub use self::start::StartWorld;
-pub use self::world::{Dom0Kernel, GuestType, SimDomain, World};
+pub use self::world::{Dom0Kernel, SimDomain, World};
 #[cfg(any(test, feature = "testing"))]
 pub use self::xenstored::{Counts, WireHost, Xenstored};

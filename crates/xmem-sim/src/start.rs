@@ -4,10 +4,10 @@ use std::env;
 
 use serde::Deserialize;
 use xen::Kib;
-use xen::hypervisor::{Shutdown, UNLIMITED};
+use xen::hypervisor::{GuestType, Shutdown, UNLIMITED};
 
 use crate::error::{SimError, words};
-use crate::world::{GuestType, SimDomain, World};
+use crate::world::{SimDomain, World};
 
 const VARIABLE: &str = "XMEM_SIM_WORLD";
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use xen::hypervisor::{DomainInfo, Shutdown, UNLIMITED};
+use xen::hypervisor::{DomainInfo, GuestType, Shutdown, UNLIMITED};
 use xen::{Dom0, DomId, Identity, Kib, Uuid};
 
 use crate::xenstore;
@@ -93,19 +93,6 @@ pub struct SimDomain {
     pub rate_kib_per_second: Kib,
     /// The time since which its balloon has been moving, in milliseconds of Unix time.
     pub(crate) moving_since_ms: Option<u64>,
-}
-
-/// A domain's type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GuestType {
-    /// Paravirtualised.
-    Pv,
-    /// Hardware-assisted, without emulated devices.
-    #[default]
-    Pvh,
-    /// Hardware-assisted, with emulated devices.
-    Hvm,
 }
 
 /// The facts that `xen::Dom0` reports.
@@ -245,7 +232,7 @@ impl SimDomain {
             dying: self.dying,
             shutdown: self.shutdown,
             paused: self.paused,
-            hvm: self.guest_type != GuestType::Pv,
+            guest_type: self.guest_type,
             current: pages(self.current_kib),
             limit: pages(self.limit_kib),
             outstanding: pages(self.outstanding_kib),

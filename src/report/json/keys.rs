@@ -221,7 +221,7 @@ pub(super) fn listed(row: &Row) -> Listed {
         limit_kib: limited(Some(memory.info.limit)),
         static_max_kib: limited(memory.static_max.clone().ok().flatten()),
         videoram_kib: video,
-        used_kib: row.memory.used,
+        used_kib: row.memory.used(),
         notes: row
             .findings
             .iter()

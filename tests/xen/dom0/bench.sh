@@ -2,7 +2,7 @@
 # that no doubtful number is printed.
 # tests/xen/bench reads its output:
 #   sample WHAT WHO KIND NUMBER | about TEXT | abort: TEXT | done          (times in microseconds, memory in KiB)
-# Settings: ROUNDS; CLOCK, which is only printed.
+# Settings: ROUNDS; WATCH, how often a view is refreshed, or 0; CLOCK, which is only printed.
 # shellcheck disable=SC2086 # commands are words
 . /check/lib.sh
 
@@ -129,6 +129,27 @@ long_list_in_turn() { # WHAT
     done
 }
 
+# What a view takes for each refresh, on average, of its own and of xenstored's processor time.
+refreshed() { # WHAT WHO COMMAND...
+    rf_before=$(store_time)
+    rf_what=$1 rf_who=$2
+    shift 2
+    rf_said=$(with_store "$rf_who" stopwatch 1 0 "$@" 2>/tmp/err) || give_up "$rf_what by $rf_who: $(cat /tmp/err)"
+    set -- $rf_said
+    echo "sample $rf_what $rf_who cpu $(($2 / WATCH))"
+    echo "sample $rf_what $rf_who store-cpu $((($(store_time) - rf_before) / WATCH))"
+}
+
+# Each view is refreshed once a second.
+watch_in_turn() { # WHAT
+    every_second='n=0; while [ $n -lt $0 ]; do "$@"; sleep 1; n=$((n + 1)); done'
+    refreshed "$1" nothing sh -c "$every_second" "$WATCH" true
+    refreshed "$1" xl sh -c "$every_second" "$WATCH" xl list
+    refreshed "$1" xmem $program watch --interval 1s --count "$WATCH"
+    refreshed "$1-xentop" xl xentop -b -d 1 -i "$WATCH"
+    refreshed "$1-xentop" xmem $program watch --interval 1s --count "$WATCH"
+}
+
 # From flock's return to the file's removal, by the kernel's trace points, which cost almost nothing; strace would stop
 # the program at each call. The lock's file is the last one removed, see counted.
 events=/sys/kernel/tracing/events/syscalls
@@ -240,6 +261,10 @@ start_idle 1 27 >/tmp/start.log || give_up "$(cat /tmp/start.log)"
 echo "lists of 30 domains"
 list_in_turn list-30 30
 long_list_in_turn list-30-long
+if [ "$WATCH" -gt 0 ]; then
+    echo "views of 30 domains, for $WATCH seconds each"
+    watch_in_turn watch-30
+fi
 echo "starting 70 more domains"
 start_idle 28 97 >/tmp/start.log || give_up "$(cat /tmp/start.log)"
 echo "lists of 100 domains"

@@ -71,6 +71,12 @@ END {
     add_list("`list` of 100 domains", "list-100")
     add_list("`list` of 30 beside `xl list -l`", "list-30-long")
     add_list("`list` of 100 beside `xl list -l`", "list-100-long")
+    if ("watch-30 xmem cpu" in median) {
+        add_time("`watch` of 30 beside `xl list`, CPU for each refresh", "watch-30", "cpu")
+        add_time("`watch` of 30 beside `xl list`, xenstored's CPU", "watch-30", "store-cpu")
+        add_time("`watch` of 30 beside `xentop`, CPU for each refresh", "watch-30-xentop", "cpu")
+        add_time("`watch` of 30 beside `xentop`, xenstored's CPU", "watch-30-xentop", "store-cpu")
+    }
     add_time("another client waits during `list` of 30, mean", "list-30", "other-waits")
     add_time("another client waits during `list` of 100, mean", "list-100", "other-waits")
     add_memory("`set`, peak memory", "set-pv")

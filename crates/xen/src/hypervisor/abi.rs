@@ -9,7 +9,7 @@ use std::time::Duration;
 use uuid::Uuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{DomainInfo, HostMemory, Pod, Shutdown, headers as c};
+use super::{DomainInfo, GuestType, HostMemory, Pod, Shutdown, headers as c};
 use crate::domain::{DomId, Identity};
 use crate::size::Kib;
 
@@ -66,6 +66,15 @@ mod dominf {
     pub(super) const HVM_GUEST: u32 = 1 << 1;
     pub(super) const SHUTDOWN: u32 = 1 << 2;
     pub(super) const PAUSED: u32 = 1 << 3;
+}
+
+/// `XEN_X86_EMU_*` (`arch-x86/xen.h`): bits of `emulation_flags`.
+mod emu {
+    const LAPIC: u32 = 1 << 0;
+    const IOAPIC: u32 = 1 << 4;
+    const VPCI: u32 = 1 << 10;
+    /// All that Xen emulates for a PVH guest (the local APIC) or a PVH dom0 (`emulation_flags_ok`, `xen/arch/x86/domain.c`).
+    pub(super) const PVH: u32 = LAPIC | IOAPIC | VPCI;
 }
 
 /// The first domctl and sysctl interface version (Xen 4.16) with `gpaddr_bits` in `struct xen_domctl_getdomaininfo`.
@@ -132,8 +141,9 @@ pub(super) fn getdomaininfo(page: &mut Page, version: u32, domid: DomId) {
 
 /// The reply about `domid`; `None` if it is about another domain. Up to Xen 4.17, the answer for a domid that does not
 /// exist is the next higher domain.
-pub(super) fn domain_info(page: &Page, domid: DomId) -> Option<DomainInfo> {
-    info(&body::<c::Domctl, _>(page)).filter(|info| info.identity.domid == domid)
+pub(super) fn domain_info(page: &Page, version: u32, domid: DomId) -> Option<DomainInfo> {
+    let info = info(page.get(size_of::<c::Domctl>()..)?, version)?;
+    (info.identity.domid == domid).then_some(info)
 }
 
 /// Fills a request for the state of the domains from `first` on, as many as the page has room for.
@@ -155,11 +165,7 @@ pub(super) fn domain_infos(page: &Page, version: u32) -> (Vec<DomainInfo>, bool)
     let capacity = capacity(version);
     let count = body::<c::Sysctl, c::GetDomainInfoList>(page).num_domains.min(capacity);
     let entries = page.get(LIST..).unwrap_or_default().chunks_exact(stride(version));
-    let infos = entries
-        .zip(0..count)
-        .filter_map(|(entry, _)| c::GetDomainInfo::read_from_prefix(entry).ok())
-        .filter_map(|(entry, _)| info(&entry))
-        .collect();
+    let infos = entries.zip(0..count).filter_map(|(entry, _)| info(entry, version)).collect();
     (infos, count == capacity)
 }
 
@@ -172,7 +178,14 @@ pub(super) fn are_in_order(first: DomId, infos: &[DomainInfo]) -> bool {
 }
 
 /// `None` for a domain of Xen's own, such as `DOMID_XEN`.
-fn info(info: &c::GetDomainInfo) -> Option<DomainInfo> {
+fn info(entry: &[u8], version: u32) -> Option<DomainInfo> {
+    let (info, arch_config) = if version >= GPADDR_BITS_SINCE {
+        let (entry, _) = c::GetDomainInfo416::read_from_prefix(entry).ok()?;
+        (entry.head, entry.arch_config)
+    } else {
+        let (entry, _) = c::GetDomainInfo411::read_from_prefix(entry).ok()?;
+        (entry.head, entry.arch_config)
+    };
     let set = |flag: u32| info.flags & flag != 0;
     Some(DomainInfo {
         identity: Identity {
@@ -182,13 +195,23 @@ fn info(info: &c::GetDomainInfo) -> Option<DomainInfo> {
         dying: set(dominf::DYING),
         shutdown: set(dominf::SHUTDOWN).then(|| shutdown(info.flags)),
         paused: set(dominf::PAUSED),
-        hvm: set(dominf::HVM_GUEST),
+        guest_type: guest_type(set(dominf::HVM_GUEST), arch_config),
         current: Kib::from_pages(info.tot_pages),
         limit: Kib::from_pages(info.max_pages),
         outstanding: Kib::from_pages(info.outstanding_pages),
         cpu_time: Duration::from_nanos(info.cpu_time),
         online_vcpus: info.nr_online_vcpus,
     })
+}
+
+/// The type of a guest with this `arch_config`, whose first word is `emulation_flags` on x86 only.
+const fn guest_type(is_hvm: bool, arch_config: u32) -> GuestType {
+    let emulates_a_pc = cfg!(target_arch = "x86_64") && arch_config & !emu::PVH != 0;
+    match (is_hvm, emulates_a_pc) {
+        (false, _) => GuestType::Pv,
+        (true, false) => GuestType::Pvh,
+        (true, true) => GuestType::Hvm,
+    }
 }
 
 /// The shutdown code in `flags` (`SHUTDOWN_*`, `sched.h`).

@@ -110,7 +110,7 @@ impl Hypervisor for Privcmd {
             &self.domctl,
             &abi::GETDOMAININFO,
             |page, version| abi::getdomaininfo(page, version, domid),
-            |page, _| abi::domain_info(page, domid),
+            |page, version| abi::domain_info(page, version, domid),
         );
         match outcome {
             Err(error) if error.errno() == Some(Errno::SRCH) => Ok(None),

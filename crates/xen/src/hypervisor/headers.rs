@@ -23,8 +23,7 @@ pub(super) struct MaxMem {
     pub(super) max_memkb: u64,
 }
 
-/// `struct xen_domctl_getdomaininfo` up to `cpupool`. These fields have not moved since Xen 4.6; what follows them
-/// differs between releases and between architectures.
+/// `struct xen_domctl_getdomaininfo` up to `cpupool`. These fields have not moved since Xen 4.6.
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable)]
 pub(super) struct GetDomainInfo {
@@ -44,6 +43,25 @@ pub(super) struct GetDomainInfo {
     pub(super) ssidref: u32,
     pub(super) handle: [u8; 16],
     pub(super) cpupool: u32,
+}
+
+/// `struct xen_domctl_getdomaininfo` of Xen 4.11 to 4.15, up to the first word of `arch_config`: on x86 its
+/// `emulation_flags`.
+#[repr(C)]
+#[derive(FromBytes)]
+pub(super) struct GetDomainInfo411 {
+    pub(super) head: GetDomainInfo,
+    pub(super) arch_config: u32,
+}
+
+/// The same of Xen 4.16 and later.
+#[repr(C)]
+#[derive(FromBytes)]
+pub(super) struct GetDomainInfo416 {
+    pub(super) head: GetDomainInfo,
+    pub(super) gpaddr_bits: u8,
+    pub(super) pad2: [u8; 7],
+    pub(super) arch_config: u32,
 }
 
 /// `struct xen_sysctl` up to its union.
@@ -133,6 +151,8 @@ const _: () = {
     assert!(offset_of!(GetDomainInfo, cpu_time) == 56);
     assert!(offset_of!(GetDomainInfo, nr_online_vcpus) == 64);
     assert!(offset_of!(GetDomainInfo, handle) == 76);
+    assert!(offset_of!(GetDomainInfo411, arch_config) == 96);
+    assert!(offset_of!(GetDomainInfo416, arch_config) == 104);
     assert!(size_of::<Sysctl>() == 8);
     assert!(size_of::<GetDomainInfoList>() == 24);
     assert!(offset_of!(GetDomainInfoList, buffer) == 8);

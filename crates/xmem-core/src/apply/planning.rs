@@ -84,7 +84,7 @@ fn plan_lines(
     let found: Vec<_> = lines.iter().map(|line| index.find(&line.domain)).collect();
     let infos: Vec<DomainInfo> = found.iter().flatten().map(|(_, info)| *info).collect();
     let mut memories = Memory::read_each(&*store, &infos)?;
-    Memory::read_reports(&*store, &mut memories.iter_mut().collect::<Vec<_>>())?;
+    Memory::read_reports(&*store, &mut memories)?;
     let mut memories = memories.into_iter();
     let mut planning =
         Planning { host, store: &*store, index: &index, around, options, lines: HashMap::new() };

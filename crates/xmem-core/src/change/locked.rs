@@ -13,11 +13,10 @@ use super::transaction::OpenTransaction;
 use crate::domain::Domain;
 use crate::failure::{Aftermath, Cause};
 use crate::intent::{IntentFile, Record};
-use crate::memory::{Memory, Paths};
+use crate::memory::{Key, Memory, guest_may_write};
 use crate::plan::MemoryRequest;
 use crate::recovery::{Recovery, recover};
 use crate::state::State;
-use crate::used;
 
 /// A failure, of a domain that the caller knows.
 pub(super) struct Failed {
@@ -37,7 +36,6 @@ pub(super) struct LockedDomain<'h> {
     pub(super) host: &'h dyn Host,
     pub(super) store: &'h dyn Store,
     pub(super) domain: Domain,
-    pub(super) paths: Paths,
     pub(super) intent: IntentFile,
     /// Its state in the hypervisor, as last read under the lock.
     pub(super) info: DomainInfo,
@@ -62,7 +60,6 @@ impl<'h> LockedDomain<'h> {
             host,
             store,
             domain: domain.clone(),
-            paths: Paths::of(identity),
             intent: IntentFile::new(host.state_dir(), identity),
             info,
             lock,
@@ -85,12 +82,14 @@ impl<'h> LockedDomain<'h> {
     /// so that a guest that keeps writing it does not make the commit conflict.
     pub(super) fn open(&self, request: &MemoryRequest) -> Result<OpenTransaction<'_>, Failed> {
         let DomainInfo { identity, current, .. } = self.info;
-        let reports =
-            if request.may_go_below(current) { used::nodes(identity.domid) } else { Vec::new() };
-        let reports: Vec<&str> = reports.iter().map(String::as_str).collect();
-        let (transaction, reports) = self.store.begin_beside(&reports)?;
+        let keys = if request.may_go_below(current) { Key::reports(identity.domid) } else { &[] };
+        let paths: Vec<String> = keys.iter().map(|key| key.path(identity.domid)).collect();
+        let beside: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let (transaction, values) = self.store.begin_beside(&beside)?;
         let mut memory = Memory::read(&*transaction, self.info)?;
-        memory.used = used::reported(&reports, current);
+        for ((key, path), value) in keys.iter().zip(&paths).zip(values) {
+            memory.take(*key, path, value.as_deref());
+        }
         self.check_state(&memory)?;
         Ok(OpenTransaction { locked: self, transaction, memory })
     }
@@ -151,7 +150,7 @@ impl<'h> LockedDomain<'h> {
 
     /// Whether the domain itself may write its memory nodes.
     pub(super) fn guest_may_write(&self, nodes: &dyn Nodes) -> Result<bool, StoreError> {
-        self.paths.guest_may_write(nodes, self.domain.identity.domid)
+        guest_may_write(nodes, self.domain.identity.domid)
     }
 
     pub(super) fn set_limit(&self, limit: Kib) -> Result<(), Cause> {

@@ -8,7 +8,7 @@ use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
 
 use super::locked::{Failed, LockedDomain};
 use crate::failure::{Aftermath, Cause, chain};
-use crate::memory::{Memory, Numbers};
+use crate::memory::{Key, Memory, Numbers, vm_memory_path};
 use crate::plan::{Note, Plan};
 use crate::recovery::{CommitState, limit_to_restore};
 
@@ -225,6 +225,7 @@ fn write(
     plan: &Plan,
     transaction: &dyn Transaction,
 ) -> Result<(), StoreError> {
+    let identity = locked.domain.identity;
     let Numbers { target, static_max, .. } = plan.new;
     let target_changes = target != plan.old.target;
     let max_changes = static_max != plan.old.static_max;
@@ -235,10 +236,10 @@ fn write(
         value.filter(|_| applies).map(|value| (path, value.to_string()))
     };
     let nodes = [
-        node(writes_target, locked.paths.memory("target"), target.map(|kib| kib.0)),
-        node(max_changes, locked.paths.memory("static-max"), static_max.map(|kib| kib.0)),
+        node(writes_target, Key::Target.path(identity.domid), target.map(|kib| kib.0)),
+        node(max_changes, Key::StaticMax.path(identity.domid), static_max.map(|kib| kib.0)),
         // MiB, rounded down, as libxl writes it.
-        node(plan.writes_vm_memory, locked.paths.vm_memory(), target.map(Kib::mib)),
+        node(plan.writes_vm_memory, vm_memory_path(identity.uuid), target.map(Kib::mib)),
     ];
     let nodes: Vec<(String, String)> = nodes.into_iter().flatten().collect();
     let nodes: Vec<(&str, &str)> = nodes.iter().map(|(path, value)| (&**path, &**value)).collect();

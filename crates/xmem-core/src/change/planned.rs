@@ -7,7 +7,7 @@ use xen::{Host, Kib};
 
 use super::locked::check_state;
 use crate::failure::{Cause, chain};
-use crate::memory::{Memory, Paths};
+use crate::memory::{Memory, guest_may_write};
 use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, draft, plan};
 
 /// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Reads the host's
@@ -49,8 +49,7 @@ pub(crate) fn plan_among(
 
 /// Refuses a plan by which a guest's own nodes would raise its limit.
 fn refuse_guests_word(nodes: &dyn Nodes, memory: &Memory, plan: Plan) -> Result<Plan, Cause> {
-    let identity = memory.info.identity;
-    if plan.relies_on_store && Paths::of(identity).guest_may_write(nodes, identity.domid)? {
+    if plan.relies_on_store && guest_may_write(nodes, memory.domid())? {
         return Err(Refusal::GuestWritable { limit: plan.new.limit }.into());
     }
     Ok(plan)

@@ -12,7 +12,7 @@ use crate::diagnosis::DiagnosisKind;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::intent::{IntentFile, Record};
-use crate::memory::{Memory, Paths};
+use crate::memory::{Memory, guest_may_write};
 use crate::plan::{MemoryRequest, Surroundings, plan};
 use crate::recovery::{Recovery, recover};
 
@@ -205,9 +205,8 @@ impl Run<'_> {
 fn foresee(host: &dyn Host, memory: &Memory) -> Result<RepairAction, Cause> {
     let old = memory.numbers()?;
     let identity = memory.info.identity;
-    let guest_writes = || -> Result<bool, Cause> {
-        Ok(Paths::of(identity).guest_may_write(&*host.connect()?, identity.domid)?)
-    };
+    let guest_writes =
+        || -> Result<bool, Cause> { Ok(guest_may_write(&*host.connect()?, identity.domid)?) };
     let mut memory = memory.clone();
     let file = IntentFile::new(host.state_dir(), identity);
     let recovery = match file.read()? {

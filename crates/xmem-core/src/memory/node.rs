@@ -1,12 +1,13 @@
-//! One node: its path, and what its value means.
+//! The nodes that say something about a domain's memory: their paths, how they are read, and what their values mean.
 
 use std::str::FromStr;
 
-use xen::hypervisor::DomainInfo;
+use xen::xenstore::{Nodes, StoreError};
 use xen::{DomId, Kib};
 
-use super::{GuestType, Manager, Memory, Paths, domain_path};
+use super::{Manager, Memory};
 use crate::domain::Name;
+use crate::used;
 
 /// The most characters of a value that an error repeats.
 const LONGEST_VALUE: usize = 80;
@@ -24,53 +25,119 @@ pub struct BadNode {
     pub value: String,
 }
 
-/// The nodes that are read of a domain.
-pub(super) fn paths(info: &DomainInfo) -> Vec<String> {
-    let domid = info.identity.domid;
-    let paths = Paths::of(info.identity);
-    let memory = ["target", "static-max", "videoram", "dynamic-max", "hotplug-max"];
-    // The hypervisor itself says PV, but does not tell PVH from HVM.
-    let guest_type = info.hvm.then(|| format!("/libxl/{domid}/type"));
-    // No domain is dom0's device model, nor dom0 anybody's.
-    let device_model = (domid != DomId::DOM0).then(|| format!("{}/target", domain_path(domid)));
-    let memory = memory.into_iter().map(|node| paths.memory(node));
-    [paths.name()].into_iter().chain(memory).chain(guest_type).chain(device_model).collect()
+/// A node in a domain's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    Name,
+    Target,
+    StaticMax,
+    Video,
+    /// Of xapi's squeezed.
+    DynamicMax,
+    /// Of Qubes OS's qmemman.
+    HotplugMax,
+    /// In a stub domain, the guest whose device model it runs.
+    DeviceModelOf,
+    /// The guest's total memory, written once when a `XenServer` agent starts.
+    ReportedTotal,
+    /// The guest's free memory, written every minute or so.
+    ReportedFree,
+    /// The report of a Qubes OS guest.
+    Meminfo,
 }
 
-impl Memory {
-    /// Takes the name of a node below `memory` whose value says nothing more.
-    pub(crate) fn take_name(&mut self, name: &str) {
-        match name {
-            "dynamic-max" => self.manager = Some(Manager::Squeezed),
-            "hotplug-max" => self.manager = Some(Manager::Qmemman),
-            _ => {}
+impl Key {
+    /// The name, and the numbers that a change keeps in step.
+    pub(crate) const NUMBERS: [Self; 4] = [Self::Name, Self::Target, Self::StaticMax, Self::Video];
+
+    /// What the guest of domain `domid` reports of itself, again and again; dom0 nothing.
+    pub(crate) const fn reports(domid: DomId) -> &'static [Self] {
+        match domid.get() {
+            0 => &[],
+            _ => &[Self::ReportedTotal, Self::ReportedFree, Self::Meminfo],
         }
     }
 
-    /// Takes the value of the node at `path`, one of [`paths`].
-    pub(crate) fn take(&mut self, path: &str, value: &[u8]) {
-        let text = std::str::from_utf8(value);
-        let mut parts = path.rsplit('/');
-        match (parts.next(), parts.next()) {
-            (Some("name"), _) => self.name = text.ok().map(|name| Name(name.to_owned())),
-            (Some("target"), Some("memory")) => {
-                self.target = number(path, value).map(|n| n.map(Kib));
+    /// The path in xenstore.
+    pub(crate) fn path(self, domid: DomId) -> String {
+        let node = match self {
+            Self::Name => "name",
+            Self::Target => "memory/target",
+            Self::StaticMax => "memory/static-max",
+            Self::Video => "memory/videoram",
+            Self::DynamicMax => "memory/dynamic-max",
+            Self::HotplugMax => "memory/hotplug-max",
+            Self::DeviceModelOf => "target",
+            Self::ReportedTotal => "data/meminfo_total",
+            Self::ReportedFree => "data/meminfo_free",
+            Self::Meminfo => "memory/meminfo",
+        };
+        format!("{}/{node}", domain_path(domid))
+    }
+}
+
+/// The directory of a domain in xenstore.
+pub fn domain_path(domid: DomId) -> String {
+    format!("/local/domain/{domid}")
+}
+
+/// The directory of what a domain should have.
+pub(crate) fn memory_path(domid: DomId) -> String {
+    format!("{}/memory", domain_path(domid))
+}
+
+impl Memory {
+    /// Reads nodes of each of `domains`, all in one batch. `keys` has those of each domain.
+    ///
+    /// # Errors
+    /// xenstore does not answer. A value that makes no sense is not an error here.
+    pub(crate) fn read_keys(
+        nodes: &dyn Nodes,
+        domains: &mut [Self],
+        keys: &[Vec<Key>],
+    ) -> Result<(), StoreError> {
+        let of_domain = |(domain, keys): (&Self, &Vec<Key>)| -> Vec<String> {
+            keys.iter().map(|key| key.path(domain.domid())).collect()
+        };
+        let paths: Vec<String> = domains.iter().zip(keys).flat_map(of_domain).collect();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let values = nodes.read_each(&paths.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let mut read = paths.iter().zip(values);
+        for (domain, keys) in domains.iter_mut().zip(keys) {
+            for (key, (path, value)) in keys.iter().zip(read.by_ref()) {
+                domain.take(*key, path, value.as_deref());
             }
-            (Some("static-max"), _) => self.static_max = number(path, value).map(|n| n.map(Kib)),
-            (Some("videoram"), _) => self.video = number(path, value),
-            (Some(name @ ("dynamic-max" | "hotplug-max")), _) => self.take_name(name),
-            (Some("type"), _) => match text {
-                Ok("pvh") => self.guest_type = GuestType::Pvh,
-                Ok("hvm") => self.guest_type = GuestType::Hvm,
-                _ => {}
-            },
-            _ => self.device_model_of = text.ok().and_then(|domid| DomId::new(domid.parse().ok()?)),
+        }
+        Ok(())
+    }
+
+    /// Takes the value of the node at `path`, which is the domain's `key`.
+    pub(crate) fn take(&mut self, key: Key, path: &str, value: Option<&[u8]>) {
+        let text = value.and_then(|value| std::str::from_utf8(value).ok());
+        let exists = value.is_some();
+        match key {
+            Key::Name => self.name = text.map(|name| Name(name.to_owned())),
+            Key::Target => self.target = number(path, value).map(|kib| kib.map(Kib)),
+            Key::StaticMax => self.static_max = number(path, value).map(|kib| kib.map(Kib)),
+            Key::Video => self.video = number(path, value),
+            Key::DynamicMax if exists => self.manager = Some(Manager::Squeezed),
+            Key::HotplugMax if exists => self.manager = Some(Manager::Qmemman),
+            Key::DynamicMax | Key::HotplugMax => {}
+            Key::DeviceModelOf => {
+                self.device_model_of = text.and_then(|domid| DomId::new(domid.parse().ok()?));
+            }
+            Key::ReportedTotal => self.report.total = value.and_then(used::number),
+            Key::ReportedFree => self.report.free = value.and_then(used::number),
+            Key::Meminfo => self.report.in_use = value.and_then(used::from_meminfo),
         }
     }
 }
 
 /// A whole number. libxl reads sizes with strtoull, which takes `-1` for 2^64 - 1; this does not.
-fn number<N: FromStr>(path: &str, value: &[u8]) -> Node<N> {
+fn number<N: FromStr>(path: &str, value: Option<&[u8]>) -> Node<N> {
+    let Some(value) = value else { return Ok(None) };
     let number = std::str::from_utf8(value).ok().filter(|text| !text.starts_with('+'));
     match number.and_then(|text| text.parse().ok()) {
         Some(number) => Ok(Some(number)),

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::testing::info;
 
 /// The nodes of a store, by path.
 #[derive(Default)]
@@ -27,14 +28,10 @@ impl Nodes for Fixed {
     }
 }
 
-fn info(domid: u32, hvm: bool) -> DomainInfo {
-    DomainInfo { hvm, ..crate::testing::info(domid) }
-}
-
 /// Domain 7, with one node below its directory.
 fn read(node: &str, value: &[u8]) -> Memory {
     let path = format!("/local/domain/7/{node}");
-    Memory::read(&Fixed::with(&[(&path, value)]), info(7, true)).unwrap()
+    Memory::read(&Fixed::with(&[(&path, value)]), info(7)).unwrap()
 }
 
 #[test]
@@ -77,7 +74,7 @@ fn a_value_that_is_not_a_size_is_neither_missing_nor_a_number() {
 #[test]
 fn one_batch_reads_many_domains_and_a_bad_node_spoils_only_its_own() {
     let mut store = Fixed::default();
-    let infos: Vec<DomainInfo> = (1..=2500).map(|domid| info(domid, domid % 2 == 0)).collect();
+    let infos: Vec<DomainInfo> = (1..=2500).map(info).collect();
     for info in &infos {
         let domid = info.identity.domid;
         let value = if domid.get() == 3 { "much".to_owned() } else { domid.to_string() };
@@ -93,19 +90,6 @@ fn one_batch_reads_many_domains_and_a_bad_node_spoils_only_its_own() {
 }
 
 #[test]
-fn the_guest_type_is_the_hypervisors_word_for_pv_and_xenstores_for_pvh() {
-    let guest_type = |domid, hvm, word: &[u8]| {
-        let path = format!("/libxl/{domid}/type");
-        Memory::read(&Fixed::with(&[(&path, word)]), info(domid, hvm)).unwrap().guest_type
-    };
-    assert_eq!(guest_type(7, false, b"hvm"), GuestType::Pv);
-    assert_eq!(guest_type(7, true, b"pvh"), GuestType::Pvh);
-    assert_eq!(guest_type(7, true, b"hvm"), GuestType::Hvm);
-    assert_eq!(guest_type(7, true, b"\xff"), GuestType::Hvm);
-    assert_eq!(guest_type(0, true, b""), GuestType::Pvh);
-}
-
-#[test]
 fn managers_and_device_models_are_recognised() {
     assert_eq!(read("memory/dynamic-max", b"\xff").manager, Some(Manager::Squeezed));
     assert_eq!(read("memory/hotplug-max", b"1").manager, Some(Manager::Qmemman));
@@ -117,16 +101,13 @@ fn managers_and_device_models_are_recognised() {
 
 #[test]
 fn a_guest_that_may_write_one_of_its_nodes_is_found_out() {
-    let ask = |domid| {
-        let identity = info(domid, true).identity;
-        Paths::of(identity).guest_may_write(&Fixed::default(), identity.domid).unwrap()
-    };
+    let ask = |domid| guest_may_write(&Fixed::default(), DomId::new(domid).unwrap()).unwrap();
     assert!(ask(9) && !ask(8) && !ask(0));
 }
 
 /// A domain with a target, a maximum, video memory and a limit.
 fn memory(domid: u32, target: u64, max: u64, video: i32, limit: u64) -> Memory {
-    let info = DomainInfo { limit: Kib(limit), ..info(domid, true) };
+    let info = DomainInfo { limit: Kib(limit), ..info(domid) };
     Memory {
         target: Ok(Some(Kib(target))),
         static_max: Ok(Some(Kib(max))),

@@ -1,7 +1,7 @@
 //! The numbers of each request: libxl's arithmetic.
 
 use xen::Kib;
-use xen::hypervisor::UNLIMITED;
+use xen::hypervisor::{GuestType, UNLIMITED};
 
 use super::present::Present;
 use super::{Condition, Note, Plan, Refusal};
@@ -36,7 +36,8 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
     let limit = new_size.plus(SLACK).ok_or(Refusal::BeyondXen)?;
     let mut plan = present.plan(target, static_max, limit)?;
     // As libxl since 4.21: never for PV, never for dom0. Arm's hypervisor answers ENOSYS.
-    if memory.info.hvm && !memory.is_dom0() && cfg!(target_arch = "x86_64") {
+    if memory.info.guest_type != GuestType::Pv && !memory.is_dom0() && cfg!(target_arch = "x86_64")
+    {
         plan.pod = target.plus(SLACK).map(|pod| Kib::from_pages(pod.pages()));
     }
     plan.writes_vm_memory = true;

@@ -212,7 +212,7 @@ pub(super) fn add(
         note(!size.amount.is_step(), Note::VideoMemory { size: plan.wanted, target });
     }
     let raises_max = plan.new.static_max > plan.old.static_max;
-    note(raises_max && memory.guest_type == GuestType::Hvm, Note::DeviceModelMaximum);
+    note(raises_max && memory.info.guest_type == GuestType::Hvm, Note::DeviceModelMaximum);
     if let (Some(needs), Some(host)) = (growth(memory, plan), around.host) {
         let available = host.available();
         match available.minus(needs) {
@@ -220,7 +220,7 @@ pub(super) fn add(
             Some(free) => note(changes && free < HOST_RESERVE, Note::LeavesLittle { free }),
         }
     }
-    let used = memory.used.filter(|used| plan.wanted < *used && shrinks(memory, plan));
+    let used = memory.used().filter(|used| plan.wanted < *used && shrinks(memory, plan));
     if let Some(used) = used {
         note(changes, Note::BelowUsed { used, size: plan.wanted });
     }

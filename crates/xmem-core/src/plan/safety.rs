@@ -42,7 +42,7 @@ pub(super) fn check(
 fn first_dom0_target(memory: &Memory, around: &Surroundings) -> Option<Refusal> {
     let kernel = around.dom0.kernel.filter(|kernel| *kernel < FIXED_DOM0_KERNEL)?;
     let is_first = memory.is_dom0() && matches!(memory.target, Ok(None));
-    let is_pvh = memory.guest_type == GuestType::Pvh;
+    let is_pvh = memory.info.guest_type == GuestType::Pvh;
     (is_first && is_pvh).then_some(Refusal::Dom0Kernel { kernel })
 }
 

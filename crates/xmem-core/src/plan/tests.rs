@@ -17,7 +17,7 @@ const GIB: u64 = 1024 * MIB;
 /// A running domain in step, at its target.
 fn domain(domid: u32, guest_type: GuestType, video: i32, target: u64, static_max: u64) -> Memory {
     let info = DomainInfo {
-        hvm: guest_type != GuestType::Pv,
+        guest_type,
         current: size_of(Kib(target), video),
         ..crate::testing::info(domid)
     };
@@ -25,7 +25,6 @@ fn domain(domid: u32, guest_type: GuestType, video: i32, target: u64, static_max
         target: Ok(Some(Kib(target))),
         static_max: Ok(Some(Kib(static_max))),
         video: Ok(Some(video)),
-        guest_type,
         ..Memory::of(info)
     };
     memory.info.limit = memory.required_limit();

@@ -140,7 +140,7 @@ pub(super) fn look(
 fn donor(row: &Row, floors: &Floors) -> Donor {
     let memory = &row.memory;
     let size = memory.size().unwrap_or(memory.info.current);
-    let floor = Floor::of(size, floors.of(row.domain.identity, memory), memory.used);
+    let floor = Floor::of(size, floors.of(row.domain.identity, memory), memory.used());
     let DomainInfo { current: held, limit, .. } = memory.info;
     let (domain, state) = (row.domain.clone(), row.state);
     Donor { domain, state, held, size, limit, floor, exclusion: exclusion(row) }

@@ -265,7 +265,7 @@ impl Run<'_> {
             // The guest's own use can have grown since.
             let used = row
                 .memory
-                .used
+                .used()
                 .map(|used| Floor { size: super::margin(used), reason: FloorReason::Used(used) });
             if let Some(floor) = used.filter(|floor| floor.size > donor.floor.size) {
                 donor.floor = floor;

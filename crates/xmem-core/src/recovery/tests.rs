@@ -1,7 +1,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 use proptest::prelude::*;
-use xen::hypervisor::{DomainInfo, UNLIMITED};
+use xen::hypervisor::{DomainInfo, GuestType, UNLIMITED};
 
 use super::*;
 
@@ -12,7 +12,8 @@ fn numbers(target: u64, static_max: u64, limit: u64) -> Numbers {
 }
 
 fn memory(domid: u32, shown: Numbers, video: i32) -> Memory {
-    let info = DomainInfo { hvm: false, limit: shown.limit, ..crate::testing::info(domid) };
+    let info =
+        DomainInfo { guest_type: GuestType::Pv, limit: shown.limit, ..crate::testing::info(domid) };
     let (target, static_max) = (Ok(shown.target), Ok(shown.static_max));
     Memory { target, static_max, video: Ok(Some(video)), ..Memory::of(info) }
 }

@@ -13,8 +13,7 @@ use super::watches::{Changes, Watches};
 use super::{Detail, Row, StateFiles, Survey, find, is_doubtful, look_again, row};
 use crate::domain::DomainRef;
 use crate::failure::Cause;
-use crate::memory::{Memory, domain_path};
-use crate::used;
+use crate::memory::{Key, Memory, memory_path};
 
 /// Domains that come, go, shut down and crash.
 const SPECIAL: [&str; 2] = ["@introduceDomain", "@releaseDomain"];
@@ -90,7 +89,9 @@ impl<'h> Monitor<'h> {
                     seen.info = info;
                     match Stale::of(&changes, info.identity.domid, self.detail) {
                         Stale::Nothing => {}
-                        Stale::Report => Memory::read_reports(&*self.store, &mut [seen])?,
+                        Stale::Report => {
+                            Memory::read_reports(&*self.store, std::slice::from_mut(seen))?;
+                        }
                         Stale::Domain => stale.push(info),
                     }
                 }
@@ -103,8 +104,8 @@ impl<'h> Monitor<'h> {
                 .flat_map(|info| watched(info.identity.domid, self.detail))
                 .collect::<Vec<_>>(),
         )?;
-        for memory in nodes::read(&*self.store, &stale, self.detail)? {
-            self.seen.insert(memory.info.identity.domid, memory);
+        for seen in nodes::read(&*self.store, &stale, self.detail)? {
+            self.seen.insert(seen.domid(), seen);
         }
         let files = StateFiles::of(self.host.state_dir());
         let mut rows =
@@ -120,7 +121,7 @@ impl<'h> Monitor<'h> {
         if by_name {
             let mut infos = self.host.list_domains(&*self.store)?.domains;
             let all: Vec<Identity> = infos.iter().map(|info| info.identity).collect();
-            let names: Vec<String> = all.iter().map(|it| name(it.domid)).collect();
+            let names: Vec<String> = all.iter().map(|it| Key::Name.path(it.domid)).collect();
             let is_renamed =
                 changes.overflow || names.iter().any(|name| changes.of(name).next().is_some());
             if self.is_watching && !is_renamed && self.resolved == all {
@@ -143,7 +144,7 @@ impl<'h> Monitor<'h> {
         }
         self.seen.retain(|domid, _| there.contains(domid));
         self.confirmed.retain(|identity| there.contains(&identity.domid));
-        let names = self.resolved.iter().map(|identity| name(identity.domid));
+        let names = self.resolved.iter().map(|identity| Key::Name.path(identity.domid));
         let keep = there.iter().flat_map(|domid| watched(*domid, self.detail));
         let keep = SPECIAL.map(str::to_owned).into_iter().chain(names).chain(keep).collect();
         Ok(self.watches.keep(&*self.store, &keep)?)
@@ -201,12 +202,12 @@ impl Stale {
         if changes.overflow {
             return Self::Domain;
         }
-        let reports = used::nodes(domid);
+        let reports: Vec<String> = Key::reports(domid).iter().map(|key| key.path(domid)).collect();
         let paths = watched(domid, detail);
         let touched: Vec<&str> = paths.iter().flat_map(|path| changes.of(path)).collect();
         if touched.iter().any(|path| !reports.iter().any(|report| report == path)) {
             Self::Domain
-        } else if touched.is_empty() || detail == Detail::Memory {
+        } else if touched.is_empty() || detail != Detail::Reports {
             Self::Nothing
         } else {
             Self::Report
@@ -216,12 +217,7 @@ impl Stale {
 
 /// What is watched of a domain.
 fn watched(domid: DomId, detail: Detail) -> Vec<String> {
-    let memory = format!("{}/memory", domain_path(domid));
-    let free = (detail == Detail::Reports && domid != DomId::DOM0)
-        .then(|| format!("{}/{}", domain_path(domid), used::FREE));
-    [name(domid), memory].into_iter().chain(free).collect()
-}
-
-fn name(domid: DomId) -> String {
-    format!("{}/name", domain_path(domid))
+    let free =
+        (detail == Detail::Reports && domid != DomId::DOM0).then(|| Key::ReportedFree.path(domid));
+    [Key::Name.path(domid), memory_path(domid)].into_iter().chain(free).collect()
 }

@@ -9,7 +9,7 @@ use xen::xenstore::{Store, StoreError};
 
 use super::guest::Guest;
 use crate::failure::Cause;
-use crate::memory::{BadNode, Memory, Paths};
+use crate::memory::{BadNode, Key, Memory};
 use crate::survey::watches::Watches;
 
 /// The target of a domain in xenstore.
@@ -124,7 +124,7 @@ impl Targets {
 }
 
 fn path(guest: &Guest<'_>) -> String {
-    Paths::of(guest.outcome.domain.identity).memory("target")
+    Key::Target.path(guest.outcome.domain.identity.domid)
 }
 
 impl fmt::Debug for Targets {

@@ -77,7 +77,7 @@ fn a_change_of_a_guests_report_reads_that_report_alone() {
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
     let mut used = || {
         let survey = monitor.look().unwrap();
-        [survey.rows[1].memory.used, survey.rows[2].memory.used].map(|used| used.unwrap().0)
+        [survey.rows[1].memory.used(), survey.rows[2].memory.used()].map(|used| used.unwrap().0)
     };
     assert_eq!(used(), [600_000, 400_000]);
     calls.take();
@@ -86,11 +86,11 @@ fn a_change_of_a_guests_report_reads_that_report_alone() {
     let requests = calls.take_requests();
     assert!(requests.iter().all(|request| request.contains("meminfo")), "{requests:?}");
     // If the report is not shown, it is not read.
-    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
     monitor.look().unwrap();
     calls.take();
     report("200000");
-    assert_eq!(monitor.look().unwrap().rows[1].memory.used, None);
+    assert_eq!(monitor.look().unwrap().rows[1].memory.used(), None);
     assert_eq!(calls.take_requests(), [""; 0]);
 }
 
@@ -124,7 +124,7 @@ fn a_new_domain_is_read_and_a_gone_one_unwatched() {
 fn a_domain_renamed_to_a_watched_name_is_shown() {
     let scene = Scene::new();
     let host = scene.host();
-    let mut monitor = Monitor::new(&host, &refs(&["web", "late"]), Detail::Memory).unwrap();
+    let mut monitor = Monitor::new(&host, &refs(&["web", "late"]), Detail::Findings).unwrap();
     let survey = monitor.look().unwrap();
     assert_eq!((names(&survey), survey.missing), (vec!["web".to_owned()], refs(&["late"])));
     let size = Kib::from_mib(512);
@@ -144,7 +144,7 @@ fn a_domain_renamed_to_a_watched_name_is_shown() {
 fn a_wait_ends_when_xenstore_changes_and_not_before() {
     let scene = Scene::new();
     let host = scene.host();
-    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
     monitor.look().unwrap();
     monitor.look().unwrap();
     let begin = Instant::now();
@@ -161,7 +161,7 @@ fn a_domain_that_stays_out_of_step_is_confirmed_once() {
     let scene = Scene::new();
     scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
     let (host, calls) = scene.host_with_calls();
-    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
     assert!(monitor.look().unwrap().rows[1].is_out_of_step());
     calls.take();
     assert!(monitor.look().unwrap().rows[1].is_out_of_step());
@@ -190,7 +190,7 @@ fn a_change_during_a_survey_is_not_called_out_of_step() {
             (web.limit_kib, web.current_kib) = (Kib::from_mib(513), Kib::from_mib(512));
         }
     });
-    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
     monitor.look().unwrap();
     is_due.store(true, Ordering::Relaxed);
     let survey = monitor.look().unwrap();
@@ -207,7 +207,7 @@ fn without_watches_each_survey_reads_everything() {
     };
     let host = scene.host().observed_by(Arc::new(refuse) as Arc<dyn Observer>);
     for wanted in [&[][..], &["web", "db"]] {
-        let mut monitor = Monitor::new(&host, &refs(wanted), Detail::Memory).unwrap();
+        let mut monitor = Monitor::new(&host, &refs(wanted), Detail::Findings).unwrap();
         monitor.look().unwrap();
         for target in [524_288, 1_048_576] {
             scene.world().write("/local/domain/7/memory/target", &target.to_string());
@@ -228,7 +228,7 @@ fn a_monitor_fails_when_xenstored_dies() {
         if is_due { Verdict::Fail(Failure::Closed) } else { Verdict::Proceed }
     };
     let host = scene.host().observed_by(Arc::new(observer) as Arc<dyn Observer>);
-    let mut monitor = Monitor::new(&host, &[], Detail::Memory).unwrap();
+    let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
     monitor.look().unwrap();
     fail.store(true, Ordering::Relaxed);
     scene.world().write("/local/domain/7/memory/target", "524288");

@@ -42,7 +42,7 @@ fn a_host_in_step_has_no_findings() {
         ["Domain-0: running []", "web: running []", "db: running []", "win: running []"]
     );
     assert_eq!(survey.host.unwrap().free, Kib::from_mib(9 * 1024));
-    let types: Vec<_> = survey.rows.iter().map(|row| row.memory.guest_type).collect();
+    let types: Vec<_> = survey.rows.iter().map(|row| row.memory.info.guest_type).collect();
     assert_eq!(types, [GuestType::Pv, GuestType::Pvh, GuestType::Pv, GuestType::Hvm]);
 }
 
@@ -82,7 +82,7 @@ fn a_paused_domain_without_a_configuration_is_still_being_built() {
 #[test]
 fn a_guests_report_is_shown_unless_it_exceeds_its_memory() {
     let scene = Scene::new();
-    let used = || look(&scene).rows.iter().map(|row| row.memory.used).collect::<Vec<_>>();
+    let used = || look(&scene).rows.iter().map(|row| row.memory.used()).collect::<Vec<_>>();
     assert_eq!(used(), [None; 4]);
     for (path, value) in [
         ("7/memory/meminfo", "200704"),
@@ -97,6 +97,51 @@ fn a_guests_report_is_shown_unless_it_exceeds_its_memory() {
     assert_eq!(used(), [None, Some(Kib(200_704)), Some(Kib(500_000)), most]);
     scene.world().write("/local/domain/7/memory/meminfo", "lots");
     assert_eq!(used()[1], None);
+}
+
+/// `list` reads `videoram` of an HVM guest, and of others only where it can explain their numbers.
+#[test]
+fn video_memory_that_is_not_read_changes_no_finding() {
+    let scene = Scene::new();
+    let (host, calls) = scene.host_with_calls();
+    for (max, limit, video, is_read, finding) in [
+        (2048 * 1024, 1_049_600, "0", false, ""),
+        // As xl builds a PV or PVH guest with `videoram=16`.
+        (2048 * 1024, 1_065_984, "16384", true, ""),
+        // As libxl 4.10 to 4.16.0 and dom0less builds make it.
+        (1_048_575, 1_049_600, "-1", true, ""),
+        (1_048_575, 1_049_600, "0", true, "target-above-maximum"),
+        (2048 * 1024, 1_049_596, "0", true, "limit-too-low"),
+        (2048 * 1024, 1_060_864, "0", true, "limit-high"),
+        (2048 * 1024, 1_065_984, "x", true, "bad-node limit-high"),
+    ] {
+        for (domid, current) in [(7, 1_048_576), (8, 1_048_576)] {
+            scene.edit(domid, |guest| {
+                let video: u64 = video.parse().unwrap_or_default();
+                guest.balloon = false;
+                (guest.current_kib, guest.limit_kib) = (Kib(current + video), Kib(limit));
+            });
+            for (node, value) in
+                [("target", "1048576"), ("static-max", &max.to_string()), ("videoram", video)]
+            {
+                scene.world().write(&format!("/local/domain/{domid}/memory/{node}"), value);
+            }
+        }
+        let look = |detail| {
+            calls.take();
+            let survey = survey(&host, &*host.connect().unwrap(), &[], detail).unwrap();
+            let reads = calls.take_requests();
+            let of = |domid: u16| format!("READ /local/domain/{domid}/memory/videoram");
+            let is_read = |domid: u16| reads.contains(&of(domid));
+            assert!(is_read(9), "an HVM guest's");
+            assert!(!is_read(0) || detail != Detail::Numbers, "dom0's");
+            assert_eq!(is_read(7), is_read(8));
+            (rows(&survey), is_read(7))
+        };
+        let (shown, was_read) = look(Detail::Numbers);
+        assert_eq!((&shown, was_read), (&look(Detail::Findings).0, is_read), "{video}, {limit}");
+        assert!(shown[1].ends_with(&format!("[{finding}]")), "{shown:?}");
+    }
 }
 
 #[test]

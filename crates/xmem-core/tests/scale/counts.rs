@@ -14,9 +14,12 @@ const COUNTS: [u16; 3] = [10, 100, 1000];
 /// The most requests in flight together.
 const WINDOW: usize = 64;
 
-/// Name, target, static-max and videoram of each domain, a guest's type, and a listing of its memory nodes.
-const GUEST: usize = 6;
-const DOM0: usize = 5;
+/// Name, target and static-max of a PV or PVH domain in step.
+const NUMBERS: usize = 3;
+/// Its videoram too, and a listing of its memory nodes.
+const FINDINGS: usize = NUMBERS + 2;
+/// A guest's report too.
+const REPORTS: usize = FINDINGS + 1;
 
 fn hypercalls<const N: usize>(calls: [(&str, usize); N]) -> BTreeMap<String, usize> {
     calls.into_iter().map(|(call, count)| (call.to_owned(), count)).collect()
@@ -26,53 +29,53 @@ const LIST: &str = "XEN_SYSCTL_getdomaininfolist";
 const MEMORY: &str = "XEN_SYSCTL_physinfo";
 const DOMAIN: &str = "XEN_DOMCTL_getdomaininfo";
 
-/// Round trips of a batch of `reads`, and of the listings for `count` guests and dom0.
-fn trips(reads: usize, count: u16) -> usize {
-    reads.div_ceil(WINDOW) + (usize::from(count) + 1).div_ceil(WINDOW)
+/// Round trips for batches of that many requests.
+fn trips(batches: impl IntoIterator<Item = usize>) -> usize {
+    batches.into_iter().map(|requests| requests.div_ceil(WINDOW)).sum()
+}
+
+/// The domains of each connection of a survey: four connections at most, and eight domains at least.
+fn shares(guests: usize) -> Vec<usize> {
+    let domains = guests + 1;
+    let share = domains.div_ceil(4).max(8);
+    (0..domains).step_by(share).map(|first| share.min(domains - first)).collect()
 }
 
 #[test]
-fn a_survey_costs_six_requests_a_guest_and_one_more_for_its_report() {
+fn a_survey_costs_three_requests_a_domain_and_more_only_for_what_is_shown() {
     for count in COUNTS {
         let host = ManyHost::new(count);
         let guests = usize::from(count);
-        for (used, each) in [(Detail::Memory, GUEST), (Detail::Reports, GUEST + 1)] {
+        let shares = shares(guests);
+        assert_eq!(shares.len(), if guests == 10 { 2 } else { 4 });
+        for (detail, each, listings) in [
+            (Detail::Names, 1, 0),
+            (Detail::Numbers, NUMBERS, 0),
+            (Detail::Findings, FINDINGS, 1),
+            (Detail::Reports, REPORTS, 1),
+        ] {
             let store = host.connect().unwrap();
-            assert_eq!(survey(&host, &*store, &[], used).unwrap().rows.len(), guests + 1);
-            let requests = guests * each + DOM0;
+            let survey = survey(&host, &*store, &[], detail).unwrap();
+            assert_eq!(survey.rows.len(), guests + 1);
+            assert!(survey.rows.iter().all(|row| row.domain.name.is_some()));
+            // dom0, the first domain, reports nothing.
+            let mut reads: Vec<usize> =
+                shares.iter().map(|share| share * (each - listings)).collect();
+            reads[0] -= usize::from(detail == Detail::Reports);
+            let listings: Vec<usize> = shares.iter().map(|share| share * listings).collect();
             let expected = Cost {
-                connections: 1,
-                requests,
-                round_trips: trips(requests - guests - 1, count),
+                connections: shares.len(),
+                requests: reads.iter().chain(&listings).sum(),
+                round_trips: trips(reads) + trips(listings),
                 commits: 0,
                 hypercalls: hypercalls([(LIST, 1), (MEMORY, 1)]),
             };
-            assert_eq!(host.take_cost(), expected, "{count} guests, {used:?}");
+            assert_eq!(host.take_cost(), expected, "{count} guests, {detail:?}");
         }
     }
 }
 
-#[test]
-fn a_survey_of_names_costs_one_request_a_domain() {
-    for count in COUNTS {
-        let host = ManyHost::new(count);
-        let store = host.connect().unwrap();
-        let names = usize::from(count) + 1;
-        let survey = survey(&host, &*store, &[], Detail::Names).unwrap();
-        assert_eq!(survey.rows.len(), names);
-        assert!(survey.rows.iter().all(|row| row.domain.name.is_some() && row.findings.is_empty()));
-        let expected = Cost {
-            connections: 1,
-            requests: names,
-            round_trips: names.div_ceil(WINDOW),
-            commits: 0,
-            hypercalls: hypercalls([(LIST, 1), (MEMORY, 1)]),
-        };
-        assert_eq!(host.take_cost(), expected, "{count} guests");
-    }
-}
-
-/// By domid, one guest of many costs as much as a single guest: six requests in two round trips.
+/// By domid, one guest of many costs as much as a single guest: five requests in two round trips.
 #[test]
 fn a_survey_of_a_named_domain_does_not_grow_with_the_host() {
     for count in COUNTS {
@@ -80,13 +83,13 @@ fn a_survey_of_a_named_domain_does_not_grow_with_the_host() {
         let store = host.connect().unwrap();
         let look = |name: &str| {
             let wanted = [name.parse().unwrap()];
-            let survey = survey(&host, &*store, &wanted, Detail::Memory).unwrap();
+            let survey = survey(&host, &*store, &wanted, Detail::Findings).unwrap();
             assert_eq!(survey.rows.len(), 1, "{name}");
         };
         host.take_cost();
         look("7");
         let expected = Cost {
-            requests: GUEST,
+            requests: FINDINGS,
             round_trips: 2,
             hypercalls: hypercalls([(DOMAIN, 1), (MEMORY, 1)]),
             ..Cost::default()
@@ -99,8 +102,11 @@ fn a_survey_of_a_named_domain_does_not_grow_with_the_host() {
         // By name, one request more per domain, since names exist in xenstore only.
         look("vm7");
         let names = usize::from(count) + 1;
-        let expected =
-            Cost { requests: GUEST + names, round_trips: 2 + names.div_ceil(WINDOW), ..expected };
+        let expected = Cost {
+            requests: FINDINGS + names,
+            round_trips: 2 + names.div_ceil(WINDOW),
+            ..expected
+        };
         assert_eq!(host.take_cost(), expected, "{count} guests");
     }
 }
@@ -110,14 +116,15 @@ fn a_check_of_a_host_in_step_costs_a_survey_and_a_listing() {
     for count in COUNTS {
         let host = ManyHost::new(count);
         assert_eq!(check(&host, &[], &NoInterrupt).unwrap().findings, []);
-        let reads = usize::from(count) * (GUEST - 1) + DOM0 - 1;
+        let shares = shares(count.into());
         // Each name below /local/domain takes up to five bytes; messages have 4 KiB, parts half that.
         let names: usize = (0..=count).map(|domid| domid.to_string().len() + 1).sum();
         let listing = if names > 4096 { 1 + names.div_ceil(2048) } else { 1 };
         let expected = Cost {
-            connections: 1,
-            requests: reads + usize::from(count) + 1 + listing,
-            round_trips: trips(reads, count) + listing,
+            connections: shares.len(),
+            requests: (usize::from(count) + 1) * FINDINGS + listing,
+            round_trips: trips(shares.iter().flat_map(|share| [share * (FINDINGS - 1), *share]))
+                + listing,
             commits: 0,
             hypercalls: hypercalls([(LIST, 2)]),
         };
@@ -139,13 +146,10 @@ fn a_repair_costs_one_change_for_each_domain_that_needs_it() {
         let repaired = repair(&host, &report, &[], Duration::ZERO, &NoInterrupt).unwrap();
         assert_eq!((repaired.changes.len(), repaired.after.findings.len()), (guests, 0));
         let cost = host.take_cost();
-        assert_eq!(
-            (cost.connections, cost.commits),
-            (2, guests),
-            "the changes, and the check after"
-        );
+        // The changes, and the check after.
+        assert_eq!((cost.connections, cost.commits), (1 + shares(guests).len(), guests));
         // A transaction for each: start, reads, writes, commit, and the permissions of three nodes.
-        assert!(cost.requests <= guests * (GUEST + 16) + 20, "{count} guests: {cost:?}");
+        assert!(cost.requests <= guests * (FINDINGS + 16) + 20, "{count} guests: {cost:?}");
         assert!(cost.round_trips <= guests * 6 + 20, "{count} guests: {cost:?}");
     }
 }
@@ -159,7 +163,7 @@ fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
         assert_eq!(monitor.look().unwrap().rows.len(), guests + 1);
         let first = host.take_cost();
         // Three watches per guest, two for dom0, two for domains that come and go.
-        assert_eq!(first.requests, guests * (3 + GUEST + 1) + 2 + DOM0 + 2, "{count} guests");
+        assert_eq!(first.requests, guests * (3 + REPORTS) + 2 + FINDINGS + 2, "{count} guests");
         let looks = if count > 100 { 5 } else { 60 };
         for second in 0..looks {
             let now = Kib(SIZE.0 - u64::try_from(second).unwrap() * 4);
@@ -187,12 +191,12 @@ fn a_monitor_reads_only_the_domain_that_changed() {
     let survey = monitor.look().unwrap();
     assert_eq!(survey.rows[500].memory.static_max, Ok(Some(Kib(131_072))));
     let cost = host.take_cost();
-    assert_eq!((cost.requests, cost.round_trips), (GUEST + 1, 2));
+    assert_eq!((cost.requests, cost.round_trips), (REPORTS, 2));
     // Named by domid, no other is read.
-    let mut monitor = Monitor::new(&host, &["7".parse().unwrap()], Detail::Memory).unwrap();
+    let mut monitor = Monitor::new(&host, &["7".parse().unwrap()], Detail::Findings).unwrap();
     monitor.look().unwrap();
     let cost = host.take_cost();
-    assert_eq!(cost.requests, 2 + 2 + GUEST);
+    assert_eq!(cost.requests, 2 + 2 + FINDINGS);
     monitor.look().unwrap();
     let expected = Cost { hypercalls: hypercalls([(DOMAIN, 1), (MEMORY, 1)]), ..Cost::default() };
     assert_eq!(host.take_cost(), expected);
@@ -207,7 +211,7 @@ fn only_guests_below_their_maximum_cost_a_hypercall_for_populate_on_demand() {
     }
     let store = host.connect().unwrap();
     host.take_cost();
-    survey(&host, &*store, &[], Detail::Memory).unwrap();
+    survey(&host, &*store, &[], Detail::Findings).unwrap();
     let cost = host.take_cost();
     assert_eq!(cost.hypercalls.get("XENMEM_get_pod_target"), Some(&40));
 }

@@ -62,7 +62,7 @@ fn a_limit_above_32_bits_is_passed_whole() {
 }
 
 #[test]
-fn domain_info_uses_only_fields_at_fixed_offsets() {
+fn domain_info_has_each_field_from_its_offset() {
     let handle: [u8; 16] = *b"0123456789abcdef";
     let mut reply = page(&[
         (8, &[2, 1]),
@@ -77,15 +77,15 @@ fn domain_info_uses_only_fields_at_fixed_offsets() {
         (84, &[0xEE; 8]),    // highest VCPU, label
         (92, &handle),
     ]);
-    reply[108..].fill(0xEE); // cpupool, and what moves between releases
+    reply[108..].fill(0xEE); // cpupool, guest-physical bits, arch_config
     assert_eq!(
-        domain_info(&reply, guest()),
+        domain_info(&reply, 0x15, guest()),
         Some(DomainInfo {
             identity: Identity { domid: guest(), uuid: Uuid::from_bytes(handle) },
             dying: false,
             shutdown: None,
             paused: false,
-            hvm: true,
+            guest_type: if ON_X86 { GuestType::Hvm } else { GuestType::Pvh },
             current: Kib(2048),
             limit: UNLIMITED,
             outstanding: Kib(12),
@@ -100,9 +100,11 @@ fn cpu_time_and_vcpus_use_their_full_width() {
     let time = 0x0807_0605_0403_0201_u64;
     let vcpus = 0x0403_0201_u32;
     let reply = page(&[(72, &time.to_ne_bytes()), (80, &vcpus.to_ne_bytes())]);
-    let info = domain_info(&reply, DomId::DOM0).unwrap();
+    let info = domain_info(&reply, 0x15, DomId::DOM0).unwrap();
     assert_eq!((info.cpu_time, info.online_vcpus), (Duration::from_nanos(time), vcpus));
 }
+
+const ON_X86: bool = cfg!(target_arch = "x86_64");
 
 /// Interface versions before and after `gpaddr_bits`, the size of a list entry, and the number that fits in a page.
 const LISTS: [(u32, usize, u8); 2] = if cfg!(target_arch = "aarch64") {
@@ -166,8 +168,8 @@ fn a_full_list_continues_and_never_exceeds_the_page() {
 #[test]
 fn each_flag_is_its_own_bit() {
     let flags = |bits: u8| {
-        let info = domain_info(&page(&[(20, &[bits])]), DomId::DOM0).unwrap();
-        (info.dying, info.hvm, info.shutdown.is_some(), info.paused)
+        let info = domain_info(&page(&[(20, &[bits])]), 0x15, DomId::DOM0).unwrap();
+        (info.dying, info.guest_type != GuestType::Pv, info.shutdown.is_some(), info.paused)
     };
     assert_eq!(flags(0b0000_0001), (true, false, false, false));
     assert_eq!(flags(0b0000_0010), (false, true, false, false));
@@ -176,10 +178,32 @@ fn each_flag_is_its_own_bit() {
     assert_eq!(flags(0b1111_0000), (false, false, false, false));
 }
 
+/// `emulation_flags` in the reply about a domain, and in an entry of a list.
+#[test]
+fn a_guest_with_more_than_a_pvh_domains_devices_is_hvm() {
+    let hvm = if ON_X86 { GuestType::Hvm } else { GuestType::Pvh };
+    for (version, at) in [(0x13, 96), (0x14, 104), (0x18, 104)] {
+        for (flags, emulated, expected) in [
+            (0_u8, 0_u32, GuestType::Pv),
+            (2, 0x001, GuestType::Pvh), // the local APIC
+            (2, 0x411, GuestType::Pvh), // a PVH dom0
+            (2, 0x3FF, hvm),
+            (2, 0x1FF, hvm), // without event channels for its interrupts
+        ] {
+            let (flags, emulated) = ([flags], emulated.to_ne_bytes());
+            let reply = page(&[(20, &flags), (16 + at, &emulated)]);
+            let info = domain_info(&reply, version, DomId::DOM0).unwrap();
+            assert_eq!(info.guest_type, expected, "{version:#x}, {emulated:?}");
+            let reply = page(&[(24, &[1]), (256 + 4, &flags), (256 + at, &emulated)]);
+            assert_eq!(domain_infos(&reply, version).0[0].guest_type, expected, "{version:#x}");
+        }
+    }
+}
+
 #[test]
 fn a_shutdown_code_is_read_apart_from_the_other_flags() {
     let shutdown =
-        |flags: [u8; 4]| domain_info(&page(&[(20, &flags)]), DomId::DOM0).unwrap().shutdown;
+        |flags: [u8; 4]| domain_info(&page(&[(20, &flags)]), 0x15, DomId::DOM0).unwrap().shutdown;
     for (code, expected) in [
         (0, Shutdown::PowerOff),
         (1, Shutdown::Reboot),
@@ -200,7 +224,7 @@ fn a_shutdown_code_is_read_apart_from_the_other_flags() {
 #[test]
 fn the_next_higher_domain_is_not_taken_for_the_requested_one() {
     let reply = page(&[(8, &[3, 1]), (16, &[3, 1]), (24, &[0x00, 0x02])]);
-    assert_eq!(domain_info(&reply, guest()), None);
+    assert_eq!(domain_info(&reply, 0x15, guest()), None);
 }
 
 #[test]

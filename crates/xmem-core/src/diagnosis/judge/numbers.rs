@@ -64,7 +64,7 @@ impl Judge<'_> {
 
     /// Whether the kernel computes its first size wrongly: a PVH dom0 before Linux 6.15.
     fn misreads_first_target(&self) -> bool {
-        self.memory.guest_type == GuestType::Pvh
+        self.memory.info.guest_type == GuestType::Pvh
             && self.facts.dom0.kernel.is_none_or(|kernel| kernel < (6, 15))
     }
 

@@ -13,7 +13,7 @@ fn domain(domid: u32) -> Memory {
     let video = if domid == 0 { 0 } else { 16 * 1024 };
     let limit = Kib((if domid == 0 { 513 } else { 529 }) * MIB);
     let info = DomainInfo {
-        hvm: domid != 0,
+        guest_type: if domid == 0 { GuestType::Pv } else { GuestType::Hvm },
         current: Kib(limit.0 - MIB),
         limit,
         ..crate::testing::info(domid)
@@ -341,7 +341,7 @@ fn no_fix_names_a_command_that_xmem_refuses() {
 #[test]
 fn a_pvh_dom0_with_an_old_kernel_is_not_offered_its_keys() {
     let mut memory = domain(0);
-    memory.guest_type = GuestType::Pvh;
+    memory.info.guest_type = GuestType::Pvh;
     for (kernel, offered) in [(None, false), (Some((6, 12)), false), (Some((6, 15)), true)] {
         let facts = Facts { dom0: Dom0 { kernel, ..Dom0::default() }, ..facts() };
         memory.static_max = Ok(Some(Kib(1024 * MIB)));

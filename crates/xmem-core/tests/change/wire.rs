@@ -28,8 +28,8 @@ fn a_change_is_four_round_trips_over_one_connection() {
     let scene = Scene::new();
     let host = host(&scene);
     let mut session = ChangeSession::new(&host);
-    // Start, eight reads, two writes, commit.
-    let (usual, reports) = (12, 3);
+    // Start, seven reads, two writes, commit.
+    let (usual, reports) = (11, 3);
     for (size, connections, requests) in [
         ("512M", 1, usual + reports),
         ("1G", 0, usual),

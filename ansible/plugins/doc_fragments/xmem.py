@@ -6,7 +6,9 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What all modules have in common."""
+    """What modules have in common."""
+
+    # All that run xmem.
 
     DOCUMENTATION = r"""
 options:
@@ -31,4 +33,50 @@ notes:
   - xmem needs root, so set C(become) unless the connection is root's.
   - C(environment) is passed on, for example C(XMEM_HOST=sim:/tmp/host) for a simulated host.
   - C(async) is refused, as there is no job on the host to come back to. Bound a wait by its time instead.
+"""
+
+    # Those that change a domain, or repair it.
+    LOCK = r"""
+options:
+  lock_timeout:
+    description: How long to wait for a domain's lock, such as V(10s).
+    type: str
+"""
+
+    # Those that change domains.
+    CHANGE = r"""
+attributes:
+  check_mode:
+    support: full
+    description: Runs xmem with C(--dry-run).
+  diff_mode:
+    support: full
+    description: Shows old and new target, size, static-max and limit of each domain.
+notes:
+  - A failure has the key RV(error), with xmem's kind, exit code and hint.
+  - Exit code 8 (the change stands, but the guest did not reach it) and 9 (out of step) are failures.
+"""
+
+    # Those that set the sizes of domains.
+    SIZE = r"""
+options:
+  raise_max:
+    description: Raise a domain's maximum (static-max) as well if the size is above it.
+    type: bool
+    default: false
+  force:
+    description: Do what xmem refuses for safety, such as shrinking a guest below 32 MiB.
+    type: bool
+    default: false
+  wait:
+    description:
+      - Wait for the guest to reach the target while it makes progress.
+      - A time such as V(5m) bounds the wait; V(true) does not.
+    type: raw
+  within:
+    description: How near to the target counts as reached, such as V(16M).
+    type: str
+  keep_free:
+    description: Memory of the host that no domain may grow into, such as V(1G).
+    type: str
 """

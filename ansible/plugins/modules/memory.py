@@ -30,42 +30,14 @@ options:
       - The maximum (static-max), such as V(4G). The limit becomes that of the maximum.
       - To raise maximum and size in one change, use O(size) with O(raise_max).
     type: str
-  raise_max:
-    description: Raise a domain's maximum (static-max) as well if the size is above it.
-    type: bool
-    default: false
-  force:
-    description: Do what xmem refuses for safety, such as shrinking a guest below 32 MiB.
-    type: bool
-    default: false
-  wait:
-    description:
-      - Wait for the guest to reach the target while it makes progress.
-      - A time such as V(5m) bounds the wait; V(true) does not.
-    type: raw
   patience:
     description: How long to wait for a guest that makes no progress, such as V(30s).
     type: str
-  within:
-    description: How near to the target counts as reached, such as V(16M).
-    type: str
-  keep_free:
-    description: Memory of the host that no domain may grow into, such as V(1G).
-    type: str
-  lock_timeout:
-    description: How long to wait for a domain's lock, such as V(10s).
-    type: str
-extends_documentation_fragment: [xmem.xen.xmem]
-attributes:
-  check_mode:
-    support: full
-    description: Runs xmem with C(--dry-run).
-  diff_mode:
-    support: full
-    description: Shows old and new target, size, static-max and limit of each domain.
-notes:
-  - A failure has the key RV(error), with xmem's kind, exit code and hint.
-  - Exit code 8 (the change stands, but the guest did not reach it) and 9 (out of step) are failures.
+extends_documentation_fragment:
+  - xmem.xen.xmem.size
+  - xmem.xen.xmem.lock
+  - xmem.xen.xmem.change
+  - xmem.xen.xmem
 seealso:
   - module: xmem.xen.memory_plan
   - module: xmem.xen.memory_info

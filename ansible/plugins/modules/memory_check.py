@@ -25,10 +25,9 @@ options:
     description: Fix whatever has only one possible fix, each domain under its lock.
     type: bool
     default: false
-  lock_timeout:
-    description: How long to wait for a domain's lock, such as V(10s).
-    type: str
-extends_documentation_fragment: [xmem.xen.xmem]
+extends_documentation_fragment:
+  - xmem.xen.xmem.lock
+  - xmem.xen.xmem
 attributes:
   check_mode:
     support: full

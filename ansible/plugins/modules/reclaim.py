@@ -42,20 +42,10 @@ options:
   keep_free:
     description: Memory of the host to keep free on top, such as V(1G).
     type: str
-  lock_timeout:
-    description: How long to wait for a domain's lock, such as V(10s).
-    type: str
-extends_documentation_fragment: [xmem.xen.xmem]
-attributes:
-  check_mode:
-    support: full
-    description: Runs xmem with C(--dry-run).
-  diff_mode:
-    support: full
-    description: Shows old and new target, size, static-max and limit of each domain.
-notes:
-  - A failure has the key RV(error), with xmem's kind, exit code and hint.
-  - Exit code 8 (the change stands, but the guest did not reach it) and 9 (out of step) are failures.
+extends_documentation_fragment:
+  - xmem.xen.xmem.lock
+  - xmem.xen.xmem.change
+  - xmem.xen.xmem
 seealso:
   - module: xmem.xen.memory
   - module: xmem.xen.memory_plan

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from ansible_collections.xmem.xen.plugins.doc_fragments.xmem import ModuleDocFragment
-from ansible_collections.xmem.xen.plugins.plugin_utils.action import COMMON
+from ansible_collections.xmem.xen.plugins.plugin_utils.action import COMMON, XmemAction
 
 BASE = "ansible_collections.xmem.xen.plugins"
+FRAGMENT = "xmem.xen.xmem"
 MODULES = ("memory", "memory_plan", "reclaim", "memory_info", "memory_check", "push")
 
 
@@ -34,12 +35,20 @@ def renamed(arguments):
     }
 
 
+def documented(name):
+    """The options of a module and of its documentation fragments."""
+    documentation = yaml.safe_load(importlib.import_module(f"{BASE}.modules.{name}").DOCUMENTATION)
+    options = documentation["options"]
+    for fragment in documentation.get("extends_documentation_fragment", []):
+        variable = fragment.removeprefix(f"{FRAGMENT}.").upper() if fragment != FRAGMENT else "DOCUMENTATION"
+        shared = yaml.safe_load(getattr(ModuleDocFragment, variable)).get("options", {})
+        assert not options.keys() & shared.keys()
+        options |= shared
+    return options
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_documented_options_are_the_accepted_ones(name):
-    documentation = yaml.safe_load(importlib.import_module(f"{BASE}.modules.{name}").DOCUMENTATION)
     action = importlib.import_module(f"{BASE}.action.{name}").ActionModule
-    assert spec(documentation["options"]) == spec(renamed(action.ARGUMENTS))
-
-
-def test_documented_common_options_are_the_accepted_ones():
-    assert spec(yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]) == spec(COMMON)
+    accepted = action.ARGUMENTS | (COMMON if issubclass(action, XmemAction) else {})
+    assert spec(documented(name)) == spec(renamed(accepted))

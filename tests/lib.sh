@@ -39,6 +39,16 @@ skip() { # NAME REASON
     echo "skipped $1: $2"
 }
 
+# Lets one test at a time install things, until it calls `installed` or ends.
+installing() {
+    mkdir -p target/tools
+    exec {installer}>target/tools/lock && flock "$installer"
+}
+
+installed() {
+    exec {installer}>&-
+}
+
 # Installs missing packages with apt; ends the test if one stays missing.
 needs() { # PROGRAM:PACKAGE...
     local need packages=() sudo=()
@@ -48,6 +58,7 @@ needs() { # PROGRAM:PACKAGE...
     [[ ${#packages[@]} -gt 0 ]] || return 0
     [[ $install == yes ]] && command -v apt-get >/dev/null || skip_all "needs ${packages[*]}"
     as_root
+    installing
     echo "installing ${packages[*]}"
     timeout 300 "${sudo[@]}" apt-get update -q >"$dir/apt" 2>&1 &&
         timeout 600 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
@@ -55,6 +66,7 @@ needs() { # PROGRAM:PACKAGE...
         tail -n 5 "$dir/apt"
         skip_all "cannot install ${packages[*]}"
     }
+    installed
 }
 
 # Sets `sudo` to a command prefix that runs as root; ends the test if there is none.
@@ -85,6 +97,7 @@ unpacked_debs() { # PACKAGE...
     for package in "$@"; do
         [[ ! -e $debs/$package.done ]] || continue
         [[ $install == yes ]] && command -v apt-get >/dev/null || skip_all "needs $package"
+        installing
         echo "fetching $package"
         (cd "$debs/packages" && timeout 300 apt-get download -q "$package" >"$dir/apt" 2>&1) || {
             as_root
@@ -93,6 +106,7 @@ unpacked_debs() { # PACKAGE...
                 skip_all "cannot fetch $package"
         }
         dpkg-deb -x "$debs/packages/${package}"_*.deb "$debs" && touch "$debs/$package.done"
+        installed
     done
 }
 
@@ -103,6 +117,9 @@ virtualenv() { # NAME PACKAGE...
     venv=$PWD/target/tools/venv-$name
     [[ ! -e $venv/done || $(<"$venv/done") != "$*" ]] || return 0
     [[ $install == yes ]] || skip_all "needs a virtual environment with $*"
+    installing
+    # Another test may have made it meanwhile.
+    [[ ! -e $venv/done || $(<"$venv/done") != "$*" ]] || { installed && return; }
     echo "installing $* into target/tools/venv-$name"
     rm -rf "$venv"
     { timeout 120 "${python:-python3}" -m venv "$venv" && timeout 600 "$venv/bin/pip" install --quiet "$@"; } \
@@ -111,6 +128,7 @@ virtualenv() { # NAME PACKAGE...
         skip_all "cannot install $*"
     }
     echo "$*" >"$venv/done"
+    installed
 }
 
 # Makes a cargo command available: in target/tools unless it is installed.
@@ -172,7 +190,7 @@ finish() {
     [[ $failed == 0 ]]
 }
 
-# Runs several tests with the same options, and adds up their counts.
+# Runs several tests at once with the same options, prints what each said, and adds up their counts.
 run_parts() { # OPTION... -- TEST...
     local given=() part status
     while [[ $1 != -- ]]; do
@@ -180,11 +198,19 @@ run_parts() { # OPTION... -- TEST...
         shift
     done
     shift
+    local -A pid
+    trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf --one-file-system "$dir"' EXIT
+    trap 'exit 130' INT TERM
     for part in "$@"; do
+        timeout 3600 "$part" "${given[@]}" </dev/null >"$dir/${part##*/}" 2>&1 &
+        pid[$part]=$!
+    done
+    for part in "$@"; do
+        wait "${pid[$part]}"
+        status=$?
         printf '\n-- %s\n' "$part"
-        timeout 3600 "$part" "${given[@]}" </dev/null 2>&1 | tee "$dir/part"
-        status=${PIPESTATUS[0]}
-        [[ $(tail -n 1 "$dir/part") =~ ^([0-9]+)' passed, '([0-9]+)' failed, '([0-9]+)' skipped'$ ]] ||
+        cat "$dir/${part##*/}"
+        [[ $(tail -n 1 "$dir/${part##*/}") =~ ^([0-9]+)' passed, '([0-9]+)' failed, '([0-9]+)' skipped'$ ]] ||
             { failed=$((failed + 1)) && continue; }
         passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2])) skipped=$((skipped + BASH_REMATCH[3]))
         [[ $status == 0 || ${BASH_REMATCH[2]} != 0 ]] || failed=$((failed + 1))

@@ -185,6 +185,13 @@ check() { # NAME COMMAND...
     fi
 }
 
+# Prints what checks on another machine said, and counts their lines `ok NAME` and `FAILED NAME`.
+count_report() { # FILE
+    cat "$1"
+    passed=$((passed + $(grep -c '^ok ' "$1")))
+    failed=$((failed + $(grep -c '^FAILED ' "$1")))
+}
+
 finish() {
     printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
     [[ $failed == 0 ]]
@@ -201,6 +208,7 @@ run_parts() { # OPTION... -- TEST...
     local -A pid
     trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf --one-file-system "$dir"' EXIT
     trap 'exit 130' INT TERM
+    echo "running $*"
     for part in "$@"; do
         timeout 3600 "$part" "${given[@]}" </dev/null >"$dir/${part##*/}" 2>&1 &
         pid[$part]=$!
@@ -209,7 +217,8 @@ run_parts() { # OPTION... -- TEST...
         wait "${pid[$part]}"
         status=$?
         printf '\n-- %s\n' "$part"
-        cat "$dir/${part##*/}"
+        # The count at its end goes into the sum, and would be counted twice.
+        sed '$ { /^[0-9]* passed, /d }' "$dir/${part##*/}"
         [[ $(tail -n 1 "$dir/${part##*/}") =~ ^([0-9]+)' passed, '([0-9]+)' failed, '([0-9]+)' skipped'$ ]] ||
             { failed=$((failed + 1)) && continue; }
         passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2])) skipped=$((skipped + BASH_REMATCH[3]))

@@ -203,15 +203,11 @@ check_state_rebooted_during_an_apply() {
 
 # libxl passes the target on.
 check_state_rebooted_keeps_the_target() {
+    x86_only "libxl builds no guest below its maximum on Arm: see the checks for Arm"
     state_check
     expect 0 run_guest g3 pv 128 128
     expect 0 xmem set g3 112M
-    expect 0 xl sysrq g3 b
-    successor_runs() {
-        id=$(xl domid g3) && [ "$id" != "$(domid_of g3)" ] && [ -e "$state_dir/userdata-d.$id.$(uuid_of g3).libxl-json" ]
-    }
-    eventually 120 successor_runs || fail "it did not reboot: $(domctl)"
-    store_ids g3
+    reboot_guest g3 || fail "it did not reboot: $(domctl)"
     is "target" "$(target g3)" $((112 * 1024))
     is_in_step g3
     is_state g3 running

@@ -137,6 +137,18 @@ crash() { # DOM
     eventually 120 stopped_for 3 "$1"
 }
 
+# By its own kernel. xl makes a successor, and DOM is that one from now on.
+reboot_guest() { # DOM
+    command xl sysrq "$1" b
+    eventually 120 has_successor "$1" || return 1
+    store_ids "$1"
+}
+
+has_successor() { # DOM
+    load_ids "$1"
+    hs_id=$(xl domid "$1") && [ "$hs_id" != "$domid" ] && [ -e "$state_dir/userdata-d.$hs_id.$uuid.libxl-json" ]
+}
+
 # Suspended as during a save, for as long as the check needs: the process that copies the memory is stopped. resume_save
 # lets the save finish, after which the domain is gone.
 suspend() { # DOM FILE

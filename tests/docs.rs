@@ -1,4 +1,5 @@
-//! Runs every `console` example of README and docs on the simulated host, and compares what it prints.
+//! Runs every `console` example of README and docs on the simulated host, and compares what it prints. Compares the tables
+//! of `docs/tested.md` with the plan of boots.
 //!
 //! A line after `$ ` or `# ` is a command, `> ` continues it; the rest is its output, stderr included. `...` stands for
 //! any lines, `[..]` for any text in a line. Each page has a directory of its own; its commands run in one shell, in
@@ -152,6 +153,20 @@ macro_rules! pages {
             }
         }
     };
+}
+
+/// No boot is claimed that is not in the plan, and none with other checks.
+#[test]
+fn the_tables_of_boots_are_the_plans() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let printed = Command::new(root.join("tests/xen/run")).arg("--plan").output().unwrap();
+    let plan = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.status.success() && plan.starts_with("| boot |"), "{plan}");
+    let page = fs::read_to_string(root.join("docs/tested.md")).unwrap();
+    let tables = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.starts_with('|')).map(str::to_owned).collect()
+    };
+    assert_eq!(tables(&page), tables(&plan), "put there what tests/xen/run --plan prints");
 }
 
 pages! {

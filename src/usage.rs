@@ -212,7 +212,8 @@ const SIZE_BEFORE_FROM: &str =
 fn missing_words(args: &[OsString], names: &[String]) -> String {
     let needing = |name: &String| {
         let (_, options) = NEEDED.into_iter().find(|(needed, _)| needed == name)?;
-        let option = options.iter().find(|option| is_typed(args, option)).or_else(|| options.first())?;
+        let option =
+            options.iter().find(|option| is_typed(args, option)).or_else(|| options.first())?;
         Some(format!("{option} needs {name}"))
     };
     let (needed, missing): (Vec<_>, Vec<_>) =

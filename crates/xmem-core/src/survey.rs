@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xen::hypervisor::{DomainInfo, HostMemory, HypervisorError};
 use xen::xenstore::Store;
-use xen::{Host, Identity};
+use xen::{DomainList, Host, Identity};
 
 pub(crate) use self::files::StateFiles;
 pub use self::monitor::Monitor;
 use crate::diagnosis::{Diagnosis, DiagnosisKind, Facts, diagnose};
 use crate::domain::{Domain, DomainRef};
-use crate::failure::Cause;
+use crate::failure::{Cause, chain};
 use crate::memory::Memory;
 pub use crate::memory::{GuestType, Manager};
 use crate::resolve::{self, DomainIndex};
@@ -97,7 +97,11 @@ pub(crate) fn rows_of(
     wanted: &[DomainRef],
     detail: Detail,
 ) -> Result<(Vec<Row>, Vec<DomainRef>), Cause> {
-    let (infos, missing) = find(host, store, wanted)?;
+    let Found { infos, missing, refused } = find(host, store, wanted)?;
+    if let Some(error) = refused {
+        let error = chain(&error);
+        tracing::warn!(%error, "domains without a directory in xenstore are missing");
+    }
     let read = nodes::read_shared(host, store, &infos, detail)?;
     if detail == Detail::Names {
         return Ok((read.into_iter().map(unjudged).collect(), missing));
@@ -105,16 +109,22 @@ pub(crate) fn rows_of(
     Ok((rows(host, read), missing))
 }
 
-/// The domains that `wanted` names, by domid, and those of `wanted` that are not there. Without names in it, xenstore is
-/// not asked.
-fn find(
-    host: &dyn Host,
-    store: &dyn Store,
-    wanted: &[DomainRef],
-) -> Result<(Vec<DomainInfo>, Vec<DomainRef>), Cause> {
+/// The domains to look at.
+struct Found {
+    /// By domid.
+    infos: Vec<DomainInfo>,
+    /// The domains that were asked for and are not there.
+    missing: Vec<DomainRef>,
+    /// Why the hypervisor did not list all domains: see [`xen::DomainList`].
+    refused: Option<HypervisorError>,
+}
+
+/// The domains that `wanted` names. Without names in it, xenstore is asked only if the hypervisor refuses to list.
+fn find(host: &dyn Host, store: &dyn Store, wanted: &[DomainRef]) -> Result<Found, Cause> {
     let hypervisor = host.hypervisor();
     if wanted.is_empty() {
-        return Ok((host.list_domains(store)?.domains, Vec::new()));
+        let DomainList { domains: infos, refused } = host.list_domains(store)?;
+        return Ok(Found { infos, missing: Vec::new(), refused });
     }
     let by_domid = |wanted: &DomainRef| matches!(wanted, DomainRef::Id(_) | DomainRef::Same(_));
     // A hypercall for each, or one for every 34 of all.
@@ -134,7 +144,7 @@ fn find(
         }
         found.extend(infos.into_iter().map(|info| (info.identity.domid, info)));
     }
-    Ok((found.into_values().collect(), missing))
+    Ok(Found { infos: found.into_values().collect(), missing, refused: None })
 }
 
 /// Up to this many domains are asked for one by one.
@@ -229,7 +239,7 @@ pub(crate) fn look_again(
         return Ok(());
     }
     let again: Vec<DomainRef> = these.iter().map(|identity| DomainRef::Same(*identity)).collect();
-    let (infos, _) = find(host, store, &again)?;
+    let infos = find(host, store, &again)?.infos;
     let mut again: BTreeMap<Identity, Row> = self::rows(host, nodes::read(store, &infos, detail)?)
         .into_iter()
         .map(|row| (row.domain.identity, row))

@@ -32,6 +32,17 @@ check_access_unknown_interface_version() { # every boot
     is_tidy
 }
 
+# The second hypercall of a list is that sysctl; the first asks for the release.
+check_access_sysctl_refused_leaves_the_list() { # every boot
+    needs_xmem
+    expect 0 strace -o /tmp/trace -e inject=ioctl:error=EPERM:when=2 $program list
+    contains "stderr" "$err" "domains without a directory in xenstore are missing"
+    contains "stderr" "$err" "XEN_SYSCTL_getdomaininfolist"
+    for dom in Domain-0 g1 g2; do
+        contains "list" "$out" "$dom"
+    done
+}
+
 # The hypervisor without xenstored: neither a socket nor the device.
 check_access_no_store_at_all() {
     needs_xmem

@@ -131,9 +131,9 @@ impl<'h> Monitor<'h> {
             self.resolved = all;
             self.watch(&names)?;
         }
-        let (infos, missing) = find(self.host, &*self.store, &self.wanted)?;
-        self.missing = missing;
-        Ok(infos)
+        let found = find(self.host, &*self.store, &self.wanted)?;
+        self.missing = found.missing;
+        Ok(found.infos)
     }
 
     /// Drops the domains that are gone, and their watches.

@@ -314,7 +314,7 @@ mod tests {
         let world = Arc::new(Mutex::new(world));
         let host = SimHost::in_memory(&world, dir.path(), Faults::default());
         let store = host.connect().unwrap();
-        xmem_core::survey::survey(&host, &*store, &[], Detail::Memory).unwrap()
+        xmem_core::survey::survey(&host, &*store, &[], Detail::Findings).unwrap()
     }
 
     fn lines(survey: &Survey, width: usize, height: usize) -> Vec<String> {

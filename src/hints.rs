@@ -274,7 +274,7 @@ fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> 
             )
         }
         WaitReason::NoHotplug => {
-            "Linux guests grow beyond their boot memory only with CONFIG_XEN_BALLOON_MEMORY_HOTPLUG"
+            "is its balloon driver loaded? Linux guests grow beyond their boot memory only with CONFIG_XEN_BALLOON_MEMORY_HOTPLUG"
                 .to_owned()
         }
         WaitReason::Dom0Sysfs(_) => {

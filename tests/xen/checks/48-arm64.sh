@@ -139,6 +139,7 @@ check_arm64_reboot_needs_a_target_at_the_maximum() {
     is_in_step g3
     wait_for_guest g3 || fail "its successor does not come up: $(cat "$(console_of g3)")"
     expect 0 xmem set g3 128M --wait --patience 5m
+    contains "notes" "$err" "cannot start the guest again at a reboot"
     command xl sysrq g3 b
     lost() { ! command xl domid g3 && grep -q "can't allocate low memory for domain" /var/log/xen/xl-g3.log; }
     eventually 120 lost || fail "it was rebuilt: $(domctl) $(cat /var/log/xen/xl-g3.log)"

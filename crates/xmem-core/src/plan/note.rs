@@ -43,6 +43,9 @@ pub enum Note {
     Migrating { to: DomId },
     /// A daemon manages the domain's memory.
     Managed(Manager),
+    /// On Arm, libxl cannot rebuild a guest whose size is below its maximum: it gives the guest all of the maximum, under a
+    /// limit that goes with the target.
+    LostAtReboot,
     /// A domain that runs the device model of domain `of` is shrunk by force.
     DeviceModel { of: DomId },
     /// Nothing changes, although the limit is out of step.
@@ -76,6 +79,7 @@ impl Note {
             Self::Stopped(state) => state.word(),
             Self::Migrating { .. } => "migrating",
             Self::Managed(_) => "managed",
+            Self::LostAtReboot => "lost-at-reboot",
             Self::DeviceModel { .. } => "device-model",
             Self::LimitTooLow { .. } => "limit-too-low",
             Self::BelowUsed { .. } => "below-used",
@@ -143,6 +147,9 @@ impl fmt::Display for Note {
             Self::Managed(manager) => {
                 write!(f, "the domain's memory is managed by {manager}, which may overwrite this")
             }
+            Self::LostAtReboot => f.write_str(
+                "on Arm, libxl cannot start the guest again at a reboot while its size is below its maximum; `xmem max` with the same size makes them equal",
+            ),
             Self::DeviceModel { of } => {
                 write!(
                     f,
@@ -234,6 +241,10 @@ pub(super) fn add(
     if let Some(manager) = memory.manager {
         note(changes, Note::Managed(manager));
     }
+    note(
+        changes && is_lost_at_reboot(cfg!(target_arch = "aarch64"), memory, plan),
+        Note::LostAtReboot,
+    );
     if let Some(of) = memory.device_model_of {
         note(changes && shrinks(memory, plan), Note::DeviceModel { of });
     }
@@ -244,4 +255,40 @@ pub(super) fn add(
         note(changes, Note::Populating { outstanding });
     }
     plan.notes = notes;
+}
+
+fn is_lost_at_reboot(is_arm: bool, memory: &Memory, plan: &Plan) -> bool {
+    is_arm && plan.writes_vm_memory && !memory.is_dom0() && Some(plan.wanted) < plan.new.static_max
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Numbers;
+
+    #[test]
+    fn a_guest_below_its_maximum_is_lost_at_a_reboot_on_arm() {
+        let plan = |size, static_max| {
+            let numbers = Numbers {
+                target: Some(Kib(size)),
+                static_max: Some(Kib(static_max)),
+                limit: Kib(0),
+            };
+            Plan {
+                old: numbers,
+                new: numbers,
+                video: 0,
+                wanted: Kib(size),
+                pod: None,
+                writes_vm_memory: true,
+                relies_on_store: false,
+                notes: Vec::new(),
+            }
+        };
+        let lost = |is_arm, domid, size| {
+            is_lost_at_reboot(is_arm, &Memory::of(crate::testing::info(domid)), &plan(size, 1024))
+        };
+        assert!(lost(true, 7, 1020));
+        assert!(!lost(true, 7, 1024) && !lost(true, 0, 1020) && !lost(false, 7, 1020));
+    }
 }

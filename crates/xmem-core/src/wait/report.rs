@@ -115,8 +115,8 @@ pub(super) fn reasons(
         (false, ..) => seen,
         // It was still making progress, or had no time to begin.
         (true, moved, WaitEnd::TimedOut) if *moved || report.took < FIRST_MOVEMENT => Vec::new(),
+        (true, _, _) if needs.is_some() => vec![WaitReason::NoHotplug],
         (true, false, _) => vec![WaitReason::NoDriver],
-        (true, true, _) if needs.is_some() => vec![WaitReason::NoHotplug],
         (true, true, _) => vec![WaitReason::GuestNeedsMemory],
     }
 }

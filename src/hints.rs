@@ -67,8 +67,8 @@ pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<String> {
         let domain = failure.domain.as_ref().map(|it| format!(" {}", it.identity.domid));
         let repair = program.command(&format!("check --repair{}", domain.unwrap_or_default()));
         return Some(match failure.cause {
-            Cause::Store(_) => format!("as soon as xenstored answers: {repair}"),
-            _ => format!("put them in step: {repair}"),
+            Cause::Store(_) => format!("once xenstored answers: {repair}"),
+            _ => format!("to repair them: {repair}"),
         });
     }
     cause(&failure.cause, program)
@@ -124,9 +124,12 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::BelowTarget { target, .. } => {
             return format!("lower the target first, or ask for at least {}", Written(*target));
         }
-        Refusal::BelowVideo { .. } => "ask for more than that",
+        Refusal::BelowVideo { video, .. } => {
+            return format!("ask for more than {}", Written(*video));
+        }
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
         Refusal::BelowZero { .. } => "omit the sign to set an absolute size",
+        Refusal::NoMaximum => "give an absolute size",
         Refusal::BeyondXen => "is the unit right? a bare number is MiB",
         Refusal::GuestWritable { .. } => {
             "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write"

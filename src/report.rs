@@ -92,7 +92,7 @@ impl Report {
         for note in text::notes(outcome, waits) {
             // The result says it already.
             if note.kind != "video-memory" {
-                self.note(&format!("{domain}{}", note.text));
+                self.note(&format!("{domain}{}", self.program.in_sentence(&note.text)));
             }
         }
     }

@@ -22,7 +22,8 @@ pub(super) const MAX: &str = concat!(
     sizes!(),
     "
 
-The limit becomes the maximum and 1 MiB, as with `xl mem-max`."
+A step is relative to the present maximum. The limit becomes the maximum and 1 MiB, as \
+with `xl mem-max`, or more if target and video memory need it."
 );
 
 pub(super) const APPLY: &str = "\
@@ -32,17 +33,17 @@ until the host has the memory for it. Empty lines and everything after # are \
 comments; a name with spaces may be quoted.";
 
 pub(super) const RECLAIM: &str = "\
-No domain is shrunk below its floor, below what its guest reports as used, or \
-below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host has \
+No domain is shrunk below its floor, below what its guest reports as used and a \
+margin, or below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host has \
 4 GiB free; with --floor 1G neither goes below 1 GiB.";
 
 pub(super) const LIST: &str = "\
 COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,
 video, outstanding, used or note. `xmem set` takes back what `size` shows; with -p, \
-append a `k`. A memory manager (xapi, Qubes OS) is a note only if -o has `note`.";
+append a `k`. The table names a memory manager (xapi, Qubes OS) only if -o has `note`.";
 
 pub(super) const WATCH: &str = "\
-A domain that is out of step is marked with !. Press Ctrl-C to exit. It also exits when its \
+A domain that is out of step or over its limit is marked with !. Press Ctrl-C to exit. It also exits when its \
 output is closed or xenstored stops. COLUMN is one of those of `xmem list`.";
 
 pub(super) const CHECK: &str = "\

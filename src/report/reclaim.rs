@@ -182,7 +182,10 @@ impl Report {
             let text = if changed {
                 format!("restored: {}", text::outcome(outcome))
             } else {
-                format!("{}: not restored: its target has been set since", outcome.domain)
+                format!(
+                    "{}: not restored: another program has set its target since",
+                    outcome.domain
+                )
             };
             self.print(&(text + self.mark()));
         }

@@ -309,11 +309,10 @@ fn memory_to_keep_free_is_not_called_missing() {
     let sim = Sim::new();
     sim.edit(|world| world["memory_kib"] = (7268 * 1024).into());
     let ran = apply(&sim, &Batch::new("web 2G\n"), "-n --keep-free 50M").run();
-    let note = "but the host has only 50 MiB free beside the 50 MiB to keep free";
+    let note = "but the host has only 50 MiB free, not counting the 50 MiB to keep free";
     assert!(ran.stderr.contains(note), "{ran:?}");
     let ran = apply(&sim, &Batch::new("web 2G\n"), "--keep-free 50M --patience 0").run();
-    let error =
-        "the host has only 50 MiB free for it beside the 50 MiB to keep free; nothing changed";
+    let error = "the host has only 50 MiB free for it, not counting the 50 MiB to keep free; nothing changed";
     assert!(ran.stderr.contains(error), "{ran:?}");
     assert_eq!(ran.status.code(), Some(4));
 }

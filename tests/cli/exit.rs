@@ -167,7 +167,7 @@ fn exit_code_9_is_an_unknown_commit() {
 warning: no clear answer to the commit; reading its outcome: domain web (7); error xenstored closed the connection during TRANSACTION_END
 warning: cannot read it: domain web (7); error cannot reach xenstored at the sim's xenstored: Connection refused
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the new target of 1536 MiB was committed is not known; the limit is 1537 MiB now (simulated)
-hint: as soon as xenstored answers: xmem check --repair 7
+hint: once xenstored answers: xmem check --repair 7
 
 "#]]);
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_573_888));

@@ -124,7 +124,7 @@ fn a_killed_change_is_reported() {
         9,
         str![[r#"
 web (7): out of step: a change by process PID was interrupted
-    meaning: the limit may belong to a change that was never committed, or lag behind one that was
+    meaning: the limit may be ahead of the target in xenstore, or behind it
     would repair: its record is removed
 4 domains: 1 finding out of step (simulated)
 
@@ -133,7 +133,7 @@ web (7): out of step: a change by process PID was interrupted
     );
     without_pid(sim.xmem("check --repair").run()).says(str![[r#"
 web (7): out of step: a change by process PID was interrupted
-    meaning: the limit may belong to a change that was never committed, or lag behind one that was
+    meaning: the limit may be ahead of the target in xenstore, or behind it
     repaired: an earlier xmem was killed after its commit; the limit is 513 MiB, as intended
 4 domains: nothing out of step, 1 repaired (simulated)
 

@@ -241,7 +241,7 @@ fn a_failed_nudge_is_noted() {
 #[test]
 fn json_reports_events_and_one_result() {
     let sim = Sim::new();
-    sim.rate(300);
+    sim.rate(200);
     let ran = sim.xmem("set web 512M --wait --json").moving().run();
     assert_eq!((ran.status.code(), &*ran.stderr), (Some(0), ""), "{ran:?}");
     let (events, mut result) = events_and_result(&ran.stdout);

@@ -82,7 +82,7 @@ Files:
   /var/lib/xen/userdata-l.DOMID.UUID.domain-userdata-lock  libxl's lock of a domain. xl takes it too.
   /var/lib/xen/userdata-d.DOMID.UUID.xmem-intent  The record of a change in progress. After a kill, the next xmem run that
       locks the domain completes or rolls back that change. libxl removes the record with the domain.
-  /run/xenstored/socket, /var/run/xenstored/socket, /dev/xen/xenbus  xenstored; the first that exists is used.
+  /var/run/xenstored/socket, /dev/xen/xenbus, /proc/xen/xenbus  xenstored; the first that exists is used.
   /dev/xen/privcmd, /dev/xen/hypercall  The hypervisor. If the latter does not exist, a locked page of memory is used.
   /dev/log  Every change of a real host is logged here.
 
@@ -155,7 +155,7 @@ Examples:
 const APPLY: &str = "\
 A line is a domain and a size. The domain may be quoted. The lines that `xmem list --json` prints are accepted too: the
 domain is named by `uuid`, `domid` or `name`, which must not contradict each other, and `size_kib` or `target_kib` is the new
-value: remove the other one. `static_max_kib` and `videoram_kib` must be those of the domain; a `limit_kib` is not set.
+value: remove the other one. `static_max_kib` and `videoram_kib` must be those of the domain; `limit_kib` is ignored.
 
 Changes that shrink a domain come first. With `--partial`, lines are served in order if the host does not have enough
 memory for all. Ctrl-C lets the current change finish, starts no further ones, and reports the outcome for every domain.

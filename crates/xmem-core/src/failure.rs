@@ -15,7 +15,7 @@ use xen::{Kib, Mib};
 use crate::domain::Domain;
 use crate::intent::IntentError;
 use crate::memory::BadNode;
-use crate::plan::{Refusal, beside};
+use crate::plan::{Refusal, not_counting};
 use crate::recovery::Recovery;
 use crate::resolve::ResolveError;
 use crate::state::State;
@@ -73,7 +73,7 @@ pub enum Cause {
     /// The host does not have the memory, and none is coming.
     #[error(
         "it needs {} MiB more, and the host has only {} MiB free for it{}",
-        Mib(*needs), Mib(*free), beside(*keep_free)
+        Mib(*needs), Mib(*free), not_counting(*keep_free)
     )]
     NoMemory { needs: Kib, free: Kib, keep_free: Kib },
 }
@@ -204,7 +204,7 @@ impl fmt::Display for Aftermath {
             }
             Self::RolledBack { limit, before } => write!(
                 f,
-                "rolled back; the limit is {limit} now, where it was {before}: another program set it, or the target in xenstore needs it"
+                "rolled back, but the limit is now {limit} (it was {before}): another program set it, or the target in xenstore needs it"
             ),
             Self::OnePageOff { target } => write!(
                 f,

@@ -13,7 +13,7 @@ use xen::hypervisor::{HostMemory, Pod, UNLIMITED};
 use xen::{Dom0, Kib};
 
 pub use self::note::Note;
-pub(crate) use self::note::beside;
+pub(crate) use self::note::not_counting;
 pub use self::refusal::Refusal;
 pub(crate) use self::safety::Questions;
 pub use crate::memory::SLACK;

@@ -169,7 +169,9 @@ impl FromStr for Size {
                 digits.parse().ok().filter(|share| is_absolute && (1..=100).contains(share));
             return share.map(|share| Self::exact(Amount::Percent(share))).ok_or(SizeError::Share);
         }
-        if let Some((separator @ ('.' | ','), fraction)) = split_first(unit) {
+        let mut after = unit.chars();
+        if let Some(separator @ ('.' | ',')) = after.next() {
+            let fraction = after.as_str();
             return Err(if separates_thousands(digits, fraction) {
                 SizeError::Separator(separator)
             } else {
@@ -216,12 +218,7 @@ fn unit_bytes(unit: &str) -> Result<u128, SizeError> {
     }
 }
 
-fn split_first(text: &str) -> Option<(char, &str)> {
-    let first = text.chars().next()?;
-    text.strip_prefix(first).map(|rest| (first, rest))
-}
-
-/// Whether `separator` may separate thousands: three digits follow it, or it occurs again.
+/// Whether the separator between `digits` and `fraction` may separate thousands: three digits follow it, or another one.
 fn separates_thousands(digits: &str, fraction: &str) -> bool {
     let (decimals, rest) = split_digits(fraction);
     decimals.len() == 3 && !digits.starts_with('0') || rest.starts_with(['.', ','])

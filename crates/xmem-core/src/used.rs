@@ -16,9 +16,9 @@ const LONGEST: usize = 4096;
 /// What a guest reports. `None` is a node that does not exist or makes no sense.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// `data/meminfo_total`, written once when an agent starts.
+    /// `data/meminfo_total`.
     pub total: Option<Kib>,
-    /// `data/meminfo_free`, written every minute or so.
+    /// `data/meminfo_free`.
     pub free: Option<Kib>,
     /// The memory in use according to `memory/meminfo`.
     pub in_use: Option<Kib>,

@@ -51,6 +51,9 @@ impl SimError {
                 let dir = path.parent().unwrap_or(path).display();
                 Some(format!("remove {dir} to start anew"))
             }
+            Self::Io { action: "lock", .. } => {
+                Some("another xmem on this simulated host hangs or is stopped".to_owned())
+            }
             Self::Directory { .. } | Self::Io { .. } => {
                 Some("choose a new or empty directory of your own: --host sim:DIR".to_owned())
             }

@@ -206,8 +206,10 @@ fn info(entry: &[u8], version: u32) -> Option<DomainInfo> {
 
 /// The type of a guest with this `arch_config`, whose first word is `emulation_flags` on x86 only.
 const fn guest_type(is_hvm: bool, arch_config: u32) -> GuestType {
-    let emulates_a_pc = cfg!(target_arch = "x86_64") && arch_config & !emu::PVH != 0;
-    match (is_hvm, emulates_a_pc) {
+    if cfg!(not(target_arch = "x86_64")) {
+        return GuestType::Pvh;
+    }
+    match (is_hvm, arch_config & !emu::PVH != 0) {
         (false, _) => GuestType::Pv,
         (true, false) => GuestType::Pvh,
         (true, true) => GuestType::Hvm,

@@ -170,7 +170,7 @@ impl Judge<'_> {
                 Diagnosis::out_of_step(
                     DiagnosisKind::BadNode,
                     bad.to_string(),
-                    "its value cannot be known; xl misreads it, and xmem changes nothing that depends on it",
+                    "xmem cannot tell what it should be, and changes nothing that depends on it; xl misreads it",
                 )
                 .with_fix(format!(
                     "find and stop the program that wrote it, then: xenstore-write {} KIB",
@@ -188,7 +188,7 @@ impl Judge<'_> {
             Ok(pid) => Diagnosis::out_of_step(
                 kind,
                 format!("a change by process {pid} was interrupted"),
-                "the limit may belong to a change that was never committed, or lag behind one that was",
+                "the limit may be ahead of the target in xenstore, or behind it",
             ),
             Err(why) => Diagnosis::out_of_step(
                 kind,

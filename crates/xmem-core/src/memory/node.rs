@@ -38,9 +38,9 @@ pub(crate) enum Key {
     HotplugMax,
     /// In a stub domain, the guest whose device model it runs.
     DeviceModelOf,
-    /// The guest's total memory, written once when a `XenServer` agent starts.
+    /// The guest's total memory: a `XenServer` agent writes it when it changes.
     ReportedTotal,
-    /// The guest's free memory, written every minute or so.
+    /// The guest's free memory, likewise.
     ReportedFree,
     /// The report of a Qubes OS guest.
     Meminfo,

@@ -10,6 +10,7 @@ use xen::{DomId, Kib, Mib};
 use super::safety::{growth, shrinks};
 use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings};
 use crate::memory::{GuestType, Manager, Memory};
+use crate::size::Written;
 use crate::state::State;
 
 /// Something that a user might not expect of a plan or a change. The sentences hold before the change and after it.
@@ -45,11 +46,11 @@ pub enum Note {
     Managed(Manager),
     /// On Arm, libxl cannot rebuild a guest whose size is below its maximum: it gives the guest all of the maximum, under a
     /// limit that goes with the target.
-    LostAtReboot,
+    LostAtReboot { domid: DomId, size: Kib },
     /// A domain that runs the device model of domain `of` is shrunk by force.
     DeviceModel { of: DomId },
     /// Nothing changes, although the limit is out of step.
-    LimitTooLow { limit: Kib, needs: Kib },
+    LimitTooLow { domid: DomId, limit: Kib, needs: Kib },
     /// The guest is shrunk below what it reports as used.
     BelowUsed { used: Kib, size: Kib },
     /// The guest is shrunk by force while it is still giving back its boot memory.
@@ -79,7 +80,7 @@ impl Note {
             Self::Stopped(state) => state.word(),
             Self::Migrating { .. } => "migrating",
             Self::Managed(_) => "managed",
-            Self::LostAtReboot => "lost-at-reboot",
+            Self::LostAtReboot { .. } => "lost-at-reboot",
             Self::DeviceModel { .. } => "device-model",
             Self::LimitTooLow { .. } => "limit-too-low",
             Self::BelowUsed { .. } => "below-used",
@@ -120,10 +121,10 @@ impl fmt::Display for Note {
             }
             Self::HostShort { needs, available, keep_free } => {
                 let (needs, available) = (Mib(*needs), Mib(*available));
-                let beside = beside(*keep_free);
+                let less = not_counting(*keep_free);
                 write!(
                     f,
-                    "growing by {needs} MiB, but the host has only {available} MiB free{beside}"
+                    "growing by {needs} MiB, but the host has only {available} MiB free{less}"
                 )
             }
             Self::LeavesLittle { free } => write!(f, "leaves the host {} MiB free", Mib(*free)),
@@ -147,8 +148,10 @@ impl fmt::Display for Note {
             Self::Managed(manager) => {
                 write!(f, "the domain's memory is managed by {manager}, which may overwrite this")
             }
-            Self::LostAtReboot => f.write_str(
-                "on Arm, libxl cannot start the guest again at a reboot while its size is below its maximum; `xmem max` with the same size makes them equal",
+            Self::LostAtReboot { domid, size } => write!(
+                f,
+                "on Arm, libxl cannot start the guest again at a reboot while its size is below its maximum; before it reboots: xmem max {domid} {}",
+                Written(*size)
             ),
             Self::DeviceModel { of } => {
                 write!(
@@ -156,9 +159,9 @@ impl fmt::Display for Note {
                     "the domain runs the device model of domain {of}: if it dies, that guest dies"
                 )
             }
-            Self::LimitTooLow { limit, needs } => write!(
+            Self::LimitTooLow { domid, limit, needs } => write!(
                 f,
-                "out of step: the limit is {limit}, and the target needs {needs}; `xmem check --repair` raises it"
+                "out of step: the limit is {limit}, and the target needs {needs}; see: xmem check {domid}"
             ),
             Self::BelowUsed { used, size } => write!(
                 f,
@@ -187,12 +190,12 @@ impl fmt::Display for Note {
     }
 }
 
-/// ` beside the 1024 MiB to keep free`, or nothing if nothing must stay free.
-pub(crate) fn beside(keep_free: Kib) -> String {
+/// `, not counting the 1024 MiB to keep free`, or nothing if nothing must stay free.
+pub(crate) fn not_counting(keep_free: Kib) -> String {
     if keep_free == Kib(0) {
         return String::new();
     }
-    format!(" beside the {} MiB to keep free", Mib(keep_free))
+    format!(", not counting the {} MiB to keep free", Mib(keep_free))
 }
 
 /// Adds to `plan` the notes about `request`.
@@ -242,14 +245,16 @@ pub(super) fn add(
         note(changes, Note::Managed(manager));
     }
     note(
-        changes && is_lost_at_reboot(cfg!(target_arch = "aarch64"), memory, plan),
-        Note::LostAtReboot,
+        changes
+            && (is_set || raises_max)
+            && is_lost_at_reboot(cfg!(target_arch = "aarch64"), memory, plan),
+        Note::LostAtReboot { domid: memory.info.identity.domid, size: plan.wanted },
     );
     if let Some(of) = memory.device_model_of {
         note(changes && shrinks(memory, plan), Note::DeviceModel { of });
     }
     if let Some(needs) = memory.missing_limit() {
-        note(!changes, Note::LimitTooLow { limit, needs });
+        note(!changes, Note::LimitTooLow { domid: memory.info.identity.domid, limit, needs });
     }
     if let Some(outstanding) = around.outstanding_pod() {
         note(changes, Note::Populating { outstanding });
@@ -258,7 +263,7 @@ pub(super) fn add(
 }
 
 fn is_lost_at_reboot(is_arm: bool, memory: &Memory, plan: &Plan) -> bool {
-    is_arm && plan.writes_vm_memory && !memory.is_dom0() && Some(plan.wanted) < plan.new.static_max
+    is_arm && !memory.is_dom0() && Some(plan.wanted) < plan.new.static_max
 }
 
 #[cfg(test)]

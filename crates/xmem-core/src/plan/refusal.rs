@@ -20,7 +20,7 @@ pub enum Refusal {
     #[error("a maximum of {max} is below the domain's target of {target} (memory/target)")]
     BelowTarget { max: Kib, target: Kib },
     /// The size does not even hold the domain's video memory.
-    #[error("{size} is not more than the domain's video memory of {video}, which is part of it")]
+    #[error("a size of {size} leaves nothing beside the domain's video memory of {video}")]
     BelowVideo { size: Kib, video: Kib },
     /// dom0 would get less than [`DOM0_MINIMUM`].
     #[error("{size} is below the {DOM0_MINIMUM} minimum for dom0")]

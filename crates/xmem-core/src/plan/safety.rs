@@ -42,7 +42,7 @@ pub(super) fn check(
 fn first_dom0_target(memory: &Memory, around: &Surroundings) -> Option<Refusal> {
     let kernel = around.dom0.kernel.filter(|kernel| *kernel < FIXED_DOM0_KERNEL)?;
     let is_first = memory.is_dom0() && matches!(memory.target, Ok(None));
-    let is_pvh = memory.info.guest_type == GuestType::Pvh;
+    let is_pvh = memory.info.guest_type != GuestType::Pv;
     (is_first && is_pvh).then_some(Refusal::Dom0Kernel { kernel })
 }
 
@@ -53,8 +53,8 @@ fn below_minimum(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Optio
             .then_some(Refusal::Dom0Minimum { size });
     }
     // A step starts from a target that may make no sense, far below what the guest holds.
-    let is_step = request.size().is_some_and(|size| size.amount.is_step());
-    let falls = is_step && plan.writes_vm_memory && size < memory.info.current;
+    let is_step = matches!(request, MemoryRequest::Set { size, .. } if size.amount.is_step());
+    let falls = is_step && size.plus(TOLERANCE).is_some_and(|size| size < memory.info.current);
     ((shrinks(memory, plan) || falls) && size < GUEST_MINIMUM)
         .then_some(Refusal::GuestMinimum { size })
 }

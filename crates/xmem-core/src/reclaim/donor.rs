@@ -54,7 +54,7 @@ pub enum FloorReason {
 #[non_exhaustive]
 pub enum Exclusion {
     /// It is dom0.
-    #[error("dom0 gives nothing")]
+    #[error("reclaim never shrinks dom0")]
     Dom0,
     /// It does not run.
     #[error("the domain is {}", .0.word())]

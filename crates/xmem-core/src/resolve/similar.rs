@@ -30,17 +30,18 @@ pub(super) fn similar<'a>(
 /// similar.
 pub fn is_one_letter_off(a: &str, b: &str) -> bool {
     let [a, b] = [a, b].map(|word| word.chars().collect::<Vec<char>>());
+    if a.len().max(b.len()) < 2 {
+        return false;
+    }
     let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     let (Some(a), Some(b)) = (a.get(same..), b.get(same..)) else { return false };
-    let is_short = same.max(a.len()).max(b.len()) < 2;
-    let differs = match (a, b) {
+    match (a, b) {
         ([_, a @ ..], [_, b @ ..]) if a == b => true,
         ([_, a @ ..], b) if a == b => true,
         (a, [_, b @ ..]) if a == b => true,
         ([a0, a1, a @ ..], [b0, b1, b @ ..]) => a0 == b1 && a1 == b0 && a == b,
         _ => false,
-    };
-    differs && !is_short
+    }
 }
 
 #[cfg(test)]

@@ -217,7 +217,8 @@ impl Stale {
 
 /// What is watched of a domain.
 fn watched(domid: DomId, detail: Detail) -> Vec<String> {
-    let free =
-        (detail == Detail::Reports && domid != DomId::DOM0).then(|| Key::ReportedFree.path(domid));
-    [Key::Name.path(domid), memory_path(domid)].into_iter().chain(free).collect()
+    let reports = [Key::ReportedTotal, Key::ReportedFree].map(|key| key.path(domid));
+    let has_reports = detail == Detail::Reports && domid != DomId::DOM0;
+    let usual = [Key::Name.path(domid), memory_path(domid)];
+    usual.into_iter().chain(reports.into_iter().filter(|_| has_reports)).collect()
 }

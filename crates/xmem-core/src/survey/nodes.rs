@@ -90,6 +90,8 @@ fn rare_keys(domain: &Memory, names: &[String], detail: Detail) -> Vec<Key> {
     [
         (detail == Detail::Numbers && may_have_video(domain)).then_some(Key::Video),
         is_stub.then_some(Key::DeviceModelOf),
+        // Once more: the agent may have written both since.
+        domain.report.total.map(|_| Key::ReportedTotal),
         domain.report.total.map(|_| Key::ReportedFree),
         (reports && names.iter().any(|name| name == "meminfo")).then_some(Key::Meminfo),
     ]
@@ -98,7 +100,8 @@ fn rare_keys(domain: &Memory, names: &[String], detail: Detail) -> Vec<Key> {
     .collect()
 }
 
-/// Whether the numbers of a domain whose video memory was not read are not what libxl sets without any.
+/// Whether the numbers of a domain whose video memory was not read are not what libxl sets without any. A PV or PVH guest
+/// with video memory has such numbers only after `xl mem-max` to its target, which leaves out the video memory.
 fn may_have_video(domain: &Memory) -> bool {
     let has_limit = domain.info.limit == domain.required_limit();
     !(domain.is_dom0() || has_limit && !domain.is_above_maximum())

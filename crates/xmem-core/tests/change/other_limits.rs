@@ -34,7 +34,7 @@ fn a_rollback_keeps_a_limit_set_by_another_program() {
     let failure = scene.change(set("512M"), hook).unwrap_err();
     assert_eq!(scene.numbers(), (4_194_304, 4_194_304, 5_242_880));
     assert_eq!(failure.aftermath, rolled_back(5_242_880));
-    assert!(failure.to_string().contains("the limit is 5120 MiB now, where it was 1025 MiB"));
+    assert!(failure.to_string().contains("the limit is now 5120 MiB (it was 1025 MiB)"));
     assert_eq!(scene.files().len(), 0);
 }
 

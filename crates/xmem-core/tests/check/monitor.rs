@@ -107,14 +107,14 @@ fn a_new_domain_is_read_and_a_gone_one_unwatched() {
     let requests = calls.take_requests();
     assert_eq!(read(&requests), ["20"]);
     let watches = requests.iter().filter(|it| it.starts_with("WATCH /local/domain/20/")).count();
-    assert_eq!(watches, 3);
+    assert_eq!(watches, 4);
 
     scene.world().destroy(20);
     assert_eq!(names(&monitor.look().unwrap()), ["Domain-0", "web", "db", "win"]);
     let requests = calls.take_requests();
     let unwatches =
         requests.iter().filter(|it| it.starts_with("UNWATCH /local/domain/20/")).count();
-    assert_eq!((unwatches, requests.len()), (3, 3), "{requests:?}");
+    assert_eq!((unwatches, requests.len()), (4, 4), "{requests:?}");
     // A new domain with the same domid.
     scene.world().create(20, "newer", GuestType::Pvh, size, size, 0);
     assert_eq!(names(&monitor.look().unwrap())[4], "newer");

@@ -162,8 +162,8 @@ fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
         let guests = usize::from(count);
         assert_eq!(monitor.look().unwrap().rows.len(), guests + 1);
         let first = host.take_cost();
-        // Three watches per guest, two for dom0, two for domains that come and go.
-        assert_eq!(first.requests, guests * (3 + REPORTS) + 2 + FINDINGS + 2, "{count} guests");
+        // Four watches per guest, two for dom0, two for domains that come and go.
+        assert_eq!(first.requests, guests * (4 + REPORTS) + 2 + FINDINGS + 2, "{count} guests");
         let looks = if count > 100 { 5 } else { 60 };
         for second in 0..looks {
             let now = Kib(SIZE.0 - u64::try_from(second).unwrap() * 4);

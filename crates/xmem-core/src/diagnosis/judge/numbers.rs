@@ -51,7 +51,7 @@ impl Judge<'_> {
             return Diagnosis::notice(
                 kind,
                 message,
-                "harmless; and this dom0 kernel (PVH, before 6.15) would give away far too much at its first target",
+                "harmless, but do not set dom0's memory: a PVH dom0's kernel before Linux 6.15 would give away far too much",
             );
         }
         let found = Diagnosis::notice(
@@ -64,7 +64,7 @@ impl Judge<'_> {
 
     /// Whether the kernel computes its first size wrongly: a PVH dom0 before Linux 6.15.
     fn misreads_first_target(&self) -> bool {
-        self.memory.info.guest_type == GuestType::Pvh
+        self.memory.info.guest_type != GuestType::Pv
             && self.facts.dom0.kernel.is_none_or(|kernel| kernel < (6, 15))
     }
 

@@ -154,7 +154,7 @@ has_successor() { # DOM
 suspend() { # DOM FILE
     command xl save "$1" "$2" >/tmp/save.log 2>&1 &
     saver=$!
-    eventually 120 stopped_for 2 "$1" || return 1
+    eventually_quick 6000 stopped_for 2 "$1" || return 1
     kill -STOP $(pidof libxl-save-helper xl)
     stopped_for 2 "$1"
 }
@@ -176,7 +176,8 @@ start_build() { # COMMAND...: xl create ..., xl restore ...
 is_being_built() {
     kill -STOP -$builder 2>/dev/null
     ib_id=$(domctl | tail -n 1 | cut -d ' ' -f 2)
-    if [ "$ib_id" != "$sb_last" ] && xenstore-exists "/local/domain/$ib_id/vm"; then
+    # C xenstored waits for the rest of a request that xl was stopped in the middle of, and then answers nobody.
+    if [ "$ib_id" != "$sb_last" ] && timeout 2 xenstore-exists "/local/domain/$ib_id/vm"; then
         building=$ib_id
         ! xenstore-exists "/local/domain/$ib_id/memory/target" && return 0
     fi

@@ -128,14 +128,14 @@ fn refused(refusal: &Refusal) -> String {
             return format!("ask for more than {}", Written(*video));
         }
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
-        Refusal::BelowZero { .. } => "omit the sign to set an absolute size",
+        Refusal::BelowZero { from, .. } => return format!("take less than {}", Written(*from)),
         Refusal::NoMaximum => "give an absolute size",
         Refusal::BeyondXen => "is the unit right? a bare number is MiB",
         Refusal::GuestWritable { .. } => {
             "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write"
         }
         Refusal::NoKey { .. } => {
-            "its toolstack does not support ballooning, or has not finished creating it"
+            "`xmem check` says what is missing; a toolstack without ballooning writes no such keys"
         }
         Refusal::AboveHost { .. } => {
             "is the unit right? a bare number is MiB; use --force to do it anyway"

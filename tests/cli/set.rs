@@ -129,7 +129,7 @@ web (7): target 1280 MiB -> 768 MiB, limit 1281 MiB -> 769 MiB (simulated)
         4,
         str![[r#"
 xmem: web (7): taking 1024 MiB from 768 MiB leaves nothing; nothing changed (simulated)
-hint: omit the sign to set an absolute size
+hint: take less than 768M
 
 "#]],
     );
@@ -276,7 +276,7 @@ fn a_domu_without_memory_nodes_is_refused() {
         4,
         str![[r#"
 xmem: web (7): xenstore has no memory/static-max for the domain; nothing changed (simulated)
-hint: its toolstack does not support ballooning, or has not finished creating it
+hint: `xmem check` says what is missing; a toolstack without ballooning writes no such keys
 
 "#]],
     );

@@ -228,7 +228,7 @@ fn a_directory_that_cannot_be_a_sim_is_explained() {
         1,
         str![[r#"
 xmem: cannot read DIR/world.json: version 99; this xmem reads version 1 at line 1 column 1752
-hint: remove DIR to start anew
+hint: correct the file, or choose another directory: --host sim:DIR
 
 "#]],
     );

@@ -170,7 +170,7 @@ Examples:
       \"SQL 227\" 50%
   # xmem apply plan --dry-run
   # xmem apply plan --wait
-  # xmem list web db --json | jq -c '{uuid, size_kib: 1048576}' | xmem apply -";
+  # xmem list web db --json | jq -c 'select(.uuid) | {uuid, size_kib: 1048576}' | xmem apply -";
 
 const RECLAIM: &str = "\
 Frees memory for a new domain: shrinks the named guests until the host has SIZE available, which is free memory less what is

@@ -47,9 +47,8 @@ impl SimError {
     /// The hint for it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::World { path, .. } => {
-                let dir = path.parent().unwrap_or(path).display();
-                Some(format!("remove {dir} to start anew"))
+            Self::World { .. } => {
+                Some("correct the file, or choose another directory: --host sim:DIR".to_owned())
             }
             Self::Io { action: "lock", .. } => {
                 Some("another xmem on this simulated host hangs or is stopped".to_owned())

@@ -26,7 +26,7 @@ check_cost_of_a_set_by_name() {
 check_cost_of_a_set_by_domid() {
     needs_xmem
     traced -- set "$(domid_of g1)" 128M
-    costs_at_most "set by domid" 113 4 4
+    costs_at_most "set by domid" 116 4 4
 }
 
 # The requests sent to xenstore and the domctls made after the first line with WORDS in the last traced run.

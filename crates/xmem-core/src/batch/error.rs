@@ -131,6 +131,9 @@ impl LineProblem {
             Self::Incomplete | Self::Empty => {
                 "check that the command that wrote it succeeded, such as jq before a pipe"
             }
+            Self::UnknownMember { member } if member == "host" => {
+                "leave the line of the host out: jq -c 'select(.uuid)'"
+            }
             Self::UnknownMember { .. } | Self::NoSize => {
                 "name the new size `size_kib`, or the new target `target_kib`"
             }

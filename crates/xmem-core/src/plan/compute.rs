@@ -38,7 +38,9 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
     // As libxl since 4.21: never for PV, never for dom0. Arm's hypervisor answers ENOSYS.
     if memory.info.guest_type != GuestType::Pv && !memory.is_dom0() && cfg!(target_arch = "x86_64")
     {
-        plan.pod = target.plus(SLACK).map(|pod| Kib::from_pages(pod.pages()));
+        // With a video memory of -1 it can be a page above the limit, which Xen refuses.
+        let pod = target.plus(SLACK).map(|pod| Kib::from_pages(pod.pages()));
+        plan.pod = pod.map(|pod| pod.min(plan.new.limit));
     }
     plan.writes_vm_memory = true;
     finish(&mut plan, &present, size.amount);

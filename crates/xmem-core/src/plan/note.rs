@@ -8,7 +8,7 @@ use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib, Mib};
 
 use super::safety::{growth, shrinks};
-use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings};
+use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings, TOLERANCE};
 use crate::memory::{GuestType, Manager, Memory};
 use crate::size::Written;
 use crate::state::State;
@@ -236,8 +236,11 @@ pub(super) fn add(
     }
     let current = memory.info.current;
     match State::of(memory) {
-        State::Paused => note(current > limit, Note::Paused { current }),
-        State::Suspended => note(changes, Note::Suspended),
+        State::Paused => {
+            let differs = current.0.abs_diff(plan.wanted.0) > TOLERANCE.0;
+            note(current > limit || is_set && differs, Note::Paused { current });
+        }
+        State::Suspended => note(is_set || changes, Note::Suspended),
         state @ (State::ShutDown | State::Crashed) => note(is_set, Note::Stopped(state)),
         _ => {}
     }

@@ -424,3 +424,13 @@ fn a_step_up_from_a_senseless_target_shrinks_the_guest_by_force_only() {
     assert!(matches!(refused, Err(Refusal::GuestMinimum { .. })), "{refused:?}");
     assert!(planned(&memory, force("+1M")).is_ok());
 }
+
+#[test]
+fn the_pod_target_never_exceeds_the_limit() {
+    // With a video memory of -1 and a target in whole pages.
+    let guest = domain(7, GuestType::Pvh, -1, GIB / 2, GIB);
+    for request in [set("+100M"), set("-100M"), set("600M")] {
+        let plan = planned(&guest, request).unwrap();
+        assert!(plan.pod.is_none_or(|pod| pod <= plan.new.limit), "{plan:?}");
+    }
+}

@@ -14,7 +14,7 @@ fn open(text: &str) -> Result<World, String> {
         use std::error::Error as _;
         assert!(!error.is_usage(), "{error}");
         let hint = error.hint().unwrap();
-        assert_eq!(hint, format!("remove {} to start anew", dir.path().display()));
+        assert_eq!(hint, "correct the file, or choose another directory: --host sim:DIR");
         format!("{error}: {}", error.source().unwrap())
     })
 }

@@ -145,7 +145,8 @@ fn a_state_in_which_the_guest_does_not_balloon_is_noted() {
     let mut paused = pv();
     paused.info.paused = true;
     assert_eq!(planned(&paused, set("256M")).unwrap().notes, [Note::Paused { current }]);
-    assert_eq!(planned(&paused, set("1G")).unwrap().notes, []);
+    assert_eq!(planned(&paused, set("1G")).unwrap().notes, [Note::Paused { current }]);
+    assert_eq!(planned(&paused, max("2G")).unwrap().notes, []);
     for (reason, note) in [
         (Shutdown::PowerOff, Note::Stopped(State::ShutDown)),
         (Shutdown::Crash, Note::Stopped(State::Crashed)),

@@ -61,6 +61,15 @@ fn the_same_target_written_again_does_not_end_the_wait() {
 }
 
 #[test]
+fn the_nudge_of_another_xmem_does_not_end_the_wait() {
+    let waited = meanwhile(|world| {
+        world.write(TARGET, "524284");
+        world.domains.get_mut(&7).unwrap().rate_kib_per_second = Kib::from_mib(256);
+    });
+    assert!(matches!(waited.report.end, WaitEnd::Reached), "{:?}", waited.report);
+}
+
+#[test]
 fn a_removed_target_and_a_malformed_target_end_the_wait() {
     let removed = meanwhile(|world| world.remove(TARGET));
     assert!(matches!(removed.report.end, WaitEnd::TargetChanged { now: None }));

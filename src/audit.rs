@@ -31,10 +31,8 @@ pub(crate) fn record(result: Result<&Outcome, &Failure>) {
             (NOTICE, change(&outcome.domain, outcome.plan.old, outcome.plan.new))
         }
         Err(failure)
-            if matches!(
-                failure.aftermath,
-                Aftermath::OutOfStep { .. } | Aftermath::OnePageOff { .. }
-            ) =>
+            if failure.aftermath.is_change()
+                || matches!(failure.aftermath, Aftermath::OutOfStep { .. }) =>
         {
             (ERROR, Escaped(&failure.to_string()).to_string())
         }

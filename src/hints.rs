@@ -71,6 +71,12 @@ pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<String> {
             _ => format!("to repair them: {repair}"),
         });
     }
+    if let (Aftermath::NotRestored { before, .. }, Some(domain)) =
+        (&failure.aftermath, &failure.domain)
+    {
+        let set = program.command(&format!("set {} {}", domain.identity.domid, Written(*before)));
+        return Some(format!("to restore it: {set}"));
+    }
     cause(&failure.cause, program)
 }
 

@@ -13,7 +13,7 @@ use xen::Identity;
 use xen::escape::Escaped;
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::domain::Domain;
-use xmem_core::failure::{Aftermath, Failure};
+use xmem_core::failure::Failure;
 use xmem_core::survey::{Row, Survey};
 use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
@@ -119,7 +119,7 @@ impl Json<'_> {
         let state = failure.aftermath.word();
         let body = Failed {
             line,
-            changed: state.map(|_| matches!(failure.aftermath, Aftermath::OnePageOff { .. })),
+            changed: state.map(|_| failure.aftermath.is_change()),
             error: ErrorKeys {
                 kind: failure.cause.kind(),
                 exit_code: Exit::from(failure).code(),

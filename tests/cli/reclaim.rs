@@ -1,6 +1,9 @@
 //! `xmem reclaim`: freeing memory of the host.
 
+use std::fs::File;
+
 use nix::sys::signal::Signal::SIGINT;
+use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use snapbox::str;
 
@@ -68,6 +71,33 @@ fn guests_that_do_not_follow_fail_it() {
         let sim = Sim::new();
         let objects = sim.xmem(&words).arg("--json").run().objects();
         assert_eq!(objects.last().unwrap()["reclaim"]["end"], "fell-short");
+    }
+}
+
+#[test]
+fn a_restore_that_fails_is_reported_with_the_size_that_stays() {
+    for json in [false, true] {
+        let sim = Sim::new();
+        let before = sim.numbers(7);
+        let words = "reclaim 9500M --from web --or-restore --patience 500ms --lock-timeout 100ms";
+        let run = sim.xmem(&format!("{words}{}", if json { " --json" } else { "" })).start();
+        wait_until(|| sim.numbers(7) != before && sim.state().is_empty());
+        let lock = File::create(sim.lock()).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let ran = Ran::new(run.wait_with_output(), Some(sim.path()));
+        assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+        let end = "; its old size of 1024 MiB could not be restored: it stays at 740 MiB";
+        if json {
+            let objects = ran.objects();
+            let failed = objects.iter().find(|it| it["error"]["kind"] == "lock-busy").unwrap();
+            assert_eq!(failed["changed"], true);
+            assert_eq!(failed["error"]["state"], "changed");
+            assert_eq!(failed["error"]["hint"], "to restore it: xmem set 7 1G");
+        } else {
+            assert!(ran.stderr.contains("xmem: web (7): timed out after 0.1 s"), "{ran:?}");
+            let text = format!("{end} (simulated)\nhint: to restore it: xmem set 7 1G\n");
+            assert!(ran.stderr.contains(&text), "{ran:?}");
+        }
     }
 }
 

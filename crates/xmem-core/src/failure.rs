@@ -167,6 +167,13 @@ pub enum Aftermath {
         /// The target.
         target: Kib,
     },
+    /// A size that this run set could not be set back: the domain keeps it.
+    NotRestored {
+        /// The size before the run.
+        before: Kib,
+        /// The size that this run set.
+        size: Kib,
+    },
     /// Target and limit may be out of step.
     OutOfStep {
         /// The limit that was left in place, if it is known.
@@ -179,6 +186,11 @@ pub enum Aftermath {
 }
 
 impl Aftermath {
+    /// Whether a change of this run stands.
+    pub const fn is_change(&self) -> bool {
+        matches!(self, Self::OnePageOff { .. } | Self::NotRestored { .. })
+    }
+
     /// The state's name: stable, for programs. `None` if the command makes no change.
     pub const fn word(&self) -> Option<&'static str> {
         Some(match self {
@@ -187,6 +199,7 @@ impl Aftermath {
             Self::ReadOnly => return None,
             Self::RolledBack { .. } => "rolled-back",
             Self::OnePageOff { .. } => "one-page-off",
+            Self::NotRestored { .. } => "changed",
             Self::OutOfStep { .. } => "out-of-step",
         })
     }
@@ -210,6 +223,9 @@ impl fmt::Display for Aftermath {
                 f,
                 "the target is still {target}, one page off, as set to nudge the balloon driver; the limit is in step"
             ),
+            Self::NotRestored { before, size } => {
+                write!(f, "its old size of {before} could not be restored: it stays at {size}")
+            }
             Self::OutOfStep { limit, why, .. } => {
                 write!(f, "target and limit may be out of step: {why}")?;
                 limit.map_or(Ok(()), |limit| write!(f, "; the limit is {limit} now"))

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::DomainRef;
-use crate::failure::{Cause, Failure};
+use crate::failure::{Aftermath, Cause, Failure};
 use crate::plan::{Condition, MemoryRequest, TOLERANCE};
 use crate::size::{Amount, Size};
 use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, WaitReport, wait_by};
@@ -72,9 +72,26 @@ struct Run<'a> {
 #[derive(Clone, Copy)]
 struct Taken {
     /// The size before.
+    before: Kib,
+    /// The size that was set last.
     size: Kib,
-    /// The target that was set last.
+    /// The target of that size.
     target: Kib,
+}
+
+impl Taken {
+    /// `failure` to restore the size before. Whatever it left of itself, the size that was set last stays, unless the
+    /// domain is gone or may be out of step.
+    fn not_restored(self, failure: Failure) -> Failure {
+        match failure.aftermath {
+            Aftermath::OutOfStep { .. } => failure,
+            _ if failure.cause.is_gone() => failure,
+            _ => {
+                let Self { before, size, .. } = self;
+                Failure { aftermath: Aftermath::NotRestored { before, size }, ..failure }
+            }
+        }
+    }
 }
 
 impl Run<'_> {
@@ -193,8 +210,8 @@ impl Run<'_> {
             return;
         };
         if outcome.status == ChangeStatus::Changed {
-            let size = taken.map_or(outcome.plan.old_size(), |earlier| earlier.size);
-            *taken = Some(Taken { size, target });
+            let before = taken.map_or(outcome.plan.old_size(), |earlier| earlier.before);
+            *taken = Some(Taken { before, size: outcome.plan.wanted, target });
         }
     }
 
@@ -282,19 +299,18 @@ impl Run<'_> {
     /// Restores the old target of each guest whose target is still the one that this run set, the last one first.
     fn restore(&mut self) {
         for index in (0..self.taken.len()).rev() {
-            let Some(Taken { size, target }) = self.taken.get(index).copied().flatten() else {
-                continue;
-            };
+            let Some(taken) = self.taken.get(index).copied().flatten() else { continue };
             let Some(report) = self.donors.get_mut(index) else { continue };
             let identity = report.donor.domain.identity;
-            let request = self.request_for(identity, set_if(Condition::TargetIs(target), size));
+            let request =
+                self.request_for(identity, set_if(Condition::TargetIs(taken.target), taken.before));
             // Not interruptible: the user asked for it in case the run fails.
             let result = self.session.change(&request, &Uninterrupted(self.interrupt));
             if let Some(report) = self.donors.get_mut(index) {
                 report.restored =
                     result.as_ref().is_ok_and(|it| it.status == ChangeStatus::Changed);
             }
-            let result = result.map_err(|failure| self.named(index, failure));
+            let result = result.map_err(|failure| taken.not_restored(self.named(index, failure)));
             (self.on_event)(ReclaimEvent::Restored(index, result));
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use xen::lock::Lock;
 use xen::{DomId, Identity, Interrupt, Kib, NoInterrupt};
 use xmem_core::change::ChangeStatus;
+use xmem_core::failure::Aftermath;
 use xmem_core::reclaim::{
     DonorSelection, Exclusion, Priority, ReclaimEnd, ReclaimEvent, ReclaimReport, ReclaimRequest,
     plan_reclaim, reclaim,
@@ -154,6 +155,25 @@ fn or_restore_gives_memory_back_after_a_failure() {
     for (domid, size) in [(1, 1024), (2, 2048), (3, 4096)] {
         assert_eq!((bed.size(domid), bed.limit(domid)), (mib(size), mib(size + 1)));
     }
+}
+
+/// The failure is that of the restore, not of a change that left everything as it was.
+#[test]
+fn a_restore_that_fails_says_which_size_stays() {
+    let bed = full();
+    bed.edit(|world| world.domains.get_mut(&1).unwrap().balloon = false);
+    let request = ReclaimRequest { or_restore: true, ..request(256, &["a"]) };
+    let broken =
+        bed.sleeper().at(50, |world| world.write("/local/domain/1/memory/static-max", "x"));
+    let (report, events) = run_on(&bed.host(), &request, &broken);
+    assert!(!report.donors[0].restored, "{report:?}");
+    let failure = events.iter().find_map(|event| match event {
+        ReclaimEvent::Restored(0, Err(failure)) => Some(failure),
+        _ => None,
+    });
+    let stays = Aftermath::NotRestored { before: mib(1024), size: mib(768) };
+    assert_eq!(failure.unwrap().aftermath, stays);
+    assert_eq!(bed.size(1), mib(768));
 }
 
 #[test]

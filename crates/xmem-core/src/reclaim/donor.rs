@@ -4,7 +4,7 @@ use xen::{DomId, Kib};
 
 use crate::domain::Domain;
 use crate::memory::Manager;
-use crate::plan::{GUEST_MINIMUM, TOLERANCE};
+use crate::plan::{GUEST_MINIMUM, Refusal, TOLERANCE};
 use crate::state::State;
 
 /// A domain that may give memory.
@@ -68,9 +68,9 @@ pub enum Exclusion {
     /// It is still giving back its boot memory (populate on demand) and can crash if it is shrunk.
     #[error("it is still populating its memory on demand")]
     Populating,
-    /// xenstore has no target for it, or a value that is not a size.
-    #[error("it has no memory target")]
-    NoTarget,
+    /// Its present numbers allow no change: one is missing or is not a size, or its target is above its maximum.
+    #[error(transparent)]
+    Refused(Refusal),
     /// Its target could not be lowered.
     #[error("its target could not be lowered")]
     NotChanged,

@@ -9,6 +9,7 @@ use crate::diagnosis::DiagnosisKind;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::memory::Memory;
+use crate::plan::{MemoryRequest, draft};
 use crate::resolve::DomainIndex;
 use crate::size::{Amount, Size};
 use crate::state::State;
@@ -159,10 +160,13 @@ pub(super) fn exclusion(row: &Row) -> Option<Exclusion> {
     let managed = memory.manager.map(Exclusion::Managed);
     let is_populating = row.findings.iter().any(|it| it.kind == DiagnosisKind::Populating);
     let populating = is_populating.then_some(Exclusion::Populating);
-    device_model
-        .or(managed)
-        .or(populating)
-        .or_else(|| memory.size().is_none().then_some(Exclusion::NoTarget))
+    let same_size = MemoryRequest::Set {
+        size: Size::exact(Amount::To(memory.size().unwrap_or_default())),
+        raise_max: false,
+        force: false,
+    };
+    let refused = || draft(memory, &same_size).err().map(Exclusion::Refused);
+    device_model.or(managed).or(populating).or_else(refused)
 }
 
 fn failed(domain: Option<Domain>, cause: impl Into<Cause>) -> ReclaimError {

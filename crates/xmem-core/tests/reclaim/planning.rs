@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 use xen::Kib;
 use xmem_core::failure::Cause;
+use xmem_core::plan::Refusal;
 use xmem_core::reclaim::{
     DonorSelection, Exclusion, FloorReason, Priority, ReclaimError, ReclaimPlan, ReclaimRequest,
     plan_reclaim,
@@ -140,10 +141,37 @@ fn only_running_unmanaged_guests_give_memory() {
     assert_eq!(exclusions[1], Some(Exclusion::State(State::Paused)));
     assert!(matches!(exclusions[2], Some(Exclusion::Managed(_))));
     assert!(matches!(exclusions[3], Some(Exclusion::DeviceModel(_))));
-    assert_eq!(exclusions[4..], [Some(Exclusion::NoTarget), None]);
+    assert!(matches!(exclusions[4], Some(Exclusion::Refused(Refusal::NoKey { .. }))));
+    assert_eq!(exclusions[5], None);
     assert_eq!(excluded.shares, [mib(0), mib(0), mib(0), mib(0), mib(0), mib(512)]);
     let all = plan(DonorSelection::All);
     assert_eq!(shares(&all), shared(&[("a", 512), ("b", 1536), ("c", 3584)]));
+}
+
+/// The change itself would refuse them.
+#[test]
+fn guests_whose_numbers_allow_no_change_give_nothing() {
+    for (node, value, why) in [
+        ("static-max", Some("900000"), "above the domain's maximum"),
+        ("static-max", None, "xenstore has no memory/static-max for the domain"),
+        ("static-max", Some("x"), "\"x\" at /local/domain/1/memory/static-max"),
+        ("videoram", Some("x"), "\"x\" at /local/domain/1/memory/videoram"),
+    ] {
+        let bed = full();
+        bed.edit(|world| {
+            let path = format!("/local/domain/1/memory/{node}");
+            match value {
+                Some(value) => world.write(&path, value),
+                None => world.remove(&path),
+            }
+        });
+        let plan = |from| plan(&bed, &ReclaimRequest { from, ..request(1, &[]) });
+        let one = plan(named(&["a"]));
+        assert!(one.donors[0].exclusion.as_ref().unwrap().to_string().contains(why), "{one:?}");
+        assert!(!one.is_enough());
+        let all = plan(DonorSelection::All);
+        assert!(all.donors.iter().all(|donor| donor.domain.identity.domid.get() != 1), "{all:?}");
+    }
 }
 
 #[test]

@@ -35,7 +35,8 @@ comments; a name with spaces may be quoted.";
 pub(super) const RECLAIM: &str = "\
 No domain is shrunk below its floor, below what its guest reports as used and a \
 margin, or below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host has \
-4 GiB free; with --floor 1G neither goes below 1 GiB.";
+4 GiB free; with --floor 1G neither goes below 1 GiB. A domain's own floors replace \
+those for all. Of several, the largest counts.";
 
 pub(super) const LIST: &str = "\
 COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,

@@ -38,14 +38,14 @@ impl Task {
             }
             names => DonorSelection::Named(values::domains(names)?),
         };
-        let (mut floor, mut floors) = (None, Vec::new());
+        let (mut floor, mut floors) = (Vec::new(), Vec::new());
         for text in &args.floor {
             // A name may contain `=`, but a size does not.
             match text.rsplit_once('=') {
                 Some((domain, size)) => {
                     floors.push((values::domain(domain)?, values::size("--floor", size)?));
                 }
-                None => floor = Some(values::size("--floor", text)?),
+                None => floor.push(values::size("--floor", text)?),
             }
         }
         let request = ReclaimRequest {

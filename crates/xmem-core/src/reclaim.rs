@@ -39,9 +39,9 @@ pub struct ReclaimRequest {
     pub keep_free: Option<Kib>,
     /// The guests to take it from.
     pub from: DonorSelection,
-    /// The size below which no guest is shrunk; never relative.
-    pub floor: Option<Size>,
-    /// Floors of single guests.
+    /// The sizes below which no guest is shrunk that has none of its own: the largest counts. Never relative.
+    pub floor: Vec<Size>,
+    /// Floors of single guests: the largest of a guest counts.
     pub floors: Vec<(DomainRef, Size)>,
     /// How the memory is divided among them.
     pub priority: Priority,

@@ -36,7 +36,7 @@ pub fn plan_reclaim(
     let index =
         DomainIndex::read(&*store, host.hypervisor(), refs).map_err(|error| failed(None, error))?;
     let floors = Floors {
-        all: request.floor,
+        all: &request.floor,
         single: resolve(&index, request.floors.iter().map(|(name, size)| (name, *size)))?,
     };
     let donors = match &request.from {
@@ -60,25 +60,27 @@ pub fn plan_reclaim(
 }
 
 /// The floors that the user gives.
-struct Floors {
-    all: Option<Size>,
+struct Floors<'a> {
+    all: &'a [Size],
     single: Vec<(Domain, Size)>,
 }
 
-impl Floors {
-    /// The floor of a domain; the last one given counts. A share of an unknown maximum is no floor.
+impl Floors<'_> {
+    /// The floor of a domain: the largest of its own, or else of those for all. A share of an unknown maximum is no
+    /// floor.
     fn of(&self, identity: Identity, memory: &Memory) -> Option<Kib> {
-        let own = self.single.iter().rev().find(|(domain, _)| domain.identity == identity);
-        let size = own.map(|(_, size)| *size).or(self.all)?;
         let static_max = memory.static_max.clone().ok().flatten();
-        match size.amount {
+        let kib = |size: &Size| match size.amount {
             Amount::To(size) => Some(size),
             Amount::Maximum => static_max,
             Amount::Percent(percent) => {
                 static_max.map(|max| Kib(max.0.saturating_mul(percent.into()).div_ceil(100)))
             }
             Amount::Up(_) | Amount::Down(_) => None,
-        }
+        };
+        let own = self.single.iter().filter(|(domain, _)| domain.identity == identity);
+        let own = own.filter_map(|(_, size)| kib(size)).max();
+        own.or_else(|| self.all.iter().filter_map(kib).max())
     }
 }
 
@@ -88,7 +90,7 @@ fn named(
     store: &dyn Store,
     index: &DomainIndex,
     names: &[DomainRef],
-    floors: &Floors,
+    floors: &Floors<'_>,
 ) -> Result<Vec<Donor>, ReclaimError> {
     let mut domains: Vec<Domain> = Vec::new();
     for (domain, ()) in resolve(index, names.iter().map(|name| (name, ())))? {
@@ -138,7 +140,7 @@ pub(super) fn look(
     Ok(survey(host, store, &wanted, Detail::Reports)?.rows)
 }
 
-fn donor(row: &Row, floors: &Floors) -> Donor {
+fn donor(row: &Row, floors: &Floors<'_>) -> Donor {
     let memory = &row.memory;
     let size = memory.size().unwrap_or(memory.info.current);
     let floor = Floor::of(size, floors.of(row.domain.identity, memory), memory.used());

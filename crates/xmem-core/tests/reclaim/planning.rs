@@ -99,7 +99,7 @@ fn the_floor_is_the_highest_of_the_option_the_guests_use_and_the_minimum() {
         donors.iter().map(|donor| (donor.floor.size, donor.floor.reason)).collect()
     };
     let used = (mib(900), FloorReason::Used(mib(800)));
-    let without = ReclaimRequest { floor: None, ..request(1, &["a", "b", "c"]) };
+    let without = ReclaimRequest { floor: Vec::new(), ..request(1, &["a", "b", "c"]) };
     assert_eq!(
         floors(&without),
         [(mib(512), FloorReason::Half), used, (mib(2048), FloorReason::Half)]
@@ -107,7 +107,7 @@ fn the_floor_is_the_highest_of_the_option_the_guests_use_and_the_minimum() {
     let asked = |size| (mib(size), FloorReason::Asked);
     assert_eq!(floors(&request(1, &["a", "b", "c"])), [asked(512), used, asked(512)]);
     let single = ReclaimRequest {
-        floor: Some(to(mib(1))),
+        floor: vec![to(mib(1))],
         floors: vec![
             (by_name("b"), to(mib(1024))),
             (by_name("3"), Size { amount: Amount::Percent(25), cut: 0 }),
@@ -115,6 +115,26 @@ fn the_floor_is_the_highest_of_the_option_the_guests_use_and_the_minimum() {
         ..request(1, &["a", "b", "c"])
     };
     assert_eq!(floors(&single), [(mib(32), FloorReason::Minimum), asked(1024), asked(2048)]);
+}
+
+/// A floor that was given is never passed over, in any order. Only a domain's own floor can be lower than that for all.
+#[test]
+fn the_largest_of_several_floors_counts() {
+    let bed = full();
+    let floor = |all: &[u64], own: &[(&str, u64)]| {
+        let floor = all.iter().map(|size| to(mib(*size))).collect();
+        let floors = own.iter().map(|(name, size)| (by_name(name), to(mib(*size)))).collect();
+        plan(&bed, &ReclaimRequest { floor, floors, ..request(1, &["b"]) }).donors[0].floor.size
+    };
+    for (all, own, expected) in [
+        (&[1024, 256][..], &[][..], 1024),
+        (&[256, 1024], &[], 1024),
+        (&[], &[("b", 1024), ("id:2", 512)], 1024),
+        (&[], &[("id:2", 512), ("b", 1024)], 1024),
+        (&[1024], &[("b", 128), ("2", 256)], 256),
+    ] {
+        assert_eq!(floor(all, own), mib(expected), "{all:?} {own:?}");
+    }
 }
 
 #[test]
@@ -191,7 +211,7 @@ fn a_floor_of_another_domain_or_a_relative_one_is_refused() {
     assert!(matches!(error, ReclaimError::StrayFloor(_)), "{error:?}");
     let relative = Size { amount: Amount::Up(mib(1)), cut: 0 };
     let error =
-        plan_reclaim(&bed.host(), &ReclaimRequest { floor: Some(relative), ..request(1, &["a"]) });
+        plan_reclaim(&bed.host(), &ReclaimRequest { floor: vec![relative], ..request(1, &["a"]) });
     assert!(matches!(error, Err(ReclaimError::RelativeFloor)), "{error:?}");
 }
 
@@ -223,7 +243,7 @@ proptest! {
         });
         let request = ReclaimRequest {
             from: DonorSelection::All,
-            floor: None,
+            floor: Vec::new(),
             floors: floors.collect(),
             priority: if even { Priority::Even } else { Priority::Order },
             ..request(size, &[])

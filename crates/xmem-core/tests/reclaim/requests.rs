@@ -34,7 +34,7 @@ pub(crate) fn request(size: u64, names: &[&str]) -> ReclaimRequest {
         size: mib(size),
         keep_free: None,
         from: named(names),
-        floor: Some(to(mib(512))),
+        floor: vec![to(mib(512))],
         floors: Vec::new(),
         priority: Priority::Even,
         patience: Duration::from_millis(150),

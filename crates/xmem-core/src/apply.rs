@@ -65,8 +65,8 @@ impl Step {
         Outcome { domain, state: self.state, info, plan, status, recovery: None }
     }
 
-    /// Whether the line is JSON and its target is the present one: the list was not edited there. The domain's limit is
-    /// left as it is, and its guest is not waited for.
+    /// Whether the line is JSON and its target or size is the present one: the list was not edited there. The domain's
+    /// limit is left as it is, and its guest is not waited for.
     pub const fn is_left_alone(&self) -> bool {
         self.is_left_alone
     }

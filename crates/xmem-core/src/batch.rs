@@ -61,7 +61,7 @@ pub struct Listed {
     pub domid: Option<DomId>,
     /// `name`.
     pub name: Option<Name>,
-    /// `size_kib`, beside a `target_kib`.
+    /// `size_kib`, not rounded to whole pages.
     pub size: Option<Kib>,
     /// `static_max_kib`.
     pub static_max: Option<Kib>,

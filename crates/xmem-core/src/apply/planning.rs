@@ -14,7 +14,7 @@ use crate::failure::{Cause, Failure};
 use crate::memory::{Memory, size_of};
 use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings, plan};
 use crate::resolve::DomainIndex;
-use crate::size::Size;
+use crate::size::{Amount, Size};
 use crate::state::State;
 
 /// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
@@ -139,7 +139,10 @@ impl Planning<'_> {
         if earlier != line.number {
             return Err(failure(Cause::Duplicate { earlier }));
         }
+        let is_left_alone = asks_for_nothing(line, &memory);
         let size = match line.to {
+            // No change at all, with the notes of one.
+            _ if is_left_alone => Size::exact(Amount::Up(Kib(0))),
             Wanted::Size(size) => size,
             Wanted::Target(target) => {
                 let video = memory.video_kib().map_err(|bad| failure(bad.into()))?;
@@ -150,10 +153,6 @@ impl Planning<'_> {
         let request = MemoryRequest::Set { size, raise_max, force };
         let planned = plan_among(self.host, self.store, &memory, &request, &self.around);
         let mut plan = planned.map_err(failure)?;
-        let is_left_alone = line.listed.is_some() && plan.new.target == plan.old.target;
-        if is_left_alone {
-            plan.leave_alone();
-        }
         if let Some(listed) = &line.listed {
             check_numbers(line, listed, &domain, &plan).map_err(LineFailureReason::Line)?;
             plan.notes.extend(ignored_limit(listed, &plan));
@@ -192,6 +191,15 @@ impl Planning<'_> {
 
     fn is_there(&self, domid: DomId) -> bool {
         self.index.find(&DomainRef::Id(domid)).is_ok()
+    }
+}
+
+/// Whether `line` is JSON and its target or size is the domain's own, to the KiB: the list was not edited there.
+fn asks_for_nothing(line: &Line, memory: &Memory) -> bool {
+    let Some(listed) = &line.listed else { return false };
+    match line.to {
+        Wanted::Target(target) => memory.target == Ok(Some(target)),
+        Wanted::Size(_) => listed.size.is_some() && listed.size == memory.size(),
     }
 }
 

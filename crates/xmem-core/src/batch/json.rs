@@ -86,7 +86,7 @@ impl Members {
         let listed = Listed {
             domid,
             name,
-            size: target.and(size),
+            size,
             static_max: self.kib("static_max_kib")?.map(unlimited),
             video: self.video()?,
             limit: match self.get("limit_kib") {

@@ -53,6 +53,46 @@ fn a_listed_target_with_video_memory_of_minus_one_stays() {
     assert_eq!(run(&bed, text), [false]);
 }
 
+/// Rounding to whole pages would change them.
+#[test]
+fn listed_numbers_that_are_not_whole_pages_stay() {
+    for (node, value, line) in [
+        ("videoram", "-1", "\"target_kib\":1048576"),
+        ("videoram", "-1", "\"size_kib\":1048575"),
+        ("target", "600001", "\"target_kib\":600001,\"static_max_kib\":600001"),
+        ("target", "600001", "\"size_kib\":600001"),
+    ] {
+        let mut world = World::start();
+        world.write(&format!("/local/domain/7/memory/{node}"), value);
+        if node == "target" {
+            world.write("/local/domain/7/memory/static-max", value);
+        }
+        let bed = Bed::new(world);
+        let before = (bed.target(7), bed.limit(7));
+        assert_eq!(run(&bed, &format!("{{\"name\":\"web\",{line}}}")), [false], "{line}");
+        assert_eq!((bed.target(7), bed.limit(7)), before, "{line}");
+    }
+}
+
+#[test]
+fn a_domain_that_is_left_alone_out_of_step_is_noted() {
+    let mut world = World::start();
+    world.domains.get_mut(&7).unwrap().limit_kib = Kib(900_000);
+    let bed = Bed::new(world);
+    for line in ["\"target_kib\":1048576,\"limit_kib\":900000", "\"size_kib\":1048576"] {
+        let text = format!("{{\"name\":\"web\",{line}}}");
+        let steps = plan(&bed.host(), &text, &OPTIONS);
+        for notes in [&steps[0].plan.notes, &steps[0].preview().plan.notes] {
+            let needs = mib(1025);
+            let is_noted =
+                |note: &Note| matches!(note, Note::LimitTooLow { needs: it, .. } if *it == needs);
+            assert!(notes.iter().any(is_noted), "{line}: {notes:?}");
+        }
+        assert_eq!(run(&bed, &text), [false], "{line}");
+    }
+    assert_eq!(bed.limit(7), Kib(900_000));
+}
+
 #[test]
 fn an_unedited_list_changes_nothing_whatever_the_limits_are() {
     let mut world = World::start();

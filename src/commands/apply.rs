@@ -79,10 +79,11 @@ impl Task {
             }
         };
         if self.dry_run {
-            for step in &steps {
-                report.outcome(&step.preview(), Some(step.line));
-            }
-            return Ok(Exit::Done);
+            let exits = steps.iter().map(|step| match step.preview(host) {
+                Ok(outcome) => report.outcome(&outcome, Some(step.line)),
+                Err(failure) => report.failure(&failure, Some(step.line)),
+            });
+            return Ok(Exit::of_all(&exits.collect::<Vec<_>>()));
         }
         let mut exits = Vec::with_capacity(steps.len());
         let (mut places, mut waits): (Vec<usize>, Vec<(Option<usize>, Outcome)>) =

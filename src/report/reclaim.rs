@@ -7,7 +7,7 @@ use xmem_core::domain::Domain;
 use xmem_core::reclaim::{Donor, FloorReason, ReclaimEnd, ReclaimPlan, ReclaimReport};
 use xmem_core::wait::{WaitEnd, WaitReport};
 
-use super::json::{ErrorKeys, WaitKeys};
+use super::json::{ErrorKeys, Note, WaitKeys};
 use super::{Report, text};
 use crate::exit::Exit;
 use crate::hints;
@@ -24,6 +24,7 @@ struct DonorKeys {
     gives_kib: Kib,
     /// The reason why it gives nothing.
     excluded: Option<String>,
+    notes: Vec<Note>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +90,11 @@ impl Report {
                 .map(|(donor, share)| giving(donor, *share))
                 .collect();
             self.print_lines(&lines);
+            for Donor { domain, recovery, .. } in &plan.donors {
+                if let Some(recovery) = recovery {
+                    self.note(&format!("{domain}: {recovery}"));
+                }
+            }
         }
         let possible = plan.possible();
         if !plan.is_enough() {
@@ -140,6 +146,7 @@ impl Report {
                     floor_reason: floor_reason(donor.floor.reason),
                     gives_kib: *share,
                     excluded: donor.exclusion.as_ref().map(ToString::to_string),
+                    notes: donor.recovery.iter().map(Note::from).collect(),
                 };
                 json.dated(Some((&donor.domain).into()), keys)
             };

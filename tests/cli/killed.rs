@@ -41,6 +41,21 @@ note: an earlier xmem was killed before its commit; the limit is rolled back to 
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
 }
 
+/// The plan of every dry run holds only once the interrupted change has been completed or rolled back.
+#[test]
+fn every_dry_run_mentions_an_interrupted_change() {
+    let sim = killed_before_its_commit();
+    for words in ["set web 700 -n", "apply - -n", "reclaim 9300M --from web db -n"] {
+        let run = |json| sim.xmem(&format!("{words}{json}")).stdin("web 700\n").leaves(2).run();
+        let ran = run("");
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        let note = "an earlier xmem was killed (DIR/lib/userdata-d.7.";
+        assert_eq!(ran.stderr.matches(note).count(), 1, "{ran:?}");
+        let ran = run(" --json");
+        assert_eq!(ran.objects()[0]["notes"][0]["kind"], "recovery-pending", "{ran:?}");
+    }
+}
+
 #[test]
 fn a_change_killed_after_its_commit_is_completed() {
     let sim = killed_after_its_commit();

@@ -15,6 +15,7 @@ use crate::domain::{Domain, DomainRef};
 use crate::failure::Failure;
 use crate::memory::Memory;
 use crate::plan::{MemoryRequest, Note, Plan, TOLERANCE};
+use crate::recovery::Recovery;
 use crate::size::{Amount, Size};
 use crate::state::{Follows, State};
 
@@ -54,9 +55,15 @@ pub struct Step {
 
 impl Step {
     /// The expected plan, for a dry run: with notes on what the host will lack or have left, once each domain that
-    /// shrinks has given back its memory.
-    pub fn preview(&self) -> Outcome {
-        self.outcome(self.foreseen.clone(), ChangeStatus::DryRun)
+    /// shrinks has given back its memory, and with the change that a killed run left unfinished.
+    ///
+    /// # Errors
+    /// The record of that change cannot be read.
+    pub fn preview(&self, host: &dyn Host) -> Result<Outcome, Failure> {
+        let recovery = Recovery::pending(host.state_dir(), self.domain.identity)
+            .map_err(|error| Failure::unchanged(Some(self.domain.clone()), error))?;
+        let outcome = self.outcome(self.foreseen.clone(), ChangeStatus::DryRun);
+        Ok(Outcome { recovery, ..outcome })
     }
 
     /// An outcome without a change.

@@ -28,7 +28,6 @@ pub(crate) use self::planned::plan_among;
 pub use self::planned::plan_on;
 use crate::domain::{Domain, DomainRef, Name};
 use crate::failure::{Aftermath, Cause, Failure, chain};
-use crate::intent::{IntentFile, Record};
 use crate::memory::Memory;
 use crate::plan::{MemoryRequest, Note, Plan};
 use crate::recovery::Recovery;
@@ -226,11 +225,7 @@ impl Change<'_> {
         let ChangeRequest { memory: request, keep_free, .. } = &self.request;
         let mut plan = plan_on(self.host, self.store, &memory, request, *keep_free)?;
         subject.note(request, &mut plan);
-        let record = IntentFile::new(self.host.state_dir(), subject.domain.identity);
-        let recovery = match record.read()? {
-            Record::Absent => None,
-            _ => Some(Recovery::Pending(record.path().to_owned())),
-        };
+        let recovery = Recovery::pending(self.host.state_dir(), subject.domain.identity)?;
         let (domain, state) = (subject.domain.clone(), State::on(self.host, &memory));
         Ok(Outcome { domain, state, info, plan, status: ChangeStatus::DryRun, recovery })
     }

@@ -1,12 +1,12 @@
 //! The limit to restore after a change that was rolled back or killed. Pure.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use xen::Kib;
 use xen::escape::escaped_path;
+use xen::{Identity, Kib};
 
-use crate::intent::Intent;
+use crate::intent::{Intent, IntentError, IntentFile, Record};
 use crate::memory::{BadNode, Memory, Numbers};
 
 /// The side of a change that xenstore shows.
@@ -77,6 +77,21 @@ pub enum Recovery {
 }
 
 impl Recovery {
+    /// For a dry run: the record that a killed run left of the domain `identity`, if there is one.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub(crate) fn pending(
+        state_dir: &Path,
+        identity: Identity,
+    ) -> Result<Option<Self>, IntentError> {
+        let record = IntentFile::new(state_dir, identity);
+        Ok(match record.read()? {
+            Record::Absent => None,
+            _ => Some(Self::Pending(record.path().to_owned())),
+        })
+    }
+
     /// The recovery's name: stable, for programs.
     pub const fn kind(&self) -> &'static str {
         match self {

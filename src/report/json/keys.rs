@@ -9,6 +9,7 @@ use xen::{DomId, Kib};
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::domain::Domain;
 use xmem_core::memory::Numbers;
+use xmem_core::recovery::Recovery;
 use xmem_core::survey::Row;
 use xmem_core::wait::{WaitReason, WaitReport};
 
@@ -99,6 +100,12 @@ fn limited(kib: Option<Kib>) -> Option<Kib> {
 pub(crate) struct Note {
     pub(crate) kind: &'static str,
     pub(crate) text: String,
+}
+
+impl From<&Recovery> for Note {
+    fn from(recovery: &Recovery) -> Self {
+        Self { kind: recovery.kind(), text: recovery.to_string() }
+    }
 }
 
 #[derive(Serialize)]

@@ -5,6 +5,7 @@ use xen::{DomId, Kib};
 use crate::domain::Domain;
 use crate::memory::Manager;
 use crate::plan::{GUEST_MINIMUM, Refusal, TOLERANCE};
+use crate::recovery::Recovery;
 use crate::state::State;
 
 /// A domain that may give memory.
@@ -24,6 +25,8 @@ pub struct Donor {
     pub floor: Floor,
     /// The reason why it gives nothing, if there is one.
     pub exclusion: Option<Exclusion>,
+    /// What a killed run left: its next change completes or rolls that back.
+    pub recovery: Option<Recovery>,
 }
 
 /// The size below which a guest is not shrunk.

@@ -10,6 +10,7 @@ use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::memory::Memory;
 use crate::plan::{MemoryRequest, draft};
+use crate::recovery::Recovery;
 use crate::resolve::DomainIndex;
 use crate::size::{Amount, Size};
 use crate::state::State;
@@ -146,7 +147,11 @@ fn donor(row: &Row, floors: &Floors<'_>) -> Donor {
     let floor = Floor::of(size, floors.of(row.domain.identity, memory), memory.used());
     let DomainInfo { current: held, limit, .. } = memory.info;
     let (domain, state) = (row.domain.clone(), row.state);
-    Donor { domain, state, held, size, limit, floor, exclusion: exclusion(row) }
+    let recovery = row.findings.iter().find_map(|finding| match &finding.kind {
+        DiagnosisKind::InterruptedChange { record, .. } => Some(Recovery::Pending(record.clone())),
+        _ => None,
+    });
+    Donor { domain, state, held, size, limit, floor, exclusion: exclusion(row), recovery }
 }
 
 /// The reason why a domain gives nothing now.

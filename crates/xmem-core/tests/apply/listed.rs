@@ -82,7 +82,7 @@ fn a_domain_that_is_left_alone_out_of_step_is_noted() {
     for line in ["\"target_kib\":1048576,\"limit_kib\":900000", "\"size_kib\":1048576"] {
         let text = format!("{{\"name\":\"web\",{line}}}");
         let steps = plan(&bed.host(), &text, &OPTIONS);
-        for notes in [&steps[0].plan.notes, &steps[0].preview().plan.notes] {
+        for notes in [&steps[0].plan.notes, &steps[0].preview(&bed.host()).unwrap().plan.notes] {
             let needs = mib(1025);
             let is_noted =
                 |note: &Note| matches!(note, Note::LimitTooLow { needs: it, .. } if *it == needs);
@@ -106,7 +106,9 @@ fn an_unedited_list_changes_nothing_whatever_the_limits_are() {
     let steps = plan(&host, &text, &OPTIONS);
     for step in &steps {
         assert!(step.is_left_alone());
-        assert!(step.preview().plan.changes_nothing() && step.plan.notes.is_empty());
+        assert!(
+            step.preview(&bed.host()).unwrap().plan.changes_nothing() && step.plan.notes.is_empty()
+        );
     }
     assert_eq!(run(&bed, &text), [false, false]);
     assert_eq!((bed.limit(0), bed.limit(7)), (UNLIMITED, mib(3000)));
@@ -163,7 +165,8 @@ fn an_edited_maximum_is_refused_with_the_command_that_sets_it() {
 #[test]
 fn an_edited_limit_is_noted() {
     let bed = Bed::new(World::start());
-    let note = |text: &str| plan(&bed.host(), text, &OPTIONS)[0].preview().plan.notes;
+    let note =
+        |text: &str| plan(&bed.host(), text, &OPTIONS)[0].preview(&bed.host()).unwrap().plan.notes;
     let ignored = |said, limit| vec![Note::LimitIgnored { said: mib(said), limit: mib(limit) }];
     let line = |target: u64, limit: u64| {
         format!("{{\"domid\":7,\"target_kib\":{},\"limit_kib\":{}}}", mib(target).0, mib(limit).0)

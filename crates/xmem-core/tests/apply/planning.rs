@@ -89,7 +89,7 @@ fn a_dry_run_foresees_that_the_host_is_short() {
     let host = bed.host();
     let note = |text: &str, options: &ApplyOptions| {
         let steps = plan(&host, text, options);
-        let preview = steps.last().unwrap().preview();
+        let preview = steps.last().unwrap().preview(&bed.host()).unwrap();
         assert_eq!(preview.status, ChangeStatus::DryRun);
         preview
             .plan
@@ -123,7 +123,7 @@ fn a_dry_run_foresees_the_share_of_each_line_of_a_partial_batch() {
     });
     let options = ApplyOptions { partial: true, ..OPTIONS };
     let steps = plan(&bed.host(), "web 2G\nc 256M\ndb 1548M", &options);
-    let previews: Vec<_> = steps.iter().map(Step::preview).collect();
+    let previews: Vec<_> = steps.iter().map(|step| step.preview(&bed.host()).unwrap()).collect();
     assert_eq!(previews[1].plan.size(), mib(1024 + 600));
     assert_eq!(previews[1].plan.notes, [Note::Partial { asked: mib(2048), got: mib(1624) }]);
     assert!(previews[2].plan.changes_nothing());
@@ -169,6 +169,9 @@ fn planning_takes_no_lock() {
     let uuid = "00000000-0000-4000-8000-000000000007".parse().unwrap();
     let identity = Identity { domid: DomId::new(7).unwrap(), uuid };
     let _lock = Lock::take(bed.state_dir(), identity, OPTIONS.lock_timeout, &NoInterrupt).unwrap();
-    assert_eq!(plan(&bed.host(), "web 2G", &OPTIONS)[0].preview().status, ChangeStatus::DryRun);
+    assert_eq!(
+        plan(&bed.host(), "web 2G", &OPTIONS)[0].preview(&bed.host()).unwrap().status,
+        ChangeStatus::DryRun
+    );
     assert_eq!(bed.target(7), mib(1024));
 }

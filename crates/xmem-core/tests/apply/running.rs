@@ -185,7 +185,7 @@ fn a_partial_batch_grows_no_domain_by_next_to_nothing() {
         bed.edit(|world| world.memory_kib = Kib(mib(7168).0 + free));
         let got = Note::Partial { asked: mib(4096), got: mib(size) };
         let steps = plan(&bed.host(), "web 4G", &options);
-        assert!(steps[0].preview().plan.notes.contains(&got), "{steps:?}");
+        assert!(steps[0].preview(&bed.host()).unwrap().plan.notes.contains(&got), "{steps:?}");
         let results = run(&bed.host(), "web 4G\n", &options, &bed.sleeper());
         assert!(results[0].as_ref().unwrap().plan.notes.contains(&got), "{results:?}");
         assert_eq!(bed.size(7), mib(size));

@@ -40,9 +40,11 @@ const METRICS: [Metric; 8] = [
         "Memory that the guest reports as used; absent if it does not.",
         |row| bytes(row.memory.used()),
     ),
-    ("xmem_domain_out_of_step", "1 if target, limit and maximum are inconsistent.", |row| {
-        Some(row.is_out_of_step().into())
-    }),
+    (
+        "xmem_domain_out_of_step",
+        "1 if target, limit and maximum are inconsistent; absent while the domain is locked or built.",
+        |row| row.is_judged().then(|| row.is_out_of_step().into()),
+    ),
 ];
 
 /// All metrics, ended as OpenMetrics requires.

@@ -2,7 +2,7 @@
 
 use snapbox::str;
 
-use crate::sandbox::Sim;
+use crate::sandbox::{Ran, Sim};
 
 #[test]
 fn the_start_world_is_listed_in_step() {
@@ -182,7 +182,7 @@ xmem_domain_outstanding_bytes{domid="0",name="Domain-0",uuid="00000000-0000-0000
 xmem_domain_outstanding_bytes{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 0
 xmem_domain_outstanding_bytes{domid="8",name="db",uuid="00000000-0000-4000-8000-000000000008"} 0
 xmem_domain_outstanding_bytes{domid="9",name="win",uuid="00000000-0000-4000-8000-000000000009"} 0
-# HELP xmem_domain_out_of_step 1 if target, limit and maximum are inconsistent.
+# HELP xmem_domain_out_of_step 1 if target, limit and maximum are inconsistent; absent while the domain is locked or built.
 # TYPE xmem_domain_out_of_step gauge
 xmem_domain_out_of_step{domid="0",name="Domain-0",uuid="00000000-0000-0000-0000-000000000000"} 0
 xmem_domain_out_of_step{domid="7",name="a\"b\\c",uuid="00000000-0000-4000-8000-000000000007"} 0
@@ -206,6 +206,22 @@ xmem_host_claimed_bytes 0
 # EOF
 
 "##]]);
+}
+
+#[test]
+fn a_domain_that_is_not_judged_has_no_out_of_step_metric() {
+    let judged = |ran: Ran, domain: &str| {
+        let lines: Vec<&str> = ran.stdout.lines().filter(|line| line.contains(domain)).collect();
+        assert!(lines.iter().any(|line| line.starts_with("xmem_domain_state")), "{ran:?}");
+        lines.iter().any(|line| line.starts_with("xmem_domain_out_of_step"))
+    };
+    let sim = Sim::new();
+    sim.edit(|world| world["domains"]["7"]["limit_kib"] = 1_000_000.into());
+    let list = "list web --format openmetrics";
+    assert!(judged(sim.xmem(list).run(), "web"));
+    assert!(!judged(sim.xmem(list).fault("lock-busy").run(), "web"));
+    let sim = Sim::with_states();
+    assert!(!judged(sim.xmem("list --format openmetrics").run(), "moved--incoming"));
 }
 
 #[test]

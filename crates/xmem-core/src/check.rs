@@ -66,7 +66,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// The number of domains that were judged.
     pub fn checked(&self) -> usize {
-        self.rows.len().saturating_sub(self.locked).saturating_sub(self.building)
+        self.rows.iter().filter(|row| row.is_judged()).count()
     }
 }
 

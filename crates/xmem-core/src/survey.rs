@@ -53,6 +53,11 @@ impl Row {
         self.findings.iter().any(|it| matches!(it.kind, DiagnosisKind::Locked(_)))
     }
 
+    /// Whether its numbers were judged: its lock is free, and it is not being built.
+    pub fn is_judged(&self) -> bool {
+        !self.is_locked() && self.state != State::Building
+    }
+
     /// Whether it is out of step.
     pub fn is_out_of_step(&self) -> bool {
         self.findings.iter().any(Diagnosis::is_out_of_step)

@@ -62,27 +62,28 @@ impl Task {
                 finish(&found, &findings, &found.missing, &[], report)
             }
             Repair::Within(timeout) => {
-                let RepairReport { after, findings, changes, failures } =
-                    match repair(host, &found, &self.wanted, timeout, &signals) {
-                        Ok(done) => done,
-                        Err(cause) => return Ok(report.unanswered(cause)),
-                    };
+                let RepairReport { after, unchecked, findings, changes, failures } =
+                    repair(host, &found, &self.wanted, timeout, &signals);
                 for result in &changes {
                     record(report, result.as_ref());
                 }
                 let failures = failures.into_iter().map(|(identity, cause)| {
                     Failure::unchanged(Some(Domain { identity, name: None }), cause)
                 });
-                let failures: Vec<Failure> =
-                    changes.into_iter().filter_map(Result::err).chain(failures).collect();
+                let failures: Vec<Failure> = changes
+                    .into_iter()
+                    .filter_map(Result::err)
+                    .chain(failures)
+                    .chain(unchecked.map(|cause| Failure::read_only(None, cause)))
+                    .collect();
                 finish(&after, &findings, &found.missing, &failures, report)
             }
         })
     }
 }
 
-/// Reports the findings, the failures and the summary. The exit code is 9 if anything is still out of step, else that
-/// of the failures.
+/// Reports the findings, the failures and the summary. The exit code is 9 if anything is or may be out of step, else
+/// that of the failures.
 fn finish(
     judged: &CheckReport,
     findings: &[(Finding, RepairOutcome)],
@@ -104,7 +105,7 @@ fn finish(
     let is_out_of_step = findings
         .iter()
         .any(|(finding, outcome)| is_open(outcome) && finding.diagnosis.is_out_of_step());
-    if is_out_of_step {
+    if is_out_of_step || exits.contains(&Exit::OutOfStep) {
         return Exit::OutOfStep;
     }
     with_missing(missing.len(), judged.rows.len(), Exit::of_all(&exits))

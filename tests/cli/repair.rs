@@ -276,6 +276,37 @@ fn a_failed_repair_is_reported_and_left() {
     assert_eq!((errors, left.count()), (2, 2));
 }
 
+#[test]
+fn a_repair_whose_commit_gets_lost_reports_its_finding_and_its_failure() {
+    let sim = Sim::new();
+    limit(&sim, "7", 1_000_000);
+    sim.xmem("check --repair").fault("commit-unknown").leaves(1).run().is(9, str![[r#"
+web (7): out of step: the limit of 976.5 MiB is below the 1025 MiB that its target needs
+    meaning: the target asks for more than Xen lets the guest have: its allocations fail
+    fix: xmem check --repair 7
+4 domains: 1 finding out of step (simulated)
+
+"#]], str![[r#"
+warning: no clear answer to the commit; reading its outcome: domain domain 7; error xenstored closed the connection during TRANSACTION_END
+warning: cannot read it: domain domain 7; error cannot reach xenstored at the sim's xenstored: Connection refused
+xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the change was committed is not known; the limit is 1025 MiB now (simulated)
+hint: once xenstored answers: xmem check --repair 7
+xmem: cannot reach xenstored at the sim's xenstored: Connection refused (simulated)
+hint: is xenstored running? without Xen, try: xmem --host sim list
+
+"#]]);
+    let sim = Sim::new();
+    limit(&sim, "7", 1_000_000);
+    let ran = sim.xmem("check --repair --json").fault("commit-unknown").leaves(1).run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    let objects = ran.objects();
+    let [finding, failure, unchecked, summary] = &objects[..] else { panic!("{ran:?}") };
+    assert_eq!((&finding["domid"], &finding["repaired"]), (&json!(7), &json!(false)));
+    assert_eq!(failure["error"]["state"], "out-of-step");
+    assert_eq!(unchecked["error"]["exit_code"], 7);
+    assert_eq!(summary["summary"]["out_of_step"], 1);
+}
+
 /// The rollback leaves the limit that the target needs, which is all that the repair wanted.
 #[test]
 fn a_repair_that_conflicts_still_raises_the_limit() {

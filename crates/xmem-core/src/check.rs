@@ -49,7 +49,7 @@ impl Finding {
 }
 
 /// The result of a check.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckReport {
     /// The domains that were surveyed.
     pub rows: Vec<Row>,
@@ -102,8 +102,11 @@ pub enum RepairAction {
 /// The result of a repair.
 #[derive(Debug)]
 pub struct RepairReport {
-    /// The state after the repair; its findings are the remaining and the new ones.
+    /// The state after the repair, whose findings are the remaining and the new ones; the state before it if the host
+    /// could not be checked again.
     pub after: CheckReport,
+    /// Why the host could not be checked again. Findings without a repair then count as not repaired.
+    pub unchecked: Option<Cause>,
     /// Every finding from before, with its outcome; then those that have come out of step since.
     pub findings: Vec<(Finding, RepairOutcome)>,
     /// The changes and the failures, per domain. A lock that could not be taken is a failure.

@@ -34,16 +34,13 @@ pub fn preview(host: &dyn Host, report: &CheckReport) -> Vec<(Finding, RepairOut
 
 /// Repairs the problems in `report`, each domain under its lock, and checks again. A domain that was locked is waited
 /// for, for `lock_timeout` at most, and then judged.
-///
-/// # Errors
-/// The host does not answer any more.
 pub fn repair(
     host: &dyn Host,
     report: &CheckReport,
     wanted: &[DomainRef],
     lock_timeout: Duration,
     interrupt: &dyn Interrupt,
-) -> Result<RepairReport, Cause> {
+) -> RepairReport {
     let mut run = Run {
         host,
         session: ChangeSession::new(host),
@@ -56,23 +53,16 @@ pub fn repair(
     };
     let mut findings = report.findings.clone();
     run.fix(report);
-    let unlocked = run.wait_for_locks(report);
-    if !unlocked.is_empty() {
-        let late = check(host, &unlocked, interrupt)?;
-        run.fix(&late);
-        // Findings behind the lock replace the finding of the lock.
-        let domids: BTreeSet<Option<Identity>> =
-            late.rows.iter().map(|row| Some(row.domain.identity)).collect();
-        let is_replaced = |it: &Finding| {
-            matches!(it.diagnosis.kind, DiagnosisKind::Locked(_)) && domids.contains(&it.identity())
-        };
-        let kept = findings.iter().filter(|it| !is_replaced(it));
-        let kept: BTreeMap<_, _> = kept.map(|it| (key(it), it.clone())).collect();
-        findings.retain(|it| !is_replaced(it));
-        findings.extend(late.findings.into_iter().filter(|it| !kept.contains_key(&key(it))));
-    }
-    let after = check(host, wanted, interrupt)?;
-    let left: BTreeSet<Key> = after.findings.iter().map(key).collect();
+    let after =
+        run.fix_unlocked(report, &mut findings).and_then(|()| check(host, wanted, interrupt));
+    let (after, unchecked) = match after {
+        Ok(after) => (after, None),
+        Err(cause) => (report.clone(), Some(cause)),
+    };
+    let left: BTreeSet<Key> = match unchecked {
+        None => after.findings.iter().map(key).collect(),
+        Some(_) => BTreeSet::new(),
+    };
     let before: BTreeSet<Key> = findings.iter().map(key).collect();
     let failed = run.failed();
     let outcome = |finding: &Finding| {
@@ -83,6 +73,7 @@ pub fn repair(
                 RepairOutcome::NotRepaired
             }
             Some(action) => RepairOutcome::Repaired(action.clone()),
+            None if unchecked.is_some() => RepairOutcome::NotRepaired,
             None => RepairOutcome::Resolved,
         }
     };
@@ -91,7 +82,7 @@ pub fn repair(
         after.findings.iter().filter(is_new).map(|it| (it.clone(), RepairOutcome::NotRepaired));
     let findings = findings.iter().map(|it| (it.clone(), outcome(it))).chain(new).collect();
     let Run { changes, failures, .. } = run;
-    Ok(RepairReport { after, findings, changes, failures })
+    RepairReport { after, unchecked, findings, changes, failures }
 }
 
 /// The object of a repair.
@@ -180,6 +171,30 @@ impl Run<'_> {
         };
         let files = self.failures.iter().map(|(identity, _)| *identity);
         self.changes.iter().filter_map(of_change).chain(files).collect()
+    }
+
+    /// Waits for the locks of the domains that were not judged, judges them, and repairs them. Findings behind a lock
+    /// replace the finding of the lock.
+    fn fix_unlocked(
+        &mut self,
+        report: &CheckReport,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Cause> {
+        let unlocked = self.wait_for_locks(report);
+        if unlocked.is_empty() {
+            return Ok(());
+        }
+        let late = check(self.host, &unlocked, self.interrupt)?;
+        self.fix(&late);
+        let domids: BTreeSet<Option<Identity>> =
+            late.rows.iter().map(|row| Some(row.domain.identity)).collect();
+        findings.retain(|it| {
+            !(matches!(it.diagnosis.kind, DiagnosisKind::Locked(_))
+                && domids.contains(&it.identity()))
+        });
+        let known: BTreeSet<Key> = findings.iter().map(key).collect();
+        findings.extend(late.findings.into_iter().filter(|it| !known.contains(&key(it))));
+        Ok(())
     }
 
     /// Waits until the locks of the domains that were not judged are free. Those that stay locked are failures.

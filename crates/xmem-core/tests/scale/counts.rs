@@ -143,7 +143,7 @@ fn a_repair_costs_one_change_for_each_domain_that_needs_it() {
         let guests = usize::from(count);
         assert_eq!(report.findings.len(), guests);
         host.take_cost();
-        let repaired = repair(&host, &report, &[], Duration::ZERO, &NoInterrupt).unwrap();
+        let repaired = repair(&host, &report, &[], Duration::ZERO, &NoInterrupt);
         assert_eq!((repaired.changes.len(), repaired.after.findings.len()), (guests, 0));
         let cost = host.take_cost();
         // The changes, and the check after.

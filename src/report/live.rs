@@ -62,6 +62,13 @@ impl History {
     }
 }
 
+/// Replaces the heading of a table without domains.
+fn note_none_left(survey: &Survey, lines: &mut [String]) {
+    if let ([], Some(heading)) = (&*survey.rows, lines.first_mut()) {
+        "no such domain any more".clone_into(heading);
+    }
+}
+
 impl Report {
     /// Shows a sample of `xmem watch`. `false` if the reader has gone.
     pub(crate) fn refresh(&self, screen: &mut Screen, survey: Survey) -> bool {
@@ -73,7 +80,8 @@ impl Report {
             self.draw(screen, &survey)
         } else {
             let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            let lines = table::lines(&survey, &Layout::default(), self.simulated, false);
+            let mut lines = table::lines(&survey, &Layout::default(), self.simulated, false);
+            note_none_left(&survey, &mut lines);
             self.print(&format!("{now}\n{}\n", lines.join("\n")))
         };
         screen.before = Some(survey);

@@ -47,6 +47,33 @@ fn json_reports_only_changes() {
 }
 
 #[test]
+fn a_renamed_domain_is_not_called_gone() {
+    let sim = Sim::new();
+    let mut child = sim.xmem("watch win --json --interval 50ms").start();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next =
+        || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["name"], "win");
+    sim.edit(|world| world["xenstore"]["/local/domain/9/name"] = "renamed".into());
+    let renamed = std::iter::repeat_with(&mut next).find(|it| it["domid"] == 9).unwrap();
+    assert_eq!((&renamed["name"], &renamed["gone"]), (&"renamed".into(), &().into()));
+}
+
+#[test]
+fn a_table_whose_domains_are_gone_says_so() {
+    let sim = Sim::new();
+    let mut child = sim.xmem("watch web --interval 50ms").start();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    while !next().starts_with("web ") {}
+    sim.edit(|world| drop(world["domains"].as_object_mut().unwrap().remove("7")));
+    // Tables of before may still be in the pipe.
+    let after: Vec<String> =
+        std::iter::repeat_with(next).take(60).filter(|line| line.contains("omain")).collect();
+    assert_eq!(after.last().map(String::as_str), Some("no such domain any more"));
+}
+
+#[test]
 fn watch_ends_when_its_pipe_closes() {
     let sim = Sim::new();
     let mut child = sim.xmem("watch --interval 50ms").start();

@@ -7,7 +7,7 @@ use xmem_core::state::State;
 use xmem_core::survey::{Row, Survey};
 
 use super::super::table::{LONGEST_NAME, aligned, cell, cut, heading, host, is_left, is_urgent};
-use super::{HISTORY, History};
+use super::{HISTORY, History, note_none_left};
 use crate::cli::Column;
 
 /// The minimum and maximum widths of a bar, of a history and of a note.
@@ -145,6 +145,7 @@ impl Frame<'_> {
                 line.trim_end().to_owned()
             })
             .collect();
+        note_none_left(self.survey, &mut lines);
         self.shorten(&mut lines);
         let last = host(self.survey, false, simulated);
         // The way out matters more than the unit, which the line's own numbers have.
@@ -349,6 +350,15 @@ mod tests {
     fn domains_that_are_all_in_step_have_no_column_of_marks() {
         let lines = lines(&survey(World::states()), 120, 100);
         assert!(lines[0].starts_with("NAME ") && lines[0].contains("LIMIT"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_frame_without_domains_says_so() {
+        let mut survey = survey(World::start());
+        survey.rows.clear();
+        let lines = lines(&survey, 80, 24);
+        assert_eq!(lines[0], "no such domain any more");
+        assert!(lines.len() == 2 && lines[1].starts_with("host"), "{lines:#?}");
     }
 
     #[test]

@@ -115,8 +115,10 @@ impl<'h> Monitor<'h> {
         Ok(Survey { rows, host: self.host.hypervisor().host_memory(), missing })
     }
 
-    /// The domains that are wanted. Names are resolved again only if a domain came, went or was renamed.
+    /// The domains that are wanted. Names are resolved again only if a domain came, went or was renamed. A domain that
+    /// was renamed is still wanted.
     fn find(&mut self, changes: &Changes) -> Result<Vec<DomainInfo>, Cause> {
+        let mut seen_before = Vec::new();
         let by_name = self.wanted.iter().any(|wanted| matches!(wanted, DomainRef::Name(_)));
         if by_name {
             let mut infos = self.host.list_domains(&*self.store)?.domains;
@@ -130,10 +132,18 @@ impl<'h> Monitor<'h> {
             }
             self.resolved = all;
             self.watch(&names)?;
+            infos.retain(|info| {
+                let seen = self.seen.get(&info.identity.domid);
+                seen.is_some_and(|seen| seen.info.identity == info.identity)
+            });
+            seen_before = infos;
         }
         let found = find(self.host, &*self.store, &self.wanted)?;
         self.missing = found.missing;
-        Ok(found.infos)
+        let infos = seen_before.into_iter().chain(found.infos);
+        let infos: BTreeMap<DomId, DomainInfo> =
+            infos.map(|info| (info.identity.domid, info)).collect();
+        Ok(infos.into_values().collect())
     }
 
     /// Drops the domains that are gone, and their watches.

@@ -32,7 +32,7 @@ json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_needs_command" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_needs_command" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_needs_command" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_needs_command" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_needs_command" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_needs_command" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_needs_command" -s V -l version -d 'Print version'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "set" -d 'Set a domain\'s target, and its limit with it'
@@ -60,7 +60,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand set" -l raise-max -d 'Raise th
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l wait -d 'Wait for the guest to reach the target while it makes progress; =TIME sets an upper bound'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand set" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand set" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l within -d 'End --wait within this distance of the target [default: 1M]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l patience -d 'Give up --wait after this long without progress [default: 30s]' -r -f
@@ -76,7 +76,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l raise-max -d 'Rais
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l wait -d 'Wait for the guest to reach the target while it makes progress; =TIME sets an upper bound'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
@@ -87,7 +87,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand max" -l force -d 'Override a s
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s n -l dry-run -d 'Show what would be done without doing it'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand max" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand max" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand max" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
@@ -98,7 +98,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l force -d 'Override
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s n -l dry-run -d 'Show what would be done without doing it'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l within -d 'End --wait within this distance of the target [default: 1M]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l patience -d 'Give up waiting for memory, or for a guest, after this long without progress [default: 30s]' -r -f
@@ -115,7 +115,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand apply" -l wait -d 'Wait for th
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l partial -d 'Serve the first lines when the host does not have enough for all'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand apply" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l from -d 'Take memory from these domains; `all` is every running domU that no other daemon manages' -r -f -a "(__fish_xmem_domains)"
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l floor -d 'Leave each domain, or the domain NAME, at least this much; repeatable [default: what its guest uses and a margin, or half of its size]' -r -f
@@ -132,7 +132,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s n -l dry-run -d 'S
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l or-restore -d 'Restore the old targets if SIZE is not reached'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand list" -s o -l columns -d 'Show these columns, separated by commas' -r -f -a "name\t'The name'
 domid\t'The domid'
@@ -173,7 +173,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand list" -s H -l no-header -d 'Om
 complete -c xmem -n "__fish_xmem_using_subcommand list" -s p -l exact -d 'Print exact sizes in KiB instead of MiB'
 complete -c xmem -n "__fish_xmem_using_subcommand list" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand list" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand list" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand list" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand list" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -s o -l columns -d 'Show these columns, separated by commas' -r -f -a "name\t'The name'
 domid\t'The domid'
@@ -214,7 +214,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand ls" -s H -l no-header -d 'Omit
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -s p -l exact -d 'Print exact sizes in KiB instead of MiB'
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand ls" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand ls" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand ls" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -l interval -d 'Refresh at least this often; target changes show at once [default: 1s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s c -l count -d 'Exit after N refreshes' -r -f
@@ -239,7 +239,7 @@ json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand watch" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand watch" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand watch" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand check" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
 sim\t''"
@@ -250,7 +250,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand check" -l repair -d 'Fix whate
 complete -c xmem -n "__fish_xmem_using_subcommand check" -s n -l dry-run -d 'With --repair: show what would be done without doing it'
 complete -c xmem -n "__fish_xmem_using_subcommand check" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand check" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
-complete -c xmem -n "__fish_xmem_using_subcommand check" -s q -l quiet -d 'Print errors only'
+complete -c xmem -n "__fish_xmem_using_subcommand check" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand check" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply reclaim list watch check help" -f -a "set" -d 'Set a domain\'s target, and its limit with it'
 complete -c xmem -n "__fish_xmem_using_subcommand help; and not __fish_seen_subcommand_from set max apply reclaim list watch check help" -f -a "max" -d 'Set a domain\'s maximum (static-max), and its limit with it'

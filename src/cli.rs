@@ -39,7 +39,7 @@ pub(crate) struct Global {
     /// Log each step with old and new values; -vv also logs every request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Print errors only
+    /// Print only errors, tables, metrics and JSON
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Format log lines on standard error as `text` or `json` [default: text]

@@ -183,9 +183,6 @@ impl Report {
 
     /// A host's domains.
     pub(crate) fn list(&self, survey: &Survey, layout: &Layout) {
-        if self.style.quiet {
-            return;
-        }
         if self.style.json {
             self.json(|json| json.survey(survey));
         } else {
@@ -196,9 +193,7 @@ impl Report {
 
     /// The same as metrics.
     pub(crate) fn metrics(&self, survey: &Survey) {
-        if !self.style.quiet {
-            self.print(&metrics::metrics(survey));
-        }
+        self.print(&metrics::metrics(survey));
     }
 
     /// What is waited for, on a terminal.

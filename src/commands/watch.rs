@@ -93,7 +93,7 @@ impl Task {
             loop {
                 let left = self.interval.saturating_sub(begun.elapsed());
                 let is_changed = monitor.wait(left.min(SLICE))?;
-                if report.is_unread() {
+                if Report::is_unread() {
                     return Ok(exit);
                 }
                 let (is_continued, is_resized) = continued.take();

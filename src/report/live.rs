@@ -72,9 +72,7 @@ fn note_none_left(survey: &Survey, lines: &mut [String]) {
 impl Report {
     /// Shows a sample of `xmem watch`. `false` if the reader has gone.
     pub(crate) fn refresh(&self, screen: &mut Screen, survey: Survey) -> bool {
-        let is_read = if self.style.quiet {
-            true
-        } else if self.style.json {
+        let is_read = if self.style.json {
             self.json(|json| json.changes(screen.before.as_ref(), &survey))
         } else if output::is_smart_terminal() {
             self.draw(screen, &survey)
@@ -89,8 +87,8 @@ impl Report {
     }
 
     /// Whether the reader of standard output has gone.
-    pub(crate) fn is_unread(&self) -> bool {
-        !self.style.quiet && output::is_closed()
+    pub(crate) fn is_unread() -> bool {
+        output::is_closed()
     }
 
     fn draw(&self, screen: &mut Screen, survey: &Survey) -> bool {

@@ -16,6 +16,7 @@ use xen::{DomId, Host as _};
 use xmem_core::domain::{DomainRef, Name};
 use xmem_sim::SimHost;
 
+use super::reclaim::ALL;
 use crate::values::HostRef;
 
 /// The time limit for all of it.
@@ -71,8 +72,9 @@ fn word(name: &Name) -> Option<String> {
     if name.0.contains(Escaped::must_escape) {
         return None;
     }
-    let means_it =
-        |word: &String| !word.starts_with('-') && word.parse() == Ok(DomainRef::Name(name.clone()));
+    let means_it = |word: &String| {
+        !word.starts_with('-') && word != ALL && word.parse() == Ok(DomainRef::Name(name.clone()))
+    };
     [name.0.clone(), format!("name:{}", name.0)].into_iter().find(means_it)
 }
 
@@ -86,6 +88,7 @@ mod tests {
             ("web", Some("web")),
             ("my $HOME's \"vm\"", Some("my $HOME's \"vm\"")),
             ("a:b", Some("a:b")),
+            ("all", Some("name:all")),
             ("7", Some("name:7")),
             ("99999", Some("name:99999")),
             ("id:7", Some("name:id:7")),

@@ -90,6 +90,12 @@ fn inseparable(command: &Command) -> Vec<&str> {
     all.filter(|option| option.is_require_equals_set()).filter_map(Arg::get_long).collect()
 }
 
+/// The options that take any number of domains.
+fn options_of_domains(command: &Command) -> Vec<&str> {
+    let all = command.get_subcommands().flat_map(Command::get_opts);
+    all.filter(|option| is_domain(option)).filter_map(Arg::get_long).collect()
+}
+
 fn zsh(command: &Command, inseparable: &[&str]) -> String {
     let value = |line: &str| {
         let option = inseparable.iter().find(|long| line.contains(&format!("--{long}[")))?;
@@ -107,7 +113,15 @@ fn zsh(command: &Command, inseparable: &[&str]) -> String {
         format!("{found}    local -a xmem_words=(\"${{words[@]}}\")\n")
     });
     assert!(text.contains(":_users"), "no subcommand takes a domain");
-    text.replace(":_users", ":_xmem_domains")
+    let text = text.replace(":_users", ":_xmem_domains");
+    // clap's function completes only the first value of an option, and takes the next ones for arguments.
+    options_of_domains(command).iter().fold(text, |text, option| {
+        let (before, sub) = text.split_once(&format!("'*--{option}=[")).unwrap();
+        let (sub, after) = sub.split_once(":' \\\n&& ret=0").unwrap();
+        // Without the blank, zsh would put words of its own before the option.
+        let more = ": _xmem_more_domains --";
+        format!("{before}'*--{option}=[{sub}{more}{option}' \\\n'*:DOMAIN{more}{option}' \\\n&& ret=0{after}")
+    })
 }
 
 /// `text` with its single match of `found` replaced by `of`.

@@ -20,3 +20,8 @@ _xmem_domains() {
         _wanted domains expl domain compadd -l -d shown -a names
     fi
 }
+
+# The domains, if the option before the cursor takes any number of them.
+_xmem_more_domains() { # OPTION
+    [[ ${${(M)words[1,CURRENT-1]:#-?*}[-1]} == $1 ]] && _xmem_domains
+}

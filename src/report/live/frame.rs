@@ -202,10 +202,10 @@ impl Frame<'_> {
         let most = self.height.saturating_sub(1);
         if lines.len() > most {
             let kept = most.saturating_sub(1);
-            let left_out = lines.len().saturating_sub(kept);
             lines.truncate(kept);
             // The first line is the heading.
             let hidden = self.survey.rows.iter().skip(kept.saturating_sub(1));
+            let left_out = hidden.len();
             let urgent = match hidden.filter(|row| is_urgent(row)).count() {
                 0 => String::new(),
                 urgent => format!(", {urgent} of them with a problem"),
@@ -366,6 +366,11 @@ mod tests {
         let mut world = World::start();
         let hidden = |world: World| lines(&survey(world), 80, 4).remove(2);
         assert_eq!(hidden(world.clone()), "(3 more; enlarge the terminal to see them)");
+        // Where not even the heading has room, it is not counted.
+        for (height, line) in [(3, 1), (2, 0)] {
+            let lines = lines(&survey(world.clone()), 80, height);
+            assert_eq!(lines[line], "(4 more; enlarge the terminal to see them)", "{height}");
+        }
         world.domains.get_mut(&9).unwrap().limit_kib = Kib(524_288);
         let with_problem = "(3 more, 1 of them with a problem; enlarge the terminal to see them)";
         assert_eq!(hidden(world), with_problem);

@@ -116,6 +116,15 @@ fn every_word_of_the_schema_is_in_the_docs() {
         include_str!("../../docs/check.md"),
         include_str!("../../docs/states.md")
     );
+    let json = include_str!("../../docs/json.md");
+    let (_, wait) = json.split_once("\n## A wait\n").unwrap();
+    let wait = wait.split("\n## ").next().unwrap();
+    for words in ["wait-end", "wait-reason"] {
+        for word in SCHEMA["$defs"][words]["enum"].as_array().unwrap() {
+            let word = word.as_str().unwrap();
+            assert!(wait.contains(&format!("`{word}`")), "`{word}` is not explained as a {words}");
+        }
+    }
     let mut all = Vec::new();
     words(&SCHEMA, &mut all);
     assert!(all.len() > 100);

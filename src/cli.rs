@@ -246,7 +246,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "COLUMN", hide_possible_values = true)]
     pub(crate) sort: Option<Column>,
     /// Print a table, or `openmetrics` for a collector [default: table]
-    #[arg(long, value_name = "FORMAT", hide_possible_values = true, conflicts_with = "json")]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     pub(crate) format: Option<Format>,
 }
 

@@ -155,7 +155,7 @@ impl Task {
             Command::Max(args) => change::max(args, global).map(Self::Change),
             Command::Apply(args) => apply::Task::of(args, global).map(Self::Apply),
             Command::Reclaim(args) => reclaim::Task::of(args, global).map(Self::Reclaim),
-            Command::List(args) => list::Task::of(args).map(Self::List),
+            Command::List(args) => list::Task::of(args, global).map(Self::List),
             Command::Watch(args) => watch::Task::of(args).map(Self::Watch),
             Command::Check(args) => check::Task::of(args, global).map(Self::Check),
             Command::CompleteDomains => Err(Usage::default()),

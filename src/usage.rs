@@ -40,6 +40,11 @@ impl fmt::Display for Usage {
 }
 
 impl Usage {
+    /// Two options that exclude each other.
+    pub(crate) fn conflict(option: &str, other: &str, hint: String) -> Self {
+        Self::of_all(format!("{option} cannot be used with {other}"), hint)
+    }
+
     /// A mistake about the whole command line.
     fn of_all(why: String, hint: String) -> Self {
         Self { what: String::new(), text: String::new(), why, hint: Some(hint) }
@@ -103,7 +108,7 @@ impl Usage {
                 let other = first(ContextKind::PriorArg);
                 let option = |text: &str| text.split(['.', ' ']).next().unwrap_or_default().to_owned();
                 let (arg, other) = (option(&arg), option(&other));
-                Self::of_all(format!("{arg} cannot be used with {other}"), see)
+                Self::conflict(&arg, &other, see)
             }
             ErrorKind::InvalidValue if first(ContextKind::InvalidValue).is_empty() => {
                 Self::of_all(format!("{arg} needs a value"), see)

@@ -6,7 +6,7 @@ use xmem_core::failure::Cause;
 use xmem_core::survey::{Detail, Survey, survey};
 
 use super::with_missing;
-use crate::cli::{Column, Format, List};
+use crate::cli::{Column, Format, Global, List};
 use crate::exit::Exit;
 use crate::report::{Layout, Report, sort};
 use crate::usage::Usage;
@@ -21,7 +21,17 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn of(args: &List) -> Result<Self, Usage> {
+    pub(super) fn of(args: &List, global: &Global) -> Result<Self, Usage> {
+        // clap does not notice a --json before the command.
+        let conflict = match (args.format, &args.columns[..]) {
+            (Some(_), _) if global.json => Some(("--format", "--json")),
+            (_, [_, ..]) if global.json => Some(("--columns", "--json")),
+            (Some(Format::Openmetrics), [_, ..]) => Some(("--columns", "--format openmetrics")),
+            _ => None,
+        };
+        if let Some((option, other)) = conflict {
+            return Err(Usage::conflict(option, other, "see `xmem list --help`".to_owned()));
+        }
         let layout =
             Layout { columns: args.columns.clone(), bare: args.no_header, exact: args.exact };
         Ok(Self {
@@ -93,7 +103,7 @@ mod tests {
         let words = ["xmem", "list"].into_iter().chain(words.split_whitespace());
         let cli = Cli::try_parse_from(words).unwrap();
         let Command::List(args) = &cli.command else { unreachable!() };
-        Task::of(args).unwrap().detail(cli.global.json, coloured)
+        Task::of(args, &cli.global).unwrap().detail(cli.global.json, coloured)
     }
 
     #[test]

@@ -99,6 +99,24 @@ fn arguments_that_are_not_utf8_are_wrong_usage() {
     }
 }
 
+/// Also if --json stands before the command.
+#[test]
+fn options_that_a_format_would_ignore_are_refused() {
+    for (words, conflict) in [
+        ("list --json -o name", "--columns cannot be used with --json"),
+        ("--json list -o name", "--columns cannot be used with --json"),
+        ("list -o name --format openmetrics", "--columns cannot be used with --format openmetrics"),
+        ("list --json --format openmetrics", "--format cannot be used with --json"),
+        ("--json list --format openmetrics", "--format cannot be used with --json"),
+    ] {
+        let hint = "see `xmem list --help`";
+        let ran = xmem(words).run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert_eq!(ran.stderr, format!("xmem: {conflict}\nhint: {hint}\n"));
+    }
+    assert_eq!(Sim::new().xmem("list --format table -o name").run().status.code(), Some(0));
+}
+
 /// Also of values that clap accepts.
 #[test]
 fn wrong_usage_is_an_object_with_json() {

@@ -2,28 +2,30 @@
 
 /// The spellings of SIZE.
 macro_rules! sizes {
-    () => {
-        "\
+    ($present:literal) => {
+        concat!(
+            "\
 SIZE is a whole number with b, k, m, g, t, KiB, MiB, GiB or TiB (any case, powers \
-of 1024). A bare number is MiB, as in xl. +SIZE and -SIZE are relative to the present \
-size; `max` is the maximum, and 50% half of it. Sizes are rounded down to \
+of 1024). A bare number is MiB, as in xl. +SIZE and -SIZE are relative to the present ",
+            $present,
+            "; `max` is the maximum, and 50% half of it. Sizes are rounded down to \
 whole pages of 4 KiB and include the domain's video memory."
+        )
     };
 }
 
 pub(super) const SET: &str = concat!(
-    sizes!(),
+    sizes!("size"),
     "
 
 A guest is not shrunk below 32 MiB without --force, and dom0 never below 128 MiB."
 );
 
 pub(super) const MAX: &str = concat!(
-    sizes!(),
+    sizes!("maximum"),
     "
 
-A step is relative to the present maximum. The limit becomes the maximum and 1 MiB, as \
-with `xl mem-max`, or more if target and video memory need it."
+The limit becomes the maximum and 1 MiB, as with `xl mem-max`, or more if target and video memory need it."
 );
 
 pub(super) const APPLY: &str = "\

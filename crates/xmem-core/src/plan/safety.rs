@@ -42,7 +42,8 @@ pub(super) fn check(
 fn first_dom0_target(memory: &Memory, around: &Surroundings) -> Option<Refusal> {
     let kernel = around.dom0.kernel.filter(|kernel| *kernel < FIXED_DOM0_KERNEL)?;
     let is_first = memory.is_dom0() && matches!(memory.target, Ok(None));
-    let is_pvh = memory.info.guest_type != GuestType::Pv;
+    // On Arm, where dom0 is mapped 1:1, Linux counts its memory in another way.
+    let is_pvh = memory.info.guest_type != GuestType::Pv && !around.dom0.direct_mapped;
     (is_first && is_pvh).then_some(Refusal::Dom0Kernel { kernel })
 }
 

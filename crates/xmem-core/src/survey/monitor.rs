@@ -149,9 +149,6 @@ impl<'h> Monitor<'h> {
     /// Drops the domains that are gone, and their watches.
     fn forget_all_but(&mut self, infos: &[DomainInfo]) -> Result<(), Cause> {
         let there: BTreeSet<DomId> = infos.iter().map(|info| info.identity.domid).collect();
-        if self.seen.keys().all(|domid| there.contains(domid)) {
-            return Ok(());
-        }
         self.seen.retain(|domid, _| there.contains(domid));
         self.confirmed.retain(|identity| there.contains(&identity.domid));
         let names = self.resolved.iter().map(|identity| Key::Name.path(identity.domid));

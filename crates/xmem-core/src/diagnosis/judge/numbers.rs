@@ -65,6 +65,7 @@ impl Judge<'_> {
     /// Whether the kernel computes its first size wrongly: a PVH dom0 before Linux 6.15.
     fn misreads_first_target(&self) -> bool {
         self.memory.info.guest_type != GuestType::Pv
+            && !self.facts.dom0.direct_mapped
             && self.facts.dom0.kernel.is_none_or(|kernel| kernel < (6, 15))
     }
 

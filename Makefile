@@ -85,6 +85,7 @@ tarball: all
 	mv "$(DIST)/$(TARBALL).root/usr/local" "$(DIST)/$(TARBALL)"
 	rm -r "$(DIST)/$(TARBALL).root"
 	install -D -m 644 README.md CHANGELOG.md LICENSE -t "$(DIST)/$(TARBALL)/share/doc/xmem"
+	install -D -m 644 docs/*.md docs/json-schema.json -t "$(DIST)/$(TARBALL)/share/doc/xmem/docs"
 	tar -C "$(DIST)" --owner=0 --group=0 --sort=name -czf "$(DIST)/$(TARBALL).tar.gz" "$(TARBALL)"
 	@echo "$(DIST)/$(TARBALL).tar.gz"
 

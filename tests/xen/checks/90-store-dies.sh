@@ -71,6 +71,7 @@ check_store_dies_2_stopped_at_the_commit() { # every boot
 # reply.
 check_store_dies_3_killed_at_the_commit() { # every boot
     needs_xmem
+    [ "$STORE" != ox-eagain ] || skip "this daemon may answer the commit with a made-up conflict"
     reset_guests g1
     case $STORE in
     c) hold_before_commit g1 128 ;;

@@ -89,10 +89,10 @@ impl Report {
     fn changed(&self, outcome: &Outcome, names: bool, waits: bool) {
         self.print(&(text::outcome(outcome) + self.mark()));
         let domain = if names { format!("{}: ", outcome.domain) } else { String::new() };
-        for note in text::notes(outcome, waits) {
+        for note in text::notes(outcome, waits, &self.program) {
             // The result says it already.
             if note.kind != "video-memory" {
-                self.note(&format!("{domain}{}", self.program.in_sentence(&note.text)));
+                self.note(&format!("{domain}{}", note.text));
             }
         }
     }

@@ -70,7 +70,10 @@ impl Json<'_> {
 
     /// A change that was made, planned, or not needed. `waits`: its guest is waited for.
     pub(super) fn outcome(&self, outcome: &Outcome, line: Option<usize>, waits: bool) -> Lines {
-        Ok(vec![self.object(Some((&outcome.domain).into()), change(outcome, line, waits))?])
+        Ok(vec![self.object(
+            Some((&outcome.domain).into()),
+            change(outcome, line, waits, &self.report.program),
+        )?])
     }
 
     /// The same, with the end of the wait that followed it.
@@ -81,7 +84,7 @@ impl Json<'_> {
         wait: &WaitReport,
         hint: Option<String>,
     ) -> Lines {
-        let mut body = change(outcome, line, true);
+        let mut body = change(outcome, line, true, &self.report.program);
         body.wait = Some(WaitKeys::from(wait));
         body.error = (!matches!(wait.end, WaitEnd::Reached)).then(|| ErrorKeys {
             kind: wait.end.word(),

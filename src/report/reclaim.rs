@@ -171,7 +171,7 @@ impl Report {
             self.json(|json| json.dated(Some(domain.into()), keys).map(Some));
         } else if !matches!(
             wait.end,
-            // What the run as a whole came to says it.
+            // The last line reports it.
             WaitEnd::Reached | WaitEnd::Interrupted | WaitEnd::NotNeeded
         ) {
             self.note(&format!("{domain}: {wait}"));

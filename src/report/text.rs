@@ -12,6 +12,8 @@ use xmem_core::plan::TOLERANCE;
 use xmem_core::state::State;
 use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
+use crate::hints::Program;
+
 /// The most characters of an error that are shown.
 const LONGEST_ERROR: usize = 2000;
 
@@ -73,9 +75,9 @@ pub(super) fn changed_numbers(old: Numbers, new: Numbers) -> Vec<String> {
     .collect()
 }
 
-/// The notes about a change; `waits` if its guest is waited for.
-pub(super) fn notes(outcome: &Outcome, waits: bool) -> Vec<NoteText> {
-    let note = |kind, text| NoteText { kind, text };
+/// The notes about a change; `waits` if its guest is waited for. Commands in them name the host of `program`.
+pub(super) fn notes(outcome: &Outcome, waits: bool, program: &Program) -> Vec<NoteText> {
+    let note = |kind, text: String| NoteText { kind, text: program.in_sentence(&text) };
     let mut notes = Vec::new();
     notes.extend(outcome.recovery.iter().map(|it| note(it.kind(), it.to_string())));
     notes.extend(outcome.plan.notes.iter().map(|it| note(it.kind(), it.to_string())));

@@ -2,7 +2,7 @@
 
 use snapbox::str;
 
-use crate::sandbox::Sim;
+use crate::sandbox::{Sim, xmem};
 
 #[test]
 fn target_and_limit_change_together() {
@@ -347,4 +347,16 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
 
 "#]]);
     }
+}
+
+#[test]
+fn a_note_names_the_simulated_host_that_was_typed() {
+    let sim = Sim::new();
+    sim.edit(|world| world["domains"]["7"]["limit_kib"] = 900_000.into());
+    let host = sim.host().into_string().unwrap();
+    let ran = xmem(&format!("--host {host} set web +0")).within(&sim).run();
+    let command = format!("xmem --host {host} check 7");
+    assert!(ran.stderr.replace("DIR", sim.path().to_str().unwrap()).contains(&command), "{ran:?}");
+    let ran = xmem(&format!("--host {host} --json set web +0")).within(&sim).run();
+    assert!(ran.stdout.replace("DIR", sim.path().to_str().unwrap()).contains(&command), "{ran:?}");
 }

@@ -172,7 +172,7 @@ impl Memory {
         self.name.is_none() && matches!((&self.target, &self.static_max), (Ok(None), Ok(None)))
     }
 
-    /// The memory that its guest reports to be in use: the guest's own word, and never more than it has.
+    /// The memory in use as the guest reports it, and never more than it has.
     pub fn used(&self) -> Option<Kib> {
         self.report.used().map(|used| used.min(self.info.current))
     }

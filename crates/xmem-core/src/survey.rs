@@ -1,6 +1,6 @@
 //! All of a host's domains, or the named ones, with their numbers, states and findings.
 //!
-//! [`survey`] looks once, [`Monitor`] again and again. Neither takes a lock or changes anything.
+//! [`survey`] reads domains once, a [`Monitor`] keeps what it has read up to date. Neither takes a lock or changes anything.
 
 mod files;
 mod monitor;
@@ -30,7 +30,7 @@ pub struct Survey {
     pub rows: Vec<Row>,
     /// The host's memory, or why it is not known.
     pub host: Result<HostMemory, HypervisorError>,
-    /// The domains that were asked for and are not there.
+    /// The domains that were named and do not exist.
     pub missing: Vec<DomainRef>,
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn rows_of(
 struct Found {
     /// By domid.
     infos: Vec<DomainInfo>,
-    /// The domains that were asked for and are not there.
+    /// The domains that were named and do not exist.
     missing: Vec<DomainRef>,
     /// Why the hypervisor did not list all domains: see [`xen::DomainList`].
     refused: Option<HypervisorError>,

@@ -89,7 +89,7 @@ pub enum WaitEnd {
     Stopped(State),
     /// The caller interrupted the wait.
     Interrupted,
-    /// The host has what [`reclaim`](crate::reclaim::reclaim) was to free before the guest reached its target.
+    /// [`reclaim`](crate::reclaim::reclaim) reached its goal before the guest reached its target.
     NotNeeded,
     /// Nudging its driver failed and left something behind.
     Failed(Failure),

@@ -13,6 +13,7 @@ use xmem_core::recovery::Recovery;
 use xmem_core::survey::Row;
 use xmem_core::wait::{WaitReason, WaitReport};
 
+use crate::hints::Program;
 use crate::report::{table, text};
 
 /// An object: the common head, and a body.
@@ -194,10 +195,15 @@ pub(crate) struct HostKeys {
     pub(crate) claimed_kib: Kib,
 }
 
-pub(super) fn change(outcome: &Outcome, line: Option<usize>, waits: bool) -> Change {
+pub(super) fn change(
+    outcome: &Outcome,
+    line: Option<usize>,
+    waits: bool,
+    program: &Program,
+) -> Change {
     let plan = &outcome.plan;
     let dry_run = outcome.status == ChangeStatus::DryRun;
-    let notes = text::notes(outcome, waits);
+    let notes = text::notes(outcome, waits, program);
     Change {
         line,
         changed: outcome.status == ChangeStatus::Changed,

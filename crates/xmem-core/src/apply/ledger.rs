@@ -20,11 +20,11 @@ pub(super) struct Ledger<'s> {
     options: &'s ApplyOptions,
     /// The domains already changed, and the memory that each will hold.
     promised: Vec<(Identity, Kib)>,
-    last: Option<Look>,
-    /// The memory left at the last look, less later promises.
+    last: Option<Reading>,
+    /// The memory left at the last reading, minus later promises.
     left: Option<Kib>,
-    /// The time without more memory, over all steps. Counted in sleeps, not by a clock, so that a stop (Ctrl-Z) uses up no
-    /// patience.
+    /// The time without more memory, over all steps. Counted in sleeps, not by a clock, so that a stop (Ctrl-Z) does not
+    /// count as waiting.
     idle: Duration,
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Grant {
 
 /// A reading of all guests. A lower bound when stale: memory a guest has taken since is subtracted twice.
 #[derive(Clone, Copy)]
-struct Look {
+struct Reading {
     /// The host's available memory, minus what must stay free.
     free: Kib,
     /// Memory promised to guests and not taken yet.
@@ -48,7 +48,7 @@ struct Look {
     coming: Kib,
 }
 
-impl Look {
+impl Reading {
     fn left(&self) -> Kib {
         self.free.minus(self.promised).unwrap_or_default()
     }
@@ -60,8 +60,8 @@ impl<'s> Ledger<'s> {
         Self { host, options, promised: Vec::new(), last: None, left: None, idle: Duration::ZERO }
     }
 
-    /// Blocks until enough memory is available for `step`, no more has become free for the time of patience, or an
-    /// interrupt is pending. Once patience has run out, later steps fail at once, until more becomes free. A step that does
+    /// Blocks until enough memory is available for `step`, patience runs out without more becoming free, or an
+    /// interrupt is pending. After that, later steps fail at once, until more becomes free. A step that does
     /// not grow its domain needs none.
     pub(super) fn wait_for(
         &mut self,
@@ -74,7 +74,7 @@ impl<'s> Ledger<'s> {
         if !step.grows() {
             return Ok(Grant::Whole);
         }
-        // Without reading all guests, which would cost the square of their number over a batch.
+        // Reading all guests for each step would cost the square of their number.
         if let Some(last) = &mut self.last {
             last.free = last.free.min(free(self.host, self.options.keep_free)?);
             let needs = step.needs(held(self.host, step.domain.identity)?);
@@ -83,8 +83,8 @@ impl<'s> Ledger<'s> {
             }
         }
         loop {
-            let (look, held) = self.look(step.domain.identity)?;
-            let (left, needs) = (look.left(), step.needs(held));
+            let (reading, held) = self.read(step.domain.identity)?;
+            let (left, needs) = (reading.left(), step.needs(held));
             if self.left.replace(left).is_some_and(|last| left > last) {
                 self.idle = Duration::ZERO;
             }
@@ -92,7 +92,7 @@ impl<'s> Ledger<'s> {
                 return Ok(Grant::Whole);
             }
             let is_over = self.idle >= self.options.patience;
-            if self.options.partial && (is_over || look.coming == Kib(0)) {
+            if self.options.partial && (is_over || reading.coming == Kib(0)) {
                 return Ok(Grant::Part(Kib(held.0.saturating_add(left.0))));
             }
             if is_over {
@@ -121,7 +121,7 @@ impl<'s> Ledger<'s> {
     }
 
     /// Reads all guests. Returns also the memory of the domain `identity`.
-    fn look(&mut self, identity: Identity) -> Result<(Look, Kib), HypervisorError> {
+    fn read(&mut self, identity: Identity) -> Result<(Reading, Kib), HypervisorError> {
         let infos = self.host.hypervisor().domains()?;
         let held: HashMap<Identity, Kib> =
             infos.iter().map(|info| (info.identity, info.current)).collect();
@@ -135,9 +135,9 @@ impl<'s> Ledger<'s> {
             coming = coming.saturating_add(above.unwrap_or_default().0);
         }
         let free = free(self.host, self.options.keep_free)?;
-        let look = Look { free, promised: Kib(promised), coming: Kib(coming) };
-        self.last = Some(look);
-        Ok((look, held(identity).unwrap_or_default()))
+        let reading = Reading { free, promised: Kib(promised), coming: Kib(coming) };
+        self.last = Some(reading);
+        Ok((reading, held(identity).unwrap_or_default()))
     }
 }
 

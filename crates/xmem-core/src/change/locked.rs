@@ -87,9 +87,7 @@ impl<'h> LockedDomain<'h> {
         let beside: Vec<&str> = paths.iter().map(String::as_str).collect();
         let (transaction, values) = self.store.begin_beside(&beside)?;
         let mut memory = Memory::read(&*transaction, self.info)?;
-        for ((key, path), value) in keys.iter().zip(&paths).zip(values) {
-            memory.take(*key, path, value.as_deref());
-        }
+        memory.take_each(keys, paths.iter().zip(values));
         self.check_state(&memory)?;
         Ok(OpenTransaction { locked: self, transaction, memory })
     }

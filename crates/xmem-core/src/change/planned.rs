@@ -24,8 +24,8 @@ pub fn plan_on(
 ) -> Result<Plan, Cause> {
     check_state(host, memory)?;
     let questions = Questions::of(memory, request, &draft(memory, request)?);
-    let around = surroundings(host, memory, keep_free, questions)?;
-    refuse_guests_word(nodes, memory, plan(memory, request, &around)?)
+    let around = surroundings(host, keep_free, questions)?;
+    plan_in(host, nodes, memory, request, around, questions)
 }
 
 /// The plan of `request` in known surroundings, for one of many domains. Reads only the domain's
@@ -41,14 +41,29 @@ pub(crate) fn plan_among(
     around: &Surroundings,
 ) -> Result<Plan, Cause> {
     check_state(host, memory)?;
-    let asks_pod = Questions::of(memory, request, &draft(memory, request)?).pod;
-    let pod = if asks_pod { host.hypervisor().pod(memory.info.identity.domid).ok() } else { None };
-    let plan = plan(memory, request, &Surroundings { pod, ..*around })?;
-    refuse_guests_word(nodes, memory, plan)
+    let questions = Questions::of(memory, request, &draft(memory, request)?);
+    plan_in(host, nodes, memory, request, *around, questions)
 }
 
-/// Refuses a plan by which a guest's own nodes would raise its limit.
-fn refuse_guests_word(nodes: &dyn Nodes, memory: &Memory, plan: Plan) -> Result<Plan, Cause> {
+/// The plan in these surroundings, to which the populate-on-demand state is added if the `questions` ask for it. Refuses a
+/// plan by which a guest's own nodes would raise its limit.
+fn plan_in(
+    host: &dyn Host,
+    nodes: &dyn Nodes,
+    memory: &Memory,
+    request: &MemoryRequest,
+    mut around: Surroundings,
+    questions: Questions,
+) -> Result<Plan, Cause> {
+    if questions.pod {
+        match host.hypervisor().pod(memory.domid()) {
+            Ok(pod) => around.pod = Some(pod),
+            Err(error) => {
+                debug!(error = %chain(&error), "the populate-on-demand state is not known");
+            }
+        }
+    }
+    let plan = plan(memory, request, &around)?;
     if plan.relies_on_store && guest_may_write(nodes, memory.domid())? {
         return Err(Refusal::GuestWritable { limit: plan.new.limit }.into());
     }
@@ -57,25 +72,15 @@ fn refuse_guests_word(nodes: &dyn Nodes, memory: &Memory, plan: Plan) -> Result<
 
 fn surroundings(
     host: &dyn Host,
-    memory: &Memory,
     keep_free: Option<Kib>,
     questions: Questions,
 ) -> Result<Surroundings, Cause> {
-    let hypervisor = host.hypervisor();
     let mut around = Surroundings { keep_free, ..Surroundings::default() };
     if questions.host {
-        match hypervisor.host_memory() {
+        match host.hypervisor().host_memory() {
             Ok(memory) => around.host = Some(memory),
             Err(error) if keep_free.is_some() => return Err(error.into()),
             Err(error) => debug!(error = %chain(&error), "the host's memory is not known"),
-        }
-    }
-    if questions.pod {
-        match hypervisor.pod(memory.info.identity.domid) {
-            Ok(pod) => around.pod = Some(pod),
-            Err(error) => {
-                debug!(error = %chain(&error), "the populate-on-demand state is not known");
-            }
         }
     }
     if questions.dom0 {

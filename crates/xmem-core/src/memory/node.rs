@@ -1,4 +1,4 @@
-//! The nodes that say something about a domain's memory: their paths, how they are read, and what their values mean.
+//! The nodes with a domain's memory: their paths, how they are read, and the meaning of their values.
 
 use std::str::FromStr;
 
@@ -50,7 +50,7 @@ impl Key {
     /// The name, and the numbers that a change keeps in step.
     pub(crate) const NUMBERS: [Self; 4] = [Self::Name, Self::Target, Self::StaticMax, Self::Video];
 
-    /// What the guest of domain `domid` reports of itself, again and again; dom0 nothing.
+    /// The reports of the guest of domain `domid`, which change all the time. dom0 has none.
     pub(crate) const fn reports(domid: DomId) -> &'static [Self] {
         match domid.get() {
             0 => &[],
@@ -81,7 +81,7 @@ pub fn domain_path(domid: DomId) -> String {
     format!("/local/domain/{domid}")
 }
 
-/// The directory of what a domain should have.
+/// The directory of a domain's target and maximum.
 pub(crate) fn memory_path(domid: DomId) -> String {
     format!("{}/memory", domain_path(domid))
 }
@@ -106,15 +106,24 @@ impl Memory {
         let values = nodes.read_each(&paths.iter().map(String::as_str).collect::<Vec<_>>())?;
         let mut read = paths.iter().zip(values);
         for (domain, keys) in domains.iter_mut().zip(keys) {
-            for (key, (path, value)) in keys.iter().zip(read.by_ref()) {
-                domain.take(*key, path, value.as_deref());
-            }
+            domain.take_each(keys, read.by_ref());
         }
         Ok(())
     }
 
+    /// Takes the values of the domain's `keys`, each with its path.
+    pub(crate) fn take_each<'a>(
+        &mut self,
+        keys: &[Key],
+        read: impl Iterator<Item = (&'a String, Option<Vec<u8>>)>,
+    ) {
+        for (key, (path, value)) in keys.iter().zip(read) {
+            self.take(*key, path, value.as_deref());
+        }
+    }
+
     /// Takes the value of the node at `path`, which is the domain's `key`.
-    pub(crate) fn take(&mut self, key: Key, path: &str, value: Option<&[u8]>) {
+    fn take(&mut self, key: Key, path: &str, value: Option<&[u8]>) {
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
         let exists = value.is_some();
         match key {

@@ -24,17 +24,16 @@ pub(super) fn check(
         above_host(request, around, plan),
         reserve(memory, around, plan),
     ];
-    let (mut can_be_forced, absolute): (Vec<_>, Vec<_>) =
-        all.into_iter().flatten().partition(Refusal::can_be_forced);
-    if let Some(refusal) = absolute.into_iter().next() {
-        return Err(refusal);
+    let all: Vec<Refusal> = all.into_iter().flatten().collect();
+    if let Some(absolute) = all.iter().find(|refusal| !refusal.can_be_forced()) {
+        return Err(absolute.clone());
     }
-    // All of them, since --force overrides all at once.
-    match can_be_forced.len() {
-        0 => Ok(()),
+    match all.as_slice() {
+        [] => Ok(()),
         _ if request.is_forced() => Ok(()),
-        1 => Err(can_be_forced.remove(0)),
-        _ => Err(Refusal::Several(can_be_forced)),
+        [refusal] => Err(refusal.clone()),
+        // All of them, since --force overrides all at once.
+        _ => Err(Refusal::Several(all)),
     }
 }
 

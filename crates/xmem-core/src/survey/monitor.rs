@@ -1,4 +1,4 @@
-//! Looking at domains again and again, without asking xenstored anything while nothing changes there.
+//! A survey that is kept up to date without a request to xenstored while nothing changes there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -80,8 +80,8 @@ impl<'h> Monitor<'h> {
     pub fn look(&mut self) -> Result<Survey, Cause> {
         let mut changes = std::mem::take(&mut self.pending);
         changes.extend(self.watches.changes(&*self.store, Duration::ZERO)?);
-        let infos = self.find(&changes)?;
-        self.forget_all_but(&infos)?;
+        let (infos, is_resolved) = self.find(&changes)?;
+        self.forget_all_but(&infos, is_resolved)?;
         let mut stale = Vec::new();
         for info in infos {
             match self.seen.get_mut(&info.identity.domid) {
@@ -116,8 +116,8 @@ impl<'h> Monitor<'h> {
     }
 
     /// The domains that are wanted. Names are resolved again only if a domain came, went or was renamed. A domain that
-    /// was renamed is still wanted.
-    fn find(&mut self, changes: &Changes) -> Result<Vec<DomainInfo>, Cause> {
+    /// was renamed is still wanted. Returns also whether names were resolved.
+    fn find(&mut self, changes: &Changes) -> Result<(Vec<DomainInfo>, bool), Cause> {
         let mut seen_before = Vec::new();
         let by_name = self.wanted.iter().any(|wanted| matches!(wanted, DomainRef::Name(_)));
         if by_name {
@@ -128,7 +128,7 @@ impl<'h> Monitor<'h> {
                 changes.overflow || names.iter().any(|name| changes.of(name).next().is_some());
             if self.is_watching && !is_renamed && self.resolved == all {
                 infos.retain(|info| self.seen.contains_key(&info.identity.domid));
-                return Ok(infos);
+                return Ok((infos, false));
             }
             self.resolved = all;
             self.watch(&names)?;
@@ -143,12 +143,16 @@ impl<'h> Monitor<'h> {
         let infos = seen_before.into_iter().chain(found.infos);
         let infos: BTreeMap<DomId, DomainInfo> =
             infos.map(|info| (info.identity.domid, info)).collect();
-        Ok(infos.into_values().collect())
+        Ok((infos.into_values().collect(), by_name))
     }
 
-    /// Drops the domains that are gone, and their watches.
-    fn forget_all_but(&mut self, infos: &[DomainInfo]) -> Result<(), Cause> {
+    /// Drops the domains that are gone, and their watches. After names were `resolved`, the name of a domain that is not
+    /// wanted may be watched in vain.
+    fn forget_all_but(&mut self, infos: &[DomainInfo], resolved: bool) -> Result<(), Cause> {
         let there: BTreeSet<DomId> = infos.iter().map(|info| info.identity.domid).collect();
+        if !resolved && self.seen.keys().all(|domid| there.contains(domid)) {
+            return Ok(());
+        }
         self.seen.retain(|domid, _| there.contains(domid));
         self.confirmed.retain(|identity| there.contains(&identity.domid));
         let names = self.resolved.iter().map(|identity| Key::Name.path(identity.domid));

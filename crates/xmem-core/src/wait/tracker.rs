@@ -60,7 +60,7 @@ pub struct ProgressTracker {
 }
 
 impl ProgressTracker {
-    /// For a guest with `from`, whose target amounts to `wanted`.
+    /// The tracker of a guest that holds `from` and should hold `wanted`.
     pub const fn new(policy: WaitPolicy, wanted: Kib, from: Kib) -> Self {
         let first = wanted.0.abs_diff(from.0);
         let (last, idle, halted) = (Duration::ZERO, Duration::ZERO, None);
@@ -109,7 +109,7 @@ impl ProgressTracker {
         if bound.is_zero() {
             return Verdict::TimedOut;
         }
-        // It is soon enough to notice the end late by an eighth of the time.
+        // Noticing the end late by an eighth of the time is soon enough.
         let rest = at.checked_div(8).unwrap_or_default().clamp(SHORTEST, LONGEST);
         Verdict::Wait(rest.min(bound).min(left))
     }

@@ -249,3 +249,21 @@ fn a_monitor_fails_when_xenstored_dies() {
     monitor.wait(Duration::from_mins(1)).unwrap_err();
     assert!(host.connect().is_err());
 }
+
+#[test]
+fn the_name_of_a_domain_that_came_and_went_is_unwatched() {
+    let scene = Scene::new();
+    let (host, calls) = scene.host_with_calls();
+    let mut monitor = Monitor::new(&host, &["web".parse().unwrap()], Detail::Findings).unwrap();
+    monitor.look().unwrap();
+    let size = Kib::from_mib(512);
+    scene.world().create(20, "other", GuestType::Pvh, size, size, 0);
+    monitor.look().unwrap();
+    scene.world().destroy(20);
+    calls.take();
+    monitor.look().unwrap();
+    let requests = calls.take_requests();
+    assert!(requests.contains(&"UNWATCH /local/domain/20/name".to_owned()), "{requests:?}");
+    assert_eq!(names(&monitor.look().unwrap()), ["web"]);
+    assert_eq!(calls.take_requests(), [""; 0]);
+}

@@ -137,6 +137,10 @@ fn the_first_target_of_a_pvh_dom0_with_an_old_kernel_needs_force() {
     let mut pv = domain(0, GuestType::Pv, 0, GIB, 2 * GIB);
     pv.target = Ok(None);
     assert!(plan(&pv, &set("512M"), &kernel(Some((6, 1)))).is_ok());
+    // On Arm.
+    let mut mapped = kernel(Some((6, 1)));
+    mapped.dom0.direct_mapped = true;
+    assert!(plan(&dom0, &set("1536M"), &mapped).is_ok());
 }
 
 #[test]

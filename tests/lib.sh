@@ -49,13 +49,18 @@ installed() {
     exec {installer}>&-
 }
 
-# Installs missing packages with apt; ends the test if one stays missing.
+# Installs the packages of missing programs; ends the test if one stays missing.
 needs() { # PROGRAM:PACKAGE...
-    local need packages=() sudo=()
+    local need packages=()
     for need in "$@"; do
         command -v "${need%%:*}" >/dev/null || packages+=("${need##*:}")
     done
-    [[ ${#packages[@]} -gt 0 ]] || return 0
+    install_packages "${packages[@]}"
+}
+
+install_packages() { # PACKAGE...
+    local packages=("$@") sudo=()
+    [[ $# -gt 0 ]] || return 0
     [[ $install == yes ]] && command -v apt-get >/dev/null || skip_all "needs ${packages[*]}"
     as_root
     installing

@@ -17,21 +17,29 @@ declare -A loader=([x86]=ld-linux-x86-64.so.2 [arm64]=ld-linux-aarch64.so.1)
 declare -A compiler=([x86]=cc [arm64]=aarch64-linux-gnu-gcc)
 declare -A emulator=([x86]=qemu-system-x86_64 [arm64]=qemu-system-aarch64)
 
-# Tool -> the Debian package that contains it.
-declare -A package_of=([qemu-system-x86_64]=qemu-system-x86 [qemu-system-aarch64]=qemu-system-arm [cpio]=cpio [cc]=gcc
-    [aarch64-linux-gnu-gcc]=gcc-aarch64-linux-gnu [readelf]=binutils)
+# Tool -> the Debian packages that it needs.
+declare -A package_of=([qemu-system-x86_64]=qemu-system-x86 [qemu-system-aarch64]=qemu-system-arm [cpio]=cpio
+    [readelf]=binutils [cc]="gcc libc6-dev" [aarch64-linux-gnu-gcc]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
 
 die() {
     echo "$(basename "$0"): $*" >&2
     exit 1
 }
 
+# Whether a C compiler makes static programs. Debian's packages of compilers only recommend the C library.
+links() { # COMPILER
+    echo 'int main(void) { return 0; }' | "$1" -static -x c -o /dev/null - 2>/dev/null
+}
+
 # The packages that a boot needs and this machine lacks.
 missing_packages() { # ARCH
     local tool
-    for tool in "${emulator[$1]}" "${compiler[$1]}" cpio readelf; do
-        command -v "$tool" >/dev/null || echo "${package_of[$tool]}"
-    done | paste -sd ' '
+    {
+        for tool in "${emulator[$1]}" cpio readelf; do
+            command -v "$tool" >/dev/null || echo "${package_of[$tool]}"
+        done
+        links "${compiler[$1]}" || echo "${package_of[${compiler[$1]}]}"
+    } | paste -sd ' '
 }
 
 need_tools() { # ARCH

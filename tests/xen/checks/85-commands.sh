@@ -5,8 +5,16 @@ row() { # DOM
     echo "$out" | grep "^$1 " | tr -s ' '
 }
 
+# Sets $free to what the host has free, in MiB, after both guests have got back what an earlier check took.
+settled_free() {
+    follows g1 196608
+    follows g2 196608
+    free=$(free_mib)
+}
+
 check_list_says_what_xl_says() { # every boot
     needs_xmem
+    settled_free
     expect 0 xmem list
     xl list | tail -n +2 | while read -r name id held _; do
         contains "row of $name" "$(row "$name")" "$name $id "
@@ -19,7 +27,6 @@ check_list_says_what_xl_says() { # every boot
     contains "row of g1" "$(row g1)" "g1 $(domid_of g1) $type "
     contains "row of g2" "$(row g2)" "g2 $(domid_of g2) PVH "
     contains "row of g1" "$(row g1)" " 192 193 256"
-    free=$(free_mib)
     contains "line of the host" "$out" ", free $free"
     # One that does not follow has another number in each column.
     trap 'xl unpause g1' EXIT
@@ -65,7 +72,7 @@ check_list_among_a_thousand_domains() { # every boot
 
 check_growing_beyond_the_free_memory_is_warned_of() {
     needs_xmem
-    free=$(free_mib)
+    settled_free
     expect 0 xmem set -n --raise-max --force g1 1T
     contains "stderr" "$err" "the host has only $free"
     # More than all of the host's memory is a typing error.
@@ -103,10 +110,7 @@ check_check_removes_stale_files() {
 
 # Leaves $free MiB of the host free, which is not much. A paused guest g3 has the rest.
 fill_host() {
-    # Both have to hold what they had before an earlier check shrank them.
-    follows g1 196608
-    follows g2 196608
-    free=$(free_mib)
+    settled_free
     expect 0 start_guest g3 pv $((free - 30)) $((free - 30)) -p
     free=$(free_mib)
     [ "$free" -lt 60 ] || fail "the host has $free MiB free, which is too much for this check"
@@ -135,7 +139,8 @@ check_apply_moves_memory() {
 check_reclaim_makes_room_or_says_at_once_that_it_cannot() {
     needs_xmem
     before=$(numbers g1)
-    goal=$(($(free_mib) + 60))
+    settled_free
+    goal=$((free + 60))
     expect 4 xmem reclaim $((goal + 400))M --from g1 g2 --floor 128M
     is "numbers" "$(numbers g1)" "$before"
     expect 0 xmem reclaim ${goal}M --from g1 g2 --floor 128M

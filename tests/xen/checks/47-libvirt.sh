@@ -27,7 +27,7 @@ END
     <type arch='x86_64' machine='xenpv'>linux</type>
     <kernel>/guest/vmlinux</kernel>
     <initrd>/guest/initrd.gz</initrd>
-    <cmdline>console=hvc0 quiet</cmdline>
+    <cmdline>console=hvc0 quiet cryptomgr.notests rodata=off</cmdline>
   </os>
   <devices><console type='pty'/></devices>
 </domain>

@@ -12,7 +12,7 @@ guest_config() { # NAME pv|pvh MEMORY MAXMEM
     esac
     echo "kernel = '/guest/vmlinux'"
     echo "ramdisk = '/guest/initrd.gz'"
-    echo "extra = 'console=hvc0 quiet sysrq_always_enabled'"
+    echo "extra = 'console=hvc0 quiet sysrq_always_enabled cryptomgr.notests rodata=off'"
     echo "memory = $3"
     echo "maxmem = $4"
     echo "vcpus = 1"

@@ -10,7 +10,7 @@ use xen::hypervisor::HypervisorError;
 use xen::lock::LockError;
 use xen::xenstore::{Answer, StoreError};
 use xmem_core::change::Outcome;
-use xmem_core::domain::DomainRef;
+use xmem_core::domain::{DomainRef, Name};
 use xmem_core::failure::{Aftermath, Cause, Failure};
 use xmem_core::plan::Refusal;
 use xmem_core::resolve::ResolveError;
@@ -84,7 +84,7 @@ pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<String> {
 pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
     let hint = match cause {
         Cause::Resolve(error) => return resolve(error, program),
-        Cause::Refused(refusal) => return Some(refused(refusal)),
+        Cause::Refused(refusal) => return Some(refused(refusal, program)),
         Cause::State(State::Building) => "try again when the domain has been created or received",
         Cause::Lock(LockError::Busy { .. }) => {
             "wait longer with --lock-timeout, or see what that process is doing"
@@ -119,7 +119,7 @@ pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
     Some(hint.to_owned())
 }
 
-fn refused(refusal: &Refusal) -> String {
+fn refused(refusal: &Refusal, program: &Program) -> String {
     let hint = match refusal {
         Refusal::AboveMax { most, .. } => {
             return format!(
@@ -141,7 +141,10 @@ fn refused(refusal: &Refusal) -> String {
             "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write"
         }
         Refusal::NoKey { .. } => {
-            "`xmem check` says what is missing; a toolstack without ballooning writes no such keys"
+            return format!(
+                "`{}` says what is missing; a toolstack without ballooning writes no such keys",
+                program.command("check")
+            );
         }
         Refusal::AboveHost { .. } => {
             "is the unit right? a bare number is MiB; use --force to do it anyway"
@@ -151,7 +154,7 @@ fn refused(refusal: &Refusal) -> String {
             "wait until the guest has started, or use --force to do it anyway"
         }
         refusal if refusal.can_be_forced() => "use --force to do it anyway",
-        _ => "see `xmem check`",
+        _ => return format!("see `{}`", program.command("check")),
     };
     hint.to_owned()
 }
@@ -163,11 +166,11 @@ fn resolve(error: &ResolveError, program: &Program) -> Option<String> {
         {
             Some("dom0 is `0` (Domain-0)".to_owned())
         }
-        ResolveError::NoSuchDomain { similar: Some(similar), .. } => {
-            Some(format!("did you mean `{similar}`?"))
-        }
-        ResolveError::NoSuchDomain { .. } => {
-            Some(format!("`{}` shows the domains", program.command("list")))
+        ResolveError::NoSuchDomain { similar, .. } => {
+            Some(match similar.as_ref().and_then(Name::spelling) {
+                Some(word) => format!("did you mean `{}`?", quoted(&word)),
+                None => format!("`{}` shows the domains", program.command("list")),
+            })
         }
         ResolveError::Ambiguous { domids, .. } => {
             let ids: Vec<_> = domids.iter().take(8).map(|domid| format!("id:{domid}")).collect();

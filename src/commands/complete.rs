@@ -10,13 +10,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use xen::escape::Escaped;
 use xen::xenstore::{Client, Nodes};
 use xen::{DomId, Host as _};
-use xmem_core::domain::{DomainRef, Name};
+use xmem_core::domain::Name;
 use xmem_sim::SimHost;
 
-use super::reclaim::ALL;
 use crate::values::HostRef;
 
 /// The time limit for all of it.
@@ -61,51 +59,8 @@ fn lines(store: &(impl Nodes + ?Sized)) -> Option<String> {
     }
     let line = |(domid, name): (&DomId, &Option<Name>)| {
         let is_unique = |name: &&Name| counts.get(name) == Some(&1);
-        let word = name.as_ref().filter(is_unique).and_then(word);
+        let word = name.as_ref().filter(is_unique).and_then(Name::spelling);
         format!("{domid} {}\n", word.unwrap_or_else(|| domid.to_string()))
     };
     Some(ids.iter().zip(&names).map(line).collect())
-}
-
-/// The word for the domain with `name`; `None` if the name cannot be printed as it is.
-fn word(name: &Name) -> Option<String> {
-    if name.0.contains(Escaped::must_escape) {
-        return None;
-    }
-    let means_it = |word: &String| {
-        !word.starts_with('-') && word != ALL && word.parse() == Ok(DomainRef::Name(name.clone()))
-    };
-    [name.0.clone(), format!("name:{}", name.0)].into_iter().find(means_it)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_candidate_for_a_domain_names_it() {
-        for (name, expected) in [
-            ("web", Some("web")),
-            ("my $HOME's \"vm\"", Some("my $HOME's \"vm\"")),
-            ("a:b", Some("a:b")),
-            ("all", Some("name:all")),
-            ("7", Some("name:7")),
-            ("99999", Some("name:99999")),
-            ("id:7", Some("name:id:7")),
-            ("name:x", Some("name:name:x")),
-            ("-5", Some("name:-5")),
-            (
-                "01234567-89ab-cdef-0123-456789abcdef",
-                Some("name:01234567-89ab-cdef-0123-456789abcdef"),
-            ),
-            (" ", Some("name: ")),
-            ("", None),
-            ("two\nlines", None),
-            ("tab\t", None),
-            ("\u{1b}[2J", None),
-            ("\u{202e}", None),
-        ] {
-            assert_eq!(word(&Name(name.to_owned())).as_deref(), expected, "{name:?}");
-        }
-    }
 }

@@ -16,7 +16,7 @@ use crate::usage::Usage;
 use crate::values;
 
 /// The word for every domU in `--from`.
-pub(super) const ALL: &str = "all";
+const ALL: &str = "all";
 
 /// A reclaim.
 pub(super) struct Task {

@@ -150,11 +150,40 @@ fn a_misspelt_name_is_answered_with_the_right_one() {
     assert!(ran.stderr.contains("dom0 is 0"), "{ran:?}");
 }
 
+/// A name that is a domid, an option or a UUID means another domain, or none.
+#[test]
+fn a_suggested_name_means_the_domain_that_has_it() {
+    for (name, wanted, word) in [
+        ("id:7", "id7", "name:id:7"),
+        ("7", "name:77", "name:7"),
+        ("-n", "name:n", "name:-n"),
+        ("all", "al", "name:all"),
+        ("my vm", "my-vm", "'my vm'"),
+        (
+            "00000000-0000-4000-8000-000000000007",
+            "name:00000000-0000-4000-8000-00000000000",
+            "name:00000000-0000-4000-8000-000000000007",
+        ),
+    ] {
+        let sim = Sim::new();
+        sim.edit(|world| world["xenstore"]["/local/domain/8/name"] = name.into());
+        let ran = sim.xmem("set").arg(wanted).arg("1G").run();
+        assert!(ran.stderr.ends_with(&format!("hint: did you mean `{word}`?\n")), "{ran:?}");
+        let ran = sim.xmem("set").arg(word.trim_matches('\'')).arg("1G").run();
+        assert_eq!(sim.numbers(8).0, 1024 * 1024, "{ran:?}");
+    }
+}
+
 #[test]
 fn a_hint_repeats_the_host_of_the_command_line() {
     let sim = Sim::new();
     let ran = crate::sandbox::xmem("set nosuch 1G --host").arg(sim.host()).within(&sim).run();
     assert!(ran.stderr.contains("`xmem --host sim:DIR list` shows the domains"), "{ran:?}");
+    sim.edit(|world| {
+        world["xenstore"].as_object_mut().unwrap().remove("/local/domain/7/memory/static-max");
+    });
+    let ran = crate::sandbox::xmem("set web 1G --host").arg(sim.host()).within(&sim).run();
+    assert!(ran.stderr.contains("`xmem --host sim:DIR check` says what is missing"), "{ran:?}");
 }
 
 #[test]

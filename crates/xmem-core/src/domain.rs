@@ -10,6 +10,21 @@ use xen::{DomId, Identity, Uuid};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(pub String);
 
+impl Name {
+    /// The text that names this domain: the name itself, or with `name:` where it would mean something else. `None` if it
+    /// has characters that no terminal shows.
+    pub fn spelling(&self) -> Option<String> {
+        if self.0.contains(Escaped::must_escape) {
+            return None;
+        }
+        // An option, or all domains.
+        let is_other = |word: &str| word.starts_with('-') || word == "all";
+        let names_it =
+            |word: &String| !is_other(word) && word.parse() == Ok(DomainRef::Name(self.clone()));
+        [self.0.clone(), format!("name:{}", self.0)].into_iter().find(names_it)
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Escaped(&self.0).fmt(f)
@@ -192,5 +207,32 @@ mod tests {
     fn a_name_cannot_control_a_terminal() {
         let name = Name("a\u{1b}[2J\nb\u{202e}ü\u{9b}".to_owned());
         assert_eq!(name.to_string(), "a\\u{1b}[2J\\nb\\u{202e}ü\\u{9b}");
+    }
+
+    #[test]
+    fn the_spelling_of_a_name_names_it() {
+        for (name, expected) in [
+            ("web", Some("web")),
+            ("my $HOME's \"vm\"", Some("my $HOME's \"vm\"")),
+            ("a:b", Some("a:b")),
+            ("all", Some("name:all")),
+            ("7", Some("name:7")),
+            ("99999", Some("name:99999")),
+            ("id:7", Some("name:id:7")),
+            ("name:x", Some("name:name:x")),
+            ("-5", Some("name:-5")),
+            (
+                "01234567-89ab-cdef-0123-456789abcdef",
+                Some("name:01234567-89ab-cdef-0123-456789abcdef"),
+            ),
+            (" ", Some("name: ")),
+            ("", None),
+            ("two\nlines", None),
+            ("tab\t", None),
+            ("\u{1b}[2J", None),
+            ("\u{202e}", None),
+        ] {
+            assert_eq!(Name(name.to_owned()).spelling().as_deref(), expected, "{name:?}");
+        }
     }
 }

@@ -93,6 +93,10 @@ impl Report {
 
     fn draw(&self, screen: &mut Screen, survey: &Survey) -> bool {
         screen.history.add(survey);
+        if !output::is_in_foreground(io::stdout()) {
+            screen.start_below();
+            return true;
+        }
         let size = termios::tcgetwinsize(io::stdout()).ok();
         // A serial console does not know its size.
         let or_usual = |size: Option<u16>, usual| match size {

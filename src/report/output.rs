@@ -2,10 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 use indicatif::ProgressBar;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::getpgrp;
+use rustix::termios;
 use serde_json::json;
 use xen::escape::Escaped;
 
@@ -87,6 +90,11 @@ pub(super) fn is_terminal() -> bool {
 /// Whether standard error is a terminal.
 pub(super) fn is_error_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Whether the terminal's user sees this program, and not a shell that put it into the background.
+pub(super) fn is_in_foreground(terminal: impl AsFd) -> bool {
+    termios::tcgetpgrp(terminal).map_or(true, |group| group == getpgrp())
 }
 
 /// Whether standard output is a terminal that can move its cursor.

@@ -1,6 +1,7 @@
 //! The progress of guests towards their targets: a bar on a terminal, a line now and then elsewhere, events in JSON.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -34,8 +35,14 @@ struct Guest {
 
 enum Style {
     Silent,
-    Bar(ProgressBar),
-    Lines { next: Duration },
+    /// A bar in the foreground, lines in the background.
+    Bar {
+        bar: ProgressBar,
+        next_line: Duration,
+    },
+    Lines {
+        next_line: Duration,
+    },
     Events,
 }
 
@@ -45,13 +52,15 @@ impl<'a> ProgressView<'a> {
             super::Style { quiet: true, .. } => Style::Silent,
             super::Style { json: true, .. } => Style::Events,
             // Log lines would break the bar.
-            super::Style { verbose: true, .. } => Style::Lines { next: Duration::ZERO },
+            super::Style { verbose: true, .. } => Style::Lines { next_line: Duration::ZERO },
             _ => match bar() {
-                bar if bar.is_hidden() => Style::Lines { next: Duration::ZERO },
-                bar => Style::Bar(bar),
+                // No terminal, or one that cannot move its cursor.
+                bar if bar.is_hidden() => Style::Lines { next_line: Duration::ZERO },
+                bar => Style::Bar { bar, next_line: Duration::ZERO },
             },
         };
-        if let Style::Bar(bar) = &style {
+        if let Style::Bar { bar, .. } = &style {
+            is_shown(bar);
             report.output.set_bar(Some(bar.clone()));
         }
         Self { report, guests: BTreeMap::new(), style }
@@ -85,13 +94,7 @@ impl<'a> ProgressView<'a> {
                 let domain = &guest.domain;
                 self.report.json(|json| json.progress(domain, progress));
             }
-            Style::Lines { next } if *next <= at => {
-                *next = at.saturating_add(LINES);
-                let line = format!("{}: {}{}", self.who(), self.way(), self.report.mark());
-                self.report.output.complain(&line);
-            }
-            Style::Silent | Style::Events | Style::Lines { .. } => {}
-            Style::Bar(bar) => {
+            Style::Bar { bar, .. } if is_shown(bar) => {
                 let bar = bar.clone();
                 bar.set_prefix(self.who());
                 bar.set_message(self.way());
@@ -101,6 +104,12 @@ impl<'a> ProgressView<'a> {
                     state.set_pos(whole.0.saturating_sub(to_go.0));
                 });
             }
+            Style::Bar { next_line, .. } | Style::Lines { next_line } if *next_line <= at => {
+                *next_line = at.saturating_add(LINES);
+                let line = format!("{}: {}{}", self.who(), self.way(), self.report.mark());
+                self.report.output.complain(&line);
+            }
+            Style::Silent | Style::Events | Style::Bar { .. } | Style::Lines { .. } => {}
         }
     }
 
@@ -115,7 +124,7 @@ impl<'a> ProgressView<'a> {
     }
 
     fn clear(&self) {
-        if let Style::Bar(bar) = &self.style {
+        if let Style::Bar { bar, .. } = &self.style {
             bar.finish_and_clear();
             self.report.output.set_bar(None);
         }
@@ -160,10 +169,18 @@ impl Drop for ProgressView<'_> {
     }
 }
 
-fn bar() -> ProgressBar {
-    if !output::is_error_terminal() {
-        return ProgressBar::hidden();
+/// Shows the bar in the foreground and hides it in the background; whether it is shown.
+fn is_shown(bar: &ProgressBar) -> bool {
+    let is_shown = output::is_in_foreground(io::stderr());
+    if is_shown == bar.is_hidden() {
+        let target =
+            if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        bar.set_draw_target(target);
     }
+    is_shown
+}
+
+fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     // The template is constant; without it the bar only looks different.
     match ProgressStyle::with_template("{prefix} [{bar:20}] {wide_msg}") {

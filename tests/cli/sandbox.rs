@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
 use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -218,6 +219,14 @@ impl<'a> Call<'a> {
     /// Starts it from a shell, which prints the exit code that it sees on stderr.
     pub(crate) fn by_a_shell(self) -> Self {
         self.started_by(&["sh", "-c", "\"$0\" \"$@\"; echo \"a shell sees $?\" >&2"])
+    }
+
+    /// Starts it in the background of a shell that has `terminal`.
+    pub(crate) fn in_the_background_of(self, terminal: &OwnedFd) -> Self {
+        let other = || terminal.try_clone().unwrap().into();
+        let argv = ["setsid", "--ctty", "--wait", "bash", "-c", "set -m; \"$0\" \"$@\" & wait"];
+        let call = self.started_by(&argv);
+        Self { stdin: Some(other()), stdout: Some(other()), stderr: Some(other()), ..call }
     }
 
     /// With stdout closed, unlike a pipe that is not read.

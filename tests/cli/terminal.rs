@@ -72,6 +72,23 @@ fn frame(sim: &Sim, looks: usize, sort: &str, (rows, columns): (u16, u16)) -> Ve
     lines.map(str::to_owned).collect()
 }
 
+/// In the background, nothing is drawn over what the user types.
+#[test]
+fn nothing_is_drawn_from_the_background() {
+    let sim = Sim::new();
+    sim.rate(1024);
+    for (words, shown) in
+        [("set web 1100M --wait=1s", "web (7): "), ("watch --count 3 --interval 50ms", "")]
+    {
+        let mut terminal = Terminal::new(24, 80);
+        let call = sim.xmem(words).moving().env("TERM", "xterm");
+        let output = call.in_the_background_of(&terminal.other).start().wait_with_output();
+        assert!(output.status.success(), "{output:?}");
+        terminal.wait_for(shown);
+        assert!(!terminal.text().contains("\u{1b}["), "{words}: {:?}", terminal.text());
+    }
+}
+
 /// At each width, lines fit, the history's newest sample is at the right, and a long note ends in an ellipsis.
 #[test]
 fn watch_fits_the_terminal() {

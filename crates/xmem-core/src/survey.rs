@@ -71,8 +71,8 @@ pub enum Detail {
     /// is what the hypervisor shows.
     Names,
     /// Its target and maximum too, in three requests, or four where video memory can matter: for an HVM guest, and where
-    /// the limit is not the one that libxl sets without any. All findings but that of a memory manager, and that of a
-    /// limit that lacks just the video memory of a PV or PVH guest.
+    /// the limit is not the one that libxl sets without any. All findings but that of a memory manager, and those about
+    /// the video memory of a PV or PVH guest.
     Numbers,
     /// Its video memory and its memory manager too, in five requests.
     Findings,

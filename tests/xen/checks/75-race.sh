@@ -2,11 +2,13 @@
 # remains. That xl and xmem wait for the same lock is shown by check_lock_* and check_fault_xl_waits_for_the_held_run:
 # here xenstore's transactions alone would keep most rounds in step.
 
-# One round: two commands at once, which both must succeed.
+# One round: two commands at once, which both must succeed. The second begins up to 4 ms later, which is a tick of the
+# kernel's clock, so that it meets the first at another point in each round.
 both() { # "COMMAND" "COMMAND"
+    bo_delay=$(((round * 3 + SEED) % 40))
     (eval "$1") >/tmp/first 2>&1 &
     bo_first=$!
-    (eval "$2") >/tmp/second 2>&1 &
+    (sleep 0.00$((bo_delay / 10))$((bo_delay % 10)) && eval "$2") >/tmp/second 2>&1 &
     bo_second=$!
     bo_code=0
     wait $bo_first || bo_code=$?

@@ -29,7 +29,7 @@ is_quiet() { # DOM
 
 # Whatever the guest writes, xmem makes the change, refuses it, or fails with an error. The limit never rises above the
 # requested size.
-check_guest_writes_never_raise_the_limit() { # every boot
+check_guest_writes_never_raise_the_limit() {
     needs_xmem
     trap 'destroy g6' EXIT
     expect 0 start_racer g6

@@ -19,10 +19,6 @@ planned() {
     done
 }
 
-now() {
-    cut -d ' ' -f 1 /proc/uptime
-}
-
 # Runs one check in its own shell. First the guests are reset to the common start, except for the last checks of a boot,
 # which may have no store.
 if [ $# = 2 ]; then
@@ -31,7 +27,8 @@ if [ $# = 2 ]; then
     check_store_dies_*) ;;
     *)
         # Leftovers of a failed check must not fail the next one.
-        leftovers | xargs -r rm -f
+        # shellcheck disable=SC2046 # words
+        [ -z "$(leftovers)" ] || rm -f $(leftovers)
         # shellcheck disable=SC2086 # words
         reset_guests $GUESTS || exit 1
         ;;
@@ -64,14 +61,19 @@ if ! start_guests $GUESTS >/tmp/start.log 2>&1; then
     echo "stopped: the guests did not start: $(tr '\n' ' ' </tmp/start.log)"
     exit
 fi
-echo "guests ready after $(now) s"
+read -r now _ </proc/uptime
+echo "guests ready after $now s"
 
 while read -r file name <&3; do
-    begin=$(now)
+    read -r begin _ </proc/uptime
     run_one "$file" "$name"
     code=$?
-    seconds=$(echo "$begin $(now)" | awk '{ printf "%.1f", $2 - $1 }')
-    title=$(echo "${name#check_}" | tr _ ' ')
+    read -r now _ </proc/uptime
+    # In hundredths, since the shell has no fractions.
+    hundredths=$((${now%.*} * 100 + 1${now#*.} - ${begin%.*} * 100 - 1${begin#*.}))
+    seconds=$((hundredths / 100)).$((hundredths / 10 % 10))
+    title=${name#check_}
+    title=${title//_/ }
     if died_of_emulation >/tmp/died; then
         echo "stopped: a guest has died of the emulation ($(cat /tmp/died)), in '$title' or before"
         exit

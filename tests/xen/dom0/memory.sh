@@ -3,6 +3,8 @@
 
 state_dir=/var/lib/xen
 slack=1024
+# 2^32 - 1 pages.
+no_limit=17179869180
 
 xen_release() {
     echo "$(cat /sys/hypervisor/version/major).$(cat /sys/hypervisor/version/minor)"
@@ -73,6 +75,17 @@ read_xentop() { # DOM
     done </tmp/xentop
 }
 
+# The same by domctl, in a quarter of the time. DOM's domid is known.
+read_domctl() { # DOM
+    load_ids "$1"
+    h='' l=''
+    [ -n "$domid" ] && domctl "$domid" >/tmp/domctl || return 1
+    read -r rd_line </tmp/domctl
+    h=${rd_line#* held } l=${rd_line#* limit }
+    h=${h%% *} l=${l%% *}
+    [ "$l" -lt $no_limit ] || l=none
+}
+
 current() { read_xentop "$1" && echo "$h"; }
 limit() { read_xentop "$1" && echo "$l"; }
 
@@ -87,7 +100,7 @@ read_all() { # DOM
     else
         t=$(target "$1") s=$(static_max "$1") v=$(videoram "$1") m=$(vm_memory "$1")
     fi
-    read_xentop "$1"
+    read_domctl "$1"
 }
 
 # All of them in one line, for comparison and for messages.

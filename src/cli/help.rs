@@ -51,7 +51,7 @@ output is closed or xenstored stops. COLUMN is one of those of `xmem list`.";
 
 pub(super) const CHECK: &str = "\
 The exit code is 9 if anything is out of step. The numbers of a domain whose lock is held \
-are not judged; --repair waits for the lock.";
+are not checked; --repair waits for the lock.";
 
 pub(super) const EXIT_CODES_AND_ENVIRONMENT: &str = "\
 Exit codes:

@@ -86,8 +86,8 @@ impl Task {
         });
         let most = of_columns.max().unwrap_or(Detail::Numbers);
         // The default columns, and the colour of a row, show what is wrong with its numbers.
-        let judges = self.layout.columns.is_empty() || (!self.layout.bare && coloured);
-        if judges { most.max(Detail::Numbers) } else { most }
+        let shows_findings = self.layout.columns.is_empty() || (!self.layout.bare && coloured);
+        if shows_findings { most.max(Detail::Numbers) } else { most }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Report, text};
 /// The result of a check, and of a repair.
 #[derive(Debug)]
 pub(crate) struct Checked<'a> {
-    /// The domains that were judged.
+    /// The domains that were checked.
     pub(crate) report: &'a CheckReport,
     pub(crate) findings: &'a [(Finding, RepairOutcome)],
 }
@@ -74,13 +74,13 @@ impl Summary {
         let left_out: Vec<String> = left_out
             .iter()
             .filter(|(count, _)| *count > 0)
-            .map(|(count, why)| format!("{count} {why}, not judged"))
+            .map(|(count, why)| format!("{count} {why}, not checked"))
             .collect();
         if !left_out.is_empty() {
             head = format!("{head} ({} checked; {})", self.checked, left_out.join("; "));
         }
         let mut parts = vec![match self.out_of_step {
-            0 if self.checked == 0 && self.domains > 0 => "nothing was judged".to_owned(),
+            0 if self.checked == 0 && self.domains > 0 => "nothing was checked".to_owned(),
             0 => "nothing out of step".to_owned(),
             count => format!("{count} finding{} out of step", s(count)),
         }];

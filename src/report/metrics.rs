@@ -43,7 +43,7 @@ const METRICS: [Metric; 8] = [
     (
         "xmem_domain_out_of_step",
         "1 if target, limit and maximum are inconsistent; absent while the domain is locked or built.",
-        |row| row.is_judged().then(|| row.is_out_of_step().into()),
+        |row| row.is_checked().then(|| row.is_out_of_step().into()),
     ),
 ];
 

@@ -247,7 +247,9 @@ fn each_guest_short_of_its_target_is_reported_and_the_others_are_waited_for() {
     let ran = apply(&sim, &batch, "--wait --patience 300ms").run();
     // Both failed with the same exit code, which becomes that of the run.
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
-    for (name, has) in [("web (7)", "1024 of 512 MiB"), ("win (9)", "2048 of 1536 MiB")] {
+    for (name, has) in
+        [("web (7)", "1024 MiB instead of 512 MiB"), ("win (9)", "2048 MiB instead of 1536 MiB")]
+    {
         let message = format!("xmem: {name}: the target is set, but the guest has {has}");
         assert_eq!(ran.stderr.matches(&message).count(), 1, "{ran:?}");
     }

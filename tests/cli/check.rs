@@ -211,9 +211,9 @@ fn every_fault_has_its_kind() {
     }
 }
 
-/// A locked domain is reported but not judged. --repair waits for the lock.
+/// A locked domain is reported but not checked. --repair waits for the lock.
 #[test]
-fn a_locked_domain_is_not_judged() {
+fn a_locked_domain_is_not_checked() {
     let sim = Sim::new();
     limit(&sim, "7", 524_288);
     fs::write(sim.intent(), "").unwrap();
@@ -228,7 +228,7 @@ fn a_locked_domain_is_not_judged() {
     let summary = &ran.objects()[1]["summary"];
     assert_eq!((&summary["checked"], &summary["locked"]), (&json!(3), &json!(1)), "{ran:?}");
     let ran = sim.xmem("check").leaves(2).run();
-    let last = "\n4 domains (3 checked; 1 locked, not judged): nothing out of step, 1 notice (simulated)\n";
+    let last = "\n4 domains (3 checked; 1 locked, not checked): nothing out of step, 1 notice (simulated)\n";
     assert!(ran.stdout.ends_with(last), "{ran:?}");
     assert_eq!(all(&sim), before);
     let ran = sim.xmem("check --repair --json --lock-timeout 100ms").leaves(2).run();

@@ -82,7 +82,7 @@ fn exit_code_5_is_a_held_lock() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M --lock-timeout 0").fault("lock-busy").run();
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
-    let prefix = "xmem: web (7): did not get the domain's lock, held by process ";
+    let prefix = "xmem: web (7): cannot take the domain's lock, held by process ";
     let who = ran.stderr.strip_prefix(prefix).unwrap();
     let (pid, who) = who.split_once(" (").unwrap();
     assert_ne!(pid.parse::<u32>().unwrap(), 0);

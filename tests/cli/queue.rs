@@ -22,8 +22,8 @@ fn the_wait_for_a_lock_ends_at_its_timeout() {
             sim.xmem("set web 512M").env("XMEM_LOCK_TIMEOUT", "20ms"),
             "timed out after 0.02 s waiting for",
         ),
-        (sim.xmem("max web 4G --lock-timeout 0"), "did not get"),
-        (sim.xmem("set web 512M").env("XMEM_LOCK_TIMEOUT", "0"), "did not get"),
+        (sim.xmem("max web 4G --lock-timeout 0"), "cannot take"),
+        (sim.xmem("set web 512M").env("XMEM_LOCK_TIMEOUT", "0"), "cannot take"),
     ] {
         let ran = call.leaves(1).run();
         assert_eq!(ran.status.code(), Some(5), "{ran:?}");

@@ -347,7 +347,7 @@ fn a_gone_domain_with_a_held_lock_is_left_alone() {
     let ran = sim.xmem("check --repair").leaves(2).run();
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
     assert!(
-        ran.stderr.starts_with("xmem: domain 12: did not get the domain's lock, held by process "),
+        ran.stderr.starts_with("xmem: domain 12: cannot take the domain's lock, held by process "),
         "{ran:?}"
     );
     release(&lock);

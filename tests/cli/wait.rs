@@ -93,7 +93,7 @@ fn a_guest_without_progress_is_reported() {
         CHANGED,
         str![[r#"
 web (7): has 1024 MiB, 512 MiB to go (simulated)
-xmem: web (7): the target is set, but the guest has 1024 of 512 MiB and has made no progress for 0.2 s; no balloon driver appears to be running (simulated)
+xmem: web (7): the target is set, but the guest has 1024 MiB instead of 512 MiB and has made no progress for 0.2 s; no balloon driver appears to be running (simulated)
 hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers
 
 "#]],
@@ -122,7 +122,7 @@ note: growing by 512 MiB, but the host has only 0 MiB free
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     assert!(ran.stderr.starts_with("note: growing by "), "{ran:?}");
     let end = "\
-xmem: web (7): the target is set, but the guest has 1088 of 2048 MiB and has made no progress for 0.7 s; it needs 960 MiB more, but the host has none free (simulated)
+xmem: web (7): the target is set, but the guest has 1088 MiB instead of 2048 MiB and has made no progress for 0.7 s; it needs 960 MiB more, but the host has none free (simulated)
 hint: shrink or shut down another domain, then nudge the balloon driver: xmem set 7 2G --wait
 ";
     assert!(ran.stderr.ends_with(end), "{ran:?}");
@@ -138,7 +138,7 @@ fn a_paused_guest_is_reported() {
         str![[r#"
 note: the domain is paused: it keeps 1024 MiB until it runs again
 web (7): has 1024 MiB, 512 MiB to go (paused) (simulated)
-xmem: web (7): the target is set, but the guest has 1024 of 512 MiB; it is paused (simulated)
+xmem: web (7): the target is set, but the guest has 1024 MiB instead of 512 MiB; it is paused (simulated)
 hint: if nothing keeps it paused on purpose (a backup, a debugger): xl unpause 7
 
 "#]],
@@ -154,7 +154,7 @@ fn wait_ends_at_its_time_bound() {
     assert!(begun.elapsed() >= Duration::from_millis(500));
     assert_eq!((ran.status.code(), &*ran.stdout), (Some(8), CHANGED), "{ran:?}");
     let end = "\
- of 512 MiB after 0.5 s (simulated)
+ MiB instead of 512 MiB after 0.5 s (simulated)
 hint: it was still making progress; to keep waiting: xmem set 7 512M --wait
 ";
     assert!(ran.stderr.ends_with(end), "{ran:?}");
@@ -199,7 +199,7 @@ web (7): already at target 512 MiB, limit 513 MiB (simulated)
         str![[r#"
 web (7): has 1024 MiB, 512 MiB to go (simulated)
 note: web (7): the guest had stalled; nudged its balloon driver with a target one page off
-xmem: web (7): the target is set, but the guest has 1024 of 512 MiB and has made no progress for 2 s; no balloon driver appears to be running (simulated)
+xmem: web (7): the target is set, but the guest has 1024 MiB instead of 512 MiB and has made no progress for 2 s; no balloon driver appears to be running (simulated)
 hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers
 
 "#]],
@@ -347,7 +347,7 @@ fn a_signal_ends_the_wait_and_keeps_the_change() {
         ran.dies_by(signal);
         // The error is a single line.
         assert_data_eq!(&*ran.stderr, str![[r#"
-xmem: web (7): interrupted; the target stays set and the guest continues towards it (now 1024 of 512 MiB) (simulated)
+xmem: web (7): interrupted; the target stays set and the guest continues towards it (now 1024 MiB instead of 512 MiB) (simulated)
 hint: to keep waiting: xmem set 7 512M --wait
 
 "#]].raw());

@@ -217,7 +217,7 @@ These are only notices:
   paused, suspended, shut-down, crashed, building, dying  the domain's state
   populating, outstanding  populate on demand has not ended; memory is claimed and not yet allocated
   device-model  the domain runs another one's device model
-  locked  another process holds the domain's lock; its numbers are not judged
+  locked  another process holds the domain's lock; its numbers are not checked
   stale-lock, stale-record  a file that a killed process or a domain that is gone left behind
   set-aside  a record that an earlier xmem did not understand
   orphan-nodes  xenstore has nodes of a domain that does not exist

@@ -86,7 +86,7 @@ impl LockState {
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum LockError {
     /// Other processes held it until the timeout.
-    #[error("{}the domain's lock{}", TimedOut(*waited), HeldBy(holder.as_ref()))]
+    #[error("{}{}", Waited(*waited), HeldBy(holder.as_ref()))]
     Busy { waited: Duration, holder: Option<Holder> },
     /// The caller interrupted the wait.
     #[error("interrupted while waiting for the domain's lock")]
@@ -99,15 +99,15 @@ pub enum LockError {
     Os { action: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// `timed out after 60 s waiting for `, or nothing if it was not waited for.
-struct TimedOut(Duration);
+/// `timed out after 60 s waiting for the domain's lock`, or `cannot take the domain's lock` if it did not wait.
+struct Waited(Duration);
 
-impl fmt::Display for TimedOut {
+impl fmt::Display for Waited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_zero() {
-            return f.write_str("did not get ");
+            return f.write_str("cannot take the domain's lock");
         }
-        write!(f, "timed out after {} s waiting for ", self.0.as_secs_f64())
+        write!(f, "timed out after {} s waiting for the domain's lock", self.0.as_secs_f64())
     }
 }
 

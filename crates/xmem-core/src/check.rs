@@ -53,9 +53,9 @@ impl Finding {
 pub struct CheckReport {
     /// The domains that were surveyed.
     pub rows: Vec<Row>,
-    /// The number of domains that were not judged because their lock is held.
+    /// The number of domains that were not checked because their lock is held.
     pub locked: usize,
-    /// The number of domains that were not judged because they are being built.
+    /// The number of domains that were not checked because they are being built.
     pub building: usize,
     /// All findings: first those about domains, by domid and severity, then those about stale files and nodes.
     pub findings: Vec<Finding>,
@@ -64,9 +64,9 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// The number of domains that were judged.
+    /// The number of domains that were checked.
     pub fn checked(&self) -> usize {
-        self.rows.iter().filter(|row| row.is_judged()).count()
+        self.rows.iter().filter(|row| row.is_checked()).count()
     }
 }
 
@@ -198,9 +198,9 @@ fn out_of_step(rows: &[Row]) -> Vec<(Identity, DiagnosisKind)> {
 fn distrust_guest(host: &dyn Host, store: &dyn Store, row: &mut Row) -> Result<(), Cause> {
     let relies_on_nodes = |it: &Diagnosis| it.repairable && it.kind == DiagnosisKind::LimitTooLow;
     if row.findings.iter().any(relies_on_nodes) && guest_may_write(store, row.memory.domid())? {
-        let judged = survey::findings_if_the_guest_writes(host, row);
+        let without = survey::findings_if_the_guest_writes(host, row);
         for finding in &mut row.findings {
-            if let Some(anew) = judged.iter().find(|it| it.kind == finding.kind) {
+            if let Some(anew) = without.iter().find(|it| it.kind == finding.kind) {
                 finding.clone_from(anew);
             }
         }

@@ -213,7 +213,7 @@ pub fn plan(
     Ok(plan)
 }
 
-/// The numbers of `request`, before any safety rule has judged them.
+/// The numbers of `request`, before any safety rule is applied.
 ///
 /// # Errors
 /// [`Refusal`]: there are none.

@@ -48,13 +48,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether its lock is held, so that its numbers were not judged.
+    /// Whether its lock is held, so that its numbers were not checked.
     pub fn is_locked(&self) -> bool {
         self.findings.iter().any(|it| matches!(it.kind, DiagnosisKind::Locked(_)))
     }
 
-    /// Whether its numbers were judged: its lock is free, and it is not being built.
-    pub fn is_judged(&self) -> bool {
+    /// Whether its numbers were checked: its lock is free, and it is not being built.
+    pub fn is_checked(&self) -> bool {
         !self.is_locked() && self.state != State::Building
     }
 
@@ -67,7 +67,7 @@ impl Row {
 /// How much of xenstore is read of each domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
-    /// Its name, in one request. Its numbers are left empty and not judged: [`Row::findings`] has none, and [`Row::state`]
+    /// Its name, in one request. Its numbers are left empty and not checked: [`Row::findings`] has none, and [`Row::state`]
     /// is what the hypervisor shows.
     Names,
     /// Its target and maximum too, in three requests, or four where video memory can matter: for an HVM guest, and where
@@ -110,7 +110,7 @@ pub(crate) fn rows_of(
     }
     let read = nodes::read_shared(host, store, &infos, detail)?;
     if detail == Detail::Names {
-        return Ok((read.into_iter().map(unjudged).collect(), missing));
+        return Ok((read.into_iter().map(unchecked).collect(), missing));
     }
     Ok((rows(host, read), missing))
 }
@@ -164,7 +164,7 @@ fn rows(host: &dyn Host, read: Vec<Memory>) -> Vec<Row> {
 }
 
 /// The row of a domain of which only the name was read.
-fn unjudged(memory: Memory) -> Row {
+fn unchecked(memory: Memory) -> Row {
     let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
     let state = State::shown_by(&memory.info);
     Row { domain, state, memory, findings: Vec::new() }

@@ -33,7 +33,7 @@ pub fn preview(host: &dyn Host, report: &CheckReport) -> Vec<(Finding, RepairOut
 }
 
 /// Repairs the problems in `report`, each domain under its lock, and checks again. A domain that was locked is waited
-/// for, for `lock_timeout` at most, and then judged.
+/// for, for `lock_timeout` at most, and then checked.
 pub fn repair(
     host: &dyn Host,
     report: &CheckReport,
@@ -173,7 +173,7 @@ impl Run<'_> {
         self.changes.iter().filter_map(of_change).chain(files).collect()
     }
 
-    /// Waits for the locks of the domains that were not judged, judges them, and repairs them. Findings behind a lock
+    /// Waits for the locks of the domains that were not checked, checks them, and repairs them. Findings behind a lock
     /// replace the finding of the lock.
     fn fix_unlocked(
         &mut self,
@@ -197,7 +197,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits until the locks of the domains that were not judged are free. Those that stay locked are failures.
+    /// Waits until the locks of the domains that were not checked are free. Those that stay locked are failures.
     fn wait_for_locks(&mut self, report: &CheckReport) -> Vec<DomainRef> {
         let mut unlocked = Vec::new();
         for row in report.rows.iter().filter(|row| row.is_locked()) {

@@ -125,7 +125,7 @@ pub(super) fn reasons(
 impl fmt::Display for WaitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (current, wanted) = (Mib(self.info.current), Mib(self.wanted));
-        let place = format!("{current} of {wanted} MiB");
+        let place = format!("{current} MiB instead of {wanted} MiB");
         match &self.end {
             WaitEnd::Reached => return write!(f, "has {current} MiB"),
             WaitEnd::Stuck => {

@@ -93,7 +93,7 @@ fn a_locked_domain_is_waited_for_and_fails_if_it_stays_locked() {
 }
 
 #[test]
-fn a_domain_whose_lock_is_released_is_judged_and_repaired() {
+fn a_domain_whose_lock_is_released_is_checked_and_repaired() {
     let scene = Scene::new();
     scene.edit(7, |web| web.limit_kib = mib(512));
     let lock = scene.lock(7);

@@ -113,7 +113,7 @@ fn an_unreachable_host_ends_the_wait_with_an_explanation() {
             text.starts_with("the target is set, but the guest can no longer be observed: "),
             "{text}"
         );
-        assert!(text.ends_with("; it had 1024 of 512 MiB"), "{text}");
+        assert!(text.ends_with("; it had 1024 MiB instead of 512 MiB"), "{text}");
     }
 }
 

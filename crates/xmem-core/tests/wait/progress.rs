@@ -73,7 +73,7 @@ fn the_time_bound_ends_the_wait_for_a_guest_that_makes_progress() {
     assert_eq!((waited.report.moved, &*waited.report.reasons), (true, &[][..]));
     assert_eq!(
         waited.report.to_string(),
-        "the target is set, but the guest has 1014 of 512 MiB after 10 s"
+        "the target is set, but the guest has 1014 MiB instead of 512 MiB after 10 s"
     );
 }
 
@@ -87,7 +87,7 @@ fn a_guest_without_progress_is_given_up_after_patience() {
     assert_eq!(waited.report.reasons, [WaitReason::NoDriver]);
     assert_eq!(
         waited.report.to_string(),
-        "the target is set, but the guest has 1024 of 512 MiB and has made no progress for 30 s; \
+        "the target is set, but the guest has 1024 MiB instead of 512 MiB and has made no progress for 30 s; \
          no balloon driver appears to be running"
     );
 }

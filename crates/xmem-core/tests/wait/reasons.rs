@@ -61,7 +61,7 @@ fn a_guest_that_stalls_on_the_way_needs_its_memory_or_has_no_room() {
     assert_eq!(reasons, [WaitReason::GuestNeedsMemory]);
     assert_eq!(
         text,
-        "the target is set, but the guest has 700 of 512 MiB and has made no progress for 30 s; \
+        "the target is set, but the guest has 700 MiB instead of 512 MiB and has made no progress for 30 s; \
          it seems unable to free more"
     );
     let (reasons, text) = stuck(7, "2G", |world| halfway(world, 1500));

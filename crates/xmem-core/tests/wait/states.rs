@@ -47,7 +47,7 @@ fn the_first_event_names_a_pause() {
     assert_eq!(waited.report.reasons, [WaitReason::State(State::Paused)]);
     assert_eq!(
         waited.report.to_string(),
-        "the target is set, but the guest has 1024 of 512 MiB; it is paused"
+        "the target is set, but the guest has 1024 MiB instead of 512 MiB; it is paused"
     );
 }
 

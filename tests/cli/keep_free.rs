@@ -56,7 +56,7 @@ fn reclaim_frees_it_besides() {
 }
 
 #[test]
-fn what_is_no_size_is_refused_whether_it_matters_or_not() {
+fn a_node_that_is_not_a_size_is_refused_even_if_unused() {
     let sim = Sim::new();
     for words in ["set web 512M", "apply -", "reclaim 1G --from web"] {
         let ran = sim.xmem(words).env("XMEM_KEEP_FREE", "lots").stdin("web 512M\n").run();

@@ -4,17 +4,17 @@ use xmem_core::failure::{Aftermath, Cause};
 use xmem_core::plan::MemoryRequest;
 use xmem_sim::{Failure as Error, Verdict};
 
-use crate::death::Corpse;
+use crate::kill_switch::KillSwitch;
 use crate::scene::{Numbers, START, Scene, refused, rehearsal, request, requests};
 
 /// A scene in which a change was killed before its call number `index`.
 fn killed(memory: MemoryRequest, index: usize) -> Scene {
     let scene = Scene::new();
-    let corpse = Corpse::default();
-    let (dying, dir) = (corpse.clone(), scene.dir().to_owned());
+    let kill_switch = KillSwitch::default();
+    let (dying, dir) = (kill_switch.clone(), scene.dir().to_owned());
     let mut count = 0..;
     let host = scene.host(move |_| {
-        if dying.is_dead() {
+        if dying.is_killed() {
             return Verdict::Fail(Error::Closed);
         }
         if count.next() == Some(index) {
@@ -22,7 +22,7 @@ fn killed(memory: MemoryRequest, index: usize) -> Scene {
         }
         Verdict::Proceed
     });
-    assert!(corpse.run(|| host.change(&request(memory))).is_none(), "not killed");
+    assert!(kill_switch.run(|| host.change(&request(memory))).is_none(), "not killed");
     scene
 }
 

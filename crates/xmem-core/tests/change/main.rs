@@ -4,8 +4,6 @@
 #[cfg(test)]
 mod conflicts;
 #[cfg(test)]
-mod death;
-#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod guest_writable;
@@ -13,6 +11,8 @@ mod guest_writable;
 mod identity;
 #[cfg(test)]
 mod interrupts;
+#[cfg(test)]
+mod kill_switch;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn a_host_in_step_has_no_findings() {
 }
 
 #[test]
-fn a_locked_domain_and_one_being_built_are_counted_and_not_judged() {
+fn a_locked_domain_and_one_being_built_are_counted_and_not_checked() {
     let scene = Scene::of(World::states());
     scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
     let lock = scene.lock(7);

@@ -287,7 +287,7 @@ fn a_memory_manager_is_found_by_its_node() {
 }
 
 #[test]
-fn a_suspended_domain_is_not_judged_by_its_memory() {
+fn a_suspended_domain_is_not_checked_by_its_memory() {
     let scene = Scene::new();
     scene.edit(7, |web| {
         (web.shutdown, web.current_kib) = (Some(Shutdown::Suspend), Kib::from_mib(2048));

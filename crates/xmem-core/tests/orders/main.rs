@@ -12,20 +12,20 @@
 #![expect(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 #[cfg(test)]
-#[path = "../change/death.rs"]
-mod death;
+mod injection;
 #[cfg(test)]
-mod mishap;
-#[cfg(test)]
-mod play;
+#[path = "../change/kill_switch.rs"]
+mod kill_switch;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
 mod race;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod serial;
 #[cfg(test)]
-mod stage;
+mod shared;
 #[cfg(test)]
 mod three;
 #[cfg(test)]

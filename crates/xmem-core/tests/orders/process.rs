@@ -14,9 +14,9 @@ use xmem_core::failure::{Aftermath, Cause};
 use xmem_core::plan::MemoryRequest;
 use xmem_sim::{Call, Fault, Faults, Observer, SimHost, Verdict};
 
-use crate::death::Corpse;
-use crate::mishap::{How, Kind, Mishap};
-use crate::stage::{Stage, identity};
+use crate::injection::{CallType, FailureMode, Injection};
+use crate::kill_switch::KillSwitch;
+use crate::shared::{SharedHost, identity};
 
 /// The result of a run, as it reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub(crate) enum Ended {
     /// Failed; nothing changed, or rolled back.
     Undone,
     /// Out of step, or unknown.
-    Doubt,
+    Unknown,
     /// Killed.
-    Died,
+    Killed,
 }
 
 /// A run that is over.
@@ -38,9 +38,9 @@ pub(crate) enum Ended {
 pub(crate) struct Report {
     pub(crate) ended: Ended,
     /// All its calls.
-    pub(crate) calls: Vec<Kind>,
-    /// The number of its mishaps that happened.
-    pub(crate) mishaps: usize,
+    pub(crate) calls: Vec<CallType>,
+    /// The number of its injections that happened.
+    pub(crate) injections: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -53,40 +53,40 @@ enum Holds {
 
 /// A run.
 struct Process {
-    stage: Arc<Stage>,
+    shared: Arc<SharedHost>,
     who: usize,
     dir: PathBuf,
-    mishaps: Vec<Mishap>,
-    corpse: Corpse,
+    injections: Vec<Injection>,
+    kill_switch: KillSwitch,
     progress: Mutex<Progress>,
 }
 
 #[derive(Default)]
 struct Progress {
-    calls: Vec<Kind>,
+    calls: Vec<CallType>,
     happened: usize,
     holds: Holds,
     gone: bool,
-    dies_after: bool,
+    killed_after: bool,
 }
 
-/// Run number `who` on `stage`: a change to `memory`, with `mishaps`.
+/// Run number `who` on `shared`: a change to `memory`, with `injections`.
 pub(crate) fn run(
-    stage: &Arc<Stage>,
+    shared: &Arc<SharedHost>,
     who: usize,
     memory: MemoryRequest,
-    mishaps: &[Mishap],
+    injections: &[Injection],
 ) -> Report {
     let process = Arc::new(Process {
-        stage: Arc::clone(stage),
+        shared: Arc::clone(shared),
         who,
-        dir: stage.dir(who),
-        mishaps: mishaps.to_vec(),
-        corpse: Corpse::default(),
+        dir: shared.dir(who),
+        injections: injections.to_vec(),
+        kill_switch: KillSwitch::default(),
         progress: Mutex::default(),
     });
     let faults = Faults::from_iter([Fault::GuestIgnores]);
-    let sim = SimHost::in_memory(&stage.world, &process.dir, faults);
+    let sim = SimHost::in_memory(&shared.world, &process.dir, faults);
     let observer: Arc<dyn Observer> = Arc::<Process>::clone(&process);
     let host = ProcessHost { sim: sim.observed_by(observer), process: Arc::clone(&process) };
     let request = ChangeRequest {
@@ -97,12 +97,12 @@ pub(crate) fn run(
         // A change that must wait for the file has not waited for its mirror.
         lock_timeout: Duration::ZERO,
     };
-    let result = process.corpse.run(|| ChangeSession::new(&host).change(&request, &Patient));
+    let result = process.kill_switch.run(|| ChangeSession::new(&host).change(&request, &Patient));
     let ended = match result {
-        None => Ended::Died,
+        None => Ended::Killed,
         Some(Ok(_)) => Ended::Done,
         Some(Err(failure)) => match (failure.cause, failure.aftermath) {
-            (_, Aftermath::OutOfStep { .. }) => Ended::Doubt,
+            (_, Aftermath::OutOfStep { .. }) => Ended::Unknown,
             (cause @ (Cause::Lock(_) | Cause::LockLost), _) => panic!("{cause}"),
             (
                 cause,
@@ -116,7 +116,7 @@ pub(crate) fn run(
     };
     process.follow_the_lock();
     let progress = process.progress();
-    Report { ended, calls: progress.calls.clone(), mishaps: progress.happened }
+    Report { ended, calls: progress.calls.clone(), injections: progress.happened }
 }
 
 impl Process {
@@ -128,9 +128,9 @@ impl Process {
     fn follow_the_lock(&self) {
         let file = FileName::lock(identity()).in_dir(&self.dir);
         let holds = self.progress().holds;
-        if holds == Holds::Now && (self.corpse.is_dead() || !file.exists()) {
+        if holds == Holds::Now && (self.kill_switch.is_killed() || !file.exists()) {
             self.progress().holds = Holds::NoMore;
-            self.stage.give_back();
+            self.shared.release();
         }
     }
 }
@@ -138,38 +138,39 @@ impl Process {
 impl Observer for Process {
     /// Lets other changes run, then makes the call without another switch.
     fn before(&self, call: &Call<'_>) -> Verdict {
-        let kind = Kind::of(call);
-        if self.corpse.is_dead() {
+        let kind = CallType::of(call);
+        if self.kill_switch.is_killed() {
             return Verdict::Fail(kind.lost());
         }
         self.follow_the_lock();
-        self.stage.switch(self.who);
+        self.shared.switch(self.who);
         let at = self.progress().calls.len();
         self.progress().calls.push(kind.clone());
-        let Some(mishap) = self.mishaps.iter().find(|it| it.at == at && it.kind == kind) else {
+        let Some(injection) = self.injections.iter().find(|it| it.at == at && it.kind == kind)
+        else {
             let gone = self.progress().gone;
             return if gone { Verdict::Fail(kind.lost()) } else { Verdict::Proceed };
         };
         self.progress().happened += 1;
-        match mishap.how.clone() {
-            How::Fails(failure) => Verdict::Fail(failure),
-            How::DoneAndFails(failure) => Verdict::ProceedAndFail(failure),
-            How::Gone { done } => {
+        match injection.mode.clone() {
+            FailureMode::Fails(failure) => Verdict::Fail(failure),
+            FailureMode::DoneAndFails(failure) => Verdict::ProceedAndFail(failure),
+            FailureMode::Gone { done } => {
                 self.progress().gone = true;
                 if done { Verdict::ProceedAndFail(kind.lost()) } else { Verdict::Fail(kind.lost()) }
             }
-            How::Dies { done: false } => self.corpse.kill(&self.dir),
-            How::Dies { done: true } => {
-                self.progress().dies_after = true;
+            FailureMode::Killed { done: false } => self.kill_switch.kill(&self.dir),
+            FailureMode::Killed { done: true } => {
+                self.progress().killed_after = true;
                 Verdict::Proceed
             }
         }
     }
 
     fn after(&self, _: &Call<'_>) {
-        let dies = self.progress().dies_after;
-        if dies && !self.corpse.is_dead() {
-            self.corpse.kill(&self.dir);
+        let killed = self.progress().killed_after;
+        if killed && !self.kill_switch.is_killed() {
+            self.kill_switch.kill(&self.dir);
         }
     }
 }
@@ -193,7 +194,7 @@ impl Host for ProcessHost {
     fn state_dir(&self) -> &Path {
         let holds = self.process.progress().holds;
         if holds == Holds::NotYet {
-            self.process.stage.take(self.process.who);
+            self.process.shared.take(self.process.who);
             self.process.progress().holds = Holds::Now;
         }
         self.sim.state_dir()

@@ -2,15 +2,15 @@
 //!
 //! libxl's commit 5f33fa2bca, which introduced the lock, describes the race. Two changes, to 5 and to 3, both start and
 //! both write. Then setmaxmem(5), setmaxmem(3), commit(5) succeeds, and commit(3) meets a conflict. Target 5 and limit
-//! 3 stay until the second change is repeated, or for good if its process dies first.
+//! 3 stay until the second change is repeated, or for good if its process killed first.
 
 use std::sync::{Arc, Mutex};
 
 use shuttle::scheduler::{DfsScheduler, Schedule, Scheduler, Task, TaskId};
 
-use crate::mishap::{How, Mishap};
-use crate::play::{Found, Play, mishaps_after, set};
-use crate::stage::{Locking, Numbers, numbers, world};
+use crate::injection::{FailureMode, Injection};
+use crate::search::{Found, Search, injections_after, set};
+use crate::shared::{Locking, Numbers, numbers, world};
 
 /// All schedules, ending with the first that shows the race.
 struct Until<F> {
@@ -39,33 +39,38 @@ fn race() -> Numbers {
     (5 << 20, numbers(&world()).1, (3 << 20) + 1024)
 }
 
-/// Plays a change to 3 GiB with `mishaps` beside a change to 5 GiB, until `is_it` is seen.
-fn search(locking: Locking, mishaps: &[Mishap], is_it: impl Fn(&Found) -> bool + 'static) -> Found {
-    let play = Play::new(&[set("3G"), set("5G")]).with(mishaps).locking(locking);
-    let found = play.found();
-    play.run(Until { all: DfsScheduler::new(None, false), found, is_it })
+/// Runs a change to 3 GiB with `injections` beside a change to 5 GiB, until `is_it` is seen.
+fn search_until(
+    locking: Locking,
+    injections: &[Injection],
+    is_it: impl Fn(&Found) -> bool + 'static,
+) -> Found {
+    let search = Search::new(&[set("3G"), set("5G")]).with(injections).locking(locking);
+    let found = search.found();
+    search.run(Until { all: DfsScheduler::new(None, false), found, is_it })
 }
 
 #[test]
 fn without_the_lock_the_race_of_2015_is_found() {
     let seen = |found: &Found| found.seen.contains(&race());
-    let found = search(Locking::TakenOut, &[], seen);
+    let found = search_until(Locking::TakenOut, &[], seen);
     assert!(seen(&found), "not in {} schedules", found.schedules);
     println!("without the lock: {:?}, after {} schedules", race(), found.schedules);
-    let found = search(Locking::Shared, &[], seen);
+    let found = search_until(Locking::Shared, &[], seen);
     assert!(!seen(&found));
     println!("with it: never, in {} schedules", found.schedules);
 }
 
 #[test]
 fn without_the_lock_the_race_can_last_for_good() {
-    let commit =
-        |mishap: &Mishap| mishap.kind.is_commit() && mishap.how == How::Dies { done: false };
-    let killed = mishaps_after(set("3G"), &[]).into_iter().find(commit).unwrap();
+    let commit = |injection: &Injection| {
+        injection.kind.is_commit() && injection.mode == FailureMode::Killed { done: false }
+    };
+    let killed = injections_after(set("3G"), &[]).into_iter().find(commit).unwrap();
     let ends = |found: &Found| found.ends.contains(&race());
-    let found = search(Locking::TakenOut, std::slice::from_ref(&killed), ends);
+    let found = search_until(Locking::TakenOut, std::slice::from_ref(&killed), ends);
     assert!(ends(&found), "not in {} schedules", found.schedules);
     // With the lock, the other change recovers from the record, and both its own numbers stand.
-    let found = search(Locking::Shared, std::slice::from_ref(&killed), ends);
-    assert!(!ends(&found) && found.mishaps > 0);
+    let found = search_until(Locking::Shared, std::slice::from_ref(&killed), ends);
+    assert!(!ends(&found) && found.injections > 0);
 }

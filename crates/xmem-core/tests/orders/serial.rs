@@ -6,9 +6,9 @@ use std::sync::Arc;
 use xmem_core::plan::MemoryRequest;
 use xmem_sim::World;
 
-use crate::mishap::Mishap;
+use crate::injection::Injection;
 use crate::process::{Ended, Report, run};
-use crate::stage::{Legal, Locking, Numbers, Stage, Switch, numbers, world};
+use crate::shared::{Legal, Locking, Numbers, SharedHost, Switch, numbers, world};
 
 /// Some of the changes in some order: the result of each, and the numbers at the end.
 struct Order {
@@ -45,12 +45,12 @@ impl Serial {
     }
 
     /// Whether some order ends with these `numbers` and agrees with the changes' results. A change that reported
-    /// success is part of it; one that reported a failure is not. One that died or could not know may be either.
+    /// success is part of it; one that reported a failure is not. One that was killed, or does not know its outcome, may be either.
     pub(crate) fn explains(&self, ended: &[Ended], numbers: Numbers) -> bool {
         let true_of = |(said, real): (&Ended, &Option<Ended>)| match said {
             Ended::Done | Ended::Refused => *real == Some(*said),
             Ended::Undone => real.is_none(),
-            Ended::Doubt | Ended::Died => matches!(real, None | Some(Ended::Done)),
+            Ended::Unknown | Ended::Killed => matches!(real, None | Some(Ended::Done)),
         };
         let explains =
             |order: &Order| order.numbers == numbers && ended.iter().zip(&order.ended).all(true_of);
@@ -62,10 +62,10 @@ impl Serial {
 pub(crate) fn alone(
     world: World,
     request: MemoryRequest,
-    mishaps: &[Mishap],
+    injections: &[Injection],
     dir: &Path,
 ) -> (Report, World) {
-    let stage = Arc::new(Stage::new(world, dir, Locking::Shared, Switch::Never, None));
-    let report = run(&stage, 0, request, mishaps);
-    (report, stage.snapshot())
+    let shared = Arc::new(SharedHost::new(world, dir, Locking::Shared, Switch::Never, None));
+    let report = run(&shared, 0, request, injections);
+    (report, shared.snapshot())
 }

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use shuttle::scheduler::RandomScheduler;
 use xmem_core::plan::MemoryRequest;
 
-use crate::play::{Play, max, mishaps_after, raise, set};
+use crate::search::{Search, injections_after, max, raise, set};
 
 /// The number of schedules per seed.
 const SCHEDULES: usize = 10;
@@ -25,7 +25,7 @@ fn requests() -> [MemoryRequest; 9] {
     ]
 }
 
-/// Prints the seed if a play fails.
+/// Prints the seed if a search fails.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -40,21 +40,21 @@ impl Drop for Seed {
 fn three_changes_at_random_stay_in_step() {
     let number = |key, otherwise| env::var(key).map_or(otherwise, |text| text.parse().unwrap());
     let (first, seeds) = (number("XMEM_ORDERS_SEED", 0), number("XMEM_ORDERS_SEEDS", 300));
-    let (mut schedules, mut mishaps) = (0, 0);
+    let (mut schedules, mut injections) = (0, 0);
     for seed in first..first + seeds {
         let _printed = Seed(seed);
         let mut random = Rng::with_seed(seed);
         let three: Vec<MemoryRequest> =
             (0..3).map(|_| random.choice(requests()).unwrap()).collect();
-        let mut play = Play::new(&three);
+        let mut search = Search::new(&three);
         if random.bool() {
-            play = play.with(&[random.choice(mishaps_after(three[0], &[])).unwrap()]);
-            mishaps += 1;
+            search = search.with(&[random.choice(injections_after(three[0], &[])).unwrap()]);
+            injections += 1;
         }
-        schedules += play.run(RandomScheduler::new_from_seed(seed, SCHEDULES)).schedules;
+        schedules += search.run(RandomScheduler::new_from_seed(seed, SCHEDULES)).schedules;
     }
     println!(
-        "{schedules} interleavings of three changes (seeds {first} to {}), {mishaps} of the seeds with a failure, out of step: 0",
+        "{schedules} interleavings of three changes (seeds {first} to {}), {injections} of the seeds with a failure, out of step: 0",
         first + seeds - 1
     );
 }

@@ -5,8 +5,8 @@ use std::env;
 use shuttle::scheduler::DfsScheduler;
 use xmem_core::plan::MemoryRequest;
 
-use crate::play::{Found, Play, max, mishaps_after, raise, set};
-use crate::stage::Switch;
+use crate::search::{Found, Search, injections_after, max, raise, set};
+use crate::shared::Switch;
 
 /// Pairs of changes: both allowed in either order, excluding each other, of both types, and identical.
 fn pairs() -> [[MemoryRequest; 2]; 5] {
@@ -20,13 +20,13 @@ fn pairs() -> [[MemoryRequest; 2]; 5] {
 }
 
 /// All schedules.
-fn all(play: Play) -> Found {
-    play.run(DfsScheduler::new(None, false))
+fn all(search: Search) -> Found {
+    search.run(DfsScheduler::new(None, false))
 }
 
 #[test]
 fn every_interleaving_of_two_changes_is_in_step() {
-    let schedules: usize = pairs().map(|pair| all(Play::new(&pair)).schedules).iter().sum();
+    let schedules: usize = pairs().map(|pair| all(Search::new(&pair)).schedules).iter().sum();
     println!("{schedules} interleavings of two changes, out of step: 0");
 }
 
@@ -39,10 +39,10 @@ fn every_interleaving_around_every_failure_is_in_step() {
     let (mut points, mut schedules) = (0, 0);
     let either = pairs().into_iter().flat_map(|[one, other]| [[one, other], [other, one]]);
     for pair in either.take(if full { usize::MAX } else { 6 }) {
-        let peace = Play::new(&pair);
-        for mishap in mishaps_after(pair[0], &[]) {
-            let found = all(peace.with(std::slice::from_ref(&mishap)).switching(switch));
-            assert!(found.mishaps > 0, "the failure never happened: {pair:?}, {mishap:?}");
+        let peace = Search::new(&pair);
+        for injection in injections_after(pair[0], &[]) {
+            let found = all(peace.with(std::slice::from_ref(&injection)).switching(switch));
+            assert!(found.injections > 0, "the failure never happened: {pair:?}, {injection:?}");
             points += 1;
             schedules += found.schedules;
         }
@@ -55,13 +55,13 @@ fn every_interleaving_around_every_failure_is_in_step() {
 fn every_second_failure_leaves_two_changes_in_step() {
     let (mut points, mut schedules) = (0, 0);
     for pair in [[set("3G"), set("5G")], [set("5G"), max("4G")], [max("6G"), set("3G")]] {
-        let peace = Play::new(&pair);
-        for first in mishaps_after(pair[0], &[]) {
-            for second in mishaps_after(pair[0], std::slice::from_ref(&first)) {
-                let play =
+        let peace = Search::new(&pair);
+        for first in injections_after(pair[0], &[]) {
+            for second in injections_after(pair[0], std::slice::from_ref(&first)) {
+                let search =
                     peace.with(&[first.clone(), second.clone()]).switching(Switch::AtTheLock);
-                let found = all(play);
-                assert!(found.mishaps > 0, "never both: {pair:?}, {first:?}, {second:?}");
+                let found = all(search);
+                assert!(found.injections > 0, "never both: {pair:?}, {first:?}, {second:?}");
                 points += 1;
                 schedules += found.schedules;
             }

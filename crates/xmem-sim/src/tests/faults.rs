@@ -107,7 +107,7 @@ fn conflict_fails_every_commit_and_conflict_once_the_first() {
 }
 
 #[test]
-fn a_lost_commit_is_made_or_not_as_its_word_says() {
+fn a_lost_commit_takes_effect_as_its_fault_says() {
     for (word, done, stays_down) in [
         ("commit-lost-done", true, false),
         ("commit-lost-undone", false, false),

@@ -1,6 +1,6 @@
 //! Several requests in flight on a socket.
 
-use super::peer::{AMPLE, END, ERROR, EVENT, Peer, READ, START, WRITE, play};
+use super::peer::{AMPLE, END, ERROR, EVENT, Peer, READ, START, WRITE, with_client};
 use super::{Answer, Nodes as _, Store as _, Xs as _};
 
 #[test]
@@ -20,7 +20,7 @@ fn a_batch_is_written_whole_before_its_first_reply() {
         peer.serve(END, 9, b"T\0", b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let span = client.begin().unwrap();
         let values = span.read_each(&["/a", "/b", "/c"]).unwrap();
         assert_eq!(values, [Some("1".into()), None, Some("3".into())]);
@@ -48,7 +48,7 @@ fn reads_beside_a_transaction_are_sent_with_its_start_and_are_no_part_of_it() {
         peer.serve(END, 10, b"F\0", b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let (span, values) = client.begin_beside(&["/a", "/b"]).unwrap();
         assert_eq!(values, [Some("1".into()), None]);
         span.commit().unwrap();
@@ -73,7 +73,7 @@ fn an_error_within_a_batch_leaves_the_connection_usable() {
         peer.serve(READ, 0, b"/e\0", b"5");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let error = client.read_each(&["/a", "/b", "/c", "/d"]).unwrap_err();
         assert!(error.is(&Answer::Denied));
         assert_eq!(error.to_string(), "xenstored answered EACCES to READ /b");
@@ -97,7 +97,7 @@ fn a_long_batch_is_sent_in_windows() {
         }
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let values = client.read_each(&["/a"; 150]).unwrap();
         let ids = values.iter().map(|value| {
             String::from_utf8(value.clone().unwrap()).unwrap().parse::<u32>().unwrap()
@@ -119,5 +119,5 @@ fn a_window_of_long_writes_is_bounded_in_bytes() {
         }
         peer.expect_end();
     };
-    play(AMPLE, script, |client| client.write_each(&[("/a", value.as_str()); 20]).unwrap());
+    with_client(AMPLE, script, |client| client.write_each(&[("/a", value.as_str()); 20]).unwrap());
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::peer::Typed as _;
-use super::peer::{AMPLE, DIRECTORY, ERROR, EVENT, Message, PART, Peer, READ, play};
+use super::peer::{AMPLE, DIRECTORY, ERROR, EVENT, Message, PART, Peer, READ, with_client};
 use super::{Store as _, StoreError, Xs as _};
 
 /// The number of times that a [`flood`] of 128 KiB is sent: far more than a client may keep, or other tests
@@ -52,7 +52,7 @@ fn events_before_a_reply() {
         peer.send(READ, id, 0, b"1");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         assert_eq!(&*client.read("/a").unwrap(), "1");
         assert_eq!(client.changes(Duration::ZERO).unwrap().len(), 1024);
     });
@@ -66,7 +66,7 @@ fn events_while_listening() {
             peer.raw(&flood);
         }
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let mut calls = 0_usize;
         while let Ok(paths) = client.changes(AMPLE) {
             assert!(paths.len() <= 1024);
@@ -93,7 +93,7 @@ fn a_listing_in_parts() {
         }
         assert!(sent > 16_000_000, "{sent}");
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let error = client.directory("/a").unwrap_err();
         assert!(matches!(error.typed(), StoreError::Answered { .. }), "{error}");
     });
@@ -105,5 +105,5 @@ fn a_listing_of_many_names() {
         peer.serve(DIRECTORY, 0, b"/a\0", &b"n\0".repeat(1 << 19));
         peer.expect_end();
     };
-    play(AMPLE, script, |client| assert_eq!(client.directory("/a").unwrap().len(), 1 << 19));
+    with_client(AMPLE, script, |client| assert_eq!(client.directory("/a").unwrap().len(), 1 << 19));
 }

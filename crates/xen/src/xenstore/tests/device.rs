@@ -3,7 +3,9 @@
 use rustix::fs::{Mode, OFlags};
 
 use super::endpoint::Transport;
-use super::peer::{AMPLE, DIRECTORY, END, ERROR, PART, Peer, READ, START, WRITE, play_device};
+use super::peer::{
+    AMPLE, DIRECTORY, END, ERROR, PART, Peer, READ, START, WRITE, with_device_client,
+};
 use super::{Answer, Client, Store as _, StoreError, Xs as _};
 
 #[test]
@@ -25,7 +27,7 @@ fn a_batch_has_one_request_in_flight_at_a_time() {
         peer.serve(END, 5, b"T\0", b"OK\0");
         peer.expect_end();
     };
-    play_device(script, |client| {
+    with_device_client(script, |client| {
         let span = client.begin().unwrap();
         let values = span.read_each(&["/a", "/b", "/c"]).unwrap();
         assert_eq!(values, [Some("1".into()), None, Some("3".into())]);
@@ -43,7 +45,7 @@ fn a_request_that_exceeds_the_kernels_buffer_is_not_sent() {
         peer.send(WRITE, id, 0, b"OK\0");
         peer.expect_end();
     };
-    play_device(script, |client| {
+    with_device_client(script, |client| {
         let error = client.write("/a", &"v".repeat(4078)).unwrap_err();
         assert!(matches!(StoreError::of(&error), Some(StoreError::Unsendable { .. })));
         client.write("/a", &"v".repeat(4077)).unwrap();
@@ -58,7 +60,7 @@ fn a_long_listing_comes_in_parts_on_the_device_too() {
         peer.serve(PART, 0, b"/d\x002\0", b"1\x00b\0\0");
         peer.expect_end();
     };
-    play_device(script, |client| {
+    with_device_client(script, |client| {
         assert_eq!(client.directory("/d").unwrap(), ["a".into(), "b".into()]);
     });
 }

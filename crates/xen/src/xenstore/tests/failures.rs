@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 
 use super::peer::{
-    AMPLE, DIRECTORY, END, ERROR, EVENT, Message, PART, Peer, READ, START, Typed, WRITE, play,
+    AMPLE, DIRECTORY, END, ERROR, EVENT, Message, PART, Peer, READ, START, Typed, WRITE,
+    with_client,
 };
 use super::{
     Client, Nodes as _, Store as _, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _,
@@ -58,7 +59,7 @@ fn a_close_at_each_byte_of_a_reply_is_an_error() {
             peer.expect(READ, 0, b"/a\0");
             peer.raw(&reply[..cut]);
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             let error = client.read("/a").unwrap_err();
             assert!(is_closed(&error), "{cut}: {error:?}");
             assert_eq!(error.to_string(), "xenstored closed the connection during READ /a");
@@ -76,7 +77,7 @@ fn a_close_at_each_byte_of_a_commits_reply_leaves_its_outcome_unknown() {
             peer.expect(END, 7, b"T\0");
             peer.raw(&reply[..cut]);
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             let error = client.transaction().unwrap().commit().unwrap_err();
             assert!(is_closed(&error), "{cut}: {error:?}");
         });
@@ -89,7 +90,7 @@ fn a_close_before_the_commit_was_read_leaves_its_outcome_unknown() {
         peer.serve(START, 0, b"\0", b"7\0");
         peer.0.shutdown(Shutdown::Both).unwrap();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let span = client.transaction().unwrap();
         std::thread::sleep(Duration::from_millis(50));
         assert!(is_closed(&span.commit().unwrap_err()));
@@ -103,7 +104,7 @@ fn a_close_within_a_batch_fails_the_whole_batch() {
         peer.expect(READ, 0, b"/b\0");
         peer.send(READ, id, 0, b"1");
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let error = client.read_each(&["/a", "/b"]).unwrap_err();
         assert_eq!(error.to_string(), "xenstored closed the connection during READ /b");
         assert_spent(&client);
@@ -143,7 +144,7 @@ fn a_reply_that_breaks_the_protocol_ends_the_connection() {
             peer.raw(&reply);
             peer.expect_end();
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             let error = client.read("/a").unwrap_err();
             assert!(is_garbled(&error), "{reply:?}: {error:?}");
             assert_spent(&client);
@@ -159,7 +160,7 @@ fn a_listing_that_claims_too_many_bytes_is_rejected() {
         peer.raw(&words.map(u32::to_ne_bytes).concat());
         peer.expect_end();
     };
-    play(AMPLE, script, |client| assert!(is_garbled(&client.directory("/a").unwrap_err())));
+    with_client(AMPLE, script, |client| assert!(is_garbled(&client.directory("/a").unwrap_err())));
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn a_garbled_listing_ends_the_connection() {
             peer.serve(DIRECTORY, 0, b"/a\0", listing);
             peer.expect_end();
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             assert!(is_garbled(&client.directory("/a").unwrap_err()), "{listing:?}");
             assert_spent(&client);
         });
@@ -184,7 +185,7 @@ fn a_garbled_part_ends_the_connection() {
             peer.serve(PART, 0, b"/a\x000\0", part);
             peer.expect_end();
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             assert!(is_garbled(&client.directory("/a").unwrap_err()), "{part:?}");
             assert_spent(&client);
         });
@@ -203,7 +204,7 @@ fn a_listing_in_endless_parts_is_given_up() {
         }
         assert!(sent < (1 << 20) + 8000, "{sent}");
     };
-    play(AMPLE, script, |client| assert!(is_garbled(&client.directory("/a").unwrap_err())));
+    with_client(AMPLE, script, |client| assert!(is_garbled(&client.directory("/a").unwrap_err())));
     let script = |peer: &mut Peer| {
         peer.refuse(DIRECTORY, 0, b"/a\0", "E2BIG");
         while let Some(request) = peer.next() {
@@ -211,7 +212,7 @@ fn a_listing_in_endless_parts_is_given_up() {
             peer.send(PART, request.id, 0, b"1\0n\0");
         }
     };
-    play(SHORT, script, |client| assert!(is_deadline(&client.directory("/a").unwrap_err())));
+    with_client(SHORT, script, |client| assert!(is_deadline(&client.directory("/a").unwrap_err())));
 }
 
 /// Each part comes in time, but none is the last: all parts share one deadline.
@@ -230,7 +231,7 @@ fn a_listing_in_slow_parts_does_not_extend_the_deadline() {
             }
         }
     };
-    play(limit, script, |client| {
+    with_client(limit, script, |client| {
         let begun = Instant::now();
         assert!(is_deadline(&client.directory("/a").unwrap_err()));
         assert!(begun.elapsed() < limit.mul_f32(1.5), "{:?}", begun.elapsed());
@@ -246,7 +247,7 @@ fn a_bad_transaction_id_is_not_used() {
             peer.serve(START, 0, b"\0", id);
             peer.expect_end();
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             assert!(is_garbled(&client.transaction().unwrap_err()), "{id:?}");
             assert_spent(&client);
         });
@@ -262,7 +263,7 @@ fn nothing_is_sent_on_a_broken_connection() {
         // Not even the abort of the transaction.
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let span = client.transaction().unwrap();
         assert!(is_garbled(&span.read("/a").unwrap_err()));
         assert!(is_unusable(&span.write("/a", "1").unwrap_err()));
@@ -279,7 +280,7 @@ fn a_commit_on_a_broken_connection_is_known_to_be_unsent() {
         peer.send(READ, 99, 7, b"1");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let span = client.transaction().unwrap();
         assert!(is_garbled(&span.read("/a").unwrap_err()));
         let error = span.commit().unwrap_err();
@@ -296,7 +297,7 @@ fn a_reply_without_a_request_ends_the_connection() {
         peer.expect(READ, 0, b"/b\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         client.read("/a").unwrap();
         assert!(is_garbled(&client.read("/b").unwrap_err()));
     });
@@ -308,7 +309,7 @@ fn a_silent_daemon_meets_the_deadline() {
         peer.expect(READ, 0, b"/a\0");
         peer.expect_end();
     };
-    play(SHORT, script, |client| {
+    with_client(SHORT, script, |client| {
         let begun = Instant::now();
         let error = client.read("/a").unwrap_err();
         let took = begun.elapsed();
@@ -330,7 +331,7 @@ fn a_batch_whose_replies_stop_meets_the_deadline() {
         }
         peer.expect_end();
     };
-    play(SHORT, script, |client| {
+    with_client(SHORT, script, |client| {
         let begun = Instant::now();
         let error = client.read_each(&["/a"; 64]).unwrap_err();
         let took = begun.elapsed();
@@ -346,7 +347,7 @@ fn silence_after_a_commit_closes_the_connection_without_an_abort() {
         peer.expect(END, 7, b"T\0");
         peer.expect_end();
     };
-    play(SHORT, script, |client| {
+    with_client(SHORT, script, |client| {
         let error = client.transaction().unwrap().commit().unwrap_err();
         assert!(is_deadline(&error));
         assert_spent(&client);
@@ -365,7 +366,7 @@ fn a_reply_byte_by_byte_does_not_extend_the_deadline() {
             }
         }
     };
-    play(SHORT, script, |client| {
+    with_client(SHORT, script, |client| {
         let begun = Instant::now();
         assert!(is_deadline(&client.read("/a").unwrap_err()));
         assert!(begun.elapsed() < SOON);
@@ -379,7 +380,7 @@ fn a_flood_of_events_does_not_extend_the_deadline() {
         let flood = Message::new(EVENT, 0, 0, b"/w\0t\0").bytes().repeat(500);
         while peer.0.write_all(&flood).is_ok() {}
     };
-    play(SHORT, script, |client| {
+    with_client(SHORT, script, |client| {
         let begun = Instant::now();
         assert!(is_deadline(&client.read("/a").unwrap_err()));
         assert!(begun.elapsed() < SOON);

@@ -1,7 +1,7 @@
 //! Listings longer than a message.
 
 use super::peer::Typed as _;
-use super::peer::{AMPLE, DIRECTORY, END, ERROR, PART, Peer, READ, START, play};
+use super::peer::{AMPLE, DIRECTORY, END, ERROR, PART, Peer, READ, START, with_client};
 use super::{Answer, Nodes as _, Xs as _, XsTransaction as _, XsTransactionSpan as _};
 
 #[test]
@@ -13,7 +13,7 @@ fn a_long_listing_from_oxenstored_is_accepted() {
         peer.serve(DIRECTORY, 0, b"/local/domain\0", &payload);
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let listing = client.directory("/local/domain").unwrap();
         assert!(listing.iter().map(|name| &**name).eq(names.iter()));
     });
@@ -39,7 +39,7 @@ fn a_listing_too_long_for_one_message_comes_in_parts() {
         peer.serve(PART, 0, b"/d\x000\0", b"1\0\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let span = client.transaction().unwrap();
         assert_eq!(span.directory("/d").unwrap(), ["x".into(), "y".into()]);
         span.commit().unwrap();
@@ -57,7 +57,7 @@ fn a_daemon_without_directory_part_returns_e2big() {
         peer.refuse(PART, 0, b"/d\x000\0", "ENOENT");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let error = client.directory("/d").unwrap_err();
         assert!(error.typed().is(&Answer::TooBig));
         assert_eq!(error.to_string(), "xenstored answered E2BIG to DIRECTORY /d");
@@ -77,7 +77,7 @@ fn a_listing_that_keeps_changing_is_given_up() {
         peer.serve(READ, 0, b"/a\0", b"");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let error = client.directory("/d").unwrap_err();
         assert!(error.typed().is(&Answer::TooBig));
         client.read("/a").unwrap();
@@ -97,7 +97,7 @@ fn several_listings_are_in_flight_together() {
         peer.serve(PART, 0, b"/c\x000\0", b"1\x00z\0\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
         let listed = client.list_each(&["/a", "/b", "/c", "/d"]).unwrap();
         assert_eq!(listed, [names(&["x", "y"]), None, names(&["z"]), names(&[])]);

@@ -125,26 +125,26 @@ impl Peer {
 }
 
 /// Runs `body` with a client whose xenstored follows `script`.
-pub(super) fn play<R>(
+pub(super) fn with_client<R>(
     deadline: Duration,
     script: impl FnOnce(&mut Peer) + Send,
     body: impl FnOnce(Client) -> R,
 ) -> R {
-    stage(script, |socket| body(Client::from_socket(socket, deadline)))
+    with_peer(script, |socket| body(Client::from_socket(socket, deadline)))
 }
 
 /// Runs `body` with a client that treats its socket as the xenbus device.
-pub(super) fn play_device<R>(
+pub(super) fn with_device_client<R>(
     script: impl FnOnce(&mut Peer) + Send,
     body: impl FnOnce(Client) -> R,
 ) -> R {
-    stage(script, |socket| {
+    with_peer(script, |socket| {
         socket.set_nonblocking(true).unwrap();
         body(Client::over(socket.into(), Transport::Device, AMPLE.into()))
     })
 }
 
-fn stage<R>(script: impl FnOnce(&mut Peer) + Send, body: impl FnOnce(UnixStream) -> R) -> R {
+fn with_peer<R>(script: impl FnOnce(&mut Peer) + Send, body: impl FnOnce(UnixStream) -> R) -> R {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(AMPLE)).unwrap();
     theirs.set_write_timeout(Some(AMPLE)).unwrap();

@@ -2,7 +2,8 @@
 
 use super::peer::Typed as _;
 use super::peer::{
-    AMPLE, DIRECTORY, END, ERROR, EVENT, GET_PERMS, Message, Peer, READ, RM, START, WRITE, play,
+    AMPLE, DIRECTORY, END, ERROR, EVENT, GET_PERMS, Message, Peer, READ, RM, START, WRITE,
+    with_client,
 };
 use super::{
     Answer, Nodes as _, Store as _, StoreError, Xs as _, XsTransaction as _, XsTransactionSpan as _,
@@ -22,7 +23,7 @@ fn a_read_request_has_the_protocols_bytes() {
         peer.send(READ, 1, 0, b"524288");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| assert_eq!(&*client.read("/a").unwrap(), "524288"));
+    with_client(AMPLE, script, |client| assert_eq!(&*client.read("/a").unwrap(), "524288"));
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn every_request_has_the_protocols_bytes() {
         peer.serve(RM, 0, b"/w\0", b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         assert_eq!(client.directory("/local/domain").unwrap(), ["0".into(), "17".into()]);
         assert!(client.directory("/empty").unwrap().is_empty());
         assert_eq!(&*client.read("/r").unwrap(), "");
@@ -54,7 +55,7 @@ fn request_ids_count_up_from_one() {
             peer.send(READ, id, 0, b"x");
         }
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let other = client.clone();
         for client in [&client, &other, &client] {
             client.read("/a").unwrap();
@@ -73,7 +74,7 @@ fn a_committed_transaction_is_not_aborted() {
         peer.serve(END, u32::MAX, b"T\0", b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let span = client.transaction().unwrap();
         assert_eq!(&*span.read("/a").unwrap(), "1");
         span.write("/a", "2").unwrap();
@@ -92,7 +93,7 @@ fn a_refused_commit_is_not_followed_by_an_abort() {
             peer.serve(READ, 0, b"/a\0", b"1");
             peer.expect_end();
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             let error = client.transaction().unwrap().commit().unwrap_err();
             assert!(error.typed().is(&Answer::named(errno)));
             client.read("/a").unwrap();
@@ -110,7 +111,7 @@ fn a_dropped_transaction_is_aborted_and_the_connection_stays_usable() {
         peer.serve(READ, 0, b"/a\0", b"1");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         drop(client.transaction().unwrap());
         drop(client.transaction().unwrap());
         client.read("/a").unwrap();
@@ -124,7 +125,7 @@ fn a_transaction_outlives_its_client() {
         peer.serve(END, 7, b"T\0", b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let span = client.transaction().unwrap();
         drop(client);
         span.commit().unwrap();
@@ -151,7 +152,7 @@ fn refusals_are_typed_and_leave_the_connection_usable() {
         }
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         for (_, answer) in &table {
             let error = client.write("/a", "v").unwrap_err();
             let StoreError::Answered { answer: said, request } = error.typed() else {
@@ -196,7 +197,7 @@ fn permissions_decide_who_may_write() {
         peer.serve(END, 9, b"F\0", b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let span = client.transaction().unwrap();
         let web = DomId::new(7).unwrap();
         for (permissions, may) in &table {
@@ -230,7 +231,7 @@ fn malformed_permissions_are_an_error() {
             peer.serve(GET_PERMS, 0, b"/a\0", bad);
             peer.expect_end();
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             let error = client.may_write_any(DomId::new(7).unwrap(), &["/a"]).unwrap_err();
             assert!(matches!(error, StoreError::Garbled { .. }), "{bad:?}: {error}");
         });
@@ -246,7 +247,7 @@ fn a_value_is_returned_unchanged() {
         peer.serve(READ, 0, b"/a\0", &[b'x'; 4096]);
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         assert_eq!(&*client.read("/a").unwrap(), "1\0\0");
         assert_eq!(client.read_each(&["/a"]).unwrap(), [Some(b"\xff".to_vec())]);
         // xenstore-rs has text values only.
@@ -264,7 +265,7 @@ fn an_unsendable_request_fails_without_being_sent() {
         peer.serve(WRITE, 0, value.as_bytes(), b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let long = format!("/{}", "p".repeat(3072));
         let unsendable: [io::Error; 8] = [
             client.read("/a\0b").unwrap_err(),
@@ -298,7 +299,7 @@ fn a_reply_may_arrive_byte_by_byte_after_watch_events() {
         }
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         assert_eq!(&*client.read("/a").unwrap(), "value");
         assert_eq!(client.changes(Duration::ZERO).unwrap(), ["@releaseDomain", "/w"]);
         assert!(client.changes(Duration::ZERO).unwrap().is_empty());
@@ -314,7 +315,7 @@ fn the_oldest_of_too_many_watch_events_are_dropped() {
         }
         peer.send(READ, id, 0, b"");
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         client.read("/a").unwrap();
         let events = client.changes(Duration::ZERO).unwrap();
         assert_eq!((events.len(), &*events[0], &*events[1023]), (1024, "/6", "/1029"));
@@ -331,7 +332,7 @@ fn an_event_right_after_a_reply_is_not_waited_for() {
         peer.raw(&bytes);
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         client.read("/a").unwrap();
         let begun = Instant::now();
         assert_eq!(client.changes(AMPLE).unwrap(), ["/w"]);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::peer::{AMPLE, END, ERROR, EVENT, Message, Peer, START, UNWATCH, WATCH, play};
+use super::peer::{AMPLE, END, ERROR, EVENT, Message, Peer, START, UNWATCH, WATCH, with_client};
 use super::{Answer, Store as _, StoreError};
 
 #[test]
@@ -18,7 +18,7 @@ fn watch_requests_have_path_and_token_and_go_in_one_batch() {
         }
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let paths = ["/a", "@introduceDomain", "/b"];
         client.watch(&paths).unwrap();
         client.unwatch(&paths).unwrap();
@@ -41,7 +41,7 @@ fn thousands_of_watches_go_in_windows_of_64() {
         }
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         client.watch(&["/a"; 150]).unwrap();
         let mut events = Vec::new();
         while events.len() < 150 {
@@ -59,7 +59,7 @@ fn a_refused_watch_is_an_error() {
         peer.send(ERROR, ids[1], 0, b"EEXIST\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let error = client.watch(&["/a", "/b"]).unwrap_err();
         assert!(error.is(&Answer::Other("EEXIST".to_owned())), "{error}");
         assert_eq!(error.to_string(), "xenstored answered EEXIST to WATCH /b");
@@ -76,7 +76,7 @@ fn removing_a_watch_that_does_not_exist_succeeds() {
         }
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         client.unwatch(&["/a", "/b"]).unwrap();
         let error = client.unwatch(&["/a", "/b"]).unwrap_err();
         assert_eq!(error.to_string(), "xenstored answered EIO to UNWATCH /a");
@@ -87,7 +87,7 @@ fn removing_a_watch_that_does_not_exist_succeeds() {
 #[test]
 fn waiting_for_changes_sends_nothing_and_ends_in_time() {
     let script = |peer: &mut Peer| peer.expect_end();
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let wait = Duration::from_millis(100);
         let begun = Instant::now();
         assert!(client.changes(wait).unwrap().is_empty());
@@ -105,7 +105,7 @@ fn a_change_ends_the_wait_at_once() {
         peer.send(EVENT, 0, 0, b"/a\0xen\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let begun = Instant::now();
         assert_eq!(client.changes(AMPLE).unwrap(), ["/a"]);
         assert!(begun.elapsed() < AMPLE / 2);
@@ -124,7 +124,7 @@ fn part_of_an_event_does_not_end_the_wait() {
         peer.send(UNWATCH, id, 0, b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         assert!(client.changes(AMPLE).unwrap().is_empty());
         client.unwatch(&["/b"]).unwrap();
         assert_eq!(client.changes(AMPLE).unwrap(), ["/a"]);
@@ -143,7 +143,7 @@ fn a_reply_while_waiting_for_changes_ends_the_connection() {
             peer.raw(&message.bytes());
             peer.expect_end();
         };
-        play(AMPLE, script, |client| {
+        with_client(AMPLE, script, |client| {
             let error = client.changes(AMPLE).unwrap_err();
             assert!(matches!(error, StoreError::Garbled { .. }), "{error:?}");
             assert!(!client.is_usable());
@@ -153,7 +153,7 @@ fn a_reply_while_waiting_for_changes_ends_the_connection() {
 
 #[test]
 fn a_close_while_waiting_for_changes_is_an_error() {
-    play(
+    with_client(
         AMPLE,
         |_: &mut Peer| {},
         |client| {
@@ -171,7 +171,7 @@ fn watches_stay_outside_an_open_transaction() {
         peer.serve(END, 9, b"T\0", b"OK\0");
         peer.expect_end();
     };
-    play(AMPLE, script, |client| {
+    with_client(AMPLE, script, |client| {
         let transaction = client.begin().unwrap();
         client.watch(&["/a"]).unwrap();
         transaction.commit().unwrap();

@@ -15,11 +15,11 @@ struct Killed;
 /// Files with their contents.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// The files that a process left when it was killed; `None` while it lives.
+/// Kills a process, and holds the files that it left then; `None` while it runs.
 #[derive(Clone, Default)]
-pub(crate) struct Corpse(Arc<Mutex<Option<Files>>>);
+pub(crate) struct KillSwitch(Arc<Mutex<Option<Files>>>);
 
-impl Corpse {
+impl KillSwitch {
     /// Kills the process that works in `dir`.
     pub(crate) fn kill(&self, dir: &Path) -> ! {
         let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -28,7 +28,7 @@ impl Corpse {
         resume_unwind(Box::new(Killed))
     }
 
-    pub(crate) fn is_dead(&self) -> bool {
+    pub(crate) fn is_killed(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 

@@ -60,7 +60,7 @@ pub(crate) enum Locking {
 /// The numbers visible to every program that takes the lock.
 pub(crate) type Legal = Arc<BTreeSet<Numbers>>;
 
-pub(crate) struct Stage {
+pub(crate) struct SharedHost {
     pub(crate) world: Arc<Mutex<World>>,
     dir: PathBuf,
     locking: Locking,
@@ -74,7 +74,7 @@ pub(crate) struct Stage {
     seen: Mutex<BTreeSet<Numbers>>,
 }
 
-impl Stage {
+impl SharedHost {
     /// `dir` is where the changes put their files.
     pub(crate) fn new(
         world: World,
@@ -130,7 +130,7 @@ impl Stage {
             _ => {}
         }
         if self.locking == Locking::Shared && !self.held.load(Ordering::Relaxed) {
-            self.look("while the lock is free");
+            self.record("while the lock is free");
         }
     }
 
@@ -140,19 +140,19 @@ impl Stage {
             Some(mirror) => mirror.acquire_blocking(1).unwrap(),
             None => self.switch(who),
         }
-        self.look("when the lock is taken");
+        self.record("when the lock is taken");
         self.held.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn give_back(&self) {
-        self.look("when the lock is released");
+    pub(crate) fn release(&self) {
+        self.record("when the lock is released");
         self.held.store(false, Ordering::Relaxed);
         if let Some(mirror) = &self.mirror {
             mirror.release(1);
         }
     }
 
-    fn look(&self, when: &str) {
+    fn record(&self, when: &str) {
         let now = self.numbers();
         self.seen.lock().unwrap().insert(now);
         let Some(legal) = &self.legal else { return };

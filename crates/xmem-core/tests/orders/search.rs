@@ -10,10 +10,10 @@ use shuttle::{Config, Runner};
 use xmem_core::plan::MemoryRequest;
 use xmem_sim::World;
 
-use crate::mishap::{self, Mishap};
+use crate::injection::{self, Injection};
 use crate::process::{Ended, run};
 use crate::serial::{Serial, alone};
-use crate::stage::{Legal, Locking, Numbers, Stage, Switch, numbers, scratch, world};
+use crate::shared::{Legal, Locking, Numbers, SharedHost, Switch, numbers, scratch, world};
 
 pub(crate) fn set(size: &str) -> MemoryRequest {
     MemoryRequest::Set { size: size.parse().unwrap(), raise_max: false, force: false }
@@ -28,9 +28,9 @@ pub(crate) fn max(size: &str) -> MemoryRequest {
 }
 
 /// The changes, and the failures of the first of them.
-pub(crate) struct Play {
+pub(crate) struct Search {
     requests: Vec<MemoryRequest>,
-    mishaps: Vec<Mishap>,
+    injections: Vec<Injection>,
     locking: Locking,
     switch: Switch,
     serial: Arc<Serial>,
@@ -45,22 +45,22 @@ pub(crate) struct Play {
 pub(crate) struct Found {
     /// The number of schedules.
     pub(crate) schedules: usize,
-    /// The number of schedules in which all mishaps happened.
-    pub(crate) mishaps: usize,
+    /// The number of schedules in which all injections happened.
+    pub(crate) injections: usize,
     /// The numbers seen whenever the lock was taken or released.
     pub(crate) seen: BTreeSet<Numbers>,
     /// The numbers at the end and, with locking, after one more change.
     pub(crate) ends: BTreeSet<Numbers>,
 }
 
-impl Play {
-    /// Of `requests`, without mishaps.
+impl Search {
+    /// Of `requests`, without injections.
     pub(crate) fn new(requests: &[MemoryRequest]) -> Self {
         let serial = Serial::of(requests, scratch().path());
         let legal = serial.legal();
         Self {
             requests: requests.to_vec(),
-            mishaps: Vec::new(),
+            injections: Vec::new(),
             locking: Locking::Shared,
             switch: Switch::AtEachCall,
             serial: Arc::new(serial),
@@ -70,11 +70,11 @@ impl Play {
         }
     }
 
-    /// With these `mishaps`.
-    pub(crate) fn with(&self, mishaps: &[Mishap]) -> Self {
+    /// With these `injections`.
+    pub(crate) fn with(&self, injections: &[Injection]) -> Self {
         Self {
             requests: self.requests.clone(),
-            mishaps: mishaps.to_vec(),
+            injections: injections.to_vec(),
             serial: Arc::clone(&self.serial),
             legal: Arc::clone(&self.legal),
             found: Arc::default(),
@@ -93,7 +93,7 @@ impl Play {
         Self { switch, ..self }
     }
 
-    /// Plays all schedules of `scheduler`.
+    /// Runs all schedules of `scheduler`.
     pub(crate) fn run(self, scheduler: impl Scheduler + 'static) -> Found {
         let mut config = Config::new();
         config.stack_size = 0x80000;
@@ -110,7 +110,7 @@ impl Play {
 
     fn once(&self) {
         let dir = scratch();
-        let stage = Arc::new(Stage::new(
+        let shared = Arc::new(SharedHost::new(
             world(),
             dir.path(),
             self.locking,
@@ -119,35 +119,35 @@ impl Play {
         ));
         let others: Vec<_> = (1..self.requests.len())
             .map(|who| {
-                let (stage, request) = (Arc::clone(&stage), self.requests[who]);
-                shuttle::thread::spawn(move || run(&stage, who, request, &[]))
+                let (shared, request) = (Arc::clone(&shared), self.requests[who]);
+                shuttle::thread::spawn(move || run(&shared, who, request, &[]))
             })
             .collect();
-        let first = run(&stage, 0, self.requests[0], &self.mishaps);
+        let first = run(&shared, 0, self.requests[0], &self.injections);
         let mut ended = vec![first.ended];
         ended.extend(others.into_iter().map(|other| other.join().unwrap().ended));
 
         let end = match self.locking {
-            Locking::Shared => self.judge(&stage, dir.path(), &ended, first.mishaps > 0),
-            Locking::TakenOut => stage.numbers(),
+            Locking::Shared => self.verify(&shared, dir.path(), &ended, first.injections > 0),
+            Locking::TakenOut => shared.numbers(),
         };
         let mut found = self.found.lock().unwrap();
         found.schedules += 1;
-        found.mishaps += usize::from(first.mishaps == self.mishaps.len());
-        found.seen.extend(stage.seen());
+        found.injections += usize::from(first.injections == self.injections.len());
+        found.seen.extend(shared.seen());
         found.ends.insert(end);
     }
 
     /// Checks that the host is in the state that the changes have reported, and that the next change can follow.
-    fn judge(&self, stage: &Stage, dir: &Path, ended: &[Ended], troubled: bool) -> Numbers {
-        let (now, files) = (stage.numbers(), stage.files());
+    fn verify(&self, shared: &SharedHost, dir: &Path, ended: &[Ended], injected: bool) -> Numbers {
+        let (now, files) = (shared.numbers(), shared.files());
         let what =
-            || format!("{:?}, {:?}: {ended:?}, {now:?}, {files:?}", self.requests, self.mishaps);
+            || format!("{:?}, {:?}: {ended:?}, {now:?}, {files:?}", self.requests, self.injections);
         for (who, ended) in ended.iter().enumerate() {
             let said = matches!(ended, Ended::Done | Ended::Refused);
-            assert!(said || (who == 0 && troubled), "it failed without a cause: {}", what());
+            assert!(said || (who == 0 && injected), "it failed without a cause: {}", what());
         }
-        let known = !matches!(ended[0], Ended::Doubt | Ended::Died);
+        let known = !matches!(ended[0], Ended::Unknown | Ended::Killed);
         if known {
             assert!(self.serial.explains(ended, now), "no serial order: {}", what());
             assert!(files.is_empty(), "left behind: {}", what());
@@ -156,7 +156,7 @@ impl Play {
             }
         }
         // Refused, so that nothing but a recovery changes anything.
-        let (report, recovered) = self.next(stage.snapshot(), dir, set("15T"));
+        let (report, recovered) = self.next(shared.snapshot(), dir, set("15T"));
         assert_eq!(report, Ended::Refused, "{}", what());
         assert!(self.serial.explains(ended, numbers(&recovered)), "not recovered: {}", what());
         assert!(!known || numbers(&recovered) == now, "nothing to recover: {}", what());
@@ -173,14 +173,14 @@ impl Play {
     fn next(&self, world: World, dir: &Path, request: MemoryRequest) -> (Ended, World) {
         let (report, world) = alone(world, request, &[], dir);
         let left = std::fs::read_dir(dir).unwrap().count();
-        assert_eq!(left, 0, "files are left behind: {:?}, {:?}", self.requests, self.mishaps);
+        assert_eq!(left, 0, "files are left behind: {:?}, {:?}", self.requests, self.injections);
         (report.ended, world)
     }
 }
 
-/// Every further failure of a change after these `mishaps`.
-pub(crate) fn mishaps_after(request: MemoryRequest, mishaps: &[Mishap]) -> Vec<Mishap> {
-    let calls = alone(world(), request, mishaps, scratch().path()).0.calls;
-    let from = mishaps.last().map_or(0, |last| last.at + 1);
-    mishap::mishaps(&calls, from).collect()
+/// Every further failure of a change after these `injections`.
+pub(crate) fn injections_after(request: MemoryRequest, injections: &[Injection]) -> Vec<Injection> {
+    let calls = alone(world(), request, injections, scratch().path()).0.calls;
+    let from = injections.last().map_or(0, |last| last.at + 1);
+    injection::injections(&calls, from).collect()
 }

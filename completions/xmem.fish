@@ -119,7 +119,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand apply" -s q -l quiet -d 'Print
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -s h -l help -d 'Print help'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l from -d 'Take memory from these domains; `all` is every running domU that no other daemon manages' -r -f -a "(__fish_xmem_domains)"
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l floor -d 'Leave each domain, or the domain NAME, at least this much; repeatable [default: what its guest uses and a margin, or half of its size]' -r -f
-complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l priority -d 'Take from the domains in the given `order`, or `even`ly from all [default: even]' -r -f -a "order\t'As much as possible from the first, then from the next'
+complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l priority -d 'Take from the domains in the order given (`order`), or evenly from all (`even`) [default: even]' -r -f -a "order\t'As much as possible from the first, then from the next'
 even\t'In proportion to what each can spare'"
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l patience -d 'Give up on a guest after this long without progress [default: 30s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l keep-free -d 'Keep this much of the host\'s memory free in addition to SIZE [default: 0]' -r -f

@@ -200,7 +200,7 @@ pub(crate) struct Reclaim {
     /// guest uses and a margin, or half of its size]
     #[arg(long, value_name = "[NAME=]SIZE", action = clap::ArgAction::Append)]
     pub(crate) floor: Vec<String>,
-    /// Take from the domains in the given `order`, or `even`ly from all [default: even]
+    /// Take from the domains in the order given (`order`), or evenly from all (`even`) [default: even]
     #[arg(long, value_name = "HOW", hide_possible_values = true)]
     pub(crate) priority: Option<Priority>,
     /// Give up on a guest after this long without progress [default: 30s]

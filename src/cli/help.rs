@@ -9,14 +9,14 @@ SIZE is a whole number with b, k, m, g, t, KiB, MiB, GiB or TiB (any case, power
 of 1024). A bare number is MiB, as in xl. +SIZE and -SIZE are relative to the present ",
             $present,
             "; `max` is the maximum, and 50% half of it. Sizes are rounded down to \
-whole pages of 4 KiB and include the domain's video memory."
+whole pages of 4 KiB."
         )
     };
 }
 
 pub(super) const SET: &str = concat!(
     sizes!("size"),
-    "
+    " They include the domain's video memory.
 
 A guest is not shrunk below 32 MiB without --force, and dom0 never below 128 MiB."
 );
@@ -25,7 +25,7 @@ pub(super) const MAX: &str = concat!(
     sizes!("maximum"),
     "
 
-The limit becomes the maximum and 1 MiB, as with `xl mem-max`, or more if target and video memory need it."
+The limit becomes the maximum plus 1 MiB, as with `xl mem-max`, or more if target and video memory need it."
 );
 
 pub(super) const APPLY: &str = "\
@@ -37,17 +37,17 @@ comments; a name with spaces may be quoted.";
 pub(super) const RECLAIM: &str = "\
 No domain is shrunk below its floor, below what its guest reports as used and a \
 margin, or below 32 MiB. `xmem reclaim 4G --from web db` shrinks web and db until the host has \
-4 GiB free; with --floor 1G neither goes below 1 GiB. A domain's own floors replace \
-those for all. Of several, the largest counts.";
+4 GiB free; with --floor 1G neither goes below 1 GiB. A floor for \
+one domain replaces the floor for all. Of several, the largest counts.";
 
 pub(super) const LIST: &str = "\
 COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,
-video, outstanding, used or note. `xmem set` takes back what `size` shows; with -p, \
-append a `k`. The table names a memory manager (xapi, Qubes OS) only if -o has `note`.";
+video, outstanding, used or note. `xmem set` accepts what `size` shows; append a `k` \
+to what -p prints. The table names a memory manager (xapi, Qubes OS) only if -o has `note`.";
 
 pub(super) const WATCH: &str = "\
 A domain that is out of step or over its limit is marked with !. Press Ctrl-C to exit. It also exits when its \
-output is closed or xenstored stops. COLUMN is one of those of `xmem list`.";
+output is closed or xenstored stops. COLUMN is as for `xmem list`.";
 
 pub(super) const CHECK: &str = "\
 The exit code is 9 if anything is out of step. The numbers of a domain whose lock is held \

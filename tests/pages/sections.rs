@@ -31,13 +31,13 @@ pub(crate) fn exit_codes(page: &str) -> &'static [u8] {
 }
 
 const XMEM: &str = "\
-xmem replaces `xl mem-set` and `xl mem-max`, works alongside xl on the same host, and keeps two related numbers consistent
-whatever fails along the way. The target, in xenstore, is what the guest's balloon driver aims at. The limit is what the
+xmem replaces `xl mem-set` and `xl mem-max` and works alongside xl on the same host. It keeps two related numbers consistent,
+whatever fails. The target, in xenstore, is what the guest's balloon driver aims at. The limit is what the
 hypervisor enforces. xmem changes both under libxl's own lock of the domain and rolls the limit back if anything fails.
 Run it as root in the control domain.
 
-Target and limit are in step if the limit is at least the target, the video memory and 1 MiB, as libxl sets it. After
-`xmem max` the limit is the maximum and 1 MiB.
+Target and limit are in step if the limit is at least the sum of target, video memory and 1 MiB, which is what libxl sets. After
+`xmem max` the limit is the maximum plus 1 MiB.
 
 With `--host sim` nothing real is touched: a simulated host has the domains Domain-0, web, db and win. `sim:DIR` keeps it
 in a directory of your choice; `sim` keeps it in `$XDG_RUNTIME_DIR/xmem-sim`, or else below /tmp. Remove that directory to
@@ -50,8 +50,8 @@ the change. It then dies from the signal. SIGPIPE is ignored: a reader that goes
 exit status.
 
 Promise:
-Whatever fails, whatever is killed and whatever else changes the domain under libxl's lock, target and limit are in step
-before and after, or the exit status is 9 and a record is left from which the next xmem run recovers. Programs that change
+Target and limit are in step before and after a change, whatever fails, is killed, or changes the domain under libxl's lock.
+If not, the exit status is 9, and a record is left from which the next xmem run recovers. Programs that change
 a domain's memory without that lock (Qubes' qmemman, xapi's squeezed, scripts with `xenstore-write`) and a crash of the
 host are not covered.
 
@@ -62,9 +62,8 @@ exits with status 7 without changing anything. A minimal invocation:
   # setpriv --bounding-set=-all --inh-caps=-all --no-new-privs xmem set web 512M
 
 A group that may open these files is as good as root: a process that has /dev/xen/privcmd open can make any hypercall, as dom0.
-Operators who may use `set` and nothing else get it from sudo, by a rule such as
-/usr/share/doc/xmem/examples/sudoers. A rule with `xmem set *`
-would allow far more: sudo's * matches any further words.
+To let operators use `set` and nothing else, use sudo with a rule such as those in
+/usr/share/doc/xmem/examples/sudoers. A rule with `xmem set *` would allow far more: sudo's * matches any further words.
 
 Json:
 With `--json` every line on standard output is an object with `schema` (2), `command` and `simulated`, and, if it is about
@@ -122,8 +121,8 @@ Refused without `--force`: a guest below 32 MiB, a size above all of the host's 
 another one's device model, shrinking a guest that still gives back its boot memory, shrinking a dom0 that cannot give
 memory back. A domain that is being created, restored or received is never changed.
 
-With `--wait`, xmem waits for as long as the guest makes progress. If the guest has stalled at a target that was set before,
-its balloon driver is nudged with a target one page off.
+With `--wait`, xmem waits for as long as the guest makes progress. If the guest has stalled, xmem
+nudges its balloon driver: it sets a target one page off, and then the right one.
 
 Json:
 One object: `changed` (whether this run changed anything), `dry_run` and `would_change`, the domain's `state`, `old` and
@@ -158,7 +157,7 @@ domain is named by `uuid`, `domid` or `name`, which must not contradict each oth
 value: remove the other one. `static_max_kib` and `videoram_kib` must be those of the domain; `limit_kib` is ignored.
 
 Changes that shrink a domain come first. With `--partial`, lines are served in order if the host does not have enough
-memory for all. Ctrl-C lets the current change finish, starts no further ones, and reports the outcome for every domain.
+memory for all. After Ctrl-C the current change finishes and no other one starts. xmem reports the outcome for every domain.
 
 Json:
 One object per line, as of `xmem-set`(1), with the number of the `line`.
@@ -194,7 +193,7 @@ Examples:
   # xmem reclaim 4G --from all --or-restore && xl create new.cfg";
 
 const CHECK: &str = "\
-Every problem is confirmed by a second look. Without a domain, the files and xenstore nodes that domains left behind are
+A problem is reported only if a second reading confirms it. Without a domain, the files and xenstore nodes that domains left behind are
 checked too. `--repair` fixes what has only one possible fix, as `xmem set` changes a domain: under its lock, in a
 transaction. It waits for a lock up to `--lock-timeout`.
 

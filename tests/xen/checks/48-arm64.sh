@@ -79,23 +79,23 @@ xl_refuses() { # COMMAND SIZE
 # xmem sets the limit without it, as for any other guest. Neither is out of step.
 changes_with_acpi() { # LIMIT-AS-BUILT
     is "numbers as built" "$(numbers g3)" "target 196608 static-max 196608 limit $1 /vm/memory absent"
-    is_judged_in_step
+    finds_nothing
     xl_refuses mem-set 180
     xl_refuses mem-max 256
     is "limit" "$(limit g3)" "$1"
     expect 0 xmem set g3 160M
     is "numbers" "$(numbers g3)" "target 163840 static-max 196608 limit 164864 /vm/memory 160"
-    is_judged_in_step
+    finds_nothing
     expect 0 xmem max g3 256M
     is "numbers" "$(numbers g3)" "target 163840 static-max 262144 limit 263168 /vm/memory 160"
-    is_judged_in_step
+    finds_nothing
     expect 0 xmem set g3 192M
     is "limit" "$(limit g3)" 197632
-    is_judged_in_step
+    finds_nothing
     is_tidy
 }
 
-is_judged_in_step() {
+finds_nothing() {
     expect 0 xmem check g3
     contains "check" "$out" "1 domain: nothing out of step"
 }

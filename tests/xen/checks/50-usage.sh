@@ -2,7 +2,7 @@
 # takes some of these for.
 
 # Target and limit of dom0 and of both guests.
-everybody() {
+all_numbers() {
     for ev_dom in Domain-0 g1 g2; do
         echo "$ev_dom $(target $ev_dom) $(limit $ev_dom)"
     done
@@ -16,7 +16,7 @@ refused() { # CODE COMMAND...
 
 check_usage_bad_sizes() {
     needs_xmem
-    before=$(everybody)
+    before=$(all_numbers)
     for size in "" " " k m 0 0k 00 -5 +0 1.5g 0x200 512KB 512MB 512GB 5q 12m3 "1 2" é 99999999999999999999 \
         18446744073709551615 9007199254740992t 17592186044416m 36028797018963968k; do
         ex_got=0
@@ -29,7 +29,7 @@ check_usage_bad_sizes() {
         esac
         [ "$size" != -5 ] || xl mem-set g1 192
     done
-    is "everybody" "$(everybody)" "$before"
+    is "numbers of dom0, g1 and g2" "$(all_numbers)" "$before"
     is_tidy
 }
 
@@ -70,7 +70,7 @@ check_usage_overflow_never_wraps() {
 
 check_usage_bad_domains() {
     needs_xmem
-    before=$(everybody)
+    before=$(all_numbers)
     for dom in "" 4294967296 65543 65536 32752 99 nosuch g G1 "g1 " Domain- domain-0 Domain-00 007x id: id:x id:99 name: name:nosuch uuid:x \
         00000000-0000-0000-0000-00000000abcd uuid:00000000-0000-0000-0000-00000000abcd; do
         for command in set max; do
@@ -81,7 +81,7 @@ check_usage_bad_domains() {
             [ ! -s /tmp/out ] || fail "domain '$dom': stdout says $(cat /tmp/out)"
         done
     done
-    is "everybody" "$(everybody)" "$before"
+    is "numbers of dom0, g1 and g2" "$(all_numbers)" "$before"
     is_tidy
 }
 
@@ -95,7 +95,7 @@ check_usage_no_such_domain_is_3() {
 
 check_usage_wrong_usage() {
     needs_xmem
-    before=$(everybody)
+    before=$(all_numbers)
     expect 2 xmem
     expect 2 xmem set
     expect 2 xmem set g1
@@ -104,7 +104,7 @@ check_usage_wrong_usage() {
     expect 2 xmem nosuch g1 128M
     expect 2 xmem set --lock-timeout never g1 128M
     expect 2 xmem --host nosuch set g1 128M
-    is "everybody" "$(everybody)" "$before"
+    is "numbers of dom0, g1 and g2" "$(all_numbers)" "$before"
 }
 
 check_usage_mem_set_is_an_alias() {

@@ -18,7 +18,7 @@ user_xmem() {
 }
 
 # $way makes xmem use this boot's connection to the store; $door is the file that this needs.
-know_the_way() {
+set_connection() {
     way='' door=$store_socket
     [ "$VIA" != bus ] || way=XENSTORED_PATH=$device door=$device
 }
@@ -78,7 +78,7 @@ is_named() { # FILE LOOK
 
 check_privilege_root_without_capabilities() {
     needs_xmem
-    know_the_way
+    set_connection
     got=$(bare grep -E '^(CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs)' /proc/self/status | tr -d '\n\t')
     zeros=0000000000000000
     is "privilege" "$got" "CapPrm:${zeros}CapEff:${zeros}CapBnd:${zeros}CapAmb:${zeros}NoNewPrivs:1"
@@ -87,7 +87,7 @@ check_privilege_root_without_capabilities() {
 
 check_privilege_user_with_access_to_the_files() {
     needs_xmem
-    know_the_way
+    set_connection
     open_to_user
     all_commands_work user_xmem
     # libxl's files belong to root, so while xl holds the lock, such a user is refused and cannot wait.
@@ -102,7 +102,7 @@ check_privilege_user_with_access_to_the_files() {
 
 check_privilege_each_file_is_named() {
     needs_xmem
-    know_the_way
+    set_connection
     echo "g1 160" >/tmp/plan
     chmod 644 /tmp/plan
     open_to_user
@@ -137,7 +137,7 @@ check_privilege_each_file_is_named() {
 # Where the directory's mode excludes even root, root needs CAP_DAC_OVERRIDE and nothing else.
 check_privilege_state_directory_closed_to_root() {
     needs_xmem
-    know_the_way
+    set_connection
     before=$(numbers g1)
     trap 'chmod 755 $state_dir' EXIT
     chmod 000 $state_dir
@@ -153,7 +153,7 @@ check_privilege_state_directory_closed_to_root() {
 # Old kernels have no /dev/xen/hypercall: a locked page is used in its place, which `ulimit -l` can forbid.
 check_privilege_locked_page() {
     needs_xmem
-    know_the_way
+    set_connection
     open_to_user
     mv /dev/xen/hypercall /dev/xen/away
     trap 'mv /dev/xen/away /dev/xen/hypercall; close_to_user' EXIT
@@ -173,7 +173,7 @@ check_privilege_locked_page() {
 # changed or left behind. Through a pipe, since this shell's own files would be limited as well.
 check_privilege_file_size_limit_changes_nothing() {
     needs_xmem
-    know_the_way
+    set_connection
     before=$(numbers g1)
     {
         code=0

@@ -81,8 +81,8 @@ check_race_writer_without_the_lock() { # every boot
     echo "$round rounds, $refused of them given up"
 }
 
-# Two workers with xmem and two with xl, on two guests and on a domain that is created and destroyed all the time, with
-# `xmem watch` running. About ROUNDS changes.
+# Two workers run xmem and two run xl, on two guests and on a domain that is created and destroyed all the time.
+# `xmem watch` runs meanwhile. About ROUNDS changes.
 check_race_torture() { # every boot
     x86_only "xl sets no memory on Arm"
     needs_xmem
@@ -93,8 +93,8 @@ check_race_torture() { # every boot
         exec $program watch --json --interval 1s >/dev/null 2>/tmp/watch.err
     ) &
     watcher=$!
-    come_and_go &
-    comer=$!
+    create_and_destroy &
+    creator=$!
     trap 'kill $watcher; touch /tmp/torture.end; wait; destroy g5' EXIT
     workers=
     for worker in 1 2; do
@@ -111,12 +111,12 @@ check_race_torture() { # every boot
     [ -n "$last" ] || fail "xmem watch has ended: $(cat /tmp/watch.err)"
     kill $watcher
     touch /tmp/torture.end
-    wait $comer || fail "creating and destroying: $(cat /tmp/come)"
+    wait $creator || fail "creating and destroying: $(cat /tmp/create)"
     trap - EXIT
     is_in_step g1
     is_in_step g2
     is_tidy
-    # It starts with about 3 MiB, including its program's own pages, and must not grow with time.
+    # It starts with about 3 MiB, including its program's own pages. More than twice that is a leak.
     [ "$last" -le 6144 ] || fail "xmem watch has grown to $last KiB"
     grep -h "exit code" /tmp/worker.* | sort | uniq -c
     figure $((each * 4)) "changes by four workers at once, in step afterwards"
@@ -126,11 +126,11 @@ memory_of() { # PID: its resident memory in KiB
     sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"
 }
 
-come_and_go() {
+create_and_destroy() {
     while [ ! -e /tmp/torture.end ]; do
-        start_guest g5 pv 128 192 -p >/tmp/come 2>&1
+        start_guest g5 pv 128 192 -p >/tmp/create 2>&1
         sleep 1
-        xl destroy g5 >>/tmp/come 2>&1
+        xl destroy g5 >>/tmp/create 2>&1
     done
 }
 
@@ -154,7 +154,7 @@ worker() { # COMMAND: xmem set | xl mem-set
         echo "$1, exit code $wo_code"
         case ${1% *},$any,$wo_code in
         *,*,0) ;;
-        # A store that makes up conflicts may do so without end.
+        # A xenstored that makes up conflicts may never stop.
         xmem,*,6) ;;
         # The domain comes and goes, and may lack some nodes.
         xmem,g5,[134] | xl,g5,*) ;;

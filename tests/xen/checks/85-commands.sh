@@ -221,15 +221,15 @@ check_reclaim_falls_short_for_a_guest_that_is_created_meanwhile() {
 }
 
 # With an interval of a minute, only a xenstore watch can have triggered it.
-check_watch_is_told_of_a_new_target() {
+check_watch_shows_a_new_target_at_once() {
     needs_xmem
     xmem watch --json --interval 60s g1 >/tmp/watch.out 2>&1 &
     watcher=$!
     trap 'kill $watcher' EXIT
-    told() { grep -q "\"target_kib\":$1," /tmp/watch.out; }
-    eventually 20 told 196608 || fail "nothing seen: $(cat /tmp/watch.out)"
+    shows() { grep -q "\"target_kib\":$1," /tmp/watch.out; }
+    eventually 20 shows 196608 || fail "nothing seen: $(cat /tmp/watch.out)"
     expect 0 xl mem-set g1 160
-    eventually 20 told 163840 || fail "the new target was not seen: $(cat /tmp/watch.out)"
+    eventually 20 shows 163840 || fail "the new target was not seen: $(cat /tmp/watch.out)"
 }
 
 # In a terminal of its own. Whatever ends it, the terminal is left as it was found; here it is SIGTERM, since a shell's

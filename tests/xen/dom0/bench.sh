@@ -1,4 +1,4 @@
-# The task `bench`: xl, xmem and a no-op program, in turn, timed and counted. It judges nothing. Any error ends it, so
+# The task `bench`: xl, xmem and a no-op program, in turn, timed and counted. It checks no results. Any error ends it, so
 # that no doubtful number is printed.
 # tests/xen/bench reads its output:
 #   sample WHAT WHO KIND NUMBER | about TEXT | abort: TEXT | done          (times in microseconds, memory in KiB)

@@ -9,7 +9,7 @@ show() { # COMMAND
     sleep 1
 }
 
-what_the_guest_says() {
+guest_report() {
     show "tail -n 1 $(console_of g1)"
 }
 
@@ -21,15 +21,15 @@ place=/local/domain/$(domid_of g1)/memory
 show "xl list"
 show "xenstore-ls $place"
 show "xentop -b -i 1 | awk '{ print \$1, \$5, \$7 }'"
-what_the_guest_says
+guest_report
 show "xmem set g1 128M"
 show "xenstore-read $place/target"
 show "xentop -b -i 1 | awk '{ print \$1, \$5, \$7 }'"
 eventually 30 holds_between g1 130000 133000
 show "xl list"
-what_the_guest_says
+guest_report
 show "xmem --json set g1 +64M"
 eventually 30 holds_between g1 190000 200000
 show "xl list"
-what_the_guest_says
+guest_report
 show "xmem set g1 1G; echo exit code \$?"

@@ -1,10 +1,10 @@
 # The task `facts`: prints what the hypervisor, xenstore and libxl's directory show of a domain in each state, for
-# developers of the code that tells the states apart. It judges nothing.
-# Setting: FACTS, a pattern that selects scenes by name.
+# developers of the code that tells the states apart. It checks nothing.
+# Setting: FACTS, a pattern that selects sections by name.
 . /check/lib.sh
 
 # All domains but dom0: the hypervisor's lines, then xenstore's, then files.
-look() {
+print_domains() {
     domctl | grep -v '^domid 0 '
     for lo_id in $(xenstore-list /local/domain); do
         [ "$lo_id" != 0 ] || continue
@@ -40,17 +40,17 @@ step_through() { # STEP COMMAND...
     while grep -q '^State:.[^Z]' /proc/$st_pid/status 2>/dev/null; do
         sleep "$st_step"
         kill -STOP -$st_pid 2>/dev/null
-        look >/tmp/now
+        print_domains >/tmp/now
         kill -CONT -$st_pid 2>/dev/null
         key /tmp/now >/tmp/key
         cmp -s /tmp/key /tmp/last || { echo "-- at $(begun)" && cat /tmp/now && cp /tmp/key /tmp/last; }
     done
     wait $st_pid
     echo "exit code $? $(tail -n 3 /tmp/stepped | tr '\n' '|')"
-    echo "-- afterwards" && look
+    echo "-- afterwards" && print_domains
 }
 
-scene() { # NAME
+section() { # NAME
     echo "$1" | grep -Eq -- "${FACTS:-.}" || return 1
     echo
     echo "==== $1 ($(begun))"
@@ -71,11 +71,11 @@ up() { # NAME pv|pvh [OPTION...]
 
 show() {
     echo "-- $*"
-    look
+    print_domains
     xl list
 }
 
-scene "create paused, PV" && {
+section "create paused, PV" && {
     guest_config g1 pv 128 160 >/tmp/g1.cfg
     step_through 0.02 xl create -q -p /tmp/g1.cfg
     xl list
@@ -83,7 +83,7 @@ scene "create paused, PV" && {
     show "just unpaused"
     clean
 }
-scene "create paused, PVH with populate on demand" && {
+section "create paused, PVH with populate on demand" && {
     guest_config g2 pvh 128 160 >/tmp/g2.cfg
     step_through 0.02 xl create -q -p /tmp/g2.cfg
     xl list
@@ -93,7 +93,7 @@ scene "create paused, PVH with populate on demand" && {
     show "started"
     clean
 }
-scene "running, paused, saved, restored, PV" && {
+section "running, paused, saved, restored, PV" && {
     up g1 pv
     show "running"
     xl pause g1
@@ -115,17 +115,17 @@ scene "running, paused, saved, restored, PV" && {
     rm -f /tmp/saved
     clean
 }
-scene "migrated to the same host, PV" && {
+section "migrated to the same host, PV" && {
     up g1 pv
     step_through 0.05 xl migrate -s '' g1 'xl migrate-receive'
     clean
 }
-scene "migrated to the same host, PVH" && {
+section "migrated to the same host, PVH" && {
     up g2 pvh
     step_through 0.05 xl migrate -s '' g2 'xl migrate-receive'
     clean
 }
-scene "rebooted" && {
+section "rebooted" && {
     up g1 pv
     show "before"
     xl reboot -F g1
@@ -133,14 +133,14 @@ scene "rebooted" && {
     : >/tmp/last
     while [ $i -lt 60 ]; do
         i=$((i + 1))
-        look >/tmp/now
+        print_domains >/tmp/now
         key /tmp/now >/tmp/key
         cmp -s /tmp/key /tmp/last || { echo "-- at $(begun)" && cat /tmp/now && cp /tmp/key /tmp/last; }
         sleep 0.1
     done
     clean
 }
-scene "shut down, kept" && {
+section "shut down, kept" && {
     up g1 pv 'on_poweroff="preserve"'
     xl sysrq g1 o
     eventually 60 sh -c 'xl list | grep -q -e "--s"'
@@ -154,7 +154,7 @@ scene "shut down, kept" && {
     show "rebooting, kept, PVH"
     clean
 }
-scene "crashed, kept" && {
+section "crashed, kept" && {
     up g1 pv 'on_crash="preserve"'
     xl sysrq g1 c
     eventually 60 sh -c 'xl list | grep -q -e "--sc"'
@@ -167,7 +167,7 @@ scene "crashed, kept" && {
     show "crashed, PVH"
     clean
 }
-scene "zombie" && {
+section "zombie" && {
     start_guest g1 pv 128 160 -p
     kill -STOP "$(pidof xenconsoled)"
     step_through 0.05 xl destroy g1
@@ -177,11 +177,11 @@ scene "zombie" && {
     eventually 30 sh -c '! domctl | grep -q -v "^domid 0 "'
     show "gone"
 }
-scene "destroyed while running" && {
+section "destroyed while running" && {
     up g1 pv
     step_through 0.02 xl destroy g1
 }
-scene "claims" && {
+section "claims" && {
     start_guest g1 pv 128 160 -p
     id=$(xl domid g1)
     xl mem-max g1 256
@@ -193,7 +193,7 @@ scene "claims" && {
     domctl "$id"
     clean
 }
-scene "device model domain by nodes" && {
+section "device model domain by nodes" && {
     start_guest g1 pv 96 96 -p
     start_guest g1-dm pv 96 96 -p
     id=$(xl domid g1) dm=$(xl domid g1-dm)
@@ -201,7 +201,7 @@ scene "device model domain by nodes" && {
     show "device model of $id by nodes"
     clean
 }
-scene "dom0" && {
+section "dom0" && {
     domctl 0
     xenstore-ls -f /local/domain/0 | head -n 20
     xl list -v

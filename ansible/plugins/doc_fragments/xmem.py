@@ -32,7 +32,7 @@ notes:
     The host needs no Python.
   - xmem needs root, so set C(become) unless the connection is root's.
   - C(environment) is passed on, for example C(XMEM_HOST=sim:/tmp/host) for a simulated host.
-  - C(async) is refused, as there is no job on the host to come back to. Bound a wait by its time instead.
+  - C(async) is refused, since a background job needs Python on the host. Give a wait an upper bound instead.
 """
 
     # Those that change a domain, or repair it.
@@ -54,7 +54,7 @@ attributes:
     description: Shows old and new target, size, static-max and limit of each domain.
 notes:
   - A failure has the key RV(error), with xmem's kind, exit code and hint.
-  - Exit code 8 (the change stands, but the guest did not reach it) and 9 (out of step) are failures.
+  - Exit code 8 (the change stands, but the guest did not reach its target) and 9 (out of step) are failures.
 """
 
     # Those that set the sizes of domains.
@@ -65,7 +65,7 @@ options:
     type: bool
     default: false
   force:
-    description: Do what xmem refuses for safety, such as shrinking a guest below 32 MiB.
+    description: Override the safety rules, such as that against shrinking a guest below 32 MiB.
     type: bool
     default: false
   wait:
@@ -74,9 +74,9 @@ options:
       - A time such as V(5m) bounds the wait; V(true) does not.
     type: raw
   within:
-    description: How near to the target counts as reached, such as V(16M).
+    description: The distance from the target that counts as reached, such as V(16M).
     type: str
   keep_free:
-    description: Memory of the host that no domain may grow into, such as V(1G).
+    description: Memory of the host to keep free when a domain grows, such as V(1G).
     type: str
 """

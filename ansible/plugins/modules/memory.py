@@ -27,11 +27,11 @@ options:
     type: str
   max:
     description:
-      - The maximum (static-max), such as V(4G). The limit becomes that of the maximum.
+      - The maximum (static-max), such as V(4G). The limit becomes the maximum plus 1 MiB.
       - To raise maximum and size in one change, use O(size) with O(raise_max).
     type: str
   patience:
-    description: How long to wait for a guest that makes no progress, such as V(30s).
+    description: How long to wait for a guest without progress, such as V(30s).
     type: str
 extends_documentation_fragment:
   - xmem.xen.xmem.size
@@ -91,7 +91,7 @@ old:
       description: The balloon target.
       type: int
     size_kib:
-      description: Target and video memory, which is the size that O(size) sets.
+      description: Target and video memory, which is what O(size) sets.
       type: int
     static_max_kib:
       description: The ceiling of the target; null if there is none.
@@ -100,28 +100,15 @@ old:
       description: What the hypervisor lets the domain hold; null if there is no limit.
       type: int
 new:
-  description: The numbers after.
+  description: The numbers after, with the keys of RV(old).
   returned: success
   type: dict
-  contains:
-    target_kib:
-      description: The balloon target.
-      type: int
-    size_kib:
-      description: Target and video memory, which is the size that O(size) sets.
-      type: int
-    static_max_kib:
-      description: The ceiling of the target; null if there is none.
-      type: int
-    limit_kib:
-      description: What the hypervisor lets the domain hold; null if there is no limit.
-      type: int
 current_kib:
   description: What the domain held before.
   returned: success
   type: int
 notes:
-  description: Anything worth knowing, as a list of C(kind) and C(text).
+  description: Notes on the change, as a list of C(kind) and C(text).
   returned: success
   type: list
   elements: dict

@@ -12,8 +12,7 @@ module: memory_check
 short_description: Find Xen domains that are out of step, and repair them
 version_added: 0.2.0
 description:
-  - Looks for domains whose target, limit and maximum do not fit each other, and for what killed runs left,
-    by C(xmem check).
+  - Runs C(xmem check) to find domains whose target, limit and maximum are inconsistent, and what killed runs left.
   - Fails while a domain is out of step.
 options:
   domains:
@@ -31,7 +30,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Runs xmem with C(--dry-run). What it would repair counts as changed, and not as a failure.
+    description: Runs xmem with C(--dry-run). Findings that it would repair count as changed, not as failures.
   diff_mode:
     support: none
     description: There is nothing to show.
@@ -66,13 +65,13 @@ findings:
       description: The kind, such as V(limit-too-low) or V(stale-lock).
       type: str
     out_of_step:
-      description: Whether the domain is out of step, rather than worth a notice.
+      description: Whether the domain is out of step; if not, the finding is a notice.
       type: bool
     message:
-      description: What it is, with numbers.
+      description: The problem, with numbers.
       type: str
     meaning:
-      description: What follows from it.
+      description: What the problem means.
       type: str
     fix:
       description: What to do; null if there is nothing.
@@ -88,25 +87,11 @@ summary:
   returned: xmem ran
   type: dict
 error:
-  description: What failed, or the first finding that is out of step. The task's C(msg) has its message and hint.
+  description:
+    - What failed, or the first finding that is out of step. The task's C(msg) has its message and hint.
+    - The keys are those of RV(xmem.xen.memory#module:error).
   returned: failure
   type: dict
-  contains:
-    kind:
-      description: The kind of the failure, such as V(refused), V(lock-busy) or V(stuck).
-      type: str
-    exit_code:
-      description: The exit code of xmem for this failure.
-      type: int
-    message:
-      description: What failed, and what stands now.
-      type: str
-    hint:
-      description: What to do next; null if there is nothing to advise.
-      type: str
-    state:
-      description: Whether the change stands, such as V(unchanged), V(rolled-back), V(changed) or V(out-of-step).
-      type: str
 cmd:
   description: The command that ran on the host.
   returned: always

@@ -40,7 +40,7 @@ EXAMPLES = r"""
   xmem.xen.memory_info:
   register: xen
 
-- name: Name those with any notice
+- name: Print the names of domains with notices
   ansible.builtin.debug:
     msg: "{{ xen.domains | selectattr('notes') | map(attribute='name') }}"
 
@@ -105,25 +105,11 @@ host:
   returned: xmem ran
   type: dict
 error:
-  description: What failed. The task's C(msg) has its message and hint.
+  description:
+    - What failed. The task's C(msg) has its message and hint.
+    - The keys are those of RV(xmem.xen.memory#module:error).
   returned: failure
   type: dict
-  contains:
-    kind:
-      description: The kind of the failure, such as V(refused), V(lock-busy) or V(stuck).
-      type: str
-    exit_code:
-      description: The exit code of xmem for this failure.
-      type: int
-    message:
-      description: What failed, and what stands now.
-      type: str
-    hint:
-      description: What to do next; null if there is nothing to advise.
-      type: str
-    state:
-      description: Whether the change stands, such as V(unchanged), V(rolled-back), V(changed) or V(out-of-step).
-      type: str
 cmd:
   description: The command that ran on the host.
   returned: always

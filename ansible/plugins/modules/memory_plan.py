@@ -35,7 +35,7 @@ options:
     type: bool
     default: false
   patience:
-    description: How long to wait, while nothing moves, for a guest or for memory of the host, such as V(30s).
+    description: How long to wait without progress for a guest, or for memory of the host, such as V(30s).
     type: str
 extends_documentation_fragment:
   - xmem.xen.xmem.size
@@ -72,25 +72,11 @@ domains:
   type: list
   elements: dict
 error:
-  description: What failed first. The task's C(msg) has the messages and hints of all.
+  description:
+    - What failed first. The task's C(msg) has the messages and hints of all.
+    - The keys are those of RV(xmem.xen.memory#module:error).
   returned: failure
   type: dict
-  contains:
-    kind:
-      description: The kind of the failure, such as V(refused), V(lock-busy) or V(stuck).
-      type: str
-    exit_code:
-      description: The exit code of xmem for this failure.
-      type: int
-    message:
-      description: What failed, and what stands now.
-      type: str
-    hint:
-      description: What to do next; null if there is nothing to advise.
-      type: str
-    state:
-      description: Whether the change stands, such as V(unchanged), V(rolled-back), V(changed) or V(out-of-step).
-      type: str
 cmd:
   description: The command that ran on the host.
   returned: always

@@ -13,7 +13,7 @@ short_description: Copy a file to a host without Python
 version_added: 0.2.0
 description:
   - Copies a file by its SHA-256 checksum, and replaces the old one atomically.
-  - Needs a POSIX shell, C(sha256sum) and C(stat) on the host. Where Python is, M(ansible.builtin.copy) does more.
+  - Needs a POSIX shell, C(sha256sum) and C(stat) on the host. On a host with Python, M(ansible.builtin.copy) does more.
 options:
   src:
     description: A file on the controller.
@@ -22,7 +22,7 @@ options:
     description: The content of the file.
     type: str
   dest:
-    description: The file on the host. Its directory exists.
+    description: The file on the host. Its directory must exist.
     type: str
     required: true
   mode:
@@ -35,7 +35,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says whether the file would change.
+    description: Reports whether the file would change.
   diff_mode:
     support: none
     description: There is nothing to show.

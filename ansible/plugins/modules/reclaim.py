@@ -16,7 +16,7 @@ description:
   - If the host has it already, nothing changes.
 options:
   size:
-    description: How much free memory the host is to have, such as V(8G).
+    description: The free memory that the host should have, such as V(8G).
     type: str
     required: true
   from:
@@ -25,7 +25,7 @@ options:
     elements: str
     required: true
   floor:
-    description: The least that each may keep, such as V(512M), or for one domain V(web=1G).
+    description: The least memory that each domain keeps, such as V(512M), or for one domain V(web=1G).
     type: list
     elements: str
   priority:
@@ -33,14 +33,14 @@ options:
     type: str
     choices: [order, even]
   or_restore:
-    description: Give back what was taken if it was not enough.
+    description: Restore the old targets if O(size) is not reached.
     type: bool
     default: false
   patience:
-    description: How long to wait for a guest that makes no progress, such as V(30s).
+    description: How long to wait for a guest without progress, such as V(30s).
     type: str
   keep_free:
-    description: Memory of the host to keep free on top, such as V(1G).
+    description: Memory of the host to keep free in addition to O(size), such as V(1G).
     type: str
 extends_documentation_fragment:
   - xmem.xen.xmem.lock
@@ -81,25 +81,11 @@ domains:
   type: list
   elements: dict
 error:
-  description: What failed first. The task's C(msg) has the messages and hints of all.
+  description:
+    - What failed first. The task's C(msg) has the messages and hints of all.
+    - The keys are those of RV(xmem.xen.memory#module:error).
   returned: failure
   type: dict
-  contains:
-    kind:
-      description: The kind of the failure, such as V(refused), V(lock-busy) or V(stuck).
-      type: str
-    exit_code:
-      description: The exit code of xmem for this failure.
-      type: int
-    message:
-      description: What failed, and what stands now.
-      type: str
-    hint:
-      description: What to do next; null if there is nothing to advise.
-      type: str
-    state:
-      description: Whether the change stands, such as V(unchanged), V(rolled-back), V(changed) or V(out-of-step).
-      type: str
 cmd:
   description: The command that ran on the host.
   returned: always

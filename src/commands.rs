@@ -75,7 +75,7 @@ fn run_parsed(cli: &Cli) -> Exit {
 /// Reports a command line that clap rejects.
 fn unparsed(error: &clap::Error, args: &[OsString]) -> Exit {
     let words: Vec<&str> = args.iter().skip(1).filter_map(|word| word.to_str()).collect();
-    // An option's value can look like a command (`--host set`), but nobody types that.
+    // An option's value can look like a command (`--host set`), but that is unlikely.
     let command = Cli::command();
     let name = words
         .iter()

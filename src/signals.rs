@@ -1,7 +1,7 @@
 //! Signals that would end the run, which are held off during a change; and messages about long waits.
 //!
-//! A signal that arrives meanwhile stays pending. It ends waits at once, and the process itself when the hold ends, so
-//! that a shell sees a real death by signal.
+//! A signal that arrives meanwhile stays pending. It ends waits at once. It ends the process when the hold ends, and a
+//! shell sees that the process was ended by a signal.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -101,8 +101,8 @@ struct Wait {
     shown: Option<(Instant, String)>,
 }
 
-/// The thread's signal mask while signals are held off: those that end a run, those that stop one inside a domain's
-/// lock, and SIGXFSZ, so that a write above `ulimit -f` fails and is reported.
+/// The thread's signal mask while signals are held off: those that end a run, and those that stop one inside a domain's
+/// lock. It also has SIGXFSZ, so that a write above `ulimit -f` fails and is reported.
 struct Hold {
     before: SigSet,
     /// Readable while a signal that will end the process is pending.

@@ -1,5 +1,5 @@
 //! Results for programs: schema 2, described by docs/json-schema.json. Sizes are KiB with the unit in the key; keys are
-//! only ever added; a number that does not exist is null.
+//! only ever added; an absent number is null.
 
 mod keys;
 

@@ -1,8 +1,8 @@
 //! A sim for one test, and runs of xmem on it.
 //!
-//! Every run is checked: no file left in the state directory, nothing changed by a run that
-//! failed, no control characters printed, and JSON that fits its schema. No run depends on who started the tests: it
-//! begins with default signals, an empty environment and no input, and is killed after a deadline.
+//! Every run is checked. It leaves no file in the state directory, changes nothing if it fails, prints no control
+//! characters, and prints JSON that fits the schema. No run depends on the environment of the tests: it begins with
+//! default signals, no variables and no input, and is killed after a deadline.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

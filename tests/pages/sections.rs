@@ -1,8 +1,8 @@
 //! The text of the man pages beyond the options.
 //!
-//! A line with a colon at its end begins a section, an indented one an item, two blanks stand between an item and its
-//! text, deeper lines continue it, and `$` or `#` begins a command. What comes before the first section is the
-//! description.
+//! A line with a colon at its end begins a section. What comes before the first section is the description. An indented
+//! line begins an item, with two blanks between the item and its text; deeper lines continue it. `$` or `#` begins a
+//! command.
 
 /// The text for a page.
 pub(crate) fn of(page: &str) -> &'static str {

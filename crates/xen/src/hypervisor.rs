@@ -184,8 +184,9 @@ pub trait Hypervisor: Send + Sync {
     /// Sets the populate-on-demand target (`XENMEM_set_pod_target`): grows the PoD cache, never shrinks it.
     ///
     /// # Errors
-    /// ENOMEM if the host has no memory for it (what was added stays), ENOTEMPTY if a device is passed through, EINVAL
-    /// above the limit and for a PV domain (Xen 4.14 does nothing).
+    /// * ENOMEM: the host has no memory for it. What was added stays.
+    /// * ENOTEMPTY: a device is passed through.
+    /// * EINVAL: it is above the limit, or the domain is PV (Xen 4.14 does nothing then).
     fn set_pod_target(&self, domid: DomId, target: Kib) -> Result<(), HypervisorError>;
 
     /// The host's memory (`XEN_SYSCTL_physinfo`).

@@ -4,7 +4,7 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
-/// A caller's control over everything that waits: it can end the wait, and learns what the wait is for.
+/// A caller's control over waits: it can end them, and is given their purpose.
 ///
 /// A program implements it over its signal mask. [`NoInterrupt`] never interrupts.
 pub trait Interrupt {
@@ -15,7 +15,7 @@ pub trait Interrupt {
     fn sleep(&self, time: Duration) -> bool;
 
     /// Called repeatedly during a wait with its purpose: `the domain's lock: process 4711 (xl mem-set web 512) holds it`.
-    /// To display it may cost a look into /proc, so display it only to print it.
+    /// Displaying it may read /proc, so display it only to print it.
     fn waiting_for(&self, what: &dyn fmt::Display) {
         let _ = what;
     }

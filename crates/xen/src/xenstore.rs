@@ -184,7 +184,7 @@ pub trait Nodes {
         paths.iter().map(|path| self.list(path)).collect()
     }
 
-    /// Whether the domain `domid` may itself write any of `paths`. A node that does not exist is nobody's.
+    /// Whether the domain `domid` may itself write any of `paths`. No domain may write a node that does not exist.
     ///
     /// # Errors
     /// The first failure other than ENOENT.

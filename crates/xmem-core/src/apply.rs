@@ -39,7 +39,7 @@ pub struct ApplyOptions {
 /// A change that was planned.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// The line that asks for it.
+    /// The line that requests it.
     pub line: usize,
     /// The domain.
     pub domain: Domain,
@@ -54,8 +54,8 @@ pub struct Step {
 }
 
 impl Step {
-    /// The expected plan, for a dry run: with notes on what the host will lack or have left, once each domain that
-    /// shrinks has given back its memory, and with the change that a killed run left unfinished.
+    /// The expected plan, for a dry run. Its notes include what the host will lack or have left once each domain that
+    /// shrinks has given back its memory. It includes the change that a killed run left unfinished.
     ///
     /// # Errors
     /// The record of that change cannot be read.

@@ -71,8 +71,8 @@ pub struct Listed {
     pub limit: Option<Kib>,
 }
 
-/// Reads `text`. Empty lines, comments (`#` at the beginning of a line or after a blank), a byte order mark and the
-/// host's line of `list --json` are skipped.
+/// Reads `text`. Skips empty lines, a byte order mark, the host's line of `list --json`, and comments. A comment begins
+/// with `#` at the start of a line or after a blank.
 pub fn parse(text: &str) -> Batch {
     Reader { rest: text, number: 1, array: None, batch: Batch::default() }.read()
 }

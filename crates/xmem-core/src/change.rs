@@ -1,9 +1,9 @@
 //! The change: the steps that keep target and limit in step, in order.
 //!
-//! The types enforce the order: only a locked domain gives out a transaction, only its plan a pending change, and a
+//! The types enforce the order. Only a locked domain gives out a transaction, and only its plan a pending change. A
 //! pending change that is dropped is rolled back.
 //!
-//! libxl too holds the userdata lock over its transaction and the setmaxmem call (commit 5f33fa2bca of 2015), but
+//! libxl too holds the userdata lock over its transaction and the setmaxmem call (commit 5f33fa2bca of 2015). But it
 //! leaves the limit changed if a later step fails. Here, any failure is rolled back before the lock is released.
 
 mod locked;
@@ -208,7 +208,7 @@ impl Change<'_> {
                 let again = self.lock(&subject.domain).and_then(|mut again| again.recover());
                 failed.recovered_by(again, before)
             }
-            // The recovery stands, even if the change itself fails.
+            // The recovery remains, even if the change itself fails.
             (Failed { aftermath: Aftermath::Unchanged, .. }, Some(recovery)) => {
                 Failed { aftermath: Aftermath::Recovered(recovery), ..failed }
             }
@@ -216,7 +216,7 @@ impl Change<'_> {
         })
     }
 
-    /// The result that the change would have, read without the lock: a dry run waits for nobody.
+    /// The result that the change would have, read without the lock: a dry run waits for no lock.
     fn preview(&self, subject: &mut Subject) -> Result<Outcome, Failed> {
         let info = living(self.host, &subject.domain)?;
         let mut memory = Memory::read(self.store, info)?;

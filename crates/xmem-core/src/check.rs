@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A finding, and its domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The domid, of a domain or of what is left of one; `None` if it is about the host.
+    /// The domid, also of a domain that is gone; `None` if the finding is about the host.
     pub domid: Option<DomId>,
     /// The domain, alive or gone, if more than its domid is known.
     pub domain: Option<Domain>,

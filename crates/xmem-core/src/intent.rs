@@ -99,7 +99,7 @@ impl IntentFile {
 
     /// Records the intent to go from `old` to `new`: completely or not at all.
     ///
-    /// Not fsynced: it guards against the death of a process, and domains do not outlive their host.
+    /// Not fsynced: it guards against a kill of the process, and domains do not outlive their host.
     ///
     /// # Errors
     /// The operating system's. No file is left then.

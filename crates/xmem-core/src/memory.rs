@@ -100,7 +100,7 @@ impl Memory {
     }
 
     fn keys(&self) -> Vec<Key> {
-        // No domain is dom0's device model, nor dom0 anybody's.
+        // dom0 has no device-model domain, and is none.
         let device_model = (!self.is_dom0()).then_some(Key::DeviceModelOf);
         let managers = [Key::DynamicMax, Key::HotplugMax];
         Key::NUMBERS.into_iter().chain(managers).chain(device_model).collect()

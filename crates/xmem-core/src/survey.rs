@@ -71,7 +71,7 @@ pub enum Detail {
     /// is what the hypervisor shows.
     Names,
     /// Its target and maximum too, in three requests, or four where video memory can matter: for an HVM guest, and where
-    /// the limit is not the one that libxl sets without any. All findings but that of a memory manager, and those about
+    /// the limit is not the one that libxl sets without any. Two findings are missing: a memory manager, and any about
     /// the video memory of a PV or PVH guest.
     Numbers,
     /// Its video memory and its memory manager too, in five requests.
@@ -80,8 +80,8 @@ pub enum Detail {
     Reports,
 }
 
-/// Looks at the domains that `wanted` names, or at all of them if it is empty. Only what is named is read. A domain that
-/// looks out of step is looked at a second time, since a change may have been made during the first look.
+/// Reads the domains that `wanted` names, or all of them if it is empty. Nothing else is read. A domain that looks out of
+/// step is read twice, since a change may have been made during the first reading.
 ///
 /// # Errors
 /// xenstore or the hypervisor do not answer.
@@ -153,7 +153,7 @@ fn find(host: &dyn Host, store: &dyn Store, wanted: &[DomainRef]) -> Result<Foun
     Ok(Found { infos: found.into_values().collect(), missing, refused: None })
 }
 
-/// Up to this many domains are asked for one by one.
+/// Up to this many domains are queried one by one.
 const A_FEW: usize = 4;
 
 /// The rows of domains that were just read.

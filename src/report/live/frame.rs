@@ -157,8 +157,8 @@ impl Frame<'_> {
         lines.iter().map(|line| self.cut(line, self.width.saturating_sub(1))).collect()
     }
 
-    /// The headings and the rows with names and numbers, with limit and maximum if `wide`, and with a column of marks if
-    /// one row is `urgent`.
+    /// The headings and the rows with names and numbers. If `wide`, they have limit and maximum; if a row is `urgent`, a
+    /// column of marks.
     fn numbers(&self, wide: bool, urgent: bool) -> Vec<String> {
         let rows = &self.survey.rows;
         let mut columns = vec![Column::Name, Column::Domid, Column::Type];
@@ -338,7 +338,7 @@ mod tests {
                     lines.iter().filter(|line| line.starts_with('!')).collect();
                 let [web, other] = marked[..] else { panic!("{width}: {lines:#?}") };
                 assert!(web.starts_with("!  web ") && other.starts_with("!  nnn"), "{lines:#?}");
-                // What it is stands there before anything that is drawn, and before limit and maximum.
+                // The problem is shown in preference to bars, limit and maximum.
                 if ["HISTORY", "USED", "LIMIT"].iter().any(|head| lines[0].contains(head)) {
                     assert!(web.contains("  out of step"), "{width}: {lines:#?}");
                 }

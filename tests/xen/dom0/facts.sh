@@ -1,5 +1,5 @@
-# The task `facts`: prints what the hypervisor, xenstore and libxl's directory show of a domain in each state, for
-# developers of the code that tells the states apart. It checks nothing.
+# The task `facts`: prints what the hypervisor, xenstore and libxl's directory show of a domain in each state. It is for
+# developers of the code that recognises the states, and checks nothing.
 # Setting: FACTS, a pattern that selects sections by name.
 . /check/lib.sh
 

@@ -1,5 +1,5 @@
-# The task `serve`: a host with the guests g1 and g2, to be used over ssh (boot --ssh PORT) until it is powered off or
-# its time limit is reached. Prints `ready` when the guests run.
+# The task `serve`: a host with the guests g1 and g2, to be used over ssh (boot --ssh PORT). It ends when it is powered
+# off or its time limit is reached. Prints `ready` when the guests run.
 . /check/lib.sh
 
 if start_guests g1 g2 >/tmp/start.log 2>&1; then

@@ -1,11 +1,15 @@
-//! Runs a command, or many of its kind at once, and says what that took:
+//! Runs a command once, or many times at once, and prints the time and memory that it took:
 //!
 //!     stopwatch COUNT FIRST COMMAND [ARGUMENT...]
 //!
 //! starts COUNT of them together. A word `%` stands for the number FIRST in the first of them, FIRST + 1 in the second,
-//! and so on. What they say on stdout is dropped. Prints `WALL CPU MEMORY`: microseconds from before the first start
-//! until the last has ended, microseconds of processor time (user and system) of all, and the KiB of the largest at its
-//! peak. Prints nothing and fails if one of them fails. It knows nothing of what it times.
+//! and so on. Their standard output is dropped. Prints `WALL CPU MEMORY`:
+//!
+//! * microseconds from before the first start until the last has ended
+//! * microseconds of processor time of all, user and system
+//! * KiB of the largest at its peak
+//!
+//! Prints nothing and fails if one of them fails.
 //!
 //! A single file for rustc, without crates: `tests/xen/bench` compiles it into a static program for dom0.
 

@@ -192,8 +192,8 @@ fn hypercall(device: BorrowedFd<'_>, call: &Call, page: &mut Page) -> rustix::io
     let address = ptr::from_mut(page).expose_provenance();
     let request = PrivcmdHypercall { op: call.number, arguments: call.arguments(address) };
     // SAFETY: the opcode and the operand are privcmd's. A `Call` makes Xen read and write `page` alone and at most
-    // PAGE_BYTES of it, this function borrows it exclusively until Xen is done, and any bytes that Xen leaves there are
-    // valid u8s. A device other than privcmd does not know the opcode.
+    // PAGE_BYTES of it. This function borrows it exclusively until Xen is done. Any bytes that Xen leaves there are valid
+    // u8s. A device other than privcmd does not know the opcode.
     unsafe { ioctl::ioctl(device, request) }
 }
 

@@ -51,8 +51,8 @@ fn command(pid: u32) -> io::Result<Vec<u8>> {
     Ok(command)
 }
 
-/// What `find` finds in /proc/locks. A list that came in several pieces may lack a line that moved between two of them,
-/// when other locks were taken or released. So it is read again.
+/// What `find` finds in /proc/locks. If the list came in several pieces, other locks may have been taken
+/// or released meanwhile, and a line may be missing. So it is read again.
 fn find(find: impl Fn(&str) -> Option<u32>) -> Option<u32> {
     for _ in 0..TRIES {
         let (list, pieces) = list().ok()?;

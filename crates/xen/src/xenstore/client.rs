@@ -21,9 +21,8 @@ const RESTARTS: usize = 16;
 /// A connection to xenstored. A clone is another handle to the same connection.
 ///
 /// Every request has a deadline on the monotonic clock, from its first byte written to the last byte of its reply: 10 s,
-/// and 30 s for a commit. Once a request has failed with anything but [`StoreError::Answered`] or
-/// [`StoreError::Unsendable`], the connection is closed, and every later request fails at once with
-/// [`StoreError::Unusable`].
+/// and 30 s for a commit. A failure other than [`StoreError::Answered`] or [`StoreError::Unsendable`] closes the
+/// connection. Every later request then fails at once with [`StoreError::Unusable`].
 ///
 /// Threads may share a connection; they take turns, also with a call of [`Store::changes`] that waits. Before Linux 4.11,
 /// a write to /dev/xen/xenbus blocks in the kernel until the reply arrives, and the deadline has no effect there.
@@ -183,7 +182,7 @@ impl Client {
             loop {
                 let request = Request::directory_part(whole.path(), names.len())?;
                 let payload = match self.ask_since(Some(begun), &request) {
-                    // The daemon does not know the request, so its first answer stands.
+                    // The daemon does not know the request, so its answer to the first one is final.
                     Err(StoreError::Answered { answer: Answer::Unknown, .. }) => {
                         return Err(whole.answered(Answer::TooBig));
                     }

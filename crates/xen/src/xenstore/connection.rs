@@ -1,7 +1,7 @@
 //! One connection to xenstored: sends requests and receives their replies, in order, each within a deadline.
 //!
-//! A connection on which anything but an orderly reply has arrived is closed at once and never used again, since later
-//! bytes could not be attributed to a request.
+//! If anything but an orderly reply arrives, the connection is closed at once and never used again: later bytes could
+//! not be attributed to a request.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -20,8 +20,8 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// xenstored answers a request in well under a millisecond, so that 10 s of silence mean that it hangs, also on a
-    /// busy host. Giving a request up changes nothing outside a transaction. Giving a commit up leaves its outcome
+    /// xenstored answers a request in well under a millisecond. After 10 s without an answer it hangs, even on a busy
+    /// host. Giving a request up changes nothing outside a transaction. Giving a commit up leaves its outcome
     /// unknown, which is worse than waiting, so it gets three times as long.
     pub(super) const USUAL: Self =
         Self { request: Duration::from_secs(10), commit: Duration::from_secs(30) };
@@ -61,8 +61,8 @@ impl Connection {
         self.link.is_ok()
     }
 
-    /// Sends the first of `requests`, on a socket as many as may be in flight together, and returns the replies to them
-    /// in order: at least one, unless there are no requests. Their deadline counts from `begun`, or from now.
+    /// Sends the first of `requests`; on a socket, as many as may be in flight together. Returns the replies to them in
+    /// order: at least one, unless there are no requests. Their deadline counts from `begun`, or from now.
     ///
     /// # Errors
     /// Any but [`StoreError::Answered`]. All but [`StoreError::Unsendable`] end the connection.

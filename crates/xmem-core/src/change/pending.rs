@@ -169,7 +169,7 @@ impl<'a> PendingChange<'a> {
         Ok(aftermath)
     }
 
-    /// Sets the limit `to`, by [`limit_to_restore`]. `nodes` is xenstore, if it may be asked. Returns the limit now,
+    /// Sets the limit `to`, by [`limit_to_restore`]. `nodes` is xenstore, if it may be read. Returns the limit now,
     /// and whether it had to be set.
     fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<(Kib, bool), Cause> {
         // The present holder of the lock may have set a limit and a target.

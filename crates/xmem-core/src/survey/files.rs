@@ -78,8 +78,8 @@ fn unprotected(
         if killed.is_none() || matches!(lock, LockState::Held(_)) {
             return (lock, None);
         }
-        // A change removes its record before it releases its lock. The same file before and after a look at a free lock
-        // is therefore nobody's; another one, or none, belongs to a change that was made meanwhile.
+        // A change removes its record before it releases its lock. So if the lock was free and the file is the same
+        // before and after, no run is using it. Another file, or none, belongs to a change that was made meanwhile.
         if before.is_some() && stamp(file.path()) == before {
             return (lock, killed);
         }

@@ -146,8 +146,8 @@ impl<'h> Monitor<'h> {
         Ok((infos.into_values().collect(), by_name))
     }
 
-    /// Drops the domains that are gone, and their watches. After names were `resolved`, the name of a domain that is not
-    /// wanted may be watched in vain.
+    /// Drops the domains that are gone, and their watches. After names were `resolved`, the names of unwanted domains
+    /// may still be watched.
     fn forget_all_but(&mut self, infos: &[DomainInfo], resolved: bool) -> Result<(), Cause> {
         let there: BTreeSet<DomId> = infos.iter().map(|info| info.identity.domid).collect();
         if !resolved && self.seen.keys().all(|domid| there.contains(domid)) {

@@ -96,7 +96,7 @@ impl Watches {
     /// What has changed since the last call. Waits for a change for `wait` at most; sends nothing to xenstored.
     ///
     /// # Errors
-    /// The connection is over.
+    /// The connection has failed.
     pub(crate) fn changes(
         &mut self,
         store: &dyn Store,

@@ -96,7 +96,7 @@ pub fn survey(
     Ok(Survey { rows, host: host.hypervisor().host_memory(), missing })
 }
 
-/// The domains that `wanted` names after one look, and those of `wanted` that are not there.
+/// The domains that `wanted` names read once, and those of `wanted` that do not exist.
 pub(crate) fn rows_of(
     host: &dyn Host,
     store: &dyn Store,
@@ -115,7 +115,7 @@ pub(crate) fn rows_of(
     Ok((rows(host, read), missing))
 }
 
-/// The domains to look at.
+/// The domains to read.
 struct Found {
     /// By domid.
     infos: Vec<DomainInfo>,
@@ -213,7 +213,7 @@ fn has_less_than_its_maximum(memory: &Memory) -> bool {
     matches!((&memory.target, &memory.static_max), (Ok(Some(target)), Ok(Some(max))) if target < max)
 }
 
-/// Looks again at the doubtful domains: a real problem is seen twice.
+/// Reads the doubtful domains again: a real problem is found twice.
 fn confirm(
     host: &dyn Host,
     store: &dyn Store,
@@ -225,14 +225,14 @@ fn confirm(
     look_again(host, store, rows, &doubtful, detail)
 }
 
-/// Whether a domain looks out of step, or has no nodes. A domain that is changed or destroyed during the look does, too;
+/// Whether a domain looks out of step, or has no nodes. A domain that is changed or destroyed during the reading does, too;
 /// dom0 is never destroyed, and often has none.
 fn is_doubtful(row: &Row) -> bool {
     let has_no_keys = row.findings.iter().any(|it| it.kind == DiagnosisKind::NoKeys);
     row.is_out_of_step() || has_no_keys && !row.memory.is_dom0()
 }
 
-/// Looks again at `these` of `rows`, and keeps the findings that were seen both times. Domains that went away meanwhile
+/// Reads `these` of `rows` again, and keeps the findings of both readings. Domains that went away meanwhile
 /// are dropped.
 pub(crate) fn look_again(
     host: &dyn Host,

@@ -1,4 +1,4 @@
-# Programs of another release than the hypervisor's, as after an update without a reboot: xl may be dead, xmem works.
+# Programs of another release than the hypervisor's, as after an update without a reboot: xl may fail, xmem works.
 
 check_tools_do_what_they_can() {
     code=0

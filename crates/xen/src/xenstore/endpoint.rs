@@ -74,7 +74,7 @@ impl Paths<'_> {
         Err(unreachable(socket)(error))
     }
 
-    /// Tries connect(2) first; stat(2) follows only if it fails, to find a device or a precise error. An ordinary file
+    /// Tries connect(2) first; uses stat(2) only if that fails, to find a device or a precise error. An ordinary file
     /// is refused: it would store requests as data.
     fn open(&self, path: &Path, limit: Duration) -> io::Result<(OwnedFd, Transport)> {
         let error = match connect_socket(path, limit) {

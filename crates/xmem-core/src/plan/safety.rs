@@ -52,7 +52,7 @@ fn below_minimum(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Optio
         return (plan.writes_vm_memory && size < DOM0_MINIMUM)
             .then_some(Refusal::Dom0Minimum { size });
     }
-    // A step starts from a target that may make no sense, far below what the guest holds.
+    // A relative size starts from a target that may make no sense, far below what the guest holds.
     let is_step = matches!(request, MemoryRequest::Set { size, .. } if size.amount.is_step());
     let falls = is_step && size.plus(TOLERANCE).is_some_and(|size| size < memory.info.current);
     ((shrinks(memory, plan) || falls) && size < GUEST_MINIMUM)

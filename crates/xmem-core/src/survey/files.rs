@@ -60,7 +60,7 @@ impl StateFiles {
         if self.names.as_ref().is_some_and(|names| !names.contains_key(&identity)) {
             return (LockState::Unlocked, None);
         }
-        // What cannot be looked at is not known to be held, and that is not worth a line.
+        // A lock that cannot be examined is not known to be held, and is not reported.
         let lock = || LockState::of(&self.dir, identity).unwrap_or(LockState::Unlocked);
         unprotected(&IntentFile::new(&self.dir, identity), lock)
     }
@@ -86,7 +86,7 @@ fn unprotected(
     }
 }
 
-/// Whether the file says anything to xmem.
+/// Whether xmem uses the file.
 fn is_known(name: &FileName) -> bool {
     let kinds: &[&str] = match name.letter {
         Letter::Lock => &[xen::userdata::LOCK],
@@ -104,7 +104,7 @@ fn killed(file: &IntentFile) -> Option<KilledChange> {
         Ok(Record::Foreign { why }) => Err(why),
         Err(error) => {
             tracing::debug!(%error, "an intent record cannot be read");
-            // One that is not even known to exist does not count.
+            // A file that may not exist is no record.
             fs::symlink_metadata(file.path()).ok()?;
             Err(error.source.to_string())
         }
@@ -112,7 +112,7 @@ fn killed(file: &IntentFile) -> Option<KilledChange> {
     Some(KilledChange { record: file.path().to_owned(), pid })
 }
 
-/// Which file it is, and when it was last changed.
+/// The file's device and inode number, and the time of its last change.
 fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
     let file = fs::symlink_metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!((lock, killed.unwrap().pid), (LockState::Stale, Ok(std::process::id())));
     }
 
-    /// The change ends between the look at its record and the look at its lock.
+    /// The change ends after its record was read and before its lock is examined.
     #[test]
     fn the_record_of_a_change_that_has_just_ended_is_not_a_killed_change() {
         let dir = tempfile::tempdir().unwrap();

@@ -18,15 +18,15 @@ use crate::memory::{Key, Memory, memory_path};
 /// Domains that come, go, shut down and crash.
 const SPECIAL: [&str; 2] = ["@introduceDomain", "@releaseDomain"];
 
-/// A survey that is kept up to date: watches tell which domains have changed in xenstore, and only those are read again.
-/// What domains have comes from the hypervisor.
+/// A survey that is kept up to date: watches show which domains have changed in xenstore, and only those are read
+/// again. The memory that domains hold comes from the hypervisor.
 pub struct Monitor<'h> {
     host: &'h dyn Host,
     store: Box<dyn Store>,
     wanted: Vec<DomainRef>,
     detail: Detail,
     watches: Watches,
-    /// Whether xenstored lets us set watches. If not, everything is read at each look.
+    /// Whether xenstored lets us set watches. If not, everything is read each time.
     is_watching: bool,
     pending: Changes,
     /// The domains that match `wanted`, as last read.
@@ -61,8 +61,8 @@ impl<'h> Monitor<'h> {
         Ok(monitor)
     }
 
-    /// Waits until something has changed in xenstore, for `at_most`, and returns whether it has. What domains have changes
-    /// without notice. Sends nothing to xenstored.
+    /// Waits until something has changed in xenstore, for `at_most`, and returns whether it has. The memory that
+    /// domains hold changes without an event. Sends nothing to xenstored.
     ///
     /// # Errors
     /// The connection to xenstored is over.
@@ -161,7 +161,7 @@ impl<'h> Monitor<'h> {
         Ok(self.watches.keep(&*self.store, &keep)?)
     }
 
-    /// Looks a second time at domains that look doubtful now and did not before: a change may have been made since their
+    /// Reads domains again that look doubtful now and did not before: a change may have been made since their
     /// nodes were read.
     fn confirm(&mut self, rows: &mut Vec<Row>) -> Result<(), Cause> {
         let doubtful = |rows: &[Row]| -> BTreeSet<Identity> {
@@ -178,7 +178,7 @@ impl<'h> Monitor<'h> {
         Ok(())
     }
 
-    /// Sets watches; if xenstored refuses, everything is read at each look.
+    /// Sets watches; if xenstored refuses, everything is read each time.
     fn watch(&mut self, paths: &[String]) -> Result<(), Cause> {
         if !self.is_watching {
             return Ok(());

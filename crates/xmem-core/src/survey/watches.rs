@@ -1,4 +1,4 @@
-//! Watches on many nodes over one connection. They tell which nodes have changed without a request to xenstored.
+//! Watches on many nodes over one connection. They show which nodes have changed, without a request to xenstored.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -46,7 +46,7 @@ impl Changes {
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     set: BTreeSet<String>,
-    /// Watches that are yet to fire for having been set.
+    /// Watches that have not fired yet. Each fires once when it is set.
     unfired: BTreeSet<String>,
     /// Changes that were seen while watches were set.
     early: Changes,

@@ -159,7 +159,7 @@ impl fmt::Display for WaitReport {
                 "the domain went away before its guest reached the target; it is back as domain {domid}"
             )?,
             WaitEnd::Stopped(_) => {
-                write!(f, "the target is set, but the guest will not follow it: it has {place}")?;
+                write!(f, "the target is set, but the guest no longer balloons: it has {place}")?;
             }
             WaitEnd::Interrupted => write!(
                 f,

@@ -74,10 +74,10 @@ impl Summary {
         let left_out: Vec<String> = left_out
             .iter()
             .filter(|(count, _)| *count > 0)
-            .map(|(count, why)| format!("{count} {why}, not checked"))
+            .map(|(count, why)| format!("{count} {why}"))
             .collect();
         if !left_out.is_empty() {
-            head = format!("{head} ({} checked; {})", self.checked, left_out.join("; "));
+            head = format!("{head} ({} checked, {})", self.checked, left_out.join(", "));
         }
         let mut parts = vec![match self.out_of_step {
             0 if self.checked == 0 && self.domains > 0 => "nothing was checked".to_owned(),

@@ -106,7 +106,7 @@ hint: give a domid, a UUID or a name; write name:... if the name looks like one 
     apply(&sim, &facts, "").run().fails(2, str![[r#"
 xmem: line 1: web (7): a target of 3072 MiB is above the domain's maximum of 2048 MiB (memory/static-max); nothing changed (simulated)
 hint: ask for at most 2G, or add --raise-max to raise the maximum too
-xmem: line 2: there is no `nosuch` on this host; nothing changed (simulated)
+xmem: line 2: there is no domain `nosuch` on this host; nothing changed (simulated)
 hint: `xmem list` shows the domains
 xmem: line 4: db (8): line 3 names the same domain; nothing changed (simulated)
 

@@ -228,7 +228,7 @@ fn a_locked_domain_is_not_checked() {
     let summary = &ran.objects()[1]["summary"];
     assert_eq!((&summary["checked"], &summary["locked"]), (&json!(3), &json!(1)), "{ran:?}");
     let ran = sim.xmem("check").leaves(2).run();
-    let last = "\n4 domains (3 checked; 1 locked, not checked): nothing out of step, 1 notice (simulated)\n";
+    let last = "\n4 domains (3 checked, 1 locked): nothing out of step, 1 notice (simulated)\n";
     assert!(ran.stdout.ends_with(last), "{ran:?}");
     assert_eq!(all(&sim), before);
     let ran = sim.xmem("check --repair --json --lock-timeout 100ms").leaves(2).run();
@@ -291,7 +291,7 @@ fn only_the_named_domains_are_checked() {
 
 "#]],
         str![[r#"
-xmem: there is no `nobody` on this host (simulated)
+xmem: there is no domain `nobody` on this host (simulated)
 hint: `xmem list` shows the domains
 
 "#]],

@@ -65,7 +65,7 @@ fn an_unknown_domain_is_reported_with_a_similar_name() {
     sim.xmem("set wbe 1G").run().fails(
         3,
         str![[r#"
-xmem: there is no `wbe` on this host; nothing changed (simulated)
+xmem: there is no domain `wbe` on this host; nothing changed (simulated)
 hint: did you mean `web`?
 
 "#]],
@@ -73,7 +73,7 @@ hint: did you mean `web`?
     sim.xmem("set WEB 1G").run().fails(
         3,
         str![[r#"
-xmem: there is no `WEB` on this host; nothing changed (simulated)
+xmem: there is no domain `WEB` on this host; nothing changed (simulated)
 hint: did you mean `web`?
 
 "#]],
@@ -89,7 +89,7 @@ hint: `xmem list` shows the domains
     sim.xmem("set 00000000-0000-4000-8000-000000000001 1G").run().fails(
         3,
         str![[r#"
-xmem: there is no UUID 00000000-0000-4000-8000-000000000001 on this host; nothing changed (simulated)
+xmem: there is no domain with UUID 00000000-0000-4000-8000-000000000001 on this host; nothing changed (simulated)
 hint: `xmem list` shows the domains
 
 "#]],
@@ -97,7 +97,7 @@ hint: `xmem list` shows the domains
     sim.xmem("set").arg("\u{1b}[2J").arg("1G").run().fails(
         3,
         str![[r#"
-xmem: there is no `\u{1b}[2J` on this host; nothing changed (simulated)
+xmem: there is no domain `\u{1b}[2J` on this host; nothing changed (simulated)
 hint: `xmem list` shows the domains
 
 "#]],

@@ -119,7 +119,7 @@ host (simulated): total 16384 MiB, free 9216 MiB, claimed 0 MiB; all sizes in Mi
 
 "#]],
         str![[r#"
-xmem: there is no `nosuch` on this host (simulated)
+xmem: there is no domain `nosuch` on this host (simulated)
 hint: `xmem list` shows the domains
 
 "#]],
@@ -128,7 +128,7 @@ hint: `xmem list` shows the domains
         3,
         str![""],
         str![[r#"
-xmem: there is no `nosuch` on this host (simulated)
+xmem: there is no domain `nosuch` on this host (simulated)
 hint: `xmem list` shows the domains
 
 "#]],

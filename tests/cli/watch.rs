@@ -101,7 +101,7 @@ fn an_unknown_domain_hides_no_other() {
     let ran = sim.xmem("watch web nosuch -c 1").run();
     assert_eq!(ran.status.code(), Some(10), "{ran:?}");
     assert!(ran.stdout.contains("\nweb "), "{ran:?}");
-    assert!(ran.stderr.starts_with("xmem: there is no `nosuch`"), "{ran:?}");
+    assert!(ran.stderr.starts_with("xmem: there is no domain `nosuch`"), "{ran:?}");
     assert_eq!(sim.xmem("watch nosuch").run().status.code(), Some(3));
 }
 
@@ -119,7 +119,7 @@ hint: an interval looks like 1s or 250ms
     sim.xmem("watch nosuch").run().fails(
         3,
         str![[r#"
-xmem: there is no `nosuch` on this host (simulated)
+xmem: there is no domain `nosuch` on this host (simulated)
 hint: `xmem list` shows the domains
 
 "#]],

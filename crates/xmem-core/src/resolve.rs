@@ -21,7 +21,7 @@ use crate::state::incoming_name;
 #[non_exhaustive]
 pub enum ResolveError {
     /// There is none.
-    #[error("there is no {wanted} on this host")]
+    #[error("there is no {} on this host", domain(wanted))]
     NoSuchDomain {
         /// The name as given.
         wanted: DomainRef,
@@ -42,6 +42,15 @@ pub enum ResolveError {
     /// The hypervisor failed.
     #[error(transparent)]
     Hypervisor(#[from] HypervisorError),
+}
+
+/// The domain that was looked for: by domid, by name, or by UUID.
+fn domain(wanted: &DomainRef) -> String {
+    match wanted {
+        DomainRef::Name(_) => format!("domain {wanted}"),
+        DomainRef::Uuid(_) => format!("domain with {wanted}"),
+        DomainRef::Id(_) | DomainRef::Same(_) => wanted.to_string(),
+    }
 }
 
 fn list(domids: &[DomId]) -> String {

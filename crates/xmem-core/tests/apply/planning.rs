@@ -40,7 +40,7 @@ fn syntax_errors_unknown_domains_duplicates_and_refusals_are_reported_together()
     let lines: Vec<&str> = refusals.iter().map(|text| text.split(':').next().unwrap()).collect();
     assert_eq!(lines, ["1", "2", "3", "4", "6", "7"], "{refusals:#?}");
     assert!(refusals[0].starts_with("1: web (7): a target of 3072 MiB"), "{refusals:#?}");
-    assert!(refusals[1].starts_with("2: there is no `nosuch`"), "{refusals:#?}");
+    assert!(refusals[1].starts_with("2: there is no domain `nosuch`"), "{refusals:#?}");
     assert!(refusals[4].starts_with("6: db (8): line 5 names the same domain"), "{refusals:#?}");
     assert_eq!(bed.target(8), mib(2048));
 }

@@ -83,7 +83,7 @@ impl Judge<'_> {
                 Diagnosis::notice(
                     DiagnosisKind::Locked(Some(holder.clone())),
                     format!("locked by {holder}"),
-                    "it is being changed, so its numbers are not judged",
+                    "it is being changed, so its numbers are not checked",
                 )
                 .with_fix("wait; if it stays locked, check what that process is doing"),
             ),
@@ -129,7 +129,7 @@ impl Judge<'_> {
                     ),
                     _ => format!("being created, restored or received ({current} MiB so far)"),
                 },
-                "its numbers are not judged, and its memory cannot be changed, until it runs",
+                "its numbers are not checked, and its memory cannot be changed, until it runs",
             ),
             State::Suspended => Diagnosis::notice(
                 DiagnosisKind::Suspended,

@@ -179,7 +179,11 @@ impl Judge<'_> {
             return Some(
                 Diagnosis::notice(
                     DiagnosisKind::OverLimit,
-                    format!("over its limit: has {} of {} MiB", Mib(info.current), Mib(info.limit)),
+                    format!(
+                        "over its limit: has {} MiB, limit {} MiB",
+                        Mib(info.current),
+                        Mib(info.limit)
+                    ),
                     "Xen allocates nothing more to it until it has given the excess back",
                 )
                 .with_fix(WAIT),

@@ -85,13 +85,13 @@ impl Task {
 /// Reports the findings, the failures and the summary. The exit code is 9 if anything is or may be out of step, else
 /// that of the failures.
 fn finish(
-    judged: &CheckReport,
+    result: &CheckReport,
     findings: &[(Finding, RepairOutcome)],
     missing: &[DomainRef],
     failures: &[Failure],
     report: &Report,
 ) -> Exit {
-    let checked = Checked { report: judged, findings };
+    let checked = Checked { report: result, findings };
     report.findings(&checked);
     // A domain that went away needs no repair.
     let failures = failures.iter().filter(|failure| !failure.cause.is_gone());
@@ -99,7 +99,7 @@ fn finish(
     for wanted in missing {
         report.missing(wanted);
     }
-    if missing.is_empty() || !judged.rows.is_empty() || report.style.json {
+    if missing.is_empty() || !result.rows.is_empty() || report.style.json {
         report.summary(&checked);
     }
     let is_out_of_step = findings
@@ -108,5 +108,5 @@ fn finish(
     if is_out_of_step || exits.contains(&Exit::OutOfStep) {
         return Exit::OutOfStep;
     }
-    with_missing(missing.len(), judged.rows.len(), Exit::of_all(&exits))
+    with_missing(missing.len(), result.rows.len(), Exit::of_all(&exits))
 }

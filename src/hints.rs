@@ -97,7 +97,7 @@ pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
         }
         Cause::Intent(error) => return directory(error.source.kind()).map(str::to_owned),
         Cause::Conflicts { .. } => {
-            "another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?"
+            "stop the program that changes this domain's memory without its lock, such as a memory daemon (squeezed, qmemman)"
         }
         Cause::BadNode(node) => {
             return Some(format!(

@@ -104,7 +104,7 @@ fn exit_code_6_is_endless_conflicts() {
         6,
         str![[r#"
 xmem: web (7): gave up after 16 conflicting xenstore transactions; rolled back; the limit is 1025 MiB again (simulated)
-hint: another program keeps changing this domain's memory without its lock; a memory daemon (squeezed, qmemman)?
+hint: stop the program that changes this domain's memory without its lock, such as a memory daemon (squeezed, qmemman)
 
 "#]],
     );

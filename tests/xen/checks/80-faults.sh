@@ -75,30 +75,30 @@ fails() { # NAME NUMBER
     fi
     for errno in "$@"; do
         # shellcheck disable=SC2086 # two words
-        goes_wrong "fails with $errno" "error=$errno" $fa_at
+        inject "fails with $errno" "error=$errno" $fa_at
         [ $# = 1 ] || reset_guests "$dom"
     done
 }
 
 # A call that is skipped and returns 0, 1, or the full count. The loss must not lead to a false success.
-lies() { # NAME NUMBER
+false_result() { # NAME NUMBER
     case $1:$((($2 + SEED) % 3)) in
-    *:0) lie=0 ;;
-    sendto:1) lie=4096 ;;
-    *) lie=1 ;;
+    *:0) result=0 ;;
+    sendto:1) result=4096 ;;
+    *) result=1 ;;
     esac
-    goes_wrong "says $lie" retval=$lie "$1" "$2"
+    inject "returns $result" retval=$result "$1" "$2"
 }
 
 # Whatever the call does instead, the run reports the outcome, and the next run succeeds.
-goes_wrong() { # WHAT-IT-DOES STRACE-WORDS NAME NUMBER
+inject() { # WHAT-IT-DOES STRACE-WORDS NAME NUMBER
     before=$(numbers "$dom")
     code=0
     # shellcheck disable=SC2086 # a list of words
     traced -e inject="$3:$2:when=$4" -- $words --lock-timeout 20s >/tmp/out 2>/tmp/err || code=$?
     echo "$3 $4 $1: exit code $code. $(cat /tmp/err)"
     ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
-    judge "$words: $3 $4 $1" $code "$dom" "$done_numbers" "$before"
+    verify_outcome "$words: $3 $4 $1" $code "$dom" "$done_numbers" "$before"
     [ "$(numbers "$dom")" = "$before" ] || next_run_recovers "after: $3 $4 $1" "$dom" 192M
 }
 
@@ -142,7 +142,7 @@ every_failure() { # DOM WORDS...
 every_false_result() { # DOM WORDS...
     needs_xmem
     change "$@"
-    at_every_point lies sendto write ppoll read recvfrom
+    at_every_point false_result sendto write ppoll read recvfrom
     figure $tried "false results of a system call, none with a false success"
 }
 
@@ -186,7 +186,7 @@ check_fault_hypercalls_refused_for_pvh() {
         echo "hypercall $2 is refused: exit code $code. $(cat /tmp/err)"
         # If the store makes up conflicts, the number of hypercalls varies.
         ! grep -q INJECTED /tmp/trace || tried=$((tried + 1))
-        judge "hypercall $2 is refused" $code g2 "$done_numbers" "$before"
+        verify_outcome "hypercall $2 is refused" $code g2 "$done_numbers" "$before"
     }
     STRIDE=1
     at_every_point refused ioctl
@@ -228,7 +228,7 @@ check_fault_out_of_file_descriptors() {
         code=0
         (ulimit -n $most && xmem set g1 128M) >/tmp/out 2>/tmp/err || code=$?
         echo "$most file descriptors: exit code $code: $(cat /tmp/err)"
-        judge "$most file descriptors" $code g1 "$done_numbers" "$before"
+        verify_outcome "$most file descriptors" $code g1 "$done_numbers" "$before"
         is_tidy
     done
     [ $most -gt 4 ] || fail "it never ran out of file descriptors"
@@ -254,7 +254,7 @@ comes_at_the_commit() { # SIGNAL CODE
     hold_before_commit g1 128
     is "target while it is stopped" "$(target g1)" 196608
     kill "-$1" "$held_pid"
-    let_go
+    resume_held
     # oxenstored may make up a conflict for this commit; then nothing changes, and the commit is not repeated.
     expected=131072
     if [ "$STORE" = ox-eagain ] && grep -qE "nothing changed|rolled back" /tmp/err; then
@@ -278,9 +278,9 @@ check_fault_xl_waits_for_the_held_run() { # every boot
     hold_before_commit g1 128
     xl mem-set g1 160 >/tmp/xl.out 2>&1 &
     other=$!
-    eventually 60 somebody_waits || fail "xl does not wait for the lock"
+    eventually 60 a_process_waits || fail "xl does not wait for the lock"
     is "target while both wait" "$(target g1)" 196608
-    let_go
+    resume_held
     is "exit code" $code 0
     wait $other || fail "xl left with $?: $(cat /tmp/xl.out)"
     is "target" "$(target g1)" 163840
@@ -294,7 +294,7 @@ check_fault_target_written_at_the_commit() { # every boot
     needs_xmem
     hold_before_commit g1 128
     write_key g1 target 180224
-    let_go
+    resume_held
     is "exit code" $code 0
     is "target" "$(target g1)" 131072
     is_in_step g1
@@ -307,7 +307,7 @@ check_fault_maximum_lowered_at_the_commit() { # every boot
     hold_before_commit g1 160
     write_key g1 static-max 147456
     write_key g1 target 147456
-    let_go
+    resume_held
     is "exit code" $code 4
     is "target" "$(target g1)" 147456
     is "limit" "$(limit g1)" 197632
@@ -326,7 +326,7 @@ check_fault_domain_destroyed_at_the_commit() { # every boot
     destroyer=$!
     gone() { ! xenstore-exists "$place"; }
     eventually 60 gone || fail "xl destroy did not begin"
-    let_go
+    resume_held
     wait $destroyer || echo "xl destroy left with $?: $(cat /tmp/xl.out)"
     trap - EXIT
     is "exit code" $code 3

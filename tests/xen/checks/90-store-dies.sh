@@ -6,7 +6,7 @@ go_on_store() { kill -CONT "$(store_pid)"; }
 store_answers() { xenstore-read /local/domain/0/domid; }
 
 # Runs xmem and keeps its exit code in $code; it must return in time, whatever the store does.
-in_good_time() { # XMEM-ARGUMENT...
+ends_in_time() { # XMEM-ARGUMENT...
     read_uptime
     begin=$uptime code=0
     xmem "$@" >/tmp/out 2>/tmp/err || code=$?
@@ -16,17 +16,17 @@ in_good_time() { # XMEM-ARGUMENT...
 }
 
 # The shells' completions list every domain. An emulated machine may be too slow for that.
-words_are_told() {
+completions_are_listed() {
     [ "$(xmem __complete-domains | sed 's/^[0-9]* //' | sort | xargs)" = "Domain-0 g1 g2" ]
 }
 
 # Completion does not wait for a store that does not answer.
 check_store_dies_0_completions() { # every boot
     needs_xmem
-    eventually 60 words_are_told || fail "it said: $(xmem __complete-domains)"
+    eventually 60 completions_are_listed || fail "it said: $(xmem __complete-domains)"
     trap go_on_store EXIT
     stop_store
-    in_good_time __complete-domains
+    ends_in_time __complete-domains
     [ $((uptime - begin)) -le 5 ] || fail "it took $((uptime - begin)) s"
     go_on_store
     is "exit code and output" "$code $(cat /tmp/out /tmp/err)" "0 "
@@ -39,11 +39,11 @@ check_store_dies_1_stopped_before() { # every boot
     before=$(numbers g1)
     trap go_on_store EXIT
     stop_store
-    in_good_time set g1 128M
+    ends_in_time set g1 128M
     go_on_store
     [ $code != 0 ] || fail "exit code 0"
     eventually 60 store_answers || fail "the store does not answer any more"
-    judge "xenstored stopped" $code g1 "(never: the store was stopped)" "$before"
+    verify_outcome "xenstored stopped" $code g1 "(never: the store was stopped)" "$before"
     next_run_recovers "after xenstored was stopped" g1 160M
 }
 
@@ -53,7 +53,7 @@ check_store_dies_2_stopped_at_the_commit() { # every boot
     hold_before_commit g1 128
     trap go_on_store EXIT
     stop_store
-    let_go
+    resume_held
     # Not earlier: xl would wait for a place in the stopped daemon's backlog.
     go_on_store
     left=$(limit_by_hypervisor g1)
@@ -78,7 +78,7 @@ check_store_dies_3_killed_at_the_commit() { # every boot
     *) hold_after_commit g1 128 ;;
     esac
     kill -KILL "$(store_pid)"
-    let_go
+    resume_held
     left=$(limit_by_hypervisor g1)
     echo "limit $left"
     case $STORE,$code in
@@ -99,7 +99,7 @@ check_store_dies_4_no_daemon() { # every boot
     needs_xmem
     [ ! -e "/proc/$(store_pid)" ] || kill -KILL "$(store_pid)"
     before=$(limit_by_hypervisor g1)
-    in_good_time set g1 144M
+    ends_in_time set g1 144M
     is "exit code" $code 7
     contains "stderr" "$(cat /tmp/err)" "hint: "
     is "limit" "$(limit_by_hypervisor g1)" "$before"

@@ -85,7 +85,7 @@ xmem_waits() {
 }
 
 # Whether a process waits in the kernel's queue for a lock.
-somebody_waits() {
+a_process_waits() {
     grep -q -- '-> FLOCK' /proc/locks
 }
 

@@ -69,7 +69,7 @@ limit_is() { [ "$(limit "$1")" = "$2" ]; }
 target_is() { [ "$(target "$1")" = "$2" ]; }
 
 # Continues the held run and waits for its end: its exit code is in $code.
-let_go() {
+resume_held() {
     code=0
     kill -CONT "$held_pid"
     wait $held_run || code=$?
@@ -78,7 +78,7 @@ let_go() {
 
 # Checks that a run that was to change DOM from BEFORE to AFTER (see numbers) left what its exit code promises.
 # 0: changed. 9: out of step, and a record is left for the next run. Any other: nothing changed.
-judge() { # WHAT CODE DOM AFTER BEFORE
+verify_outcome() { # WHAT CODE DOM AFTER BEFORE
     ju_now=$(numbers "$3")
     case $2 in
     0)

@@ -22,7 +22,7 @@ use xmem_sim::{Call, SimError, SimHost, Verdict};
 
 use crate::cli::{Cli, Command, Global, LogFormat};
 use crate::exit::Exit;
-use crate::hints::Program;
+use crate::program::Program;
 use crate::report::{Report, Style};
 use crate::usage::Usage;
 use crate::values::{self, HostRef};

@@ -5,7 +5,6 @@ use std::io;
 
 use rustix::io::Errno;
 use xen::DomId;
-use xen::escape::Escaped;
 use xen::hypervisor::HypervisorError;
 use xen::lock::LockError;
 use xen::xenstore::{Answer, StoreError};
@@ -18,48 +17,9 @@ use xmem_core::size::Written;
 use xmem_core::state::State;
 use xmem_core::wait::{WaitEnd, WaitReason, WaitReport};
 
+use crate::program::{Program, quoted};
+
 const ROOT: &str = "run xmem as root, in dom0";
-
-/// The command for the same host: `xmem`, or `xmem --host sim:DIR`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Program(String);
-
-impl Program {
-    /// With the `--host` of the command line, if there was one.
-    pub(crate) fn new(host: Option<&str>) -> Self {
-        Self(host.map_or_else(|| "xmem".to_owned(), |host| format!("xmem --host {}", quoted(host))))
-    }
-
-    /// The command with `words`.
-    fn command(&self, words: &str) -> String {
-        format!("{} {words}", self.0)
-    }
-
-    /// `text`, a sentence about `xmem ...`, with `xmem` replaced by this command.
-    pub(crate) fn in_sentence(&self, text: &str) -> String {
-        ["set ", "max ", "check ", "list", "apply ", "reclaim "]
-            .iter()
-            .fold(text.to_owned(), |text, word| {
-                text.replace(&format!("xmem {word}"), &format!("{} {word}", self.0))
-            })
-    }
-}
-
-/// `text` quoted as one word of a shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+,@%=".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_owned()
-    } else if text.contains(Escaped::must_escape) {
-        let bytes = text.bytes().map(|byte| match char::from(byte) {
-            c if is_plain(c) => c.to_string(),
-            _ => format!("\\x{byte:02x}"),
-        });
-        format!("$'{}'", bytes.collect::<String>())
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
 
 /// What to do about `failure`.
 pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<String> {
@@ -294,21 +254,4 @@ fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> 
         }
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hints_name_the_host_of_the_command_line() {
-        let program = Program::new(Some("sim:/tmp/my sim"));
-        assert_eq!(program.command("list"), "xmem --host 'sim:/tmp/my sim' list");
-        assert_eq!(
-            program.in_sentence("if nothing needs it: xmem set 7 1G"),
-            "if nothing needs it: xmem --host 'sim:/tmp/my sim' set 7 1G"
-        );
-        assert_eq!(quoted("\u{1b}[2J"), r"$'\x1b\x5b2J'");
-        assert_eq!(Program::new(None).command("list"), "xmem list");
-    }
 }

@@ -12,6 +12,7 @@ mod commands;
 mod exit;
 mod hints;
 mod logging;
+mod program;
 mod report;
 mod signals;
 mod usage;

@@ -29,7 +29,8 @@ pub(crate) use self::reclaim::FailedChanges;
 pub(crate) use self::table::{Layout, sort};
 pub(crate) use self::text::shortened;
 use crate::exit::Exit;
-use crate::hints::{self, Program};
+use crate::hints;
+use crate::program::Program;
 use crate::usage::Usage;
 
 /// Where and how results are reported.

@@ -12,7 +12,7 @@ use xmem_core::plan::TOLERANCE;
 use xmem_core::state::State;
 use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
-use crate::hints::Program;
+use crate::program::Program;
 
 /// The most characters of an error that are shown.
 const LONGEST_ERROR: usize = 2000;

@@ -13,7 +13,7 @@ use xmem_core::recovery::Recovery;
 use xmem_core::survey::Row;
 use xmem_core::wait::{WaitReason, WaitReport};
 
-use crate::hints::Program;
+use crate::program::Program;
 use crate::report::{table, text};
 
 /// An object: the common head, and a body.

@@ -205,7 +205,19 @@ pub fn plan(
     request: &MemoryRequest,
     around: &Surroundings,
 ) -> Result<Plan, Refusal> {
-    let mut plan = draft(memory, request)?;
+    finish(draft(memory, request)?, memory, request, around)
+}
+
+/// The plan of a [`draft`]: checked against the safety rules, and with its notes.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn finish(
+    mut plan: Plan,
+    memory: &Memory,
+    request: &MemoryRequest,
+    around: &Surroundings,
+) -> Result<Plan, Refusal> {
     if !plan.changes_nothing() {
         safety::check(memory, request, around, &plan)?;
     }

@@ -8,7 +8,7 @@ use xen::{Host, Kib};
 use super::locked::check_state;
 use crate::failure::{Cause, chain};
 use crate::memory::{Memory, guest_may_write};
-use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, draft, plan};
+use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, draft, finish};
 
 /// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Reads the host's
 /// memory if the domain grows, and its populate-on-demand state if it shrinks and may have one.
@@ -22,10 +22,7 @@ pub fn plan_on(
     request: &MemoryRequest,
     keep_free: Option<Kib>,
 ) -> Result<Plan, Cause> {
-    check_state(host, memory)?;
-    let questions = Questions::of(memory, request, &draft(memory, request)?);
-    let around = surroundings(host, keep_free, questions)?;
-    plan_in(host, nodes, memory, request, around, questions)
+    plan_in(host, nodes, memory, request, |questions| surroundings(host, keep_free, questions))
 }
 
 /// The plan of `request` in known surroundings, for one of many domains. Reads only the domain's
@@ -40,21 +37,22 @@ pub(crate) fn plan_among(
     request: &MemoryRequest,
     around: &Surroundings,
 ) -> Result<Plan, Cause> {
-    check_state(host, memory)?;
-    let questions = Questions::of(memory, request, &draft(memory, request)?);
-    plan_in(host, nodes, memory, request, *around, questions)
+    plan_in(host, nodes, memory, request, |_| Ok(*around))
 }
 
-/// The plan in these surroundings, to which the populate-on-demand state is added if the `questions` ask for it. Refuses a
-/// plan by which a guest's own nodes would raise its limit.
+/// The plan in the surroundings that `look` returns, to which the populate-on-demand state is added if it matters.
+/// Refuses a plan by which a guest's own nodes would raise its limit.
 fn plan_in(
     host: &dyn Host,
     nodes: &dyn Nodes,
     memory: &Memory,
     request: &MemoryRequest,
-    mut around: Surroundings,
-    questions: Questions,
+    look: impl FnOnce(Questions) -> Result<Surroundings, Cause>,
 ) -> Result<Plan, Cause> {
+    check_state(host, memory)?;
+    let draft = draft(memory, request)?;
+    let questions = Questions::of(memory, request, &draft);
+    let mut around = look(questions)?;
     if questions.pod {
         match host.hypervisor().pod(memory.domid()) {
             Ok(pod) => around.pod = Some(pod),
@@ -63,7 +61,7 @@ fn plan_in(
             }
         }
     }
-    let plan = plan(memory, request, &around)?;
+    let plan = finish(draft, memory, request, &around)?;
     if plan.relies_on_store && guest_may_write(nodes, memory.domid())? {
         return Err(Refusal::GuestWritable { limit: plan.new.limit }.into());
     }

@@ -6,6 +6,7 @@
 //! libxl too holds the userdata lock over its transaction and the setmaxmem call (commit 5f33fa2bca of 2015). But it
 //! leaves the limit changed if a later step fails. Here, any failure is rolled back before the lock is released.
 
+mod held_off;
 mod locked;
 mod nudge;
 mod pending;
@@ -21,6 +22,7 @@ use xen::hypervisor::DomainInfo;
 use xen::xenstore::Store;
 use xen::{DomId, Host, Interrupt, Kib};
 
+pub(crate) use self::held_off::HeldOff;
 use self::locked::{Failed, LockedDomain, living};
 pub use self::nudge::{Away, nudge_away, nudge_back};
 use self::pending::Commit;

@@ -5,14 +5,13 @@
 //! ([`nudge_away`]), and later the old one again ([`nudge_back`]), each by an ordinary change. The lock is not held in
 //! between, so that many guests can be nudged at once.
 
-use std::fmt;
 use std::time::Duration;
 
 use tracing::debug;
 use xen::size::PAGE;
 use xen::{Host, Interrupt, Kib};
 
-use super::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
+use super::{ChangeRequest, ChangeSession, ChangeStatus, HeldOff, Outcome};
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Aftermath, Cause, Failure};
 use crate::plan::{Condition, MemoryRequest};
@@ -78,7 +77,7 @@ pub fn nudge_back(
 ) -> Result<Option<Outcome>, Failure> {
     let Outcome { domain, plan, .. } = &away.outcome;
     let Some(target) = plan.new.target else { return Ok(None) };
-    let interrupt = WhileWaiting(interrupt);
+    let interrupt = HeldOff { interrupt, ends_wait: true };
     step(host, domain, target, away.back, true, lock_timeout, &interrupt).map_err(|failure| {
         let aftermath = match failure.aftermath {
             // A domain that is gone has no target.
@@ -112,21 +111,4 @@ fn step(
     let result = ChangeSession::new(host).change(&request, interrupt);
     let outcome = result.map_err(|failure| Failure { domain: Some(domain.clone()), ..failure })?;
     Ok(Some(outcome).filter(|outcome| outcome.status == ChangeStatus::Changed))
-}
-
-/// Interrupts waits only.
-struct WhileWaiting<'a>(&'a dyn Interrupt);
-
-impl Interrupt for WhileWaiting<'_> {
-    fn pending(&self) -> bool {
-        false
-    }
-
-    fn sleep(&self, time: Duration) -> bool {
-        self.0.sleep(time)
-    }
-
-    fn waiting_for(&self, what: &dyn fmt::Display) {
-        self.0.waiting_for(what);
-    }
 }

@@ -12,7 +12,7 @@ use super::{
     Donor, DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan,
     ReclaimReport, ReclaimRequest,
 };
-use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
+use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, HeldOff, Outcome};
 use crate::domain::DomainRef;
 use crate::failure::{Aftermath, Cause, Failure};
 use crate::plan::{Condition, MemoryRequest, TOLERANCE};
@@ -305,7 +305,8 @@ impl Run<'_> {
             let request =
                 self.request_for(identity, set_if(Condition::TargetIs(taken.target), taken.before));
             // Not interruptible: the user asked for it in case the run fails.
-            let result = self.session.change(&request, &Uninterrupted(self.interrupt));
+            let interrupt = HeldOff { interrupt: self.interrupt, ends_wait: false };
+            let result = self.session.change(&request, &interrupt);
             if let Some(report) = self.donors.get_mut(index) {
                 report.restored =
                     result.as_ref().is_ok_and(|it| it.status == ChangeStatus::Changed);
@@ -382,23 +383,5 @@ impl Interrupt for UntilEnough<'_> {
 
     fn waiting_for(&self, what: &dyn fmt::Display) {
         self.interrupt.waiting_for(what);
-    }
-}
-
-/// Never interrupts, but reports what is waited for.
-struct Uninterrupted<'a>(&'a dyn Interrupt);
-
-impl Interrupt for Uninterrupted<'_> {
-    fn pending(&self) -> bool {
-        false
-    }
-
-    fn sleep(&self, time: Duration) -> bool {
-        std::thread::sleep(time);
-        false
-    }
-
-    fn waiting_for(&self, what: &dyn fmt::Display) {
-        self.0.waiting_for(what);
     }
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use xen::hypervisor::{DomainInfo, GuestType, HostMemory, Hypervisor, HypervisorError, Pod};
 use xen::{DomId, Kib};
 
-use crate::observer::Call;
+use crate::observer::{Call, Failure};
 use crate::sim::{Sim, Storage};
 use crate::world::{SimDomain, World};
 
@@ -20,7 +20,7 @@ impl Sim {
         act: impl FnOnce(&mut World) -> Result<R, Errno>,
     ) -> Result<R, HypervisorError> {
         let act = || match self.with(act) {
-            Ok(result) => result.map_err(|errno| call.refused(errno)),
+            Ok(result) => result.map_err(|errno| call.hypervisor_error(&Failure::Errno(errno))),
             Err(error) => {
                 let path = match &self.storage {
                     Storage::File(directory) => directory.world_file(),

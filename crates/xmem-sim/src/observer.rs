@@ -81,19 +81,12 @@ pub enum Call<'a> {
 }
 
 impl Call<'_> {
-    /// Whether it is a hypercall.
-    pub const fn is_hypercall(&self) -> bool {
-        matches!(
-            self,
-            Self::Domain(_)
-                | Self::Domains
-                | Self::SetLimit(..)
-                | Self::Pod(_)
-                | Self::SetPod(..)
-                | Self::HostMemory
-        )
+    /// Whether it is a hypercall. No request has a name like those in Xen's headers.
+    pub fn is_hypercall(&self) -> bool {
+        self.name().starts_with("XEN")
     }
 
+    /// The name of a request in the protocol, or of a hypercall in Xen's headers.
     const fn name(&self) -> &'static str {
         match self {
             Self::Connect => "CONNECT",
@@ -115,17 +108,16 @@ impl Call<'_> {
     }
 
     /// The paths in the request.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
-        let (paths, nodes): (&[&str], &[(&str, &str)]) = match self {
+    pub(crate) fn paths(&self) -> Vec<&str> {
+        match self {
             Self::Read(paths)
             | Self::Permissions(_, paths)
             | Self::Watch(paths)
-            | Self::Unwatch(paths) => (paths, &[]),
-            Self::List(path) => (std::slice::from_ref(path), &[]),
-            Self::Write(nodes) => (&[], nodes),
-            _ => (&[], &[]),
-        };
-        paths.iter().copied().chain(nodes.iter().map(|(path, _)| *path))
+            | Self::Unwatch(paths) => paths.to_vec(),
+            Self::List(path) => vec![path],
+            Self::Write(nodes) => nodes.iter().map(|(path, _)| *path).collect(),
+            _ => Vec::new(),
+        }
     }
 
     pub(crate) fn store_error(&self, failure: Failure) -> StoreError {
@@ -147,25 +139,19 @@ impl Call<'_> {
 
     pub(crate) fn hypervisor_error(&self, failure: &Failure) -> HypervisorError {
         let path = PathBuf::from("/dev/xen/privcmd");
-        match failure {
-            Failure::Errno(Errno::NODEV) => HypervisorError::NoXen { path },
-            Failure::Errno(Errno::ACCESS) => {
-                HypervisorError::Device { path, source: Errno::ACCESS.into() }
-            }
-            Failure::Errno(errno) => self.refused(*errno),
-            _ => self.refused(Errno::IO),
+        let errno = if let Failure::Errno(errno) = failure { *errno } else { Errno::IO };
+        match errno {
+            Errno::NODEV => HypervisorError::NoXen { path },
+            Errno::ACCESS => HypervisorError::Device { path, source: errno.into() },
+            _ => HypervisorError::Refused { call: self.name(), source: errno.into() },
         }
-    }
-
-    pub(crate) fn refused(&self, errno: Errno) -> HypervisorError {
-        HypervisorError::Refused { call: self.name(), source: errno.into() }
     }
 }
 
-/// The call's name in the protocol or in Xen's headers, and its first path.
+/// The call's name, and its first path.
 impl fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
-        self.paths().next().map_or(Ok(()), |path| write!(f, " {path}"))
+        self.paths().first().map_or(Ok(()), |path| write!(f, " {path}"))
     }
 }

@@ -52,7 +52,7 @@ impl SimStore {
         if !self.is_usable() {
             return Err(call.store_error(Failure::Unusable));
         }
-        if !call.paths().all(is_path) {
+        if !call.paths().into_iter().all(is_path) {
             let answer = Answer::Other("EINVAL".to_owned());
             return Err(call.store_error(Failure::Answer(answer)));
         }
@@ -67,6 +67,14 @@ impl SimStore {
         sim.call(call, act, |failure| {
             is_broken.store(!matches!(failure, Failure::Answer(_)), Ordering::Relaxed);
             call.store_error(failure)
+        })
+    }
+
+    /// Reads each of `paths` for the request `call`.
+    fn read(&self, call: &Call<'_>, paths: &[&str]) -> Result<Values, StoreError> {
+        self.request_in(call, |overlay, world| {
+            let values = paths.iter().map(|path| overlay.read(world, path));
+            values.map(|value| value.map(String::into_bytes)).collect()
         })
     }
 
@@ -89,10 +97,7 @@ impl SimStore {
 
 impl Nodes for SimStore {
     fn read_each(&self, paths: &[&str]) -> Result<Values, StoreError> {
-        self.request_in(&Call::Read(paths), |overlay, world| {
-            let values = paths.iter().map(|path| overlay.read(world, path));
-            values.map(|value| value.map(String::into_bytes)).collect()
-        })
+        self.read(&Call::Read(paths), paths)
     }
 
     fn write_each(&self, nodes: &[(&str, &str)]) -> Result<(), StoreError> {
@@ -119,10 +124,7 @@ impl Store for SimStore {
         &self,
         paths: &[&str],
     ) -> Result<(Box<dyn Transaction + '_>, Values), StoreError> {
-        let values = self.request(&Call::Begin, |world| {
-            let values = paths.iter().map(|path| world.read(path));
-            Ok(values.map(|value| value.map(|value| value.as_bytes().to_vec())).collect())
-        })?;
+        let values = self.read(&Call::Begin, paths)?;
         let connection = Arc::clone(&self.connection);
         Ok((Box::new(Self { connection, overlay: Some(RefCell::default()) }), values))
     }

@@ -41,11 +41,8 @@ pub(crate) fn advance(world: &mut World, now_ms: u64, host_is_full: bool) {
 
 /// The target of the guest's balloon driver; `None` without a valid one.
 fn goal(world: &World, domid: u16) -> Option<Kib> {
-    let node = |name: &str| world.read(&format!("/local/domain/{domid}/memory/{name}"));
-    let by_hand = world.dom0.balloon_target_kib.filter(|_| domid == 0);
-    let target = by_hand.or_else(|| node("target")?.parse().ok().map(Kib))?;
-    let videoram: i64 = node("videoram").and_then(|text| text.parse().ok()).unwrap_or(0);
-    target.offset(videoram).map(whole_pages)
+    let videoram: i64 = world.memory_node(domid, "videoram").unwrap_or(0);
+    world.balloon_target(domid)?.offset(videoram).map(whole_pages)
 }
 
 /// The size that the balloon can reach now.

@@ -35,11 +35,13 @@ const LONGEST: u64 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    /// Whether the user named none.
+    pub(crate) is_default: bool,
 }
 
 impl Directory {
     /// The user's own directory: in `$XDG_RUNTIME_DIR` if the user owns that, else in the temporary directory.
-    pub(crate) fn default_path(world: StartWorld) -> PathBuf {
+    fn default_path(world: StartWorld) -> PathBuf {
         let euid = rustix::process::geteuid().as_raw();
         let suffix = if world == StartWorld::States { "-states" } else { "" };
         let is_own = |dir: &PathBuf| {
@@ -51,12 +53,20 @@ impl Directory {
         }
     }
 
+    /// The directory at `path`, or the default one. Opens and creates nothing.
+    pub(crate) fn at(path: Option<&Path>, start: StartWorld) -> Self {
+        let is_default = path.is_none();
+        let path = path.map_or_else(|| Self::default_path(start), Path::to_owned);
+        Self { path, is_default }
+    }
+
     /// Opens the directory at `path`, or the default one, and creates what is missing.
     pub(crate) fn open(path: Option<&Path>, start: StartWorld) -> Result<Self, SimError> {
         let directory = Self::at(path, start);
         // The default directory is private. A named one is created with its parents and the usual mode.
-        let mode = if path.is_some() { 0o777 } else { 0o700 };
-        match DirBuilder::new().recursive(path.is_some()).mode(mode).create(&directory.path) {
+        let mode = if directory.is_default { 0o700 } else { 0o777 };
+        let mut builder = DirBuilder::new();
+        match builder.recursive(!directory.is_default).mode(mode).create(&directory.path) {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(directory.unfit("is not a directory"));
             }
@@ -64,29 +74,19 @@ impl Directory {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(SimError::io("create", directory.path)(error));
             }
-            _ => directory.check(path.is_none(), rustix::process::geteuid().as_raw())?,
+            _ => directory.check(rustix::process::geteuid().as_raw())?,
         }
         directory.fill(start)?;
         Ok(directory)
     }
 
-    /// The directory, and its world if there is one. Creates nothing.
-    pub(crate) fn open_existing(
-        path: Option<&Path>,
-        start: StartWorld,
-    ) -> Result<(Self, Option<World>), SimError> {
-        let directory = Self::at(path, start);
-        let exists = directory.world_file().exists();
-        if exists {
-            directory.check(path.is_none(), rustix::process::geteuid().as_raw())?;
+    /// The world, if there is one. Creates nothing.
+    pub(crate) fn existing_world(&self) -> Result<Option<World>, SimError> {
+        if !self.world_file().exists() {
+            return Ok(None);
         }
-        let world = if exists { directory.load()? } else { None };
-        Ok((directory, world))
-    }
-
-    pub(crate) fn at(path: Option<&Path>, start: StartWorld) -> Self {
-        let path = path.map_or_else(|| Self::default_path(start), Path::to_owned);
-        Self { path }
+        self.check(rustix::process::geteuid().as_raw())?;
+        self.load()
     }
 
     fn unfit(&self, reason: impl Into<String>) -> SimError {
@@ -96,15 +96,15 @@ impl Directory {
     /// Refuses a directory in which user `euid` should not work. Others can create entries beside the default
     /// directory, so the user must own it, and it must not be a link. Root refuses a directory of another user, who
     /// could redirect its writes through links; git has the same rule since CVE-2022-24765.
-    pub(crate) fn check(&self, is_default: bool, euid: u32) -> Result<(), SimError> {
-        let path = &self.path;
-        let found = if is_default { fs::symlink_metadata(path) } else { fs::metadata(path) };
+    pub(crate) fn check(&self, euid: u32) -> Result<(), SimError> {
+        let Self { path, is_default } = self;
+        let found = if *is_default { fs::symlink_metadata(path) } else { fs::metadata(path) };
         let found = found.map_err(SimError::io("read", path))?;
         if found.is_symlink() {
             Err(self.unfit("is a symbolic link"))
         } else if !found.is_dir() {
             Err(self.unfit("is not a directory"))
-        } else if found.uid() != euid && (is_default || euid == 0) {
+        } else if found.uid() != euid && (*is_default || euid == 0) {
             Err(self.unfit(format!("belongs to user {}, not to you", found.uid())))
         } else {
             Ok(())
@@ -123,7 +123,7 @@ impl Directory {
         let state = self.state_dir();
         fs::create_dir_all(&state).map_err(SimError::io("create", state))?;
         if is_new {
-            let lock = self.lock()?;
+            let lock = self.lock(LIMIT)?;
             if self.load()?.is_none() {
                 self.replace(&start.world())?;
             }
@@ -148,7 +148,7 @@ impl Directory {
 
     /// Runs `act` on the world, and saves its changes.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
-        let lock = self.lock()?;
+        let lock = self.lock(LIMIT)?;
         let before = self.world()?;
         let mut world = before.clone();
         let result = act(&mut world);
@@ -159,13 +159,9 @@ impl Directory {
         Ok(result)
     }
 
-    fn lock(&self) -> Result<File, SimError> {
-        self.lock_within(LIMIT)
-    }
-
     /// Locks the world against other processes. A process that holds the lock may be stopped, so it waits for `limit` at
     /// most. Closing the file releases the lock.
-    pub(crate) fn lock_within(&self, limit: Duration) -> Result<File, SimError> {
+    pub(crate) fn lock(&self, limit: Duration) -> Result<File, SimError> {
         let path = self.path.join(LOCK);
         let mut how = options(OFlags::NOFOLLOW);
         how.read(true).write(true).create(true).truncate(false);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use xen::hypervisor::{DomainInfo, Hypervisor};
+use xen::hypervisor::Hypervisor;
 use xen::lock::{Lock, LockError};
 use xen::xenstore::{Store, StoreError};
 use xen::{Dom0, Host, NoInterrupt};
@@ -21,21 +21,16 @@ use crate::world::World;
 /// A simulated host.
 #[derive(Debug)]
 pub struct SimHost {
-    sim: Arc<Sim>,
+    pub(crate) sim: Arc<Sim>,
     state_dir: PathBuf,
     /// The locks that `lock-busy` holds.
     held_locks: Vec<Lock>,
 }
 
 impl SimHost {
-    /// The directory that [`SimHost::open`] uses without one: `xmem-sim` in `$XDG_RUNTIME_DIR`, else `xmem-sim-<euid>`
-    /// in `$TMPDIR` or `/tmp`; with the suffix `-states` for [`StartWorld::States`].
-    pub fn default_dir(world: StartWorld) -> PathBuf {
-        Directory::default_path(world)
-    }
-
-    /// Opens the sim in `dir`, or in the default directory. The environment chooses its faults and, if it is new, its start
-    /// world. A missing or empty directory is filled.
+    /// Opens the sim in `dir`. Without one: in `xmem-sim` in `$XDG_RUNTIME_DIR`, else `xmem-sim-<euid>` in `$TMPDIR` or
+    /// `/tmp`; with the suffix `-states` for [`StartWorld::States`]. The environment chooses its faults and, if it is
+    /// new, its start world. A missing or empty directory is filled.
     ///
     /// # Errors
     /// The directory or its world cannot be used, or a word in the environment is unknown.
@@ -43,7 +38,7 @@ impl SimHost {
         Self::open_with(dir, StartWorld::from_env()?, Faults::from_env()?)
     }
 
-    /// Opens the sim in `dir` with these faults, and with `start` if it is new.
+    /// As [`SimHost::open`], with these faults, and with `start` if it is new.
     ///
     /// # Errors
     /// The directory or its world cannot be used.
@@ -52,7 +47,13 @@ impl SimHost {
         start: StartWorld,
         faults: Faults,
     ) -> Result<Self, SimError> {
-        Self::over(Directory::open(dir, start)?, faults)
+        let directory = Directory::open(dir, start)?;
+        let (state_dir, is_busy) = (directory.state_dir(), faults.has(Fault::LockBusy));
+        let mut host = Self::over(Storage::File(directory), state_dir, faults);
+        if is_busy {
+            host.hold_all_locks()?;
+        }
+        Ok(host)
     }
 
     /// A copy in memory of the sim in `dir`; creates and changes nothing there. `None` if there is no world.
@@ -60,18 +61,18 @@ impl SimHost {
     /// # Errors
     /// As [`SimHost::open`].
     pub fn open_existing(dir: Option<&Path>) -> Result<Option<Self>, SimError> {
-        let (directory, world) = match Directory::open_existing(dir, StartWorld::from_env()?)? {
-            (directory, Some(world)) => (directory, Arc::new(Mutex::new(world))),
-            (_, None) => return Ok(None),
+        let directory = Directory::at(dir, StartWorld::from_env()?);
+        let copy = |world| {
+            let world = Arc::new(Mutex::new(world));
+            Self::in_memory(&world, &directory.state_dir(), Faults::default())
         };
-        Ok(Some(Self::in_memory(&world, &directory.state_dir(), Faults::default())))
+        Ok(directory.existing_world()?.map(copy))
     }
 
     /// A host over a world in memory, which other hosts and a test can share. `state_dir` holds the locks and intent
     /// records.
     pub fn in_memory(world: &Arc<Mutex<World>>, state_dir: &Path, faults: Faults) -> Self {
-        let sim = Sim::new(Storage::Memory(Arc::clone(world)), FaultInjector::new(faults));
-        Self::new(sim, state_dir.to_owned())
+        Self::over(Storage::Memory(Arc::clone(world)), state_dir.to_owned(), faults)
     }
 
     /// Sets the observer of this host's calls.
@@ -82,49 +83,20 @@ impl SimHost {
         self
     }
 
-    /// Replaces the clock, which returns Unix time in milliseconds.
-    #[must_use]
-    pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        drop(self.sim.clock.set(Box::new(clock)));
-        self
-    }
-
-    /// Runs `act` on the present world, and saves its changes.
-    ///
-    /// # Errors
-    /// The world file cannot be read or replaced.
-    pub fn with_world<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
-        self.sim.with(act)
-    }
-
-    fn over(directory: Directory, faults: Faults) -> Result<Self, SimError> {
-        let state_dir = directory.state_dir();
-        let is_busy = faults.has(Fault::LockBusy);
-        let sim = Sim::new(Storage::File(Box::new(directory)), FaultInjector::new(faults));
-        let mut host = Self::new(sim, state_dir);
-        if is_busy {
-            host.held_locks = host.take_all_locks()?;
-        }
-        Ok(host)
-    }
-
-    fn new(sim: Sim, state_dir: PathBuf) -> Self {
-        Self { sim: Arc::new(sim), state_dir, held_locks: Vec::new() }
+    fn over(storage: Storage, state_dir: PathBuf, faults: Faults) -> Self {
+        let sim = Arc::new(Sim::new(storage, FaultInjector::new(faults)));
+        Self { sim, state_dir, held_locks: Vec::new() }
     }
 
     /// Takes the lock of each domain, unless another process holds it.
-    fn take_all_locks(&self) -> Result<Vec<Lock>, SimError> {
-        let infos = self.sim.look(World::infos)?;
-        let take = |info: DomainInfo| match Lock::take(
-            &self.state_dir,
-            info.identity,
-            Duration::ZERO,
-            &NoInterrupt,
-        ) {
-            Err(LockError::Busy { .. }) => None,
-            lock => Some(lock.map_err(SimError::from)),
-        };
-        infos.into_iter().filter_map(take).collect()
+    fn hold_all_locks(&mut self) -> Result<(), SimError> {
+        for info in self.sim.look(World::infos)? {
+            match Lock::take(&self.state_dir, info.identity, Duration::ZERO, &NoInterrupt) {
+                Err(LockError::Busy { .. }) => {}
+                lock => self.held_locks.push(lock?),
+            }
+        }
+        Ok(())
     }
 }
 

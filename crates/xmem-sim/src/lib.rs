@@ -10,12 +10,12 @@ mod observer;
 mod sim;
 mod start;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod world;
 mod xenstore;
-#[cfg(any(test, feature = "testing"))]
-mod xenstored;
 
 pub use xen::hypervisor::GuestType;
 
@@ -24,6 +24,6 @@ pub use self::fault::{Fault, Faults};
 pub use self::host::SimHost;
 pub use self::observer::{Call, Failure, Observer, Verdict};
 pub use self::start::StartWorld;
-pub use self::world::{Dom0Kernel, SimDomain, World};
 #[cfg(any(test, feature = "testing"))]
-pub use self::xenstored::{Counts, WireHost, Xenstored};
+pub use self::testing::{Counts, WireHost, Xenstored};
+pub use self::world::{Dom0Kernel, SimDomain, World};

@@ -16,7 +16,7 @@ use crate::world::World;
 /// The storage of the world.
 #[derive(Debug)]
 pub(crate) enum Storage {
-    File(Box<Directory>),
+    File(Directory),
     Memory(Arc<Mutex<World>>),
 }
 

@@ -1,6 +1,7 @@
 //! The world: the simulated host's hypervisor and xenstore, and the format of `world.json`.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -174,28 +175,29 @@ impl World {
         self.domains.entry(domid).or_insert(domain)
     }
 
-    /// Removes a domain and its nodes, as `xl destroy` does.
-    pub fn destroy(&mut self, domid: u16) {
-        if let Some(domain) = self.domains.remove(&domid) {
-            self.remove(&format!("/vm/{}", domain.uuid));
-        }
-        self.remove(&format!("/local/domain/{domid}"));
-        self.remove(&format!("/libxl/{domid}"));
-    }
-
     /// The domains as the hypervisor lists them.
     pub(crate) fn infos(&self) -> Vec<DomainInfo> {
         let domains = self.domains.iter();
         domains.filter_map(|(domid, it)| Some(it.info(DomId::new((*domid).into())?))).collect()
     }
 
-    /// The facts of dom0's kernel. Its balloon driver follows xenstore, unless its target was set in sysfs.
+    /// The facts of dom0's kernel.
     pub(crate) fn dom0_facts(&self) -> Dom0 {
-        let target = || self.read("/local/domain/0/memory/target")?.parse().ok().map(Kib);
         let has_driver = self.domains.get(&0).is_some_and(|dom0| dom0.balloon);
-        let Dom0Kernel { balloon_target_kib, kernel, direct_mapped } = self.dom0;
-        let balloon_target = balloon_target_kib.or_else(target).filter(|_| has_driver);
+        let Dom0Kernel { kernel, direct_mapped, .. } = self.dom0;
+        let balloon_target = self.balloon_target(0).filter(|_| has_driver);
         Dom0 { balloon_target, kernel, direct_mapped }
+    }
+
+    /// The target that a balloon driver follows: the one in xenstore, unless dom0's was set in sysfs.
+    pub(crate) fn balloon_target(&self, domid: u16) -> Option<Kib> {
+        let in_sysfs = self.dom0.balloon_target_kib.filter(|_| domid == 0);
+        in_sysfs.or_else(|| self.memory_node(domid, "target").map(Kib))
+    }
+
+    /// A number below `memory` in the domain's directory of xenstore.
+    pub(crate) fn memory_node<T: FromStr>(&self, domid: u16, name: &str) -> Option<T> {
+        self.read(&format!("/local/domain/{domid}/memory/{name}"))?.parse().ok()
     }
 }
 

@@ -114,7 +114,9 @@ fn the_default_directory_must_be_the_users_own_and_not_a_link() {
     let temp = tempfile::tempdir().unwrap();
     let euid = rustix::process::geteuid().as_raw();
     let check = |name: &str, euid| {
-        Directory::at(Some(&temp.path().join(name)), StartWorld::Start).check(true, euid)
+        let mut directory = Directory::at(Some(&temp.path().join(name)), StartWorld::Start);
+        directory.is_default = true;
+        directory.check(euid)
     };
     fs::create_dir(temp.path().join("own")).unwrap();
     symlink(temp.path().join("own"), temp.path().join("link")).unwrap();
@@ -130,7 +132,7 @@ fn the_default_directory_must_be_the_users_own_and_not_a_link() {
 #[test]
 fn root_refuses_a_directory_of_another_user() {
     let temp = tempfile::tempdir().unwrap();
-    let check = |euid| Directory::at(Some(temp.path()), StartWorld::Start).check(false, euid);
+    let check = |euid| Directory::at(Some(temp.path()), StartWorld::Start).check(euid);
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(temp.path(), Some(65534), None).unwrap();
     }
@@ -208,9 +210,9 @@ fn concurrent_processes_fill_one_directory_once() {
 fn a_stopped_process_does_not_stop_the_others() {
     let temp = tempfile::tempdir().unwrap();
     let directory = Directory::open(Some(temp.path()), StartWorld::Start).unwrap();
-    let held = directory.lock_within(Duration::ZERO).unwrap();
-    let error = directory.lock_within(Duration::from_millis(20)).unwrap_err();
+    let held = directory.lock(Duration::ZERO).unwrap();
+    let error = directory.lock(Duration::from_millis(20)).unwrap_err();
     assert!(matches!(error, SimError::Io { action: "lock", .. }), "{error}");
     drop(held);
-    directory.lock_within(Duration::ZERO).unwrap();
+    directory.lock(Duration::ZERO).unwrap();
 }

@@ -131,10 +131,11 @@ fn no_sim(error: SimError, report: &Report) -> Exit {
     let hint = error.hint();
     if error.is_usage() {
         let why = error.to_string();
+        let hint = hint.map(str::to_owned);
         let usage = Usage { what: String::new(), text: String::new(), why, hint };
         return report.usage(&usage, None);
     }
-    report.os_error_with(&anyhow::Error::new(error), hint.as_deref())
+    report.os_error_with(&anyhow::Error::new(error), hint)
 }
 
 /// A command with all its arguments parsed.

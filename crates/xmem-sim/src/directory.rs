@@ -3,8 +3,7 @@
 //! The world is read and replaced as a whole, under `world.lock`. A rename replaces it, so that a kill leaves either
 //! the old world or the new one. Nothing is synced to the disk: a power cut may lose the sim.
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -115,19 +114,22 @@ impl Directory {
     fn fill(&self, start: StartWorld) -> Result<(), SimError> {
         let is_new = self.load()?.is_none();
         let names = fs::read_dir(&self.path).map_err(SimError::io("read", &self.path))?;
-        let is_foreign =
-            |name: OsString| ![WORLD, NEXT, LOCK, STATE].iter().any(|own| name == *own);
-        if is_new && names.flatten().any(|entry| is_foreign(entry.file_name())) {
+        let is_own = |entry: DirEntry| {
+            [WORLD, NEXT, LOCK, STATE].iter().any(|own| entry.file_name() == *own)
+        };
+        if is_new && !names.flatten().all(is_own) {
             return Err(self.unfit("is neither empty nor a sim: it has no world.json"));
         }
         let state = self.state_dir();
         fs::create_dir_all(&state).map_err(SimError::io("create", state))?;
         if is_new {
-            let lock = self.lock(LIMIT)?;
+            let _lock = self.lock(LIMIT)?;
             if self.load()?.is_none() {
-                self.replace(&start.world())?;
+                self.replace(&match start {
+                    StartWorld::Start => World::start(),
+                    StartWorld::States => World::states(),
+                })?;
             }
-            drop(lock);
         }
         Ok(())
     }
@@ -148,14 +150,13 @@ impl Directory {
 
     /// Runs `act` on the world, and saves its changes.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
-        let lock = self.lock(LIMIT)?;
+        let _lock = self.lock(LIMIT)?;
         let before = self.world()?;
         let mut world = before.clone();
         let result = act(&mut world);
         if world != before {
             self.replace(&world)?;
         }
-        drop(lock);
         Ok(result)
     }
 

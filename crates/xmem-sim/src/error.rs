@@ -1,10 +1,9 @@
 //! The reasons why the sim cannot be used.
 
-use std::io;
 use std::path::PathBuf;
+use std::{env, io};
 
-use serde::Deserialize;
-use serde::de::IntoDeserializer as _;
+use serde::de::DeserializeOwned;
 use serde::de::value::{Error, StrDeserializer};
 use xen::lock::LockError;
 
@@ -45,31 +44,35 @@ impl SimError {
     }
 
     /// The hint for it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::World { .. } => {
-                Some("correct the file, or choose another directory: --host sim:DIR".to_owned())
-            }
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::World { .. } => "correct the file, or choose another directory: --host sim:DIR",
             Self::Io { action: "lock", .. } => {
-                Some("another xmem on this simulated host hangs or is stopped".to_owned())
+                "another xmem on this simulated host hangs or is stopped"
             }
             Self::Directory { .. } | Self::Io { .. } => {
-                Some("choose a new or empty directory of your own: --host sim:DIR".to_owned())
+                "choose a new or empty directory of your own: --host sim:DIR"
             }
-            Self::Word { .. } | Self::Lock(_) => None,
-        }
+            Self::Word { .. } | Self::Lock(_) => return None,
+        })
     }
 }
 
-/// The words in the value of `variable`, separated by commas. An empty value has none.
-pub(crate) fn words<'a, T: Deserialize<'a>, C: FromIterator<T>>(
+/// The words in the environment variable `variable`. Unset and empty mean none.
+pub(crate) fn words_in_env<T: DeserializeOwned, C: FromIterator<T>>(
     variable: &'static str,
-    value: &'a str,
+) -> Result<C, SimError> {
+    words(variable, &env::var_os(variable).unwrap_or_default().to_string_lossy())
+}
+
+/// The words in `value`, the value of `variable`, separated by commas.
+pub(crate) fn words<T: DeserializeOwned, C: FromIterator<T>>(
+    variable: &'static str,
+    value: &str,
 ) -> Result<C, SimError> {
     let words = value.split(',').map(str::trim).filter(|word| !word.is_empty());
-    let meaning = |word: &'a str| {
-        let deserializer: StrDeserializer<'a, Error> = word.into_deserializer();
-        T::deserialize(deserializer).map_err(|error: Error| {
+    let meaning = |word| {
+        T::deserialize(StrDeserializer::<Error>::new(word)).map_err(|error| {
             let why = error.to_string().replace("unknown variant", "unknown word");
             SimError::Word { variable, why }
         })

@@ -1,8 +1,6 @@
 //! Faults on request, to test a script against every exit code of xmem.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
-use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,11 +10,11 @@ use serde::Deserialize;
 use xen::DomId;
 use xen::xenstore::Answer;
 
-use crate::error::{SimError, words};
+use crate::error::{SimError, words_in_env};
 use crate::observer::{Call, Failure, Observer, Verdict};
 use crate::sim::locked;
 
-const VARIABLE: &str = "XMEM_SIM_FAULT";
+pub(crate) const VARIABLE: &str = "XMEM_SIM_FAULT";
 
 /// A fault, by its word in `XMEM_SIM_FAULT`. The [crate page](crate#faults) describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -47,7 +45,7 @@ pub enum Fault {
 
 /// The faults of a host: none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults(BTreeSet<Fault>);
+pub struct Faults(pub(crate) BTreeSet<Fault>);
 
 impl Faults {
     /// The faults that `XMEM_SIM_FAULT` asks for. Unset and empty mean none.
@@ -55,27 +53,12 @@ impl Faults {
     /// # Errors
     /// [`SimError::Word`].
     pub fn from_env() -> Result<Self, SimError> {
-        env::var_os(VARIABLE).unwrap_or_default().to_string_lossy().parse()
+        words_in_env(VARIABLE).map(Self)
     }
 
     /// Whether `fault` was asked for.
     pub fn has(&self, fault: Fault) -> bool {
         self.0.contains(&fault)
-    }
-}
-
-/// Parses a list of words separated by commas.
-impl FromStr for Faults {
-    type Err = SimError;
-
-    fn from_str(text: &str) -> Result<Self, SimError> {
-        words(VARIABLE, text).map(Self)
-    }
-}
-
-impl FromIterator<Fault> for Faults {
-    fn from_iter<T: IntoIterator<Item = Fault>>(faults: T) -> Self {
-        Self(faults.into_iter().collect())
     }
 }
 

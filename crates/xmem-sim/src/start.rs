@@ -1,15 +1,11 @@
 //! The start worlds of a new directory.
 
-use std::env;
-
 use serde::Deserialize;
 use xen::Kib;
 use xen::hypervisor::{GuestType, Shutdown, UNLIMITED};
 
-use crate::error::{SimError, words};
+use crate::error::{SimError, words_in_env};
 use crate::world::{SimDomain, World};
-
-const VARIABLE: &str = "XMEM_SIM_WORLD";
 
 /// The world of a new directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -28,17 +24,8 @@ impl StartWorld {
     /// # Errors
     /// [`SimError::Word`].
     pub fn from_env() -> Result<Self, SimError> {
-        let value = env::var_os(VARIABLE).unwrap_or_default();
-        let chosen: Vec<Self> = words(VARIABLE, &value.to_string_lossy())?;
+        let chosen: Vec<Self> = words_in_env("XMEM_SIM_WORLD")?;
         Ok(chosen.last().copied().unwrap_or_default())
-    }
-
-    /// A new world.
-    pub fn world(self) -> World {
-        match self {
-            Self::Start => World::start(),
-            Self::States => World::states(),
-        }
     }
 }
 

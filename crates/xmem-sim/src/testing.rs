@@ -1,9 +1,28 @@
-//! Support for tests (feature `testing`): a clock, changes from outside, and a xenstored to connect to.
+//! Support for tests (feature `testing`): lists of faults, a clock, changes from outside, and a xenstored to connect to.
 
 mod xenstored;
 
+use std::str::FromStr;
+
 pub use self::xenstored::{Counts, WireHost, Xenstored};
-use crate::{SimError, SimHost, World};
+use crate::error::words;
+use crate::fault::VARIABLE;
+use crate::{Fault, Faults, SimError, SimHost, World};
+
+/// Parses a list of words separated by commas.
+impl FromStr for Faults {
+    type Err = SimError;
+
+    fn from_str(text: &str) -> Result<Self, SimError> {
+        words(VARIABLE, text).map(Self)
+    }
+}
+
+impl FromIterator<Fault> for Faults {
+    fn from_iter<T: IntoIterator<Item = Fault>>(faults: T) -> Self {
+        Self(faults.into_iter().collect())
+    }
+}
 
 impl SimHost {
     /// Replaces the clock, which returns Unix time in milliseconds.

@@ -11,13 +11,10 @@ use crate::world::{SimDomain, World};
 /// A rate that reaches the target at once.
 const INSTANT: Kib = Kib(u64::MAX);
 
-/// Moves every balloon to its position at `now_ms`. On a full host none grows.
-pub(crate) fn advance(world: &mut World, now_ms: u64, host_is_full: bool) {
+/// Moves every balloon to its position at `now_ms`, on a host with `free` memory, claimed memory included.
+pub(crate) fn advance(world: &mut World, now_ms: u64, free: Kib) {
     let goals: Vec<Option<Kib>> = world.domains.keys().map(|domid| goal(world, *domid)).collect();
-    let mut free = world.free().0.saturating_sub(world.claimed().0);
-    if host_is_full {
-        free = 0;
-    }
+    let mut free = free.0.saturating_sub(world.claimed().0);
     // Shrink first: a guest can use at once what another gives back.
     for growing in [false, true] {
         for (domain, goal) in world.domains.values_mut().zip(&goals) {
@@ -49,8 +46,8 @@ fn goal(world: &World, domid: u16) -> Option<Kib> {
 fn reach(domain: &SimDomain, goal: Option<Kib>, free: Kib) -> Kib {
     let current = domain.current_kib;
     let runs = !domain.paused && !domain.dying && domain.shutdown.is_none() && domain.vcpus > 0;
-    match goal {
-        Some(_) if !runs || !domain.balloon || domain.rate_kib_per_second < PAGE => current,
+    let moves = runs && domain.balloon && domain.rate_kib_per_second >= PAGE;
+    match goal.filter(|_| moves) {
         None => current,
         Some(goal) if goal <= current => goal,
         Some(goal) => {

@@ -1,7 +1,7 @@
 //! [`SimHost`]: the simulated host.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use xen::hypervisor::Hypervisor;
@@ -62,11 +62,9 @@ impl SimHost {
     /// As [`SimHost::open`].
     pub fn open_existing(dir: Option<&Path>) -> Result<Option<Self>, SimError> {
         let directory = Directory::at(dir, StartWorld::from_env()?);
-        let copy = |world| {
-            let world = Arc::new(Mutex::new(world));
-            Self::in_memory(&world, &directory.state_dir(), Faults::default())
-        };
-        Ok(directory.existing_world()?.map(copy))
+        let Some(world) = directory.existing_world()? else { return Ok(None) };
+        let world = Arc::new(Mutex::new(world));
+        Ok(Some(Self::in_memory(&world, &directory.state_dir(), Faults::default())))
     }
 
     /// A host over a world in memory, which other hosts and a test can share. `state_dir` holds the locks and intent
@@ -84,7 +82,8 @@ impl SimHost {
     }
 
     fn over(storage: Storage, state_dir: PathBuf, faults: Faults) -> Self {
-        let sim = Arc::new(Sim::new(storage, FaultInjector::new(faults)));
+        let (observer, clock) = (OnceLock::new(), OnceLock::new());
+        let sim = Arc::new(Sim { storage, injector: FaultInjector::new(faults), observer, clock });
         Self { sim, state_dir, held_locks: Vec::new() }
     }
 

@@ -29,7 +29,7 @@ impl Sim {
                 Err(HypervisorError::Device { path, source: io::Error::other(error) })
             }
         };
-        self.call(call, act, |failure| call.hypervisor_error(&failure))
+        self.call(call, act, |call, failure| call.hypervisor_error(&failure))
     }
 
     /// The same for a domain; ESRCH without it.

@@ -1,7 +1,6 @@
 //! Calls to the host, as an [`Observer`] sees them.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use rustix::io::Errno;
 use xen::hypervisor::HypervisorError;
@@ -130,7 +129,7 @@ impl Call<'_> {
             }
             Failure::Deadline => StoreError::Deadline { request, seconds: 10 },
             Failure::Unreachable => StoreError::Unreachable {
-                path: PathBuf::from("the sim's xenstored"),
+                path: "the sim's xenstored".into(),
                 source: Errno::CONNREFUSED.into(),
             },
             Failure::Errno(errno) => StoreError::Transport { request, source: errno.into() },
@@ -138,7 +137,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn hypervisor_error(&self, failure: &Failure) -> HypervisorError {
-        let path = PathBuf::from("/dev/xen/privcmd");
+        let path = "/dev/xen/privcmd".into();
         let errno = if let Failure::Errno(errno) = failure { *errno } else { Errno::IO };
         match errno {
             Errno::NODEV => HypervisorError::NoXen { path },

@@ -20,35 +20,28 @@ pub(crate) enum Storage {
     Memory(Arc<Mutex<World>>),
 }
 
-type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
-
 pub(crate) struct Sim {
     pub(crate) storage: Storage,
     pub(crate) injector: FaultInjector,
     pub(crate) observer: OnceLock<Arc<dyn Observer>>,
     /// Unix time in milliseconds, if not the system's.
-    pub(crate) clock: OnceLock<Clock>,
+    pub(crate) clock: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl Sim {
-    pub(crate) fn new(storage: Storage, injector: FaultInjector) -> Self {
-        Self { storage, injector, observer: OnceLock::new(), clock: OnceLock::new() }
-    }
-
     /// Makes `call` by `act`, unless an observer or a fault decides otherwise.
-    pub(crate) fn call<R, E>(
+    pub(crate) fn call<'a, R, E>(
         &self,
-        call: &Call<'_>,
+        call: &Call<'a>,
         act: impl FnOnce() -> Result<R, E>,
-        fail: impl FnOnce(Failure) -> E,
+        fail: impl FnOnce(&Call<'a>, Failure) -> E,
     ) -> Result<R, E> {
-        let observers =
-            [self.observer.get().map(|it| &**it), Some(&self.injector as &dyn Observer)];
+        let observers = [self.observer.get().map(Arc::as_ref), Some(&self.injector as _)];
         let mut proceed_and_fail = None;
         for observer in observers.into_iter().flatten() {
             match observer.before(call) {
                 Verdict::Proceed => {}
-                Verdict::Fail(failure) => return Err(fail(failure)),
+                Verdict::Fail(failure) => return Err(fail(call, failure)),
                 Verdict::ProceedAndFail(failure) => proceed_and_fail = Some(failure),
             }
         }
@@ -57,7 +50,7 @@ impl Sim {
             observer.after(call);
         }
         match proceed_and_fail {
-            Some(failure) => result.and(Err(fail(failure))),
+            Some(failure) => result.and(Err(fail(call, failure))),
             None => result,
         }
     }
@@ -65,10 +58,9 @@ impl Sim {
     /// Runs `act` on the present world, with every balloon in its present position, and saves the changes.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Result<R, SimError> {
         let now_ms = self.clock.get().map_or_else(unix_ms, |clock| clock());
-        let faults = &self.injector.faults;
         let advance = |world: &mut World| {
-            if !faults.has(Fault::GuestIgnores) {
-                balloon::advance(world, now_ms, faults.has(Fault::HostFull));
+            if !self.injector.faults.has(Fault::GuestIgnores) {
+                balloon::advance(world, now_ms, self.free(world));
             }
         };
         let act = |world: &mut World| {

@@ -35,8 +35,7 @@ struct Connection {
 
 impl SimStore {
     pub(crate) fn connect(sim: &Arc<Sim>) -> Result<Self, StoreError> {
-        let call = Call::Connect;
-        sim.call(&call, || Ok(()), |failure| call.store_error(failure))?;
+        sim.call(&Call::Connect, || Ok(()), Call::store_error)?;
         let (sim, is_broken) = (Arc::clone(sim), AtomicBool::new(false));
         let connection = Arc::new(Connection { sim, is_broken, watches: Mutex::default() });
         Ok(Self { connection, overlay: None })
@@ -64,7 +63,7 @@ impl SimStore {
                 Err(StoreError::Transport { request: call.to_string(), source })
             }
         };
-        sim.call(call, act, |failure| {
+        sim.call(call, act, |call, failure| {
             is_broken.store(!matches!(failure, Failure::Answer(_)), Ordering::Relaxed);
             call.store_error(failure)
         })
@@ -131,20 +130,14 @@ impl Store for SimStore {
 
     fn watch(&self, paths: &[&str]) -> Result<(), StoreError> {
         self.request(&Call::Watch(paths), |world| {
-            let mut watches = locked(&self.connection.watches);
-            for path in paths {
-                watches.add(world, path);
-            }
+            locked(&self.connection.watches).add(world, paths);
             Ok(())
         })
     }
 
     fn unwatch(&self, paths: &[&str]) -> Result<(), StoreError> {
         self.request(&Call::Unwatch(paths), |_| {
-            let mut watches = locked(&self.connection.watches);
-            for path in paths {
-                watches.remove(path);
-            }
+            locked(&self.connection.watches).remove(paths);
             Ok(())
         })
     }
@@ -176,9 +169,8 @@ impl Store for SimStore {
 
 impl Transaction for SimStore {
     fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        let Self { overlay, .. } = &*self;
         self.request(&Call::Commit, |world| {
-            overlay.as_ref().map_or(Ok(()), |overlay| overlay.borrow().commit(world))
+            self.overlay.iter().try_for_each(|overlay| overlay.borrow().commit(world))
         })
     }
 }

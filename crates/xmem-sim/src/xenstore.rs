@@ -27,7 +27,7 @@ impl World {
     pub fn write(&mut self, path: &str, value: &str) {
         self.generation = self.generation.saturating_add(1);
         // A new node changes its parent.
-        for node in iter::once(path).chain(ancestors(path)) {
+        for node in path_and_parents(path) {
             let existed = self.read(node).is_some();
             self.generations.insert(node.to_owned(), self.generation);
             if existed {
@@ -42,13 +42,12 @@ impl World {
 
     /// Removes a node and all below it. Its parent stays.
     pub fn remove(&mut self, path: &str) {
-        let mut removed: Vec<String> = self.below(path).map(str::to_owned).collect();
-        removed.push(path.to_owned());
+        let removed: Vec<String> = self.below(path).chain([path]).map(str::to_owned).collect();
         for node in removed {
             self.xenstore.remove(&node);
             self.generations.remove(&node);
         }
-        if let Some(parent) = ancestors(path).next() {
+        if let Some(parent) = path_and_parents(path).nth(1) {
             let value = self.read(parent).unwrap_or_default().to_owned();
             self.write(parent, &value);
         }
@@ -97,18 +96,16 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     pub(crate) fn read(&mut self, world: &World, path: &str) -> Option<String> {
-        self.note(world, path);
-        self.view(world).read(path).map(str::to_owned)
+        self.look(world, path).read(path).map(str::to_owned)
     }
 
     pub(crate) fn list(&mut self, world: &World, path: &str) -> Option<Vec<String>> {
-        self.note(world, path);
-        self.view(world).list(path)
+        self.look(world, path).list(path)
     }
 
     /// Writes a node. Depends on it, or if it is missing, on each missing parent and the first existing one.
     pub(crate) fn write(&mut self, world: &World, path: &str, value: &str) {
-        for node in iter::once(path).chain(ancestors(path)) {
+        for node in path_and_parents(path) {
             self.note(world, node);
             if world.read(node).is_some() {
                 break;
@@ -132,8 +129,9 @@ impl Overlay {
         self.used.entry(path.to_owned()).or_insert_with(|| world.version(path));
     }
 
-    /// The world as the transaction sees it.
-    fn view<'a>(&self, world: &'a World) -> Cow<'a, World> {
+    /// The world as the transaction sees it, for a look at `path`.
+    fn look<'a>(&mut self, world: &'a World, path: &str) -> Cow<'a, World> {
+        self.note(world, path);
         let mut view = Cow::Borrowed(world);
         for (path, value) in &self.writes {
             view.to_mut().write(path, value);
@@ -152,16 +150,16 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Adds a watch, which fires at once. It may fire once more for an earlier change.
-    pub(crate) fn add(&mut self, world: &World, path: &str) {
+    /// Adds watches, which fire at once. Each may fire once more for an earlier change.
+    pub(crate) fn add(&mut self, world: &World, paths: &[&str]) {
         self.seen.get_or_insert_with(|| world.clone());
-        self.paths.push(path.to_owned());
-        self.events.push(path.to_owned());
+        self.paths.extend(paths.iter().copied().map(str::to_owned));
+        self.events.extend(paths.iter().copied().map(str::to_owned));
     }
 
-    /// Removes the watch on `path`.
-    pub(crate) fn remove(&mut self, path: &str) {
-        self.paths.retain(|watched| watched != path);
+    /// Removes the watches on `paths`.
+    pub(crate) fn remove(&mut self, paths: &[&str]) {
+        self.paths.retain(|watched| !paths.contains(&watched.as_str()));
     }
 
     /// Adds the events for all differences since the last call.
@@ -202,13 +200,13 @@ fn covers(watched: &str, path: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || watched == "/")
 }
 
-/// The parents of `path`, the nearest first, the root last.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+/// `path` and its parents, the root last.
+fn path_and_parents(path: &str) -> impl Iterator<Item = &str> {
     let parent = |path: &str| match path.rfind('/')? {
         0 if path == "/" => None,
         end => Some(end.max(1)),
     };
-    iter::successors(Some(path), move |path| path.get(..parent(path)?)).skip(1)
+    iter::successors(Some(path), move |path| path.get(..parent(path)?))
 }
 
 /// Whether xenstored accepts `path`: a well-formed absolute path, or a special watch path.

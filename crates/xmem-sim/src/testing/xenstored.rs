@@ -234,9 +234,9 @@ impl Connection {
             RM => world.remove(path),
             WATCH => {
                 rest.trim_end_matches('\0').clone_into(&mut self.token);
-                self.watches.add(world, path);
+                self.watches.add(world, &[path]);
             }
-            UNWATCH => self.watches.remove(path),
+            UNWATCH => self.watches.remove(&[path]),
             _ => return Err(Answer::Unknown),
         }
         Ok("OK\0".to_owned())

@@ -248,14 +248,13 @@ impl Change<'_> {
         let mut left = Aftermath::Unchanged;
         for attempt in 1..=TRIES {
             match self
-                .attempt(locked, subject, recovery)
+                .attempt(locked, subject, recovery, attempt > 1)
                 .map_err(|failed| failed.after(&left, before))?
             {
                 Attempt::Ended(outcome) => return Ok(*outcome),
                 Attempt::Conflict(aftermath) => left = aftermath,
             }
             locked.domain.name.clone_from(&subject.domain.name);
-            locked.refresh().map_err(|cause| Failed::from(cause).after(&left, before))?;
             pause(attempt);
         }
         Err(Failed::from(Cause::Conflicts { tries: TRIES }).after(&left, before))
@@ -266,9 +265,10 @@ impl Change<'_> {
         locked: &LockedDomain<'_>,
         subject: &mut Subject,
         recovery: Option<&Recovery>,
+        is_retry: bool,
     ) -> Result<Attempt, Failed> {
         // 4. A transaction and its reads.
-        let open = locked.open(&self.request.memory)?;
+        let open = locked.open(&self.request.memory, is_retry)?;
         subject.domain.name.clone_from(&open.memory.name);
         let (state, info) = (State::on(self.host, &open.memory), open.memory.info);
         // 5. The plan.

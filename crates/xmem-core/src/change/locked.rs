@@ -66,12 +66,6 @@ impl<'h> LockedDomain<'h> {
         })
     }
 
-    /// Asks the hypervisor again.
-    pub(super) fn refresh(&mut self) -> Result<(), Cause> {
-        self.info = self.present()?;
-        Ok(())
-    }
-
     /// Its state in the hypervisor now.
     pub(super) fn present(&self) -> Result<DomainInfo, Cause> {
         living(self.host, &self.domain)
@@ -79,8 +73,13 @@ impl<'h> LockedDomain<'h> {
 
     /// Starts a transaction for `request` and reads in it. So the commit fails if a writer without the lock changes the
     /// nodes, or if the domain is destroyed and its directory removed. The guest's report is read outside the transaction,
-    /// so that a guest that keeps writing it does not make the commit conflict.
-    pub(super) fn open(&self, request: &MemoryRequest) -> Result<OpenTransaction<'_>, Failed> {
+    /// so that a guest that keeps writing it does not make the commit conflict. A retry asks the hypervisor again: another
+    /// program may have set a limit since the first try.
+    pub(super) fn open(
+        &self,
+        request: &MemoryRequest,
+        is_retry: bool,
+    ) -> Result<OpenTransaction<'_>, Failed> {
         let DomainInfo { identity, current, .. } = self.info;
         let keys = if request.may_go_below(current) { Key::reports(identity.domid) } else { &[] };
         let paths: Vec<String> = keys.iter().map(|key| key.path(identity.domid)).collect();
@@ -88,6 +87,9 @@ impl<'h> LockedDomain<'h> {
         let (transaction, values) = self.store.begin_beside(&beside)?;
         let mut memory = Memory::read(&*transaction, self.info)?;
         memory.take_each(keys, paths.iter().zip(values));
+        if is_retry {
+            memory.info = self.present()?;
+        }
         self.check_state(&memory)?;
         Ok(OpenTransaction { locked: self, transaction, memory })
     }
@@ -114,8 +116,8 @@ impl<'h> LockedDomain<'h> {
         let memory = Memory::read(self.store, self.info)?;
         self.check_state(&memory)?;
         let may_write = || -> Result<bool, Cause> { Ok(self.guest_may_write(self.store)?) };
-        let (limit, recovery) = recover(&memory, &intent, may_write)?;
-        let was_set = self.restore_limit(self.info.limit, limit)?;
+        let (limit, was_set, recovery) =
+            self.restore_limit(memory, |memory| recover(memory, &intent, may_write))?;
         self.info.limit = limit;
         debug!(domain = %self.domain, "{recovery}");
         self.intent.remove().map_err(|error| Failed {
@@ -129,11 +131,20 @@ impl<'h> LockedDomain<'h> {
         Ok(Some(recovery))
     }
 
-    /// Restores `limit`, found by [`limit_to_restore`](crate::recovery::limit_to_restore), where the hypervisor shows
-    /// `present`. Returns whether it had to be set. Every limit that is not a new plan's is set here.
-    pub(super) fn restore_limit(&self, present: Kib, limit: Kib) -> Result<bool, Cause> {
+    /// Restores the limit that `decide` finds for a domain with this `memory`, as by
+    /// [`limit_to_restore`](crate::recovery::limit_to_restore). The hypervisor is asked last, since another program may
+    /// have set a limit while xenstore was read. Returns the limit, whether it had to be set, and what else `decide` has
+    /// found. Every limit that is not a new plan's is set here.
+    pub(super) fn restore_limit<T>(
+        &self,
+        memory: Memory,
+        decide: impl FnOnce(&Memory) -> Result<(Kib, T), Cause>,
+    ) -> Result<(Kib, bool, T), Cause> {
+        let memory = Memory { info: self.present()?, ..memory };
+        let present = memory.info.limit;
+        let (limit, found) = decide(&memory)?;
         if limit == present {
-            return Ok(false);
+            return Ok((limit, false, found));
         }
         match self.set_limit(limit) {
             // A call that fails may have had its effect.
@@ -143,7 +154,7 @@ impl<'h> LockedDomain<'h> {
             result => result?,
         }
         debug!(domain = %self.domain, from = %present, to = %limit, "limit restored");
-        Ok(true)
+        Ok((limit, true, found))
     }
 
     /// Whether the domain itself may write its memory nodes.

@@ -172,21 +172,22 @@ impl<'a> PendingChange<'a> {
     /// Sets the limit `to`, by [`limit_to_restore`]. `nodes` is xenstore, if it may be read. Returns the limit now,
     /// and whether it had to be set.
     fn restore(&self, nodes: Option<&dyn Nodes>, to: Kib) -> Result<(Kib, bool), Cause> {
+        // If xenstore does not answer, the transaction's reads are used.
+        let read = nodes
+            .and_then(|nodes| Some((Some(nodes), Memory::read(nodes, self.memory.info).ok()?)));
+        let (nodes, memory) = read.unwrap_or_else(|| (None, self.memory.clone()));
         // The present holder of the lock may have set a limit and a target.
         if matches!(self.locked.is_still_held(), Ok(false)) {
             return Err(Cause::LockLost);
         }
-        let info = self.locked.present()?;
-        // If xenstore does not answer, the transaction's reads are used.
-        let read = nodes.and_then(|nodes| Some((Some(nodes), Memory::read(nodes, info).ok()?)));
-        let (nodes, memory) =
-            read.unwrap_or_else(|| (None, Memory { info, ..self.memory.clone() }));
         let may_write = || -> Result<bool, Cause> {
             // Nodes whose permissions cannot be read raise no limit.
             nodes.map_or(Ok(true), |nodes| Ok(self.locked.guest_may_write(nodes)?))
         };
-        let limit = limit_to_restore(&memory, &[self.plan.new.limit], to, may_write)?;
-        Ok((limit, self.locked.restore_limit(info.limit, limit)?))
+        let (limit, was_set, ()) = self.locked.restore_limit(memory, |memory| {
+            Ok((limit_to_restore(memory, &[self.plan.new.limit], to, may_write)?, ()))
+        })?;
+        Ok((limit, was_set))
     }
 
     /// Handles a commit with an unknown outcome. Leaves the larger limit, safe for either target, and the record, so

@@ -167,3 +167,60 @@ fn a_rollback_after_a_conflict_keeps_another_programs_limit() {
     assert_eq!(failure.aftermath, rolled_back(5_242_880));
     assert_eq!(scene.numbers(), (START.0, START.1, 5_242_880));
 }
+
+/// The limit to go back to is the one that the second try replaced.
+#[test]
+fn a_limit_set_by_another_program_between_two_tries_is_kept() {
+    let scene = Scene::new();
+    let world = scene.world.clone();
+    let (mut begins, mut commits) = (0, 0);
+    let hook = move |step: &Step| {
+        begins += usize::from(*step == Step::Begin);
+        commits += usize::from(*step == Step::Commit);
+        match (step, begins) {
+            (Step::Commit, 1) => world.write("target", START.0),
+            (Step::Begin, 2) => world.set_limit(5_242_880),
+            _ => {}
+        }
+        if *step == Step::Commit && commits == 2 { Fail(answers("EQUOTA")) } else { Proceed }
+    };
+    let failure = scene.change(set("512M"), hook).unwrap_err();
+    assert_eq!(failure.aftermath, rolled_back(5_242_880));
+    assert_eq!(scene.numbers(), (START.0, START.1, 5_242_880));
+}
+
+/// xenstored can be slow: what the hypervisor shows is read last.
+#[test]
+fn a_limit_set_by_another_program_while_xenstore_is_read_is_kept() {
+    let is_read = |step: &Step| matches!(step, Step::Read(_));
+
+    // By a rollback.
+    let scene = Scene::new();
+    let world = scene.world.clone();
+    let mut is_committed = false;
+    let hook = move |step: &Step| {
+        if is_committed && is_read(step) {
+            world.set_limit(5_242_880);
+        }
+        if *step == Step::Commit {
+            is_committed = true;
+            return Fail(Error::Unusable);
+        }
+        Proceed
+    };
+    let failure = scene.change(set("512M"), hook).unwrap_err();
+    assert_eq!(failure.aftermath, rolled_back(5_242_880));
+    assert_eq!(scene.numbers(), (START.0, START.1, 5_242_880));
+
+    // By a recovery.
+    let scene = Scene::new();
+    drop(scene.stuck(set("512M")));
+    let world = scene.world.clone();
+    let manager = move || {
+        world.set_limit(3_146_752);
+        Proceed
+    };
+    let failure = scene.change(refused(), at(is_read, manager)).unwrap_err();
+    assert_eq!(failure.aftermath, Aftermath::Recovered(Recovery::Superseded(Kib(3_146_752))));
+    assert_eq!(scene.numbers(), (START.0, START.1, 3_146_752));
+}

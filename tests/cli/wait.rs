@@ -206,6 +206,14 @@ hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the 
     );
     assert!(generation() > before);
     assert_eq!(sim.numbers(7), numbers);
+    // Nor does it touch a limit that does not follow the target.
+    sim.edit(|world| world["domains"]["7"]["limit_kib"] = 2_098_176.into());
+    let before = generation();
+    let ran = sim.xmem("set web +0 --wait --patience 2s").run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    assert!(generation() > before);
+    assert_eq!(sim.numbers(7), (numbers.0, numbers.1, 2_098_176));
+    sim.edit(|world| world["domains"]["7"]["limit_kib"] = numbers.2.into());
     // No nudge without --wait, for another size, or for a guest at its target.
     for (words, writes) in [("set web 512M", false), ("set web 600M --wait --patience 100ms", true)]
     {

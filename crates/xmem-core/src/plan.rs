@@ -42,12 +42,14 @@ pub enum MemoryRequest {
         /// Override the safety rules that can be overridden.
         force: bool,
     },
-    /// Set the target, and the limit with it, if a condition holds under the domain's lock. Otherwise nothing changes.
+    /// Set the target if a condition holds under the domain's lock. Otherwise nothing changes.
     SetIf {
         /// The condition.
         condition: Condition,
         /// The new size, video memory included.
         size: Size,
+        /// The new limit.
+        limit: LimitRule,
         /// Override the safety rules that can be overridden.
         force: bool,
     },
@@ -70,6 +72,23 @@ pub enum Condition {
     Lowers,
     /// The target in xenstore is still this one: no other program has set another.
     TargetIs(Kib),
+}
+
+/// The new limit of [`MemoryRequest::SetIf`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitRule {
+    /// It follows the size, as after libxl's mem-set.
+    Follows,
+    /// It stays, unless the target needs more.
+    Stays,
+    /// It becomes `to` if it is still `from`, and otherwise stays; in either case unless the target needs more.
+    Restored {
+        /// The limit that this run set.
+        from: Kib,
+        /// The limit before.
+        to: Kib,
+    },
 }
 
 impl MemoryRequest {
@@ -232,7 +251,9 @@ pub(crate) fn finish(
 pub(crate) fn draft(memory: &Memory, request: &MemoryRequest) -> Result<Plan, Refusal> {
     match *request {
         MemoryRequest::Set { size, raise_max, .. } => compute::set(memory, size, raise_max),
-        MemoryRequest::SetIf { condition, size, .. } => compute::set_if(memory, condition, size),
+        MemoryRequest::SetIf { condition, size, limit, .. } => {
+            compute::set_if(memory, condition, size, limit)
+        }
         MemoryRequest::Max { size, .. } => compute::max(memory, size),
         MemoryRequest::Repair => compute::repair(memory),
     }

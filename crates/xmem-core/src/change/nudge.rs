@@ -2,8 +2,8 @@
 //!
 //! Linux's driver tries a few times and then sleeps until it sees a target that differs from its present one
 //! (`BP_ECANCELED`, `drivers/xen/balloon.c`): writing the same one again does nothing. So a target one page off is set
-//! ([`nudge_away`]), and later the old one again ([`nudge_back`]), each by an ordinary change. The lock is not held in
-//! between, so that many guests can be nudged at once.
+//! ([`nudge_away`]), and later the old one again ([`nudge_back`]), each by an ordinary change. The limit stays, unless the
+//! page needs more meanwhile. The lock is not held in between, so that many guests can be nudged at once.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use xen::{Host, Interrupt, Kib};
 use super::{ChangeRequest, ChangeSession, ChangeStatus, HeldOff, Outcome};
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Aftermath, Cause, Failure};
-use crate::plan::{Condition, MemoryRequest};
+use crate::plan::{Condition, LimitRule, MemoryRequest};
 use crate::size::{Amount, Size};
 
 /// A target one page off, to be moved back.
@@ -45,7 +45,13 @@ pub fn nudge_away(
     let info = host.hypervisor().domain(domid).ok().flatten().unwrap_or(outcome.info);
     let shrinks = info.current > outcome.plan.wanted;
     for (there, back) in if shrinks { [(up, down), (down, up)] } else { [(down, up), (up, down)] } {
-        match step(host, &outcome.domain, target, there, false, lock_timeout, interrupt) {
+        match step(
+            host,
+            &outcome.domain,
+            request(target, there, LimitRule::Stays, false),
+            lock_timeout,
+            interrupt,
+        ) {
             Ok(outcome) => return Ok(outcome.map(|outcome| Away { outcome, back })),
             // At the minimum or the maximum.
             Err(Failure { cause: Cause::Refused(why), .. }) => {
@@ -78,7 +84,9 @@ pub fn nudge_back(
     let Outcome { domain, plan, .. } = &away.outcome;
     let Some(target) = plan.new.target else { return Ok(None) };
     let interrupt = HeldOff { interrupt, ends_wait: true };
-    step(host, domain, target, away.back, true, lock_timeout, &interrupt).map_err(|failure| {
+    let limit = LimitRule::Restored { from: plan.new.limit, to: plan.old.limit };
+    let memory = request(target, away.back, limit, true);
+    step(host, domain, memory, lock_timeout, &interrupt).map_err(|failure| {
         let aftermath = match failure.aftermath {
             // A domain that is gone has no target.
             aftermath if failure.cause.is_gone() => aftermath,
@@ -90,20 +98,23 @@ pub fn nudge_back(
     })
 }
 
-/// One ordinary change by `amount`. `None` if the target is not `from` any more.
+/// Moves the target by `amount`, if it is still `from`.
+const fn request(from: Kib, amount: Amount, limit: LimitRule, force: bool) -> MemoryRequest {
+    let condition = Condition::TargetIs(from);
+    MemoryRequest::SetIf { condition, size: Size::exact(amount), limit, force }
+}
+
+/// One ordinary change. `None` if the condition does not hold.
 fn step(
     host: &dyn Host,
     domain: &Domain,
-    from: Kib,
-    amount: Amount,
-    force: bool,
+    memory: MemoryRequest,
     lock_timeout: Duration,
     interrupt: &dyn Interrupt,
 ) -> Result<Option<Outcome>, Failure> {
-    let condition = Condition::TargetIs(from);
     let request = ChangeRequest {
         domain: DomainRef::Same(domain.identity),
-        memory: MemoryRequest::SetIf { condition, size: Size::exact(amount), force },
+        memory,
         keep_free: None,
         dry_run: false,
         lock_timeout,

@@ -4,8 +4,9 @@ use xen::Kib;
 use xen::hypervisor::{GuestType, UNLIMITED};
 
 use super::present::Present;
-use super::{Condition, Note, Plan, Refusal};
+use super::{Condition, LimitRule, Note, Plan, Refusal};
 use crate::memory::{Memory, SLACK, exceeds, size_of};
+use crate::recovery::limit_to_restore;
 use crate::size::{Amount, Size};
 
 /// A new target, and the limit with it.
@@ -47,15 +48,30 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
     Ok(plan)
 }
 
-/// A new target, and the limit with it, if `condition` holds.
-pub(super) fn set_if(memory: &Memory, condition: Condition, size: Size) -> Result<Plan, Refusal> {
+/// A new target with a limit by `rule`, if `condition` holds.
+pub(super) fn set_if(
+    memory: &Memory,
+    condition: Condition,
+    size: Size,
+    rule: LimitRule,
+) -> Result<Plan, Refusal> {
     let present = Present::of(memory)?;
     if matches!(condition, Condition::TargetIs(target) if present.old.target != Some(target)) {
         return Ok(unchanged_target(&present));
     }
-    let plan = set(memory, size, false)?;
+    let mut plan = set(memory, size, false)?;
     if condition == Condition::Lowers && plan.wanted >= present.size() {
         return Ok(unchanged_target(&present));
+    }
+    let memory = Memory { target: Ok(plan.new.target), ..memory.clone() };
+    let kept = |ours: &[Kib], to| {
+        // A target that the guest may have written is refused later, by `relies_on_store`.
+        limit_to_restore(&memory, ours, to, || Ok::<_, Refusal>(false))
+    };
+    match rule {
+        LimitRule::Follows => {}
+        LimitRule::Stays => plan.new.limit = kept(&[], memory.info.limit)?,
+        LimitRule::Restored { from, to } => plan.new.limit = kept(&[from], to)?,
     }
     Ok(plan)
 }

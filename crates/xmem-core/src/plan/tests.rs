@@ -302,6 +302,7 @@ fn a_conditional_set_changes_nothing_unless_its_condition_holds() {
     let set_if = |condition, size: &str| MemoryRequest::SetIf {
         condition,
         size: size.parse().unwrap(),
+        limit: LimitRule::Follows,
         force: false,
     };
     let here = Condition::TargetIs(Kib(GIB / 2));

@@ -15,7 +15,7 @@ use super::{
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, HeldOff, Outcome};
 use crate::domain::DomainRef;
 use crate::failure::{Aftermath, Cause, Failure};
-use crate::plan::{Condition, MemoryRequest, TOLERANCE};
+use crate::plan::{Condition, LimitRule, MemoryRequest, TOLERANCE};
 use crate::size::{Amount, Size};
 use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, WaitReport, wait_by};
 
@@ -329,7 +329,8 @@ impl Run<'_> {
 
 /// Sets `size` if `condition` holds.
 const fn set_if(condition: Condition, size: Kib) -> MemoryRequest {
-    MemoryRequest::SetIf { condition, size: Size::exact(Amount::To(size)), force: false }
+    let limit = LimitRule::Follows;
+    MemoryRequest::SetIf { condition, size: Size::exact(Amount::To(size)), limit, force: false }
 }
 
 /// Ends a wait also when the host has enough. Its clock counts sleeps, so that a stop (Ctrl-Z) uses up no patience.

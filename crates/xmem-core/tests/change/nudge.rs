@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustix::io::Errno;
+use xen::hypervisor::UNLIMITED;
 use xen::lock::{Lock, LockState};
 use xen::{Host as _, Interrupt as _, Kib, NoInterrupt, Uuid};
 use xmem_core::change::{Away, ChangeStatus, Outcome, nudge_away, nudge_back};
@@ -44,12 +45,12 @@ fn targets(scene: &Scene, outcome: &Outcome) -> Vec<u64> {
 }
 
 #[test]
-fn a_nudge_moves_the_target_by_one_page_and_back_with_its_limit() {
+fn a_nudge_moves_the_target_by_one_page_and_back() {
     for (current, off) in [(2_000_000, 1_048_580), (500_000, AWAY)] {
         let (scene, outcome) = asleep(current);
         let host = scene.calm();
         let there = away(&host, &outcome).unwrap().unwrap();
-        assert_eq!(scene.numbers(), (off, 2_097_152, off + 1024));
+        assert_eq!(scene.numbers(), (off, 2_097_152, START.2.max(off + 1024)));
         // The lock is free while the guest reads its target.
         assert_eq!(scene.files().len(), 0);
         let again = back(&host, &there).unwrap().unwrap();
@@ -57,6 +58,47 @@ fn a_nudge_moves_the_target_by_one_page_and_back_with_its_limit() {
         assert_eq!(scene.numbers(), START);
         assert_eq!(scene.files().len(), 0);
     }
+}
+
+/// As after `max`, and as that of a dom0 without a limit. The second is too low by the page.
+#[test]
+fn a_nudge_keeps_the_limit() {
+    for limit in [2_098_176, 1_049_600, UNLIMITED.0] {
+        for current in [2_000_000, 500_000] {
+            let scene = Scene::new();
+            scene.world.set_limit(limit);
+            scene.world.web(|web| web.current_kib = Kib(current));
+            let outcome = scene.plain(set("+0")).unwrap();
+            let host = scene.calm();
+            let there = away(&host, &outcome).unwrap().unwrap();
+            let (off, _, now) = scene.numbers();
+            assert_eq!(now, limit.max(off + 1024));
+            back(&host, &there).unwrap().unwrap();
+            assert_eq!(scene.numbers(), (START.0, START.1, limit));
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_is_too_low_is_raised_by_a_nudge() {
+    for current in [2_000_000, 500_000] {
+        let scene = Scene::new();
+        scene.world.set_limit(800_000);
+        scene.world.web(|web| web.current_kib = Kib(current));
+        let outcome = scene.plain(set("+0")).unwrap();
+        assert!(!targets(&scene, &outcome).is_empty());
+        assert_eq!(scene.numbers(), START);
+    }
+}
+
+#[test]
+fn a_limit_set_by_another_program_during_a_nudge_is_kept() {
+    let (scene, outcome) = asleep(2_000_000);
+    let host = scene.calm();
+    let there = away(&host, &outcome).unwrap().unwrap();
+    scene.world.set_limit(5_242_880);
+    back(&host, &there).unwrap().unwrap();
+    assert_eq!(scene.numbers(), (START.0, START.1, 5_242_880));
 }
 
 #[test]
@@ -155,7 +197,7 @@ fn a_lock_held_on_the_way_back_leaves_the_target_one_page_off() {
         assert_eq!(failure.absolute, Some(Kib(START.0)));
     }
     drop(held);
-    assert_eq!(scene.numbers(), (AWAY, START.1, AWAY + 1024));
+    assert_eq!(scene.numbers(), (AWAY, START.1, START.2));
     assert_eq!(LockState::of(host.state_dir(), identity).unwrap(), LockState::Unlocked);
     assert!(host.hypervisor().domain(identity.domid).is_ok());
 }
@@ -191,7 +233,7 @@ fn a_failure_at_any_step_reports_the_state() {
         let failure = back(&scene.host(nth(index, Fail(error(step)))), &there).unwrap_err();
         assert_eq!(failure.aftermath, Aftermath::OnePageOff { target: Kib(AWAY) }, "{step:?}");
         assert_eq!(failure.absolute, Some(Kib(START.0)));
-        assert_eq!(scene.numbers(), (AWAY, 2_097_152, AWAY + 1024), "{step:?}");
+        assert_eq!(scene.numbers(), (AWAY, START.1, START.2), "{step:?}");
         assert_eq!(scene.files().len(), 0, "{step:?}");
         let words = "; the target is still 1048572 KiB, one page off, as set to nudge the balloon driver; the limit is in step";
         assert!(failure.to_string().ends_with(words), "{failure}");

@@ -77,6 +77,9 @@ struct Taken {
     size: Kib,
     /// The target of that size.
     target: Kib,
+    /// The limit before, and the one that was set last.
+    limit_before: Kib,
+    limit: Kib,
 }
 
 impl Taken {
@@ -132,7 +135,8 @@ impl Run<'_> {
                 break;
             }
             let Some((identity, size)) = self.asked(index) else { continue };
-            let request = self.request_for(identity, set_if(Condition::Lowers, size));
+            let request =
+                self.request_for(identity, set_if(Condition::Lowers, size, LimitRule::Follows));
             match self.session.change(&request, self.interrupt) {
                 Ok(outcome) => {
                     self.took(index, &outcome);
@@ -210,8 +214,14 @@ impl Run<'_> {
             return;
         };
         if outcome.status == ChangeStatus::Changed {
+            let (old, limit) = (outcome.plan.old.limit, outcome.plan.new.limit);
             let before = taken.map_or(outcome.plan.old_size(), |earlier| earlier.before);
-            *taken = Some(Taken { before, size: outcome.plan.wanted, target });
+            // Unless another program has set one in between.
+            let limit_before = taken
+                .filter(|earlier| earlier.limit == old)
+                .map_or(old, |earlier| earlier.limit_before);
+            let size = outcome.plan.wanted;
+            *taken = Some(Taken { before, size, target, limit_before, limit });
         }
     }
 
@@ -296,14 +306,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Restores the old target of each guest whose target is still the one that this run set, the last one first.
+    /// Restores the old target and limit of each guest whose target is still the one that this run set, the last one
+    /// first.
     fn restore(&mut self) {
         for index in (0..self.taken.len()).rev() {
             let Some(taken) = self.taken.get(index).copied().flatten() else { continue };
             let Some(report) = self.donors.get_mut(index) else { continue };
             let identity = report.donor.domain.identity;
-            let request =
-                self.request_for(identity, set_if(Condition::TargetIs(taken.target), taken.before));
+            let limit = LimitRule::Restored { from: taken.limit, to: taken.limit_before };
+            let condition = Condition::TargetIs(taken.target);
+            let request = self.request_for(identity, set_if(condition, taken.before, limit));
             // Not interruptible: the user asked for it in case the run fails.
             let interrupt = HeldOff { interrupt: self.interrupt, ends_wait: false };
             let result = self.session.change(&request, &interrupt);
@@ -328,8 +340,7 @@ impl Run<'_> {
 }
 
 /// Sets `size` if `condition` holds.
-const fn set_if(condition: Condition, size: Kib) -> MemoryRequest {
-    let limit = LimitRule::Follows;
+const fn set_if(condition: Condition, size: Kib, limit: LimitRule) -> MemoryRequest {
     MemoryRequest::SetIf { condition, size: Size::exact(Amount::To(size)), limit, force: false }
 }
 

@@ -159,6 +159,25 @@ fn or_restore_gives_memory_back_after_a_failure() {
     }
 }
 
+/// The one before the run, as after `max`, or the one that another program has set meanwhile.
+#[test]
+fn or_restore_restores_the_limit_too() {
+    for (other, expected) in [(None, 2049), (Some(3000), 3000)] {
+        let bed = full();
+        bed.edit(|world| world.domains.get_mut(&3).unwrap().balloon = false);
+        bed.edit(|world| world.domains.get_mut(&1).unwrap().limit_kib = mib(2049));
+        let sleeper = bed.sleeper().at(500, move |world| {
+            if let Some(other) = other {
+                world.domains.get_mut(&1).unwrap().limit_kib = mib(other);
+            }
+        });
+        let request = ReclaimRequest { or_restore: true, ..request(3000, &["a", "b", "c"]) };
+        let (report, _) = run_on(&bed.host(), &request, &sleeper);
+        assert!(report.donors[0].restored, "{report:?}");
+        assert_eq!((bed.size(1), bed.limit(1)), (mib(1024), mib(expected)));
+    }
+}
+
 /// The failure is that of the restore, not of a change that left everything as it was.
 #[test]
 fn a_restore_that_fails_says_which_size_stays() {

@@ -13,6 +13,7 @@ use std::process;
 use rustix::net::{SendFlags, SocketAddrUnix};
 use xen::Kib;
 use xen::escape::Escaped;
+use xen::hypervisor::UNLIMITED;
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::domain::Domain;
 use xmem_core::failure::{Aftermath, Failure};
@@ -80,8 +81,10 @@ fn change(domain: &Domain, old: Numbers, new: Numbers) -> String {
         ("static_max_kib", old.static_max, new.static_max),
         ("limit_kib", Some(old.limit), Some(new.limit)),
     ] {
-        let shown =
-            |kib: Option<Kib>| kib.map_or_else(|| "none".to_owned(), |kib| kib.0.to_string());
+        let shown = |kib: Option<Kib>| match kib {
+            None | Some(UNLIMITED) => "none".to_owned(),
+            Some(kib) => kib.0.to_string(),
+        };
         add(&mut text, key, format_args!("{}->{}", shown(old), shown(new)));
     }
     text
@@ -111,12 +114,12 @@ mod tests {
             identity: Identity { domid: DomId::new(7).unwrap(), uuid: Uuid::from_bytes([1; 16]) },
             name: Some(Name("we\nb".to_owned())),
         };
-        let old = Numbers { target: None, static_max: Some(Kib(8)), limit: Kib(9) };
+        let old = Numbers { target: None, static_max: Some(Kib(8)), limit: UNLIMITED };
         let new = Numbers { target: Some(Kib(4)), static_max: Some(Kib(8)), limit: Kib(5) };
         assert_eq!(
             change(&domain, old, new),
             "domid=7 uuid=01010101-0101-0101-0101-010101010101 name=we\\nb \
-             target_kib=none->4 static_max_kib=8->8 limit_kib=9->5"
+             target_kib=none->4 static_max_kib=8->8 limit_kib=none->5"
         );
     }
 

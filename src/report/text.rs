@@ -7,7 +7,7 @@ use xen::hypervisor::UNLIMITED;
 use xen::{Kib, Mib};
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::diagnosis::Diagnosis;
-use xmem_core::memory::Numbers;
+use xmem_core::memory::{Limit, Numbers};
 use xmem_core::plan::TOLERANCE;
 use xmem_core::state::State;
 use xmem_core::wait::{Progress, WaitEnd, WaitReport};
@@ -56,10 +56,7 @@ pub(super) fn step(what: &str, old: Option<Kib>, new: Option<Kib>) -> String {
 }
 
 fn shown(kib: Option<Kib>) -> String {
-    match kib {
-        None | Some(UNLIMITED) => "none".to_owned(),
-        Some(kib) => kib.to_string(),
-    }
+    Limit(kib.unwrap_or(UNLIMITED)).to_string()
 }
 
 /// Each number that changes.

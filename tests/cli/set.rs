@@ -265,6 +265,34 @@ note: dom0 gets a limit in the hypervisor for the first time: 1025 MiB
     assert_eq!(sim.numbers(0), (1_048_576, 17_179_869_180, 1_049_600));
 }
 
+/// dom0 boots without a limit.
+#[test]
+fn no_sentence_gives_no_limit_as_an_amount() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        let nodes = world["xenstore"].as_object_mut().unwrap();
+        assert!(nodes.remove("/local/domain/0/memory/static-max").is_some());
+    });
+    let run = |fault, leaves| sim.xmem("set 0 1G").fault(fault).leaves(leaves).recovers().run();
+    for (fault, leaves, expected) in [
+        ("commit-lost-undone", 0, "; rolled back; the limit is none again (simulated)"),
+        (
+            "commit-unknown",
+            1,
+            ": whether the new target of 1024 MiB was committed is not known; the limit is none now (simulated)",
+        ),
+        (
+            "pod-refused",
+            0,
+            "note: an earlier xmem was killed before its commit; the limit is rolled back to none",
+        ),
+    ] {
+        let ran = run(fault, leaves);
+        assert!(ran.stderr.contains(expected), "{ran:?}");
+        assert!(!ran.stderr.contains("17179869180"), "{ran:?}");
+    }
+}
+
 #[test]
 fn a_domu_without_memory_nodes_is_refused() {
     let sim = Sim::new();

@@ -14,7 +14,7 @@ use xen::{Kib, Mib};
 
 use crate::domain::Domain;
 use crate::intent::IntentError;
-use crate::memory::BadNode;
+use crate::memory::{BadNode, Limit};
 use crate::plan::{Refusal, not_counting};
 use crate::recovery::Recovery;
 use crate::resolve::ResolveError;
@@ -213,11 +213,13 @@ impl fmt::Display for Aftermath {
             Self::Recovered(recovery) => write!(f, "nothing else changed: {recovery}"),
             Self::ReadOnly => Ok(()),
             Self::RolledBack { limit, before } if limit == before => {
-                write!(f, "rolled back; the limit is {limit} again")
+                write!(f, "rolled back; the limit is {} again", Limit(*limit))
             }
             Self::RolledBack { limit, before } => write!(
                 f,
-                "rolled back, but the limit is now {limit} (it was {before}): another program set it, or the target in xenstore needs it"
+                "rolled back, but the limit is now {} (it was {}): another program set it, or the target in xenstore needs it",
+                Limit(*limit),
+                Limit(*before)
             ),
             Self::OnePageOff { target } => write!(
                 f,
@@ -228,7 +230,7 @@ impl fmt::Display for Aftermath {
             }
             Self::OutOfStep { limit, why, .. } => {
                 write!(f, "target and limit may be out of step: {why}")?;
-                limit.map_or(Ok(()), |limit| write!(f, "; the limit is {limit} now"))
+                limit.map_or(Ok(()), |limit| write!(f, "; the limit is {} now", Limit(limit)))
             }
         }
     }

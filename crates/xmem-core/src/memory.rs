@@ -243,16 +243,24 @@ pub(crate) fn guest_may_write(nodes: &dyn Nodes, domid: DomId) -> Result<bool, S
     Ok(domid != DomId::DOM0 && nodes.may_write_any(domid, &paths)?)
 }
 
+/// Displays a limit or a maximum: `none` for [`UNLIMITED`], which dom0 has at first.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit(pub Kib);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            UNLIMITED => f.write_str("none"),
+            kib => kib.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |kib: Option<Kib>| kib.map_or_else(|| "none".to_owned(), |kib| kib.to_string());
-        write!(
-            f,
-            "target {}, static-max {}, limit {}",
-            shown(self.target),
-            shown(self.static_max),
-            self.limit
-        )
+        let [target, static_max, limit] = [self.target, self.static_max, Some(self.limit)]
+            .map(|kib| Limit(kib.unwrap_or(UNLIMITED)));
+        write!(f, "target {target}, static-max {static_max}, limit {limit}")
     }
 }
 

@@ -7,7 +7,7 @@ use xen::escape::escaped_path;
 use xen::{Identity, Kib};
 
 use crate::intent::{Intent, IntentError, IntentFile, Record};
-use crate::memory::{BadNode, Memory, Numbers};
+use crate::memory::{BadNode, Limit, Memory, Numbers};
 
 /// The side of a change that xenstore shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,18 +110,21 @@ impl fmt::Display for Recovery {
             Self::Completed(limit) => {
                 write!(
                     f,
-                    "an earlier xmem was killed after its commit; the limit is {limit}, as intended"
+                    "an earlier xmem was killed after its commit; the limit is {}, as intended",
+                    Limit(*limit)
                 )
             }
             Self::RolledBack(limit) => {
                 write!(
                     f,
-                    "an earlier xmem was killed before its commit; the limit is rolled back to {limit}"
+                    "an earlier xmem was killed before its commit; the limit is rolled back to {}",
+                    Limit(*limit)
                 )
             }
             Self::Superseded(limit) => write!(
                 f,
-                "an earlier xmem was killed, and another program has set the memory since; the limit is {limit}"
+                "an earlier xmem was killed, and another program has set the memory since; the limit is {}",
+                Limit(*limit)
             ),
             Self::SetAside { path, why } => write!(
                 f,

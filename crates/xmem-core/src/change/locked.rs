@@ -13,7 +13,7 @@ use super::transaction::OpenTransaction;
 use crate::domain::Domain;
 use crate::failure::{Aftermath, Cause};
 use crate::intent::{IntentFile, Record};
-use crate::memory::{Key, Memory, guest_may_write};
+use crate::memory::{Key, Limit, Memory, guest_may_write};
 use crate::plan::MemoryRequest;
 use crate::recovery::{Recovery, recover};
 use crate::state::State;
@@ -149,11 +149,11 @@ impl<'h> LockedDomain<'h> {
         match self.set_limit(limit) {
             // A call that fails may have had its effect.
             Err(error) if self.present().is_ok_and(|info| info.limit == limit) => {
-                warn!(domain = %self.domain, %limit, %error, "the limit is restored, although the call failed");
+                warn!(domain = %self.domain, limit = %Limit(limit), %error, "the limit is restored, although the call failed");
             }
             result => result?,
         }
-        debug!(domain = %self.domain, from = %present, to = %limit, "limit restored");
+        debug!(domain = %self.domain, from = %Limit(present), to = %Limit(limit), "limit restored");
         Ok((limit, true, found))
     }
 

@@ -3,12 +3,12 @@
 use rustix::io::Errno;
 use tracing::{debug, error, warn};
 use xen::Kib;
-use xen::hypervisor::HypervisorError;
+use xen::hypervisor::{HypervisorError, UNLIMITED};
 use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
 
 use super::locked::{Failed, LockedDomain};
 use crate::failure::{Aftermath, Cause, chain};
-use crate::memory::{Key, Memory, Numbers, vm_memory_path};
+use crate::memory::{Key, Limit, Memory, Numbers, vm_memory_path};
 use crate::plan::{Note, Plan};
 use crate::recovery::{CommitState, limit_to_restore};
 
@@ -57,7 +57,7 @@ impl<'a> PendingChange<'a> {
         // From here on the limit counts as changed: a call that fails may have had its effect.
         self.limit_changed = true;
         locked.set_limit(plan.new.limit)?;
-        debug!(domain = %locked.domain, from = %plan.old.limit, to = %plan.new.limit, "limit set");
+        debug!(domain = %locked.domain, from = %Limit(plan.old.limit), to = %Limit(plan.new.limit), "limit set");
         if let Some(pod) = plan.pod {
             set_pod_target(locked, pod)?;
         }
@@ -158,7 +158,7 @@ impl<'a> PendingChange<'a> {
                 Err(cause) if cause.is_gone() => {}
                 Err(_) if self.locked.present().is_ok_and(|info| info.limit == before) => {}
                 Err(cause) => {
-                    let why = format!("the old limit of {before} could not be restored");
+                    let why = format!("the old limit ({}) could not be restored", Limit(before));
                     return Err(self.out_of_step(cause, None, why));
                 }
             }
@@ -278,7 +278,7 @@ fn new_values(plan: &Plan) -> String {
     };
     let values = [
         value("target", plan.old.target, target),
-        value("maximum", plan.old.static_max, static_max),
+        value("maximum", plan.old.static_max, static_max.filter(|max| *max < UNLIMITED)),
     ];
     match &values.into_iter().flatten().collect::<Vec<_>>()[..] {
         [] => "the change was".to_owned(),

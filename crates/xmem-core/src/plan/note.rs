@@ -9,7 +9,7 @@ use xen::{DomId, Kib, Mib};
 
 use super::safety::{growth, shrinks};
 use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings, TOLERANCE};
-use crate::memory::{GuestType, Manager, Memory};
+use crate::memory::{GuestType, Limit, Manager, Memory};
 use crate::size::Written;
 use crate::state::State;
 
@@ -180,7 +180,9 @@ impl fmt::Display for Note {
             Self::LimitIgnored { said, limit } => {
                 write!(
                     f,
-                    "limit_kib ({said}) is not set: the limit follows the target and is {limit}"
+                    "limit_kib ({}) is not set: the limit follows the target and is {}",
+                    Limit(*said),
+                    Limit(*limit)
                 )
             }
             Self::RecordLeft { path, why } => {

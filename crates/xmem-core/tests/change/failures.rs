@@ -198,7 +198,7 @@ fn a_failed_rollback_is_out_of_step_until_the_next_change_recovers() {
     let scene = Scene::new();
     let failure = scene.stuck(set("512M"));
     assert_eq!(scene.numbers(), (START.0, START.1, 525_312));
-    let why = "the old limit of 1025 MiB could not be restored";
+    let why = "the old limit (1025 MiB) could not be restored";
     assert!(failure.to_string().contains(why), "{failure}");
     scene.plain(set("1G")).unwrap();
     assert_eq!(scene.numbers(), START);

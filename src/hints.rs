@@ -72,7 +72,7 @@ pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
                 program.command("list")
             ));
         }
-        Cause::Store(error) => return store(error).map(str::to_owned),
+        Cause::Store(error) | Cause::Commit(error) => return store(error).map(str::to_owned),
         Cause::Hypervisor(error) => return hypervisor(error).map(str::to_owned),
         _ => return None,
     };

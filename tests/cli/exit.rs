@@ -65,6 +65,16 @@ hint: is xenstored still running? check its log
     );
 }
 
+/// xenstored answers again, whether or not the change had a new limit to roll back.
+#[test]
+fn exit_code_1_is_a_commit_without_effect() {
+    for words in ["set web 512M", "max web 1G"] {
+        let sim = Sim::new();
+        let ran = sim.xmem(words).fault("commit-lost-undone").run();
+        assert_eq!(ran.status.code(), Some(1), "{words}: {ran:?}");
+    }
+}
+
 #[test]
 fn exit_code_3_is_an_unknown_domain() {
     fails(

@@ -55,6 +55,9 @@ pub enum Cause {
     /// xenstore failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// xenstore failed at the commit, which had no effect. It answers again.
+    #[error(transparent)]
+    Commit(StoreError),
     /// The hypervisor failed.
     #[error(transparent)]
     Hypervisor(HypervisorError),
@@ -97,7 +100,7 @@ impl Cause {
             Self::Lock(_) => "lock",
             Self::LockLost => "lock-lost",
             Self::Interrupted => "interrupted",
-            Self::Store(_) => "xenstore",
+            Self::Store(_) | Self::Commit(_) => "xenstore",
             Self::Hypervisor(_) => "hypervisor",
             Self::Intent(_) => "intent",
             Self::StateDir { .. } => "state-directory",

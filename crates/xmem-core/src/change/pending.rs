@@ -106,7 +106,7 @@ impl<'a> PendingChange<'a> {
         match CommitState::of(shown, self.plan.old, self.plan.new) {
             CommitState::Applied => Ok(Commit::Done(self.finish())),
             CommitState::NotApplied | CommitState::Superseded => {
-                Err(self.fail(Some(&*store), error.into()))
+                Err(self.fail(Some(&*store), Cause::Commit(error)))
             }
         }
     }

@@ -90,7 +90,7 @@ fn a_lost_commit_that_was_superseded_keeps_the_other_programs_limit() {
                 _ => Proceed,
             };
             let failure = scene.change(set("512M"), hook).unwrap_err();
-            assert!(matches!(failure.cause, Cause::Store(_)), "{failure}");
+            assert!(matches!(failure.cause, Cause::Commit(_)), "{failure}");
             assert_eq!(failure.aftermath, rolled_back(left));
             assert_eq!(scene.numbers(), (800_000, START.1, left));
             assert_eq!(scene.files().len(), 0);

@@ -88,7 +88,9 @@ fn refused(refusal: &Refusal, program: &Program) -> String {
             );
         }
         Refusal::BelowTarget { target, .. } => {
-            return format!("lower the target first, or ask for at least {}", Written(*target));
+            // A size is rounded down to whole pages.
+            let least = Written(target.in_whole_pages());
+            return format!("lower the target first, or ask for at least {least}");
         }
         Refusal::BelowVideo { video, .. } => {
             return format!("ask for more than {}", Written(*video));

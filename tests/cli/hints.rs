@@ -186,6 +186,16 @@ fn a_hint_repeats_the_host_of_the_command_line() {
     assert!(ran.stderr.contains("`xmem --host sim:DIR check` says what is missing"), "{ran:?}");
 }
 
+/// Although sizes are rounded down to whole pages.
+#[test]
+fn the_least_maximum_of_a_hint_is_accepted() {
+    let sim = Sim::new();
+    sim.edit(|world| world["xenstore"]["/local/domain/7/memory/target"] = "2100001".into());
+    let ran = sim.xmem("max 7 2100001k").run();
+    assert!(ran.stderr.contains("ask for at least 2100004k\n"), "{ran:?}");
+    assert_eq!(sim.xmem("max 7 2100004k").run().status.code(), Some(0));
+}
+
 #[test]
 fn a_fix_of_check_fixes_its_finding() {
     let sim = Sim::new();

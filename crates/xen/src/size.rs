@@ -47,6 +47,12 @@ impl Kib {
         self.0 / PAGE.0
     }
 
+    /// Rounded up to whole pages, saturating.
+    #[must_use]
+    pub const fn in_whole_pages(self) -> Self {
+        Self::from_pages(self.0.div_ceil(PAGE.0))
+    }
+
     /// The number of whole MiB, rounded down: the unit of `/vm/<uuid>/memory`.
     pub const fn mib(self) -> u64 {
         self.0 / 1024
@@ -138,6 +144,8 @@ mod tests {
             let pages = Kib(kib).pages();
             prop_assert!(Kib::from_pages(pages) <= Kib(kib));
             prop_assert!(u128::from(kib) < u128::from(pages).saturating_add(1).saturating_mul(4));
+            let up = Kib(kib).in_whole_pages();
+            prop_assert!(up >= Kib(kib) && (up.pages() == pages || up.pages() == pages.saturating_add(1)));
         }
 
         #[test]

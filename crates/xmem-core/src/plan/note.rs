@@ -151,7 +151,7 @@ impl fmt::Display for Note {
             Self::LostAtReboot { domid, size } => write!(
                 f,
                 "on Arm, libxl cannot start the guest again at a reboot while its size is below its maximum; before it reboots: xmem max {domid} {}",
-                Written(*size)
+                Written(size.in_whole_pages())
             ),
             Self::DeviceModel { of } => {
                 write!(

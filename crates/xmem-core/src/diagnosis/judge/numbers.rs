@@ -93,14 +93,15 @@ impl Judge<'_> {
         let found = Diagnosis::out_of_step(
             DiagnosisKind::TargetAboveMaximum,
             format!(
-                "the target of {} MiB is above the maximum of {} MiB",
-                Mib(target),
-                Mib(static_max)
+                "the target of {} is above the maximum of {}",
+                unlike(target, static_max),
+                unlike(static_max, target)
             ),
             "one of them is wrong, and xmem cannot tell which; xl refuses most changes to either",
         );
-        let max =
-            self.command("max", size.max(target)).map(|it| format!("if the target is right: {it}"));
+        // A size is rounded down to whole pages.
+        let least = size.max(target).in_whole_pages();
+        let max = self.command("max", least).map(|it| format!("if the target is right: {it}"));
         let set = self.command("set", most).map(|it| format!("if the maximum is right: {it}"));
         let fix = max.into_iter().chain(set).collect::<Vec<_>>().join("; ");
         Some(if fix.is_empty() { found } else { found.with_fix(fix) })
@@ -113,9 +114,9 @@ impl Judge<'_> {
         let found = Diagnosis::out_of_step(
             DiagnosisKind::LimitTooLow,
             format!(
-                "the limit of {} MiB is below the {} MiB that its target needs",
-                Mib(self.memory.info.limit),
-                Mib(required)
+                "the limit of {} is below the {} that its target needs",
+                unlike(self.memory.info.limit, required),
+                unlike(required, self.memory.info.limit)
             ),
             "the target asks for more than Xen lets the guest have: its allocations fail",
         );
@@ -239,6 +240,16 @@ impl Judge<'_> {
 
     fn with_video(&self, kib: Kib) -> Option<Kib> {
         kib.offset(self.memory.video_kib().ok()?.into())
+    }
+}
+
+/// `kib` in MiB, or exactly if `other` would look the same.
+fn unlike(kib: Kib, other: Kib) -> String {
+    let in_mib = Mib(kib).to_string();
+    if in_mib == Mib(other).to_string() {
+        format!("{} KiB", kib.0)
+    } else {
+        format!("{in_mib} MiB")
     }
 }
 

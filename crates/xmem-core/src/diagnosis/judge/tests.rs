@@ -177,6 +177,29 @@ fn no_fix_harms_a_domain_that_does_not_run() {
     assert!(found[0].fix.as_ref().unwrap().ends_with("xl unpause 7"));
 }
 
+/// Sizes are rounded down to whole pages.
+#[test]
+fn a_target_barely_above_the_maximum_has_both_fixes_and_different_numbers() {
+    let mut memory = domain(7);
+    memory.target = Ok(Some(Kib(2_097_155)));
+    memory.static_max = Ok(Some(Kib(2_097_152)));
+    memory.info.limit = Kib(2_098_176);
+    let found = diagnose(&memory, State::Running, &facts());
+    assert_eq!(found[0].message, "the target of 2097155 KiB is above the maximum of 2097152 KiB");
+    assert_eq!(
+        found[0].fix.as_deref(),
+        Some(
+            "if the target is right: xmem max 7 2113540k; if the maximum is right: xmem set 7 2064M"
+        )
+    );
+    memory.static_max = Ok(Some(Kib(4 * 2_097_152)));
+    memory.target = Ok(Some(Kib(2_097_172)));
+    memory.info.limit = Kib(2_097_164 + 17 * 1024);
+    let found = diagnose(&memory, State::Running, &facts());
+    let message = "the limit of 2114572 KiB is below the 2114580 KiB that its target needs";
+    assert_eq!(found[0].message, message);
+}
+
 #[test]
 fn a_stopped_domain_without_nodes_is_being_destroyed() {
     let mut memory = domain(7);

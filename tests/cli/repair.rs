@@ -140,6 +140,20 @@ web (7): out of step: a change by process PID was interrupted
 "#]]);
 }
 
+/// The record goes, but the target that the guest may have written stays, and so does the finding.
+#[test]
+fn a_dry_run_promises_no_repair_that_is_refused() {
+    let sim = Sim::new();
+    sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run().dies_by(SIGKILL);
+    sim.edit(|world| world["domains"]["7"]["owns_nodes"] = true.into());
+    node(&sim, "/local/domain/7/memory/target", Some("2000000"));
+    let ran = sim.xmem("check --repair -n").leaves(2).run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    assert!(!ran.stdout.contains("would repair"), "{ran:?}");
+    let ran = sim.xmem("check --repair").recovers().run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+}
+
 /// It is not trusted and not lost, and it does not stop the repair.
 #[test]
 fn a_foreign_record_is_set_aside() {

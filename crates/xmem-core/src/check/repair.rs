@@ -7,13 +7,13 @@ use xen::lock::Lock;
 use xen::{DomId, Host, Identity, Interrupt};
 
 use super::{CheckReport, Finding, RepairAction, RepairOutcome, RepairReport, check, stale_files};
-use crate::change::{ChangeRequest, ChangeSession, Outcome};
+use crate::change::{ChangeRequest, ChangeSession, Outcome, plan_on};
 use crate::diagnosis::DiagnosisKind;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::intent::{IntentFile, Record};
 use crate::memory::{Memory, guest_may_write};
-use crate::plan::{MemoryRequest, Surroundings, plan};
+use crate::plan::MemoryRequest;
 use crate::recovery::{Recovery, recover};
 
 /// The repairs that [`repair`] would make, as far as can be known without a lock.
@@ -220,8 +220,8 @@ impl Run<'_> {
 fn foresee(host: &dyn Host, memory: &Memory) -> Result<RepairAction, Cause> {
     let old = memory.numbers()?;
     let identity = memory.info.identity;
-    let guest_writes =
-        || -> Result<bool, Cause> { Ok(guest_may_write(&*host.connect()?, identity.domid)?) };
+    let store = host.connect()?;
+    let guest_writes = || -> Result<bool, Cause> { Ok(guest_may_write(&*store, identity.domid)?) };
     let mut memory = memory.clone();
     let file = IntentFile::new(host.state_dir(), identity);
     let recovery = match file.read()? {
@@ -233,10 +233,6 @@ fn foresee(host: &dyn Host, memory: &Memory) -> Result<RepairAction, Cause> {
         }
         Record::Foreign { why } => Some(Recovery::SetAside { path: file.path().to_owned(), why }),
     };
-    let around = Surroundings { dom0: host.dom0(), ..Surroundings::default() };
-    let new = match plan(&memory, &MemoryRequest::Repair, &around) {
-        Ok(plan) if !(plan.relies_on_store && guest_writes()?) => plan.new,
-        _ => memory.numbers()?,
-    };
+    let new = plan_on(host, &*store, &memory, &MemoryRequest::Repair, None)?.new;
     Ok(RepairAction::Numbers { old, new, recovery })
 }

@@ -66,7 +66,7 @@ web (7): already at target 512 MiB, limit 513 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was killed after its commit; the limit is 513 MiB, as intended
+note: an earlier xmem was killed; its change is complete now: the limit is 513 MiB
 note: the guest has 1024 MiB, not 512 MiB; --wait nudges its balloon driver
 
 "#]],

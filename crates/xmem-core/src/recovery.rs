@@ -59,7 +59,7 @@ pub(crate) fn limit_to_restore<E>(
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovery {
-    /// It was committed: the limit was completed to this.
+    /// It was committed, or changed the limit alone: the limit was completed to this.
     Completed(Kib),
     /// It was not committed: the limit was rolled back to this.
     RolledBack(Kib),
@@ -110,7 +110,7 @@ impl fmt::Display for Recovery {
             Self::Completed(limit) => {
                 write!(
                     f,
-                    "an earlier xmem was killed after its commit; the limit is {}, as intended",
+                    "an earlier xmem was killed; its change is complete now: the limit is {}",
                     Limit(*limit)
                 )
             }

@@ -11,6 +11,11 @@ use xen::{DomId, Identity, Uuid};
 pub struct Name(pub String);
 
 impl Name {
+    /// The name in the node's value `text`; `None` if it is empty.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
     /// The text that names this domain: the name itself, or with `name:` where it would mean something else. `None` if it
     /// has characters that no terminal shows.
     pub fn spelling(&self) -> Option<String> {

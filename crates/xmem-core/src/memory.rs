@@ -70,7 +70,7 @@ impl fmt::Display for Manager {
 pub struct Memory {
     /// The hypervisor's part.
     pub info: DomainInfo,
-    /// `name`; `None` also if it is not text.
+    /// `name`; `None` also if it is empty or not text.
     pub name: Option<Name>,
     /// `memory/target`.
     pub target: Node<Kib>,

@@ -213,7 +213,7 @@ pub(crate) fn names(
     let paths: Vec<String> =
         identities.iter().map(|identity| Key::Name.path(identity.domid)).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let name = |value: Option<Vec<u8>>| String::from_utf8(value?).ok().map(Name);
+    let name = |value: Option<Vec<u8>>| Name::of(std::str::from_utf8(&value?).ok()?);
     Ok(nodes.read_each(&paths)?.into_iter().map(name).collect())
 }
 

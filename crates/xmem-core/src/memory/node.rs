@@ -127,7 +127,7 @@ impl Memory {
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
         let exists = value.is_some();
         match key {
-            Key::Name => self.name = text.map(|name| Name(name.to_owned())),
+            Key::Name => self.name = text.and_then(Name::of),
             Key::Target => self.target = number(path, value).map(|kib| kib.map(Kib)),
             Key::StaticMax => self.static_max = number(path, value).map(|kib| kib.map(Kib)),
             Key::Video => self.video = number(path, value),

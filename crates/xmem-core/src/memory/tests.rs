@@ -37,6 +37,8 @@ fn read(node: &str, value: &[u8]) -> Memory {
 #[test]
 fn each_node_is_parsed_to_its_unit() {
     assert_eq!(read("memory/target", b"524288").target, Ok(Some(Kib(524_288))));
+    // It could not be typed, nor seen in a message.
+    assert_eq!(read("name", b"").name, None);
     assert_eq!(read("memory/static-max", b"17179869180").static_max, Ok(Some(UNLIMITED)));
     assert_eq!(read("memory/videoram", b"-1").video_kib(), Ok(-1));
     assert_eq!(read("memory/videoram", b"16384").video_kib(), Ok(16_384));

@@ -132,16 +132,19 @@ impl Judge<'_> {
         // libxl builds an HVM guest that may grow with a target of 1 MiB less (`libxl__get_targetmem_fudge`).
         let is_high = limit > required.plus(SLACK)?;
         let of_maximum = Kib::from_pages(static_max.plus(SLACK)?.pages());
-        if !is_high || limit == of_maximum || limit == UNLIMITED || self.memory.is_dom0() {
+        if !is_high || limit == of_maximum || self.memory.is_dom0() {
             return None;
         }
         let found = Diagnosis::notice(
             DiagnosisKind::LimitHigh,
-            format!(
-                "the limit of {} MiB is above the {} MiB that its target needs",
-                Mib(limit),
-                Mib(required)
-            ),
+            match limit {
+                UNLIMITED => format!("it has no limit, and its target needs {} MiB", Mib(required)),
+                limit => format!(
+                    "the limit of {} MiB is above the {} MiB that its target needs",
+                    Mib(limit),
+                    Mib(required)
+                ),
+            },
             "the guest may use more than its target; some tools do this on purpose",
         );
         Some(match self.command("set", size) {

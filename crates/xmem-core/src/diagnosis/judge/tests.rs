@@ -71,7 +71,7 @@ fn a_domu_is_out_of_step_if_its_limit_is_below_target_and_video_memory() {
             ("as libxl builds one that may grow", half, gib, 530 * MIB, &[]),
             ("a page more", half, gib, 530 * MIB + 4, &["limit-high"]),
             ("xl mem-max before 4.17", half, gib, 3000 * MIB, &["limit-high"]),
-            ("no limit", half, gib, UNLIMITED.0, &[]),
+            ("no limit", half, gib, UNLIMITED.0, &["limit-high"]),
             ("above the maximum", Some(1025 * MIB), gib, 1042 * MIB, &["target-above-maximum"]),
             // Fixing the target fixes the limit too.
             ("and the limit", Some(1025 * MIB), gib, 529 * MIB, &["target-above-maximum"]),
@@ -175,6 +175,16 @@ fn no_fix_harms_a_domain_that_does_not_run() {
     assert_eq!(found[0].message, "being created, restored or received (16 of 512 MiB)");
     let found = diagnose(&memory, State::Paused, &facts());
     assert!(found[0].fix.as_ref().unwrap().ends_with("xl unpause 7"));
+}
+
+#[test]
+fn a_domu_without_a_limit_is_told_so() {
+    let mut memory = domain(7);
+    memory.info.limit = UNLIMITED;
+    let found = diagnose(&memory, State::Running, &facts());
+    assert_eq!(found[0].message, "it has no limit, and its target needs 529 MiB");
+    let fix = "if nothing needs the higher limit: xmem set 7 528M";
+    assert_eq!(found[0].fix.as_deref(), Some(fix));
 }
 
 /// Sizes are rounded down to whole pages.

@@ -55,6 +55,9 @@ pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
         Cause::Lock(LockError::Os { source, .. }) | Cause::StateDir { source, .. } => {
             return directory(source.kind()).map(str::to_owned);
         }
+        Cause::Intent(error) if is_about_a_directory(error.source.kind()) => {
+            "a directory is in the way: look what put it there, then remove it with `rm -r`"
+        }
         Cause::Intent(error) => return directory(error.source.kind()).map(str::to_owned),
         Cause::Conflicts { .. } => {
             "stop the program that changes this domain's memory without its lock, such as a memory daemon (squeezed, qmemman)"
@@ -180,6 +183,12 @@ fn hypervisor(error: &HypervisorError) -> Option<&'static str> {
             _ => return None,
         },
     })
+}
+
+/// Whether a file was to be replaced or removed, and a directory was found, or the other way round.
+const fn is_about_a_directory(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{DirectoryNotEmpty, IsADirectory, NotADirectory};
+    matches!(kind, DirectoryNotEmpty | IsADirectory | NotADirectory)
 }
 
 /// What to do if the lock or the intent record cannot be created.

@@ -185,8 +185,7 @@ fn an_obstacle_in_place_of_an_older_foreign_record_is_replaced_unless_a_director
         if what == "directory" {
             assert_eq!(ran.status.code(), Some(1), "{ran:?}");
             assert!(
-                ran.stderr
-                    .starts_with("xmem: web (7): cannot move aside the intent record DIR/lib/"),
+                ran.stderr.starts_with("xmem: web (7): cannot replace the intent record DIR/lib/"),
                 "{ran:?}"
             );
         } else {

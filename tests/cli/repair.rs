@@ -174,6 +174,36 @@ fn a_foreign_record_is_set_aside() {
     assert!(ran.stdout.contains("\"fix\":\"read it, then: rm DIR/lib/"), "{ran:?}");
 }
 
+/// `rm` alone does not remove it.
+#[test]
+fn a_record_that_is_a_directory_is_set_aside() {
+    let sim = Sim::new();
+    fs::create_dir(sim.intent()).unwrap();
+    assert_eq!(sim.xmem("check --repair").leaves(1).run().status.code(), Some(0));
+    let aside = format!("userdata-d.7.{WEB}.xmem-intent-foreign");
+    let ran = sim.xmem("check").leaves(1).run();
+    let fix = format!("fix: read it, then: rm -r DIR/lib/{aside}\n");
+    assert!(ran.stdout.contains(&fix), "{ran:?}");
+    // What is in its way is named, with the command.
+    fs::write(sim.path().join("lib").join(&aside).join("file"), "").unwrap();
+    for is_directory in [true, false] {
+        if is_directory {
+            fs::create_dir(sim.intent()).unwrap();
+        } else {
+            fs::remove_dir(sim.intent()).unwrap();
+            fs::write(sim.intent(), "{").unwrap();
+        }
+        for (words, code) in [("set web 512M", 1), ("check --repair", 9)] {
+            let ran = sim.xmem(words).leaves(2).run();
+            assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+            let message = format!("cannot replace the intent record DIR/lib/{aside}: ");
+            assert!(ran.stderr.contains(&message), "{ran:?}");
+            let hint = "\nhint: a directory is in the way: look what put it there, then remove it with `rm -r`\n";
+            assert!(ran.stderr.ends_with(hint), "{ran:?}");
+        }
+    }
+}
+
 #[test]
 fn files_of_gone_domains_are_removed() {
     let sim = Sim::new();

@@ -180,8 +180,13 @@ impl IntentFile {
     /// # Errors
     /// The operating system's.
     pub fn set_aside(&self) -> Result<PathBuf, IntentError> {
-        fs::rename(&self.path, &self.aside).map_err(|source| self.error("move aside", source))?;
-        Ok(self.aside.clone())
+        let path = self.aside.clone();
+        match fs::rename(&self.path, &path) {
+            Ok(()) => Ok(path),
+            // A directory has this name already.
+            Err(source) if path.is_dir() => Err(IntentError { action: "replace", path, source }),
+            Err(source) => Err(self.error("move aside", source)),
+        }
     }
 
     fn error(&self, action: &'static str, source: io::Error) -> IntentError {

@@ -100,7 +100,7 @@ fn of_living(role: Role, path: &Path, lock: &LockState, has_record: bool) -> Opt
                 "it was incomplete, or written before a reboot, by another version of xmem or by another program; \
                  nothing acts on it",
             )
-            .with_fix(format!("read it, then: rm {shown}")),
+            .with_fix(format!("read it, then: {} {shown}", if path.is_dir() { "rm -r" } else { "rm" })),
         ),
         Role::Lock | Role::Record | Role::Draft => None,
     }

@@ -46,6 +46,9 @@ pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
         Cause::Resolve(error) => return resolve(error, program),
         Cause::Refused(refusal) => return Some(refused(refusal, program)),
         Cause::State(State::Building) => "try again when the domain has been created or received",
+        Cause::Lock(LockError::Busy { holder: Some(holder), .. }) if holder.has_ended => {
+            "wait longer with --lock-timeout, or find the process that has the file open: lsof | grep domain-userdata-lock"
+        }
         Cause::Lock(LockError::Busy { .. }) => {
             "wait longer with --lock-timeout, or see what that process is doing"
         }

@@ -18,11 +18,16 @@ pub struct Holder {
     pub pid: u32,
     /// Its command line, 80 characters at most; empty if it cannot be read.
     pub command: String,
+    /// Whether it has ended. Another process has the file open then, as a child of a shell that ran `flock 9`.
+    pub has_ended: bool,
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {}", self.pid)?;
+        if self.has_ended {
+            return f.write_str(" (ended; another process has inherited the lock)");
+        }
         if self.command.is_empty() { Ok(()) } else { write!(f, " ({})", Escaped(&self.command)) }
     }
 }
@@ -38,10 +43,16 @@ impl fmt::Display for HeldBy<'_> {
 
 /// The holder of the flock on inode `ino` of device `dev`.
 pub(super) fn holder(dev: u64, ino: u64) -> Option<Holder> {
-    let pid = find(|locks| flock_holder(locks, dev, ino))?;
-    let command = String::from_utf8_lossy(&command(pid).unwrap_or_default()).replace('\0', " ");
+    find(|locks| flock_holder(locks, dev, ino)).map(of_process)
+}
+
+/// The process `pid` as a holder.
+fn of_process(pid: u32) -> Holder {
+    let command = command(pid);
+    let has_ended = command.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let command = String::from_utf8_lossy(&command.unwrap_or_default()).replace('\0', " ");
     let (command, cut) = beginning(command.trim_end(), 80);
-    Some(Holder { pid, command: format!("{command}{cut}") })
+    Holder { pid, command: format!("{command}{cut}"), has_ended }
 }
 
 /// The first 4 KiB of the command line of process `pid`, which a process can make as long as it likes.
@@ -133,6 +144,16 @@ mod tests {
         assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 77), Some(13));
         assert_eq!(flock_holder(locks, rustix::fs::makedev(9, 9), 77), Some(10));
         assert_eq!(flock_holder(locks, rustix::fs::makedev(8, 2), 78), None);
+    }
+
+    /// The kernel lists the process that took the lock, also if only a child has the file open any more.
+    #[test]
+    fn a_holder_that_has_ended_is_reported_so() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let ended = of_process(child.id()).to_string();
+        assert!(ended.ends_with(" (ended; another process has inherited the lock)"), "{ended}");
+        assert!(!of_process(std::process::id()).has_ended);
     }
 
     #[test]

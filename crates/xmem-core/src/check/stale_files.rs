@@ -14,7 +14,7 @@ use xen::userdata::{FileName, Letter};
 use xen::{Host, Identity, Interrupt};
 
 use super::Finding;
-use crate::diagnosis::{Diagnosis, DiagnosisKind, Severity, unusable_lock};
+use crate::diagnosis::{Diagnosis, DiagnosisKind, Severity, locked_fix, unusable_lock};
 use crate::domain::Domain;
 use crate::failure::Cause;
 use crate::intent::{IntentError, RECORD, SET_ASIDE};
@@ -118,7 +118,7 @@ fn of_gone(role: Role, path: &Path, lock: &LockState, identity: Identity) -> Opt
                     format!("gone (UUID {uuid}), but its lock is held by {holder}"),
                     "the domain is being destroyed, or that process hangs",
                 )
-                .with_fix("wait; if it stays locked, check what that process is doing"),
+                .with_fix(locked_fix(holder)),
             );
         }
         (Role::Lock, LockState::Unusable) => {

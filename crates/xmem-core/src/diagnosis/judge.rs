@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use xen::escape::{Escaped, escaped_path};
 use xen::hypervisor::{Pod, Shutdown};
-use xen::lock::LockState;
+use xen::lock::{Holder, LockState};
 use xen::userdata::FileName;
 use xen::{Dom0, DomId, Kib, Mib};
 
@@ -85,7 +85,7 @@ impl Judge<'_> {
                     format!("locked by {holder}"),
                     "it is being changed, so its numbers are not checked",
                 )
-                .with_fix("wait; if it stays locked, check what that process is doing"),
+                .with_fix(locked_fix(holder)),
             ),
             lock => {
                 if matches!(lock, LockState::Unusable) {
@@ -233,6 +233,15 @@ impl Judge<'_> {
         .into_iter()
         .flatten()
         .collect()
+    }
+}
+
+/// What to do about a lock that is held.
+pub(crate) const fn locked_fix(holder: &Holder) -> &'static str {
+    if holder.has_ended {
+        "wait; if it stays locked, find the process that has the file open: lsof | grep domain-userdata-lock"
+    } else {
+        "wait; if it stays locked, check what that process is doing"
     }
 }
 

@@ -160,7 +160,7 @@ mod tests {
         let mut looks = 0;
         let next_begins = || {
             looks += 1;
-            let holder = Holder { pid: 4711, command: String::new() };
+            let holder = Holder { pid: 4711, command: String::new(), has_ended: false };
             if looks > 1 {
                 return LockState::Held(holder);
             }

@@ -223,7 +223,7 @@ fn the_numbers_of_a_locked_domain_are_not_judged() {
     let mut memory = domain(7);
     memory.info.limit = Kib(4);
     memory.info.paused = true;
-    let holder = Holder { pid: 4711, command: "xl mem-set web 512".to_owned() };
+    let holder = Holder { pid: 4711, command: "xl mem-set web 512".to_owned(), has_ended: false };
     let lock = LockState::Held(holder);
     let found = diagnose(&memory, State::Paused, &Facts { lock, ..facts() });
     assert_eq!(words(&found), ["locked", "paused"]);

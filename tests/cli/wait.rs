@@ -354,11 +354,15 @@ fn a_signal_ends_the_wait_and_keeps_the_change() {
         let ran = end(&sim, child, &read);
         ran.dies_by(signal);
         // The error is a single line.
-        assert_data_eq!(&*ran.stderr, str![[r#"
-xmem: web (7): interrupted; the target stays set and the guest continues towards it (now 1024 MiB instead of 512 MiB) (simulated)
+        assert_data_eq!(
+            &*ran.stderr,
+            str![[r#"
+xmem: web (7): interrupted; the target stays set, and the guest has 1024 MiB instead of 512 MiB (simulated)
 hint: to keep waiting: xmem set 7 512M --wait
 
-"#]].raw());
+"#]]
+            .raw()
+        );
         let (_, result) = events_and_result(&ran.stdout);
         assert_eq!(
             (&result["changed"], &result["wait"]["end"]),

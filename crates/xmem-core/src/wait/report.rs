@@ -161,14 +161,13 @@ impl fmt::Display for WaitReport {
             WaitEnd::Stopped(_) => {
                 write!(f, "the target is set, but the guest no longer balloons: it has {place}")?;
             }
-            WaitEnd::Interrupted => write!(
-                f,
-                "interrupted; the target stays set and the guest continues towards it (now {place})"
-            )?,
-            WaitEnd::NotNeeded => write!(
-                f,
-                "the host has enough; the target stays set and the guest continues towards it (now {place})"
-            )?,
+            // Whether it continues is not known: it may have stalled.
+            WaitEnd::Interrupted => {
+                write!(f, "interrupted; the target stays set, and the guest has {place}")?;
+            }
+            WaitEnd::NotNeeded => {
+                write!(f, "the host has enough; the target stays set, and the guest has {place}")?;
+            }
             WaitEnd::Failed(failure) => {
                 write!(f, "nudging the guest's balloon driver failed: {}", chain(&failure.cause))?;
             }

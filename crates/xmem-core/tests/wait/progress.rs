@@ -117,9 +117,10 @@ fn an_interrupt_ends_the_wait_and_keeps_the_target() {
     });
     assert!(matches!(waited.report.end, WaitEnd::Interrupted), "{:?}", waited.report);
     assert!(
-        waited.report.to_string().starts_with(
-            "interrupted; the target stays set and the guest continues towards it (now 102"
-        ),
+        waited
+            .report
+            .to_string()
+            .starts_with("interrupted; the target stays set, and the guest has 102"),
         "{}",
         waited.report
     );

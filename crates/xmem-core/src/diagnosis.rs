@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use xen::lock::Holder;
 
+pub(crate) use self::judge::locked_fix;
 pub use self::judge::{Facts, KilledChange, diagnose};
-pub(crate) use self::judge::{locked_fix, unusable_lock};
 
 /// A finding.
 #[derive(Clone, Debug, PartialEq, Eq)]

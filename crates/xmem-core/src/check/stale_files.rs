@@ -14,7 +14,7 @@ use xen::userdata::{FileName, Letter};
 use xen::{Host, Identity, Interrupt};
 
 use super::Finding;
-use crate::diagnosis::{Diagnosis, DiagnosisKind, Severity, locked_fix, unusable_lock};
+use crate::diagnosis::{Diagnosis, DiagnosisKind, locked_fix};
 use crate::domain::Domain;
 use crate::failure::Cause;
 use crate::intent::{IntentError, RECORD, SET_ASIDE};
@@ -122,7 +122,14 @@ fn of_gone(role: Role, path: &Path, lock: &LockState, identity: Identity) -> Opt
             );
         }
         (Role::Lock, LockState::Unusable) => {
-            return Some(Diagnosis { severity: Severity::Notice, ..unusable_lock(path) });
+            return Some(
+                Diagnosis::notice(
+                    DiagnosisKind::UnusableLock,
+                    format!("gone (UUID {uuid}), but its lock path is not a regular file: {shown}"),
+                    "harmless, unless a domain with the same domid and UUID is started",
+                )
+                .with_fix(format!("find out what put it there, then remove it: {shown}")),
+            );
         }
         (Role::Lock, _) => (
             DiagnosisKind::StaleLock,

@@ -246,7 +246,7 @@ pub(crate) const fn locked_fix(holder: &Holder) -> &'static str {
 }
 
 /// A lock path that is not a regular file.
-pub(crate) fn unusable_lock(path: &Path) -> Diagnosis {
+fn unusable_lock(path: &Path) -> Diagnosis {
     let path = escaped_path(path);
     Diagnosis::out_of_step(
         DiagnosisKind::UnusableLock,

@@ -103,7 +103,11 @@ fn an_obstacle_in_place_of_a_gone_domains_lock_is_a_notice() {
     fs::create_dir(scene.file(gone(33), Letter::Lock, LOCK)).unwrap();
     let report = scene.check();
     assert_eq!(said(&report.findings), ["domain 33: unusable-lock"]);
-    assert!(!report.findings[0].diagnosis.is_out_of_step());
+    let found = &report.findings[0].diagnosis;
+    assert!(!found.is_out_of_step());
+    // There is no memory to be changed.
+    assert!(found.message.starts_with("gone (UUID "), "{}", found.message);
+    assert!(found.meaning.starts_with("harmless, unless "), "{}", found.meaning);
 }
 
 #[test]

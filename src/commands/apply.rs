@@ -92,7 +92,7 @@ impl Task {
             record(report, result.as_ref());
             let line = Some(step.line);
             exits.push(match result {
-                Ok(outcome) if self.waiting.is_some() && !step.is_left_alone() => {
+                Ok(outcome) if self.waiting.is_some() => {
                     report.before_wait(&outcome, line);
                     places.push(exits.len());
                     waits.push((line, outcome));

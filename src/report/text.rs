@@ -29,7 +29,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     let plan = &outcome.plan;
     let lead = match outcome.status {
         ChangeStatus::Changed => "",
-        ChangeStatus::Unchanged => "already at ",
+        ChangeStatus::Unchanged | ChangeStatus::LeftAlone => "already at ",
         ChangeStatus::DryRun if plan.changes_nothing() => "already at ",
         ChangeStatus::DryRun => "would change: ",
     };
@@ -87,11 +87,12 @@ pub(super) fn notes(outcome: &Outcome, waits: bool, program: &Program) -> Vec<No
         && is_elsewhere
         && outcome.state == State::Running
     {
-        let text = format!(
-            "the guest has {} MiB, not {} MiB; --wait nudges its balloon driver",
-            Mib(current),
-            Mib(wanted)
-        );
+        let wait = match outcome.status {
+            ChangeStatus::Unchanged => "nudges its balloon driver",
+            _ => "waits for it",
+        };
+        let text =
+            format!("the guest has {} MiB, not {} MiB; --wait {wait}", Mib(current), Mib(wanted));
         notes.push(note("not-reached", text));
     }
     notes

@@ -50,6 +50,8 @@ pub struct Step {
     request: MemoryRequest,
     /// Its plan with the memory that the host is expected to have.
     foreseen: Plan,
+    /// Whether the line is JSON and its target or size is the present one: the list was not edited there. The domain's
+    /// limit is left as it is, and its driver is not nudged.
     is_left_alone: bool,
 }
 
@@ -70,12 +72,6 @@ impl Step {
     fn outcome(&self, plan: Plan, status: ChangeStatus) -> Outcome {
         let (domain, info) = (self.domain.clone(), self.memory.info);
         Outcome { domain, state: self.state, info, plan, status, recovery: None }
-    }
-
-    /// Whether the line is JSON and its target or size is the present one: the list was not edited there. The domain's
-    /// limit is left as it is, and its guest is not waited for.
-    pub const fn is_left_alone(&self) -> bool {
-        self.is_left_alone
     }
 
     /// Whether its target is raised.
@@ -147,7 +143,7 @@ pub fn apply(
     let mut session = ChangeSession::new(host);
     for step in steps {
         let result = if step.is_left_alone {
-            Ok(step.outcome(step.plan.clone(), ChangeStatus::Unchanged))
+            Ok(step.outcome(step.plan.clone(), ChangeStatus::LeftAlone))
         } else {
             make(step, options, &mut ledger, &mut session, interrupt)
         };

@@ -81,6 +81,8 @@ pub enum ChangeStatus {
     Changed,
     /// Nothing had to change.
     Unchanged,
+    /// Nothing was asked for: the domain was not touched, and its driver is not to be nudged.
+    LeftAlone,
     /// It was only planned. The plan says whether it would change anything.
     DryRun,
 }

@@ -34,15 +34,16 @@ pub(crate) enum Exit {
     NotReached = 8,
     /// Out of step.
     OutOfStep = 9,
-    /// Several domains with different outcomes, some of which failed.
+    /// Several domains with different outcomes: some failed, none is out of step.
     Mixed = 10,
 }
 
 impl Exit {
-    /// The exit code of a run with these outcomes: theirs if they all have the same.
+    /// The exit code of a run with these outcomes: theirs if they all have the same. One domain out of step decides it.
     pub(crate) fn of_all(outcomes: &[Self]) -> Self {
         match outcomes {
             [] => Self::Done,
+            _ if outcomes.contains(&Self::OutOfStep) => Self::OutOfStep,
             [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
             _ => Self::Mixed,
         }
@@ -138,13 +139,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_outcomes_keep_their_exit_code() {
+    fn equal_outcomes_and_one_out_of_step_keep_their_exit_code() {
         for (outcomes, expected) in [
             (&[][..], Exit::Done),
             (&[Exit::LockTimeout], Exit::LockTimeout),
             (&[Exit::LockTimeout, Exit::LockTimeout], Exit::LockTimeout),
             (&[Exit::Done, Exit::LockTimeout], Exit::Mixed),
             (&[Exit::Refused, Exit::LockTimeout], Exit::Mixed),
+            (&[Exit::Done, Exit::OutOfStep, Exit::LockTimeout], Exit::OutOfStep),
         ] {
             assert_eq!(Exit::of_all(outcomes), expected, "{outcomes:?}");
         }

@@ -65,7 +65,7 @@ Exit codes:
   7   permission denied, not a control domain, no Xen, or xenstored unreachable
   8   --wait: the change was made, but the guest did not reach the target
   9   out of step: found by check, or a change that could not be rolled back
-  10  several domains were given, with different outcomes, and some failed
+  10  several domains with different outcomes: some failed, none is out of step
 
 Environment:
   XMEM_HOST          default of --host

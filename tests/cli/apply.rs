@@ -210,6 +210,16 @@ fn a_broken_connection_fails_one_change_and_not_the_next() {
     }
 }
 
+/// Somebody has to look at it, whatever became of the others.
+#[test]
+fn one_domain_out_of_step_decides_the_exit_code() {
+    let sim = Sim::new();
+    let batch = Batch::new("web 512M\ndb 1G\n");
+    let ran = apply(&sim, &batch, "").fault("commit-unknown").leaves(1).run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    assert!(ran.stderr.contains("\nxmem: line 2: db (8): "), "{ran:?}");
+}
+
 #[test]
 fn a_batch_is_read_from_standard_input() {
     let sim = Sim::new();

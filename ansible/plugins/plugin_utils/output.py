@@ -133,7 +133,8 @@ def failure(objects: list[dict]) -> dict:
     return {
         "failed": True,
         "msg": "; ".join(sentence(error) for error in errors),
-        "error": errors[0],
+        # A domain out of step matters most, as in xmem's own exit code.
+        "error": max(errors, key=lambda error: error["exit_code"] == 9),
     }
 
 

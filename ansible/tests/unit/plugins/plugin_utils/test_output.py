@@ -76,6 +76,12 @@ def test_changes_say_what_became_of_each_domain():
     assert (result["changed"], result["failed"], result["error"]) == (True, True, ERROR)
 
 
+def test_the_error_of_several_is_that_of_a_domain_out_of_step():
+    worst = ERROR | {"kind": "out-of-step", "exit_code": 9}
+    failed = [WEB | {"changed": False, "error": error} for error in (ERROR, worst)]
+    assert output.changes(failed)["error"] == worst
+
+
 GIVES = WEB | {"event": "gives", "size_kib": 1024, "gives_kib": 512, "excluded": None}
 END = {"schema": 2, "command": "reclaim", "simulated": False}
 

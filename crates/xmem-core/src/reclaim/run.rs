@@ -23,6 +23,8 @@ use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, WaitReport, wait_by};
 const QUIET: Duration = Duration::from_millis(100);
 /// The pause between two checks for that, before each change.
 const MOST_PAUSES: usize = 50;
+/// How long to wait for guests that are within [`TOLERANCE`] of their targets and do not move.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Carries out `plan`: shrinks the guests, waits for them, and plans again until the host has enough or no guest can
 /// give more. A plan that is not enough changes nothing.
@@ -119,6 +121,7 @@ impl Run<'_> {
             (self.on_event)(ReclaimEvent::Planned(self.plan.clone()));
             let changed = self.change_all()?;
             self.wait_for(&changed);
+            self.wait_for_the_rest(&changed)?;
             self.plan_again(0)?;
             is_first = false;
         }
@@ -261,6 +264,34 @@ impl Run<'_> {
         for (index, exclusion) in gave_less {
             self.exclude(index, exclusion);
         }
+    }
+
+    /// Waits for the last of the memory: each guest has reached its target within [`TOLERANCE`], and the host may lack
+    /// what it still holds above it. Ends when no guest moves any more.
+    fn wait_for_the_rest(&mut self, changed: &[(usize, Outcome)]) -> Result<(), Cause> {
+        let gives = |index: usize| self.donors.get(index).is_some_and(|it| it.exclusion.is_none());
+        let wanted: HashMap<Identity, Kib> = changed
+            .iter()
+            .filter(|(index, _)| gives(*index))
+            .map(|(_, outcome)| (outcome.domain.identity, outcome.plan.wanted))
+            .collect();
+        let (mut least, mut idle) = (u64::MAX, Duration::ZERO);
+        while idle < LAST_PATIENCE && available(self.host)? < self.plan.goal {
+            let infos = self.host.hypervisor().domains()?;
+            let above = infos
+                .iter()
+                .filter_map(|info| info.current.minus(*wanted.get(&info.identity)?))
+                .fold(0_u64, |sum, above| sum.saturating_add(above.0));
+            if above == 0 {
+                break;
+            }
+            idle = if above < least { Duration::ZERO } else { idle.saturating_add(QUIET) };
+            least = least.min(above);
+            if self.interrupt.sleep(QUIET) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Excludes the donor from the rest of this run.

@@ -129,6 +129,19 @@ fn when_a_guest_does_not_follow_the_others_give_more_down_to_their_floors() {
     assert!(bed.size(3) < mib(4096) && bed.size(1) >= mib(512) && bed.size(2) >= mib(512));
 }
 
+/// A guest has reached its target a MiB before the end, which the host needs too.
+#[test]
+fn guests_on_their_last_mib_are_waited_for_and_asked_for_no_more() {
+    // Half of what it can spare, and all: then it cannot give more.
+    for goal in [256, 512] {
+        let bed = full();
+        bed.edit(|world| world.domains.get_mut(&1).unwrap().rate_kib_per_second = Kib(10_240));
+        let (report, events) = run(&bed, &request(goal, &["a"]));
+        assert!(matches!(report.end, ReclaimEnd::Reached), "{report:?}");
+        assert_eq!((bed.size(1), plans(&events)), (mib(1024 - goal), 1), "{report:?}");
+    }
+}
+
 #[test]
 fn a_locked_domain_is_passed_over() {
     let bed = full();

@@ -12,7 +12,7 @@ pub use self::planning::plan_all;
 use crate::batch::LineProblem;
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
 use crate::domain::{Domain, DomainRef};
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 use crate::memory::Memory;
 use crate::plan::{MemoryRequest, Note, Plan, TOLERANCE};
 use crate::recovery::Recovery;
@@ -50,9 +50,19 @@ pub struct Step {
     request: MemoryRequest,
     /// Its plan with the memory that the host is expected to have.
     foreseen: Plan,
+    /// What the host will lack for it.
+    shortage: Option<Shortage>,
     /// Whether the line is JSON and its target or size is the present one: the list was not edited there. The domain's
     /// limit is left as it is, and its driver is not nudged.
     is_left_alone: bool,
+}
+
+/// Memory that a step needs, and the less that the host will have for it.
+#[derive(Clone, Copy, Debug)]
+struct Shortage {
+    needs: Kib,
+    free: Kib,
+    keep_free: Kib,
 }
 
 impl Step {
@@ -60,8 +70,12 @@ impl Step {
     /// shrinks has given back its memory. It includes the change that a killed run left unfinished.
     ///
     /// # Errors
-    /// The record of that change cannot be read.
+    /// The host will not have the memory; the record of that change cannot be read.
     pub fn preview(&self, host: &dyn Host) -> Result<Outcome, Failure> {
+        if let Some(Shortage { needs, free, keep_free }) = self.shortage {
+            let cause = Cause::NoMemory { needs, free, keep_free };
+            return Err(Failure::unchanged(Some(self.domain.clone()), cause));
+        }
         let recovery = Recovery::pending(host.state_dir(), self.domain.identity)
             .map_err(|error| Failure::unchanged(Some(self.domain.clone()), error))?;
         let outcome = self.outcome(self.foreseen.clone(), ChangeStatus::DryRun);

@@ -55,5 +55,6 @@ pub mod state;
 pub mod survey;
 #[cfg(test)]
 mod testing;
+mod underway;
 mod used;
 pub mod wait;

@@ -1,12 +1,12 @@
 //! Planning a whole batch before anything is changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use xen::hypervisor::{DomainInfo, HostMemory};
 use xen::xenstore::Store;
 use xen::{DomId, Host, Identity, Kib};
 
-use super::{ApplyOptions, LineFailure, LineFailureReason, Step};
+use super::{ApplyOptions, LineFailure, LineFailureReason, Shortage, Step};
 use crate::batch::{Batch, Line, LineError, LineProblem, Listed, MOST_ERRORS, Wanted};
 use crate::change::plan_among;
 use crate::domain::{Domain, DomainRef};
@@ -16,6 +16,7 @@ use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings, plan};
 use crate::resolve::DomainIndex;
 use crate::size::{Amount, Size};
 use crate::state::State;
+use crate::underway::{Underway, sum, underway};
 
 /// Plans every line before anything is changed, and puts those that shrink a domain before those that grow one.
 ///
@@ -54,7 +55,7 @@ pub fn plan_all(
     }
     steps.sort_by_key(Step::grows);
     if let Some(memory) = memory {
-        foresee(memory.available(), options, &mut steps);
+        foresee(host, memory.available(), options, &mut steps);
     }
     Ok(steps)
 }
@@ -163,7 +164,17 @@ impl Planning<'_> {
             foreseen.notes.push(Note::Migrating { to });
         }
         let (line, state) = (line.number, State::on(self.host, &memory));
-        Ok(Step { line, domain, plan, state, memory, request, foreseen, is_left_alone })
+        Ok(Step {
+            line,
+            domain,
+            plan,
+            state,
+            memory,
+            request,
+            foreseen,
+            shortage: None,
+            is_left_alone,
+        })
     }
 
     /// Refuses a line whose members name two domains. A domid that no domain has any more is ignored: the domain of
@@ -237,10 +248,13 @@ fn ignored_limit(listed: &Listed, plan: &Plan) -> Option<Note> {
 }
 
 /// Forecasts what the host will lack, or have left: it has `available` now, and each domain that shrinks will give
-/// memory back.
-fn foresee(available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
+/// memory back. Only what no guest gives back is a shortage.
+fn foresee(host: &dyn Host, available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
     let keep_free = options.keep_free.unwrap_or_default();
     let mut available = available;
+    let planned: HashSet<Identity> = steps.iter().map(|step| step.domain.identity).collect();
+    // Memory that guests without a line give back already.
+    let mut coming: Option<Kib> = None;
     for step in steps {
         let current = step.memory.info.current;
         let gives = current.minus(step.plan.wanted).filter(|_| step.can_give());
@@ -264,7 +278,24 @@ fn foresee(available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
             }
             step.foreseen.notes.push(note);
         } else {
-            step.foreseen.notes.push(Note::HostShort { needs, available: free, keep_free });
+            let coming = coming.get_or_insert_with(|| others_give(host, &planned));
+            match coming.minus(needs.minus(free).unwrap_or_default()) {
+                Some(rest) => {
+                    *coming = rest;
+                    available = available.min(keep_free);
+                    step.foreseen.notes.push(Note::HostShort { needs, available: free, keep_free });
+                }
+                None => step.shortage = Some(Shortage { needs, free, keep_free }),
+            }
         }
     }
+}
+
+/// Memory that guests other than those of `planned` give back. An unknown amount is none.
+fn others_give(host: &dyn Host, planned: &HashSet<Identity>) -> Kib {
+    let others = host
+        .connect()
+        .map_err(Cause::from)
+        .and_then(|store| underway(host, &*store, |identity| planned.contains(&identity)));
+    others.map_or(Kib(0), |others| sum(&others, Underway::gives))
 }

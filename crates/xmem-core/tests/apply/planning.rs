@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use xen::lock::Lock;
-use xen::{DomId, Identity, NoInterrupt};
+use xen::{DomId, Identity, Kib, NoInterrupt};
 use xmem_core::apply::{ApplyOptions, Step};
 use xmem_core::change::ChangeStatus;
+use xmem_core::failure::Cause;
 use xmem_core::plan::Note;
 use xmem_sim::{Call, Failure, Verdict, World};
 
@@ -82,37 +83,53 @@ fn tight() -> Bed {
     Bed::new(world)
 }
 
-/// With the same note as `set -n`.
+/// With the numbers with which the run itself refuses.
 #[test]
 fn a_dry_run_foresees_that_the_host_is_short() {
     let bed = tight();
     let host = bed.host();
-    let note = |text: &str, options: &ApplyOptions| {
+    let last = |text: &str, options: &ApplyOptions| {
         let steps = plan(&host, text, options);
-        let preview = steps.last().unwrap().preview(&bed.host()).unwrap();
-        assert_eq!(preview.status, ChangeStatus::DryRun);
-        preview
-            .plan
-            .notes
-            .into_iter()
-            .find(|note| matches!(note, Note::HostShort { .. } | Note::LeavesLittle { .. }))
+        steps.last().unwrap().preview(&bed.host())
     };
-    let short_beside = |available, keep_free| {
-        let (available, keep_free) = (mib(available), mib(keep_free));
-        Some(Note::HostShort { needs: mib(1024), available, keep_free })
+    let short = |text: &str, options: &ApplyOptions| match last(text, options).unwrap_err().cause {
+        Cause::NoMemory { needs, free, keep_free } if needs == mib(1024) => {
+            (free.mib(), keep_free.mib())
+        }
+        cause => panic!("{cause:?}"),
     };
-    let short = |available| short_beside(available, 0);
-    assert_eq!(note("web 2G", &OPTIONS), short(100));
+    assert_eq!(short("web 2G", &OPTIONS), (100, 0));
     // Memory promised to the first domain is not available to the second.
-    assert_eq!(note("web 1064M\ndb 3G", &OPTIONS), short(60));
+    assert_eq!(short("web 1064M\ndb 3G", &OPTIONS), (60, 0));
     // Memory that the others give back is available.
-    assert_eq!(note("web 2G\ndb 1536M", &OPTIONS), short(612));
-    assert_eq!(note("web 2G\ndb 1G", &OPTIONS), Some(Note::LeavesLittle { free: mib(100) }));
+    assert_eq!(short("web 2G\ndb 1536M", &OPTIONS), (612, 0));
+    let preview = last("web 2G\ndb 1G", &OPTIONS).unwrap();
+    assert_eq!(preview.status, ChangeStatus::DryRun);
+    assert_eq!(preview.plan.notes, [Note::LeavesLittle { free: mib(100) }]);
     let keep_free = ApplyOptions { keep_free: Some(mib(101)), ..OPTIONS };
-    assert_eq!(note("web 2G\ndb 1G", &keep_free), short_beside(1023, 101));
+    assert_eq!(short("web 2G\ndb 1G", &keep_free), (1023, 101));
     // A paused guest gives nothing back.
     bed.edit(|world| world.domains.get_mut(&8).unwrap().paused = true);
-    assert_eq!(note("web 2G\ndb 1G", &OPTIONS), short(100));
+    assert_eq!(short("web 2G\ndb 1G", &OPTIONS), (100, 0));
+}
+
+/// The run waits for it.
+#[test]
+fn a_dry_run_counts_on_what_guests_without_a_line_give_back() {
+    let bed = tight();
+    bed.edit(|world| world.domains.get_mut(&8).unwrap().rate_kib_per_second = Kib(4));
+    bed.edit(|world| world.write("/local/domain/8/memory/target", "1048576"));
+    for (size, is_short) in [("2148M", false), ("2152M", true)] {
+        let options = ApplyOptions { raise_max: true, ..OPTIONS };
+        let steps = plan(&bed.host(), &format!("web {size}"), &options);
+        match steps[0].preview(&bed.host()) {
+            Ok(outcome) => {
+                let is_noted = |note: &Note| matches!(note, Note::HostShort { .. });
+                assert!(!is_short && outcome.plan.notes.iter().any(is_noted), "{outcome:?}");
+            }
+            Err(failure) => assert!(is_short, "{failure}"),
+        }
+    }
 }
 
 #[test]

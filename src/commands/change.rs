@@ -1,7 +1,7 @@
 //! `xmem set` and `xmem max`.
 
 use xen::Host;
-use xmem_core::change::{ChangeRequest, ChangeSession};
+use xmem_core::change::{ChangeRequest, ChangeSession, KeepFree};
 use xmem_core::plan::MemoryRequest;
 
 use super::record;
@@ -30,7 +30,8 @@ pub(super) fn set(args: &Set, global: &Global) -> Result<Task, Usage> {
     })?;
     let memory = MemoryRequest::Set { size, raise_max: *raise_max, force: change.force };
     let mut request = request(change, global, memory)?;
-    request.keep_free = values::keep_free(keep_free.as_deref())?;
+    request.keep_free = values::keep_free(keep_free.as_deref())?
+        .map(|size| KeepFree { size, counts_granted: true });
     let waiting = Waiting::of(wait, patience.as_deref(), request.lock_timeout)?;
     Ok(Task { request, waiting: waiting.filter(|_| !change.dry_run) })
 }

@@ -43,6 +43,47 @@ fn apply_does_not_grow_into_it_and_says_what_each_line_got() {
     );
 }
 
+/// 512 MiB are free, and each guest takes 400 MiB slowly.
+#[test]
+fn what_other_guests_still_take_is_not_free() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        world["memory_kib"] = (7680 * 1024).into();
+        for domid in ["7", "8", "9"] {
+            world["domains"][domid]["rate_kib_per_second"] = 4.into();
+        }
+    });
+    let run = |words: &str| sim.xmem(words).stdin("db +400M\n").moving().run();
+    let grows = |words: &str| {
+        let ran = run(words);
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        ran.stderr.clone()
+    };
+    let note = "note: leaves the host 112 MiB free\n";
+    assert_eq!(grows("set 7 +400M --keep-free 100M"), note);
+    for words in ["set 8 +400M --keep-free 100M", "set 8 +400M --keep-free 100M -n"] {
+        let ran = run(words);
+        assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+        let refusal = "xmem: db (8): growing by 400 MiB would leave the host less than the 100 MiB to keep free: it has 112";
+        assert!(ran.stderr.starts_with(refusal), "{ran:?}");
+        assert!(ran.stderr.contains(" MiB that other guests still take; nothing"), "{ran:?}");
+    }
+    for options in ["-n", "--patience 0"] {
+        let ran = run(&format!("apply - --keep-free 100M {options}"));
+        assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+        let refusal = "xmem: line 1: db (8): it needs 400 MiB more, and the host has only 12";
+        assert!(ran.stderr.starts_with(refusal), "{ran:?}");
+        assert!(ran.stderr.contains(", not counting the 100 MiB to keep free and the "), "{ran:?}");
+    }
+    // What does not take memory is not refused, and neither is anything without --keep-free.
+    grows("set 8 1G --keep-free 100M");
+    sim.edit(|world| {
+        let size = world["domains"]["8"]["current_kib"].as_u64().unwrap().to_string();
+        world["xenstore"]["/local/domain/8/memory/target"] = size.into();
+    });
+    grows("set 8 +400M");
+}
+
 #[test]
 fn reclaim_frees_it_besides() {
     let sim = Sim::new();

@@ -77,6 +77,8 @@ options:
     description: The distance from the target that counts as reached, such as V(16M).
     type: str
   keep_free:
-    description: Memory of the host to keep free when a domain grows, such as V(1G).
+    description:
+      - Memory of the host to keep free when a domain grows, such as V(1G).
+      - What other guests still take to reach their targets is not free.
     type: str
 """

@@ -10,7 +10,7 @@ use xen::{Host, Interrupt, Kib};
 use self::ledger::{Grant, Ledger};
 pub use self::planning::plan_all;
 use crate::batch::LineProblem;
-use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, Outcome};
+use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, KeepFree, Outcome};
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::memory::Memory;
@@ -63,6 +63,7 @@ struct Shortage {
     needs: Kib,
     free: Kib,
     keep_free: Kib,
+    granted: Kib,
 }
 
 impl Step {
@@ -72,8 +73,8 @@ impl Step {
     /// # Errors
     /// The host will not have the memory; the record of that change cannot be read.
     pub fn preview(&self, host: &dyn Host) -> Result<Outcome, Failure> {
-        if let Some(Shortage { needs, free, keep_free }) = self.shortage {
-            let cause = Cause::NoMemory { needs, free, keep_free };
+        if let Some(Shortage { needs, free, keep_free, granted }) = self.shortage {
+            let cause = Cause::NoMemory { needs, free, keep_free, granted };
             return Err(Failure::unchanged(Some(self.domain.clone()), cause));
         }
         let recovery = Recovery::pending(host.state_dir(), self.domain.identity)
@@ -153,7 +154,7 @@ pub fn apply(
     interrupt: &dyn Interrupt,
     on_result: &mut dyn FnMut(&Step, Result<Outcome, Failure>),
 ) {
-    let mut ledger = Ledger::new(host, options);
+    let mut ledger = Ledger::new(host, options, steps);
     let mut session = ChangeSession::new(host);
     for step in steps {
         let result = if step.is_left_alone {
@@ -179,7 +180,8 @@ fn make(
     let mut request = ChangeRequest {
         domain: DomainRef::Same(step.domain.identity),
         memory: step.request,
-        keep_free: options.keep_free,
+        // The ledger has counted what other domains were granted.
+        keep_free: options.keep_free.map(|size| KeepFree { size, counts_granted: false }),
         dry_run: false,
         lock_timeout: options.lock_timeout,
     };

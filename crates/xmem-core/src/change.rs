@@ -50,11 +50,21 @@ pub struct ChangeRequest {
     /// The new size or maximum.
     pub memory: MemoryRequest,
     /// Memory of the host that must stay free.
-    pub keep_free: Option<Kib>,
+    pub keep_free: Option<KeepFree>,
     /// Stop after the plan, without taking the lock.
     pub dry_run: bool,
     /// The timeout for the domain's lock.
     pub lock_timeout: Duration,
+}
+
+/// Memory of the host that must stay free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepFree {
+    /// The amount.
+    pub size: Kib,
+    /// Whether growth that other domains were granted and have not taken yet counts as not free. If the domain grows, this
+    /// costs a list of all domains, and a batch of reads of their targets.
+    pub counts_granted: bool,
 }
 
 /// A change that succeeded.
@@ -227,7 +237,7 @@ impl Change<'_> {
         Memory::read_reports(self.store, std::slice::from_mut(&mut memory))?;
         subject.domain.name.clone_from(&memory.name);
         let ChangeRequest { memory: request, keep_free, .. } = &self.request;
-        let mut plan = plan_on(self.host, self.store, &memory, request, *keep_free)?;
+        let mut plan = plan_on(self.host, self.store, self.store, &memory, request, *keep_free)?;
         subject.note(request, &mut plan);
         let recovery = Recovery::pending(self.host.state_dir(), subject.domain.identity)?;
         let (domain, state) = (subject.domain.clone(), State::on(self.host, &memory));

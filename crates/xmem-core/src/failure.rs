@@ -76,9 +76,9 @@ pub enum Cause {
     /// The host does not have the memory, and none is coming.
     #[error(
         "it needs {} MiB more, and the host has only {} MiB free for it{}",
-        Mib(*needs), Mib(*free), not_counting(*keep_free)
+        Mib(*needs), Mib(*free), not_counting(*keep_free, *granted)
     )]
-    NoMemory { needs: Kib, free: Kib, keep_free: Kib },
+    NoMemory { needs: Kib, free: Kib, keep_free: Kib, granted: Kib },
 }
 
 impl Cause {

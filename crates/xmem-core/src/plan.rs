@@ -156,6 +156,8 @@ pub struct Surroundings {
     pub host: Option<HostMemory>,
     /// Memory of the host that must stay free.
     pub keep_free: Option<Kib>,
+    /// Memory that other domains were granted and have not taken yet: not free.
+    pub granted: Kib,
     /// The domain's populate-on-demand state.
     pub pod: Option<Pod>,
     /// The control domain's kernel.

@@ -1,22 +1,27 @@
 //! Guests on their way to their targets, and the memory that they still take from the host or give back to it.
 
-use xen::hypervisor::DomainInfo;
 use xen::xenstore::Nodes;
 use xen::{Host, Identity, Kib};
 
 use crate::failure::Cause;
-use crate::memory::Memory;
+use crate::memory::{Key, Memory};
 use crate::plan::TOLERANCE;
 use crate::state::{Follows, State};
 
 /// A running guest that does not hold its size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Underway {
-    size: Kib,
+    pub(crate) identity: Identity,
+    pub(crate) size: Kib,
     held: Kib,
 }
 
 impl Underway {
+    /// Memory that it still takes.
+    pub(crate) fn takes(&self) -> Kib {
+        self.size.minus(self.held).unwrap_or_default()
+    }
+
     /// Memory that it still gives back.
     pub(crate) fn gives(&self) -> Kib {
         self.held.minus(self.size).unwrap_or_default()
@@ -33,13 +38,14 @@ pub(crate) fn underway(
     is_excluded: impl Fn(Identity) -> bool,
 ) -> Result<Vec<Underway>, Cause> {
     let infos = host.hypervisor().domains()?;
-    let others: Vec<DomainInfo> =
-        infos.into_iter().filter(|info| !is_excluded(info.identity)).collect();
-    let memories = Memory::read_each(nodes, &others)?;
+    let others = infos.into_iter().filter(|info| !is_excluded(info.identity));
+    let mut memories: Vec<Memory> = others.map(Memory::of).collect();
+    let keys = vec![vec![Key::Target, Key::Video]; memories.len()];
+    Memory::read_keys(nodes, &mut memories, &keys)?;
     let underway = memories.iter().filter_map(|memory| {
-        let held = memory.info.current;
+        let (identity, held) = (memory.info.identity, memory.info.current);
         let size = memory.size().filter(|size| size.0.abs_diff(held.0) > TOLERANCE.0)?;
-        (State::of(memory).follows() == Follows::Now).then_some(Underway { size, held })
+        (State::of(memory).follows() == Follows::Now).then_some(Underway { identity, size, held })
     });
     Ok(underway.collect())
 }

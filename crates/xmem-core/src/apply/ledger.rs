@@ -7,6 +7,7 @@ use std::time::Duration;
 use xen::hypervisor::HypervisorError;
 use xen::{Host, Identity, Interrupt, Kib, Mib};
 
+use super::planning::{changed, others};
 use super::{ApplyOptions, Step};
 use crate::failure::Cause;
 use crate::plan::TOLERANCE;
@@ -18,6 +19,9 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Ledger<'s> {
     host: &'s dyn Host,
     options: &'s ApplyOptions,
+    steps: &'s [Step],
+    /// The guests without a step that grow already, if memory must stay free, and the memory that each will hold.
+    others: Option<Vec<(Identity, Kib)>>,
     /// The domains already changed, and the memory that each will hold.
     promised: Vec<(Identity, Kib)>,
     last: Option<Reading>,
@@ -44,20 +48,36 @@ struct Reading {
     free: Kib,
     /// Memory promised to guests and not taken yet.
     promised: Kib,
+    /// The same of guests without a step.
+    granted: Kib,
     /// Memory that guests will give back and have not yet.
     coming: Kib,
 }
 
 impl Reading {
     fn left(&self) -> Kib {
-        self.free.minus(self.promised).unwrap_or_default()
+        let taken = self.promised.0.saturating_add(self.granted.0);
+        self.free.minus(Kib(taken)).unwrap_or_default()
     }
 }
 
 impl<'s> Ledger<'s> {
     /// A ledger without promises.
-    pub(super) const fn new(host: &'s dyn Host, options: &'s ApplyOptions) -> Self {
-        Self { host, options, promised: Vec::new(), last: None, left: None, idle: Duration::ZERO }
+    pub(super) const fn new(
+        host: &'s dyn Host,
+        options: &'s ApplyOptions,
+        steps: &'s [Step],
+    ) -> Self {
+        Self {
+            host,
+            options,
+            steps,
+            others: None,
+            promised: Vec::new(),
+            last: None,
+            left: None,
+            idle: Duration::ZERO,
+        }
     }
 
     /// Blocks until enough memory is available for `step`, patience runs out without more becoming free, or an
@@ -97,7 +117,8 @@ impl<'s> Ledger<'s> {
             }
             if is_over {
                 let keep_free = self.options.keep_free.unwrap_or_default();
-                return Err(Cause::NoMemory { needs, free: left, keep_free });
+                let granted = reading.granted;
+                return Err(Cause::NoMemory { needs, free: left, keep_free, granted });
             }
             let (needs, left, domain) = (Mib(needs), Mib(left), &step.domain);
             interrupt.waiting_for(&format_args!("{needs} MiB for {domain}, {left} MiB free"));
@@ -120,8 +141,22 @@ impl<'s> Ledger<'s> {
         self.left = self.left.map(|left| left.minus(lacks).unwrap_or_default());
     }
 
+    /// The guests without a step that grow already. Read once: their targets are not this run's.
+    fn take_others(&mut self) -> Result<Vec<(Identity, Kib)>, Cause> {
+        if let Some(others) = self.others.take() {
+            return Ok(others);
+        }
+        if self.options.keep_free.is_none() {
+            return Ok(Vec::new());
+        }
+        let others = others(self.host, &changed(self.steps))?.into_iter();
+        let growing = others.filter(|guest| guest.takes() > Kib(0));
+        Ok(growing.map(|guest| (guest.identity, guest.size)).collect())
+    }
+
     /// Reads all guests. Returns also the memory of the domain `identity`.
-    fn read(&mut self, identity: Identity) -> Result<(Reading, Kib), HypervisorError> {
+    fn read(&mut self, identity: Identity) -> Result<(Reading, Kib), Cause> {
+        let others = self.take_others()?;
         let infos = self.host.hypervisor().domains()?;
         let held: HashMap<Identity, Kib> =
             infos.iter().map(|info| (info.identity, info.current)).collect();
@@ -134,8 +169,14 @@ impl<'s> Ledger<'s> {
             let above = held.minus(*wanted).filter(|above| *above > TOLERANCE);
             coming = coming.saturating_add(above.unwrap_or_default().0);
         }
+        let granted = others.iter().fold(0_u64, |sum, (identity, size)| {
+            let takes = held(*identity).and_then(|held| size.minus(held));
+            sum.saturating_add(takes.unwrap_or_default().0)
+        });
+        self.others = Some(others);
         let free = free(self.host, self.options.keep_free)?;
-        let reading = Reading { free, promised: Kib(promised), coming: Kib(coming) };
+        let (promised, granted, coming) = (Kib(promised), Kib(granted), Kib(coming));
+        let reading = Reading { free, promised, granted, coming };
         self.last = Some(reading);
         Ok((reading, held(identity).unwrap_or_default()))
     }

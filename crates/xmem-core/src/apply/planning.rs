@@ -251,26 +251,36 @@ fn ignored_limit(listed: &Listed, plan: &Plan) -> Option<Note> {
 /// memory back. Only what no guest gives back is a shortage.
 fn foresee(host: &dyn Host, available: Kib, options: &ApplyOptions, steps: &mut [Step]) {
     let keep_free = options.keep_free.unwrap_or_default();
+    let changed = changed(steps);
+    // An unknown amount is none.
+    let others = || others(host, &changed).unwrap_or_default();
+    let grows = steps.iter().any(Step::grows);
+    let granted =
+        if grows && options.keep_free.is_some() { sum(&others(), Underway::takes) } else { Kib(0) };
+    let reserved = Kib(keep_free.0.saturating_add(granted.0));
     let mut available = available;
-    let planned: HashSet<Identity> = steps.iter().map(|step| step.domain.identity).collect();
     // Memory that guests without a line give back already.
     let mut coming: Option<Kib> = None;
     for step in steps {
         let current = step.memory.info.current;
         let gives = current.minus(step.plan.wanted).filter(|_| step.can_give());
         available = Kib(available.0.saturating_add(gives.unwrap_or_default().0));
+        let needs = step.needs(current);
         if !step.grows() {
+            // It was granted that before.
+            let granted = if step.is_left_alone { Kib(0) } else { needs };
+            available = available.minus(granted).unwrap_or_default();
             continue;
         }
-        let needs = step.needs(current);
-        let free = available.minus(keep_free).unwrap_or_default();
+        let free = available.minus(reserved).unwrap_or_default();
         if needs <= free {
             available = available.minus(needs).unwrap_or_default();
-            if available < HOST_RESERVE {
-                step.foreseen.notes.push(Note::LeavesLittle { free: available });
+            let free = available.minus(granted).unwrap_or_default();
+            if free < HOST_RESERVE {
+                step.foreseen.notes.push(Note::LeavesLittle { free, granted });
             }
         } else if options.partial {
-            available = available.min(keep_free);
+            available = available.min(reserved);
             let (partial, note) = step.partial(Kib(current.0.saturating_add(free.0)), options);
             match partial.map(|it| plan(&step.memory, &it, &Surroundings::default())) {
                 Some(Ok(partial)) => step.foreseen = partial,
@@ -278,24 +288,32 @@ fn foresee(host: &dyn Host, available: Kib, options: &ApplyOptions, steps: &mut 
             }
             step.foreseen.notes.push(note);
         } else {
-            let coming = coming.get_or_insert_with(|| others_give(host, &planned));
+            let coming = coming.get_or_insert_with(|| sum(&others(), Underway::gives));
             match coming.minus(needs.minus(free).unwrap_or_default()) {
                 Some(rest) => {
                     *coming = rest;
-                    available = available.min(keep_free);
-                    step.foreseen.notes.push(Note::HostShort { needs, available: free, keep_free });
+                    available = available.min(reserved);
+                    let available = free;
+                    let note = Note::HostShort { needs, available, keep_free, granted };
+                    step.foreseen.notes.push(note);
                 }
-                None => step.shortage = Some(Shortage { needs, free, keep_free }),
+                None => step.shortage = Some(Shortage { needs, free, keep_free, granted }),
             }
         }
     }
 }
 
-/// Memory that guests other than those of `planned` give back. An unknown amount is none.
-fn others_give(host: &dyn Host, planned: &HashSet<Identity>) -> Kib {
-    let others = host
-        .connect()
-        .map_err(Cause::from)
-        .and_then(|store| underway(host, &*store, |identity| planned.contains(&identity)));
-    others.map_or(Kib(0), |others| sum(&others, Underway::gives))
+/// The domains of the steps that may change them.
+pub(super) fn changed(steps: &[Step]) -> HashSet<Identity> {
+    let changed = steps.iter().filter(|step| !step.is_left_alone);
+    changed.map(|step| step.domain.identity).collect()
+}
+
+/// The guests on their way, except those of the domains `changed`.
+///
+/// # Errors
+/// The host does not answer.
+pub(super) fn others(host: &dyn Host, changed: &HashSet<Identity>) -> Result<Vec<Underway>, Cause> {
+    let store = host.connect()?;
+    underway(host, &*store, |identity| changed.contains(&identity))
 }

@@ -2,27 +2,33 @@
 //! matter.
 
 use tracing::debug;
-use xen::xenstore::Nodes;
-use xen::{Host, Kib};
+use xen::Host;
+use xen::xenstore::{Nodes, Store};
 
+use super::KeepFree;
 use super::locked::check_state;
 use crate::failure::{Cause, chain};
 use crate::memory::{Memory, guest_may_write};
 use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, draft, finish};
+use crate::underway::{Underway, sum, underway};
 
 /// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Reads the host's
-/// memory if the domain grows, and its populate-on-demand state if it shrinks and may have one.
+/// memory if the domain grows, and its populate-on-demand state if it shrinks and may have one. Other domains are read
+/// through `store`, so that their changes do not make a commit conflict.
 ///
 /// # Errors
 /// A [`Refusal`], a state that allows no change, or the host does not answer.
 pub fn plan_on(
     host: &dyn Host,
+    store: &dyn Store,
     nodes: &dyn Nodes,
     memory: &Memory,
     request: &MemoryRequest,
-    keep_free: Option<Kib>,
+    keep_free: Option<KeepFree>,
 ) -> Result<Plan, Cause> {
-    plan_in(host, nodes, memory, request, |questions| surroundings(host, keep_free, questions))
+    plan_in(host, nodes, memory, request, |questions| {
+        surroundings(host, store, memory, keep_free, questions)
+    })
 }
 
 /// The plan of `request` in known surroundings, for one of many domains. Reads only the domain's
@@ -70,15 +76,23 @@ fn plan_in(
 
 fn surroundings(
     host: &dyn Host,
-    keep_free: Option<Kib>,
+    store: &dyn Store,
+    memory: &Memory,
+    keep_free: Option<KeepFree>,
     questions: Questions,
 ) -> Result<Surroundings, Cause> {
-    let mut around = Surroundings { keep_free, ..Surroundings::default() };
+    let size = keep_free.map(|keep_free| keep_free.size);
+    let mut around = Surroundings { keep_free: size, ..Surroundings::default() };
     if questions.host {
         match host.hypervisor().host_memory() {
             Ok(memory) => around.host = Some(memory),
             Err(error) if keep_free.is_some() => return Err(error.into()),
             Err(error) => debug!(error = %chain(&error), "the host's memory is not known"),
+        }
+        if keep_free.is_some_and(|keep_free| keep_free.counts_granted) {
+            let itself = memory.info.identity;
+            let others = underway(host, store, |identity| identity == itself)?;
+            around.granted = sum(&others, Underway::takes);
         }
     }
     if questions.dom0 {

@@ -1,8 +1,8 @@
 //! A locked domain's transaction, and the plan made from its reads.
 
-use xen::Kib;
 use xen::xenstore::Transaction;
 
+use super::KeepFree;
 use super::locked::{Failed, LockedDomain};
 use super::pending::PendingChange;
 use super::planned::plan_on;
@@ -28,10 +28,10 @@ impl<'a> OpenTransaction<'a> {
     pub(super) fn plan(
         self,
         request: &MemoryRequest,
-        keep_free: Option<Kib>,
+        keep_free: Option<KeepFree>,
     ) -> Result<PlannedChange<'a>, Cause> {
-        let host = self.locked.host;
-        let plan = plan_on(host, &*self.transaction, &self.memory, request, keep_free)?;
+        let LockedDomain { host, store, .. } = *self.locked;
+        let plan = plan_on(host, store, &*self.transaction, &self.memory, request, keep_free)?;
         Ok(PlannedChange { open: self, plan })
     }
 }

@@ -233,6 +233,6 @@ fn foresee(host: &dyn Host, memory: &Memory) -> Result<RepairAction, Cause> {
         }
         Record::Foreign { why } => Some(Recovery::SetAside { path: file.path().to_owned(), why }),
     };
-    let new = plan_on(host, &*store, &memory, &MemoryRequest::Repair, None)?.new;
+    let new = plan_on(host, &*store, &*store, &memory, &MemoryRequest::Repair, None)?.new;
     Ok(RepairAction::Numbers { old, new, recovery })
 }

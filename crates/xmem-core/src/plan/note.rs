@@ -31,9 +31,9 @@ pub enum Note {
     /// An HVM guest's maximum rises, but its device model keeps the old one.
     DeviceModelMaximum,
     /// The host has less free memory than the domain would grow by.
-    HostShort { needs: Kib, available: Kib, keep_free: Kib },
+    HostShort { needs: Kib, available: Kib, keep_free: Kib, granted: Kib },
     /// The host has little memory left once the domain has grown.
-    LeavesLittle { free: Kib },
+    LeavesLittle { free: Kib, granted: Kib },
     /// The domain is paused and holds more than its new limit.
     Paused { current: Kib },
     /// The domain is suspended.
@@ -119,15 +119,18 @@ impl fmt::Display for Note {
             Self::DeviceModelMaximum => {
                 f.write_str("the device model keeps the old maximum until the guest is restarted")
             }
-            Self::HostShort { needs, available, keep_free } => {
+            Self::HostShort { needs, available, keep_free, granted } => {
                 let (needs, available) = (Mib(*needs), Mib(*available));
-                let less = not_counting(*keep_free);
+                let less = not_counting(*keep_free, *granted);
                 write!(
                     f,
                     "growing by {needs} MiB, but the host has only {available} MiB free{less}"
                 )
             }
-            Self::LeavesLittle { free } => write!(f, "leaves the host {} MiB free", Mib(*free)),
+            Self::LeavesLittle { free, granted } => {
+                let less = not_counting(Kib(0), *granted);
+                write!(f, "leaves the host {} MiB free{less}", Mib(*free))
+            }
             Self::Paused { current } => {
                 write!(
                     f,
@@ -192,12 +195,13 @@ impl fmt::Display for Note {
     }
 }
 
-/// `, not counting the 1024 MiB to keep free`, or nothing if nothing must stay free.
-pub(crate) fn not_counting(keep_free: Kib) -> String {
-    if keep_free == Kib(0) {
-        return String::new();
-    }
-    format!(", not counting the {} MiB to keep free", Mib(keep_free))
+/// `, not counting the 1024 MiB to keep free and the 400 MiB that other guests still take`, or what of it there is.
+pub(crate) fn not_counting(keep_free: Kib, granted: Kib) -> String {
+    let parts = [(keep_free, "to keep free"), (granted, "that other guests still take")];
+    let parts = parts.into_iter().filter(|(size, _)| *size > Kib(0));
+    let parts: Vec<String> =
+        parts.map(|(size, what)| format!("the {} MiB {what}", Mib(size))).collect();
+    if parts.is_empty() { String::new() } else { format!(", not counting {}", parts.join(" and ")) }
 }
 
 /// Adds to `plan` the notes about `request`.
@@ -225,11 +229,13 @@ pub(super) fn add(
     }
     let raises_max = plan.new.static_max > plan.old.static_max;
     note(raises_max && memory.info.guest_type == GuestType::Hvm, Note::DeviceModelMaximum);
-    if let (Some(needs), Some(host)) = (growth(memory, plan), around.host) {
-        let available = host.available();
+    if let (Some(needs), Some(available)) = (growth(memory, plan), around.available()) {
+        let (keep_free, granted) = (Kib(0), around.granted);
         match available.minus(needs) {
-            None => note(true, Note::HostShort { needs, available, keep_free: Kib(0) }),
-            Some(free) => note(changes && free < HOST_RESERVE, Note::LeavesLittle { free }),
+            None => note(true, Note::HostShort { needs, available, keep_free, granted }),
+            Some(free) => {
+                note(changes && free < HOST_RESERVE, Note::LeavesLittle { free, granted });
+            }
         }
     }
     let used = memory.used().filter(|used| plan.wanted < *used && shrinks(memory, plan));

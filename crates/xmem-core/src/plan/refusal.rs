@@ -3,6 +3,7 @@
 use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib, Mib};
 
+use super::note::not_counting;
 use super::{DOM0_MINIMUM, GUEST_MINIMUM};
 use crate::memory::BadNode;
 
@@ -50,10 +51,10 @@ pub enum Refusal {
     AboveHost { size: Kib, total: Kib },
     /// Growing would take memory that must stay free.
     #[error(
-        "growing by {} MiB would leave the host less than the {} MiB to keep free: it has {} MiB free",
-        Mib(*needs), Mib(*keep_free), Mib(*available)
+        "growing by {} MiB would leave the host less than the {} MiB to keep free: it has {} MiB free{}",
+        Mib(*needs), Mib(*keep_free), Mib(*available), not_counting(Kib(0), *granted)
     )]
-    KeepFree { needs: Kib, available: Kib, keep_free: Kib },
+    KeepFree { needs: Kib, available: Kib, keep_free: Kib, granted: Kib },
     /// A stub domain would be shrunk.
     #[error(
         "the domain runs the device model of domain {of} and has no memory to spare; if it dies, that guest dies"

@@ -95,9 +95,9 @@ fn above_host(request: &MemoryRequest, around: &Surroundings, plan: &Plan) -> Op
 /// Keeps the host's memory free.
 fn reserve(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
     let (needs, keep_free) = (growth(memory, plan)?, around.keep_free?);
-    let available = around.host?.available();
+    let (available, granted) = (around.available()?, around.granted);
     let left = available.minus(needs).unwrap_or_default();
-    (left < keep_free).then_some(Refusal::KeepFree { needs, available, keep_free })
+    (left < keep_free).then_some(Refusal::KeepFree { needs, available, keep_free, granted })
 }
 
 /// Memory that the domain takes from the host to reach its new size. `None` if that is nothing.
@@ -107,6 +107,11 @@ pub(super) fn growth(memory: &Memory, plan: &Plan) -> Option<Kib> {
 }
 
 impl Surroundings {
+    /// The host's available memory, less what others were granted.
+    pub(super) fn available(&self) -> Option<Kib> {
+        Some(self.host?.available().minus(self.granted).unwrap_or_default())
+    }
+
     /// Memory that the guest may still touch and that has no page yet, since it is still giving back its boot memory.
     pub(super) fn outstanding_pod(&self) -> Option<Kib> {
         let pod = self.pod?;

@@ -93,7 +93,7 @@ fn a_dry_run_foresees_that_the_host_is_short() {
         steps.last().unwrap().preview(&bed.host())
     };
     let short = |text: &str, options: &ApplyOptions| match last(text, options).unwrap_err().cause {
-        Cause::NoMemory { needs, free, keep_free } if needs == mib(1024) => {
+        Cause::NoMemory { needs, free, keep_free, .. } if needs == mib(1024) => {
             (free.mib(), keep_free.mib())
         }
         cause => panic!("{cause:?}"),
@@ -105,7 +105,7 @@ fn a_dry_run_foresees_that_the_host_is_short() {
     assert_eq!(short("web 2G\ndb 1536M", &OPTIONS), (612, 0));
     let preview = last("web 2G\ndb 1G", &OPTIONS).unwrap();
     assert_eq!(preview.status, ChangeStatus::DryRun);
-    assert_eq!(preview.plan.notes, [Note::LeavesLittle { free: mib(100) }]);
+    assert_eq!(preview.plan.notes, [Note::LeavesLittle { free: mib(100), granted: mib(0) }]);
     let keep_free = ApplyOptions { keep_free: Some(mib(101)), ..OPTIONS };
     assert_eq!(short("web 2G\ndb 1G", &keep_free), (1023, 101));
     // A paused guest gives nothing back.

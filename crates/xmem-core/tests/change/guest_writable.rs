@@ -101,7 +101,7 @@ fn a_plan_without_the_lock_does_not_trust_the_guest() {
     let store = host.connect().unwrap();
     let memory = Memory::read(&*store, info).unwrap();
     for request in [set("-4M"), MemoryRequest::Repair] {
-        let cause = plan_on(&host, &*store, &memory, &request, None).unwrap_err();
+        let cause = plan_on(&host, &*store, &*store, &memory, &request, None).unwrap_err();
         assert!(is_guest_writable(&cause), "{cause}");
     }
 }

@@ -117,6 +117,7 @@ fn a_host_short_of_memory_is_noted() {
             needs: Kib(524_288),
             available,
             keep_free: Kib(0),
+            granted: Kib(0),
         });
         assert_eq!(outcome.plan.notes, Vec::from_iter(note));
         assert_eq!(scene.numbers(), (1_572_864, 2_097_152, 1_573_888));

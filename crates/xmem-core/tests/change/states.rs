@@ -4,7 +4,7 @@ use std::fs;
 
 use xen::hypervisor::Shutdown;
 use xen::{DomId, Kib};
-use xmem_core::change::ChangeRequest;
+use xmem_core::change::{ChangeRequest, KeepFree};
 use xmem_core::failure::{Aftermath, Cause};
 use xmem_core::memory::Manager;
 use xmem_core::plan::{MemoryRequest, Note, Refusal};
@@ -114,7 +114,8 @@ fn what_the_host_knows_of_a_domain_can_refuse_a_change() {
         scene.plain(set("1536M")).unwrap();
     }
     let scene = Scene::new();
-    let keep_free = Some(Kib::from_mib(15 * 1024 - 511));
+    let size = Kib::from_mib(15 * 1024 - 511);
+    let keep_free = Some(KeepFree { size, counts_granted: false });
     let kept = ChangeRequest { keep_free, ..request(set("1536M")) };
     let failure = scene.calm().change(&kept).unwrap_err();
     assert!(matches!(failure.cause, Cause::Refused(Refusal::KeepFree { .. })), "{failure}");

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use xen::{Host as _, Kib, NoInterrupt};
+use xen::{DomId, Host as _, Kib, NoInterrupt};
+use xmem_core::change::{ChangeRequest, ChangeSession, KeepFree};
 use xmem_core::check::{check, repair};
+use xmem_core::domain::DomainRef;
+use xmem_core::plan::MemoryRequest;
 use xmem_core::survey::{Detail, Monitor, survey};
 
 use crate::host::{Cost, ManyHost, SIZE};
@@ -151,6 +154,40 @@ fn a_repair_costs_one_change_for_each_domain_that_needs_it() {
         // A transaction for each: start, reads, writes, commit, and the permissions of three nodes.
         assert!(cost.requests <= guests * (FINDINGS + 16) + 20, "{count} guests: {cost:?}");
         assert!(cost.round_trips <= guests * 6 + 20, "{count} guests: {cost:?}");
+    }
+}
+
+/// One list of domains, and two requests for each of the others, all in one batch. Without it: nothing.
+#[test]
+fn memory_to_keep_free_costs_a_change_that_grows_a_list_and_a_batch_of_reads() {
+    let cost = |count: u16, size: &str, keep_free| {
+        let host = ManyHost::new(count);
+        let request = ChangeRequest {
+            domain: DomainRef::Id(DomId::new(1).unwrap()),
+            memory: MemoryRequest::Set {
+                size: size.parse().unwrap(),
+                raise_max: true,
+                force: true,
+            },
+            keep_free,
+            dry_run: false,
+            lock_timeout: Duration::ZERO,
+        };
+        ChangeSession::new(&host).change(&request, &NoInterrupt).unwrap();
+        host.take_cost()
+    };
+    let keep_free = |counts_granted| Some(KeepFree { size: Kib(4), counts_granted });
+    for count in COUNTS {
+        let plain = cost(count, "+4M", None);
+        assert_eq!(plain.hypercalls.get(LIST), None, "{plain:?}");
+        assert_eq!(cost(count, "+4M", keep_free(false)), plain);
+        let mut expected = cost(count, "+4M", keep_free(true));
+        assert_eq!(expected.hypercalls.remove(LIST), Some(1));
+        let requests = 2 * usize::from(count);
+        assert_eq!(expected.requests, plain.requests + requests);
+        assert_eq!(expected.round_trips, plain.round_trips + trips([requests]));
+        assert_eq!(expected.hypercalls, plain.hypercalls);
+        assert_eq!(cost(count, "-4M", keep_free(true)), cost(count, "-4M", None));
     }
 }
 

@@ -48,8 +48,12 @@ fn a_size_above_all_of_the_hosts_memory_needs_force() {
 #[test]
 fn memory_to_keep_free_is_not_given_out_even_by_force() {
     let kept = |free, keep| Surroundings { keep_free: Some(Kib(keep)), ..host(16 * GIB, free) };
-    let refusal =
-        Refusal::KeepFree { needs: Kib(GIB / 2), available: Kib(GIB), keep_free: Kib(GIB / 2 + 4) };
+    let refusal = Refusal::KeepFree {
+        needs: Kib(GIB / 2),
+        available: Kib(GIB),
+        keep_free: Kib(GIB / 2 + 4),
+        granted: Kib(0),
+    };
     for request in [set("1G"), force("1G"), raise("1G")] {
         assert_eq!(refused(&pv(), request, &kept(GIB, GIB / 2 + 4)), refusal);
         assert!(plan(&pv(), &request, &kept(GIB, GIB / 2)).is_ok());
@@ -65,10 +69,14 @@ fn a_growing_domain_gets_a_note_of_what_it_leaves_the_host() {
     let note = |free| notes(&pv(), set("1G"), &host(16 * GIB, free));
     assert_eq!(note(GIB / 2 + HOST_RESERVE.0), []);
     let left = Kib(HOST_RESERVE.0 - 4);
-    assert_eq!(note(GIB / 2 + left.0), [Note::LeavesLittle { free: left }]);
-    assert_eq!(note(GIB / 2), [Note::LeavesLittle { free: Kib(0) }]);
-    let short =
-        Note::HostShort { needs: Kib(GIB / 2), available: Kib(GIB / 2 - 4), keep_free: Kib(0) };
+    assert_eq!(note(GIB / 2 + left.0), [Note::LeavesLittle { free: left, granted: Kib(0) }]);
+    assert_eq!(note(GIB / 2), [Note::LeavesLittle { free: Kib(0), granted: Kib(0) }]);
+    let short = Note::HostShort {
+        needs: Kib(GIB / 2),
+        available: Kib(GIB / 2 - 4),
+        keep_free: Kib(0),
+        granted: Kib(0),
+    };
     assert_eq!(note(GIB / 2 - 4), [short]);
     assert_eq!(notes(&pv(), set("256M"), &host(16 * GIB, 0)), []);
     // It already holds its new size.
@@ -220,11 +228,19 @@ fn refusals_and_notes_state_their_numbers() {
         ),
         (Refusal::BeyondXen.to_string(), "the hypervisor cannot take a limit above 16383 GiB"),
         (
-            Note::HostShort { needs: kib(1024), available: kib(300), keep_free: Kib(0) }
-                .to_string(),
+            Note::HostShort {
+                needs: kib(1024),
+                available: kib(300),
+                keep_free: Kib(0),
+                granted: Kib(0),
+            }
+            .to_string(),
             "growing by 1024 MiB, but the host has only 300 MiB free",
         ),
-        (Note::LeavesLittle { free: kib(0) }.to_string(), "leaves the host 0 MiB free"),
+        (
+            Note::LeavesLittle { free: kib(0), granted: Kib(0) }.to_string(),
+            "leaves the host 0 MiB free",
+        ),
         (
             Note::VideoMemory { size: kib(1024), target: kib(1008) }.to_string(),
             "a size of 1024 MiB includes video memory: the target is 1008 MiB",

@@ -76,7 +76,7 @@ impl Task {
                     .chain(failures)
                     .chain(unchecked.map(|cause| Failure::read_only(None, cause)))
                     .collect();
-                finish(&after, &findings, &found.missing, &failures, report)
+                finish(&after, &findings, &after.missing, &failures, report)
             }
         })
     }

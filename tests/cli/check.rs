@@ -376,6 +376,18 @@ fn list_marks_the_domains_that_check_finds() {
     assert!(off[0].contains("domid=\"7\""));
 }
 
+/// `gone` hides a domain from the second look on.
+#[test]
+fn a_named_domain_that_goes_away_is_missing() {
+    for (limit, words) in [(1_049_600, "check --repair 7"), (4, "check 7"), (4, "list 7")] {
+        let sim = Sim::new();
+        sim.edit(|world| world["domains"]["7"]["limit_kib"] = limit.into());
+        let ran = sim.xmem(words).fault("gone").run();
+        assert_eq!(ran.status.code(), Some(3), "{words}: {ran:?}");
+        assert!(ran.stderr.starts_with("xmem: there is no domain 7"), "{words}: {ran:?}");
+    }
+}
+
 #[test]
 fn fixes_by_other_programs_are_marked_on_the_simulated_host() {
     let sim = Sim::new();

@@ -135,8 +135,12 @@ pub fn check(
         _ => {}
     }
     let store = host.connect()?;
-    let (mut rows, missing) = survey::rows_of(host, &*store, wanted, Detail::Findings)?;
+    let (mut rows, mut missing) = survey::rows_of(host, &*store, wanted, Detail::Findings)?;
+    let seen = rows.len();
     confirm(host, &*store, &mut rows, interrupt)?;
+    if rows.len() < seen {
+        missing = survey::missing_of(host, &*store, wanted)?;
+    }
     for row in &mut rows {
         distrust_guest(host, &*store, row)?;
     }

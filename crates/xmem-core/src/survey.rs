@@ -91,8 +91,12 @@ pub fn survey(
     wanted: &[DomainRef],
     detail: Detail,
 ) -> Result<Survey, Cause> {
-    let (mut rows, missing) = rows_of(host, store, wanted, detail)?;
+    let (mut rows, mut missing) = rows_of(host, store, wanted, detail)?;
+    let seen = rows.len();
     confirm(host, store, &mut rows, detail)?;
+    if rows.len() < seen {
+        missing = missing_of(host, store, wanted)?;
+    }
     Ok(Survey { rows, host: host.hypervisor().host_memory(), missing })
 }
 
@@ -113,6 +117,15 @@ pub(crate) fn rows_of(
         return Ok((read.into_iter().map(unchecked).collect(), missing));
     }
     Ok((rows(host, read), missing))
+}
+
+/// Those of `wanted` that are not there.
+pub(crate) fn missing_of(
+    host: &dyn Host,
+    store: &dyn Store,
+    wanted: &[DomainRef],
+) -> Result<Vec<DomainRef>, Cause> {
+    if wanted.is_empty() { Ok(Vec::new()) } else { Ok(find(host, store, wanted)?.missing) }
 }
 
 /// The domains to read.

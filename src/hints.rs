@@ -11,7 +11,7 @@ use xen::xenstore::{Answer, StoreError};
 use xmem_core::change::Outcome;
 use xmem_core::domain::{DomainRef, Name};
 use xmem_core::failure::{Aftermath, Cause, Failure};
-use xmem_core::plan::Refusal;
+use xmem_core::plan::{GUEST_MINIMUM, Refusal};
 use xmem_core::resolve::ResolveError;
 use xmem_core::size::Written;
 use xmem_core::state::State;
@@ -87,6 +87,9 @@ pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
 
 fn refused(refusal: &Refusal, program: &Program) -> String {
     let hint = match refusal {
+        Refusal::AboveMax { most, .. } if *most < GUEST_MINIMUM => {
+            "add --raise-max to raise the maximum too"
+        }
         Refusal::AboveMax { most, .. } => {
             return format!(
                 "ask for at most {}, or add --raise-max to raise the maximum too",
@@ -99,11 +102,10 @@ fn refused(refusal: &Refusal, program: &Program) -> String {
             return format!("lower the target first, or ask for at least {least}");
         }
         Refusal::BelowVideo { video, .. } => {
-            return format!("ask for more than {}", Written(*video));
+            return format!("ask for more than {}", Written((*video).max(GUEST_MINIMUM)));
         }
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
-        Refusal::BelowZero { from, .. } => return format!("take less than {}", Written(*from)),
-        Refusal::NoMaximum => "give an absolute size",
+        Refusal::BelowZero { .. } | Refusal::NoMaximum => "give an absolute size",
         Refusal::BeyondXen => "is the unit right? a bare number is MiB",
         Refusal::GuestWritable { .. } => {
             "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write"
@@ -116,6 +118,13 @@ fn refused(refusal: &Refusal, program: &Program) -> String {
         }
         Refusal::AboveHost { .. } => {
             "is the unit right? a bare number is MiB; use --force to do it anyway"
+        }
+        // A larger maximum would not help.
+        Refusal::Several(refusals)
+            if let Some(Refusal::AboveMax { most, .. }) = refusals.first()
+                && *most >= GUEST_MINIMUM =>
+        {
+            return format!("ask for at most {}", Written(*most));
         }
         Refusal::KeepFree { .. } => "ask for less, shrink another domain, or keep less free",
         Refusal::Populating { .. } => {

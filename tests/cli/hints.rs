@@ -95,6 +95,29 @@ fn the_largest_size_in_a_hint_can_be_set() {
     }
 }
 
+/// A hint that is followed is not refused.
+#[test]
+fn no_hint_leads_into_the_next_refusal() {
+    for (target, max, size, hint) in [
+        ("1048576", "2097152", "20G", "ask for at most 2G"),
+        ("32768", "2097152", "-2G", "give an absolute size"),
+        ("1048576", "0", "2G", "add --raise-max to raise the maximum too"),
+    ] {
+        let sim = Sim::new();
+        sim.edit(|world| {
+            world["xenstore"]["/local/domain/7/memory/target"] = target.into();
+            world["xenstore"]["/local/domain/7/memory/static-max"] = max.into();
+        });
+        let ran = sim.xmem(&format!("set 7 {size}")).run();
+        assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+        assert!(ran.stderr.ends_with(&format!("\nhint: {hint}\n")), "{ran:?}");
+        if size == "20G" {
+            let ran = sim.xmem("apply -").stdin("web 20G\n").run();
+            assert!(ran.stderr.ends_with(&format!("\nhint: {hint}\n")), "{ran:?}");
+        }
+    }
+}
+
 #[test]
 fn the_smallest_maximum_in_a_hint_can_be_set() {
     for domain in ["web", "win"] {

@@ -129,7 +129,7 @@ web (7): target 1280 MiB -> 768 MiB, limit 1281 MiB -> 769 MiB (simulated)
         4,
         str![[r#"
 xmem: web (7): taking 1024 MiB from 768 MiB leaves nothing; nothing changed (simulated)
-hint: take less than 768M
+hint: give an absolute size
 
 "#]],
     );
@@ -148,7 +148,7 @@ win (9): size 1024 MiB -> 1124 MiB, target 1008 MiB -> 1108 MiB, limit 1025 MiB 
 "#]]);
     sim.xmem("set win 16M").run().fails(4, str![[r#"
 xmem: win (9): a size of 16 MiB leaves nothing beside the domain's video memory of 16 MiB; nothing changed (simulated)
-hint: ask for more than 16M
+hint: ask for more than 32M
 
 "#]]);
 }

@@ -3,6 +3,7 @@
 
 use tracing::debug;
 use xen::Host;
+use xen::hypervisor::HostMemory;
 use xen::xenstore::{Nodes, Store};
 
 use super::KeepFree;
@@ -46,6 +47,21 @@ pub(crate) fn plan_among(
     plan_in(host, nodes, memory, request, |_| Ok(*around))
 }
 
+/// The [draft]. A size above the domain's maximum that is above all of the host's memory too is refused for both.
+fn draft_on(host: &dyn Host, memory: &Memory, request: &MemoryRequest) -> Result<Plan, Refusal> {
+    draft(memory, request).map_err(|refusal| match refusal {
+        Refusal::AboveMax { target: size, .. } if request.is_set() => {
+            match host.hypervisor().host_memory() {
+                Ok(HostMemory { total, .. }) if size > total => {
+                    Refusal::Several(vec![refusal, Refusal::AboveHost { size, total }])
+                }
+                _ => refusal,
+            }
+        }
+        refusal => refusal,
+    })
+}
+
 /// The plan in the surroundings that `look` returns, to which the populate-on-demand state is added if it matters.
 /// Refuses a plan by which a guest's own nodes would raise its limit.
 fn plan_in(
@@ -56,7 +72,7 @@ fn plan_in(
     look: impl FnOnce(Questions) -> Result<Surroundings, Cause>,
 ) -> Result<Plan, Cause> {
     check_state(host, memory)?;
-    let draft = draft(memory, request)?;
+    let draft = draft_on(host, memory, request)?;
     let questions = Questions::of(memory, request, &draft);
     let mut around = look(questions)?;
     if questions.pod {

@@ -78,7 +78,7 @@ pub enum Refusal {
     /// A node with a value that is not a size.
     #[error(transparent)]
     BadNode(#[from] BadNode),
-    /// Several rules that `force` overrides.
+    /// Several rules.
     #[error("{}", joined(.0))]
     Several(Vec<Self>),
 }
@@ -113,7 +113,10 @@ impl Refusal {
     }
 
     /// Whether `force` overrides it.
-    pub const fn can_be_forced(&self) -> bool {
+    pub fn can_be_forced(&self) -> bool {
+        if let Self::Several(refusals) = self {
+            return refusals.iter().all(Self::can_be_forced);
+        }
         matches!(
             self,
             Self::GuestMinimum { .. }
@@ -122,7 +125,6 @@ impl Refusal {
                 | Self::Populating { .. }
                 | Self::DirectMapped
                 | Self::Dom0Kernel { .. }
-                | Self::Several(_)
         )
     }
 }

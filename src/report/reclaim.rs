@@ -4,7 +4,9 @@ use serde::Serialize;
 use xen::{Kib, Mib};
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::domain::Domain;
-use xmem_core::reclaim::{Donor, FloorReason, ReclaimEnd, ReclaimPlan, ReclaimReport};
+use xmem_core::reclaim::{
+    Donor, DonorSelection, FloorReason, ReclaimEnd, ReclaimPlan, ReclaimReport,
+};
 use xmem_core::wait::{WaitEnd, WaitReport};
 
 use super::json::{ErrorKeys, Note, WaitKeys};
@@ -77,9 +79,17 @@ impl FailedChanges {
     }
 }
 
+/// How to get more memory.
+const fn more_from(from: &DonorSelection) -> &'static str {
+    match from {
+        DonorSelection::All => "lower the floors",
+        DonorSelection::Named(_) => "name more domains, or lower their floors",
+    }
+}
+
 impl Report {
     /// A dry run's plan.
-    pub(crate) fn reclaim_plan(&self, plan: &ReclaimPlan) -> Exit {
+    pub(crate) fn reclaim_plan(&self, plan: &ReclaimPlan, from: &DonorSelection) -> Exit {
         if self.style.json {
             self.donors("would-give", plan);
         } else if !self.style.quiet {
@@ -98,8 +108,8 @@ impl Report {
         }
         let possible = plan.possible();
         if !plan.is_enough() {
-            let hint = "name more domains, or lower their floors (--floor)";
-            return self.not_enough(plan.goal, plan.available, possible, hint);
+            let hint = format!("{} (--floor)", more_from(from));
+            return self.not_enough(plan.goal, plan.available, possible, &hint);
         }
         if self.style.json {
             let totals = Totals {
@@ -199,7 +209,12 @@ impl Report {
     }
 
     /// The end. A domain that may be out of step decides the exit code, whatever the end.
-    pub(crate) fn reclaimed(&self, done: &ReclaimReport, failed: &FailedChanges) -> Exit {
+    pub(crate) fn reclaimed(
+        &self,
+        done: &ReclaimReport,
+        failed: &FailedChanges,
+        from: &DonorSelection,
+    ) -> Exit {
         // Targets that were not restored stay lowered.
         let changed = done.donors.iter().any(|it| it.asked.is_some() && !it.restored);
         let out_of_step = failed.left_out_of_step();
@@ -218,8 +233,8 @@ impl Report {
                 return if out_of_step { Exit::OutOfStep } else { Exit::Done };
             }
             ReclaimEnd::NotEnough { possible } => {
-                let hint = "name more domains, or lower their floors (--floor); -n shows what each can give";
-                return self.not_enough(done.goal, done.available, *possible, hint);
+                let hint = format!("{} (--floor); -n shows what each can give", more_from(from));
+                return self.not_enough(done.goal, done.available, *possible, &hint);
             }
             ReclaimEnd::FellShort => match failed.kind {
                 Some(kind) if done.donors.iter().all(|it| it.asked.is_none()) => {
@@ -228,7 +243,7 @@ impl Report {
                 }
                 _ => {
                     let message = format!("the domains gave less than planned: {has}");
-                    let hint = "name more domains, or lower their floors".to_owned();
+                    let hint = more_from(from).to_owned();
                     ("fell-short", "stuck", message, Exit::NotReached, Some(hint))
                 }
             },

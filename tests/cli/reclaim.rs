@@ -225,3 +225,17 @@ fn a_wait_that_the_goal_ends_is_not_interrupted() {
     assert!(ends.len() >= 3, "{ran:?}");
     assert!(ends.iter().all(|end| ["reached", "not-needed"].contains(end)), "{ends:?}");
 }
+
+#[test]
+fn a_hint_names_no_more_domains_than_all() {
+    let sim = Sim::new();
+    for words in ["reclaim 15G --from all -n", "reclaim 15G --from all"] {
+        let ran = sim.xmem(words).run();
+        assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+        assert!(ran.stderr.contains("\nhint: lower the floors (--floor)"), "{ran:?}");
+    }
+    // The guests do not follow.
+    let ran = sim.xmem("reclaim 10G --from all --patience 100ms").run();
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    assert!(ran.stderr.ends_with("\nhint: lower the floors\n"), "{ran:?}");
+}

@@ -348,6 +348,19 @@ fn memory_to_keep_free_is_not_called_missing() {
     }
 }
 
+/// A guest within 1 MiB of its target has reached it, for `set` too.
+#[test]
+fn a_step_within_the_tolerance_needs_no_memory() {
+    let sim = Sim::new();
+    sim.edit(|world| world["memory_kib"] = (7168 * 1024).into());
+    for words in ["apply -n -", "apply - --patience 0", "set web +4k"] {
+        let ran = sim.xmem(words).stdin("web +4k\n").run();
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    }
+    let ran = sim.xmem("apply - --patience 0").stdin("web +2M\n").run();
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+}
+
 /// Each starved line cost patience again, and had the same hint.
 #[test]
 fn lines_that_lack_memory_share_one_patience_and_one_hint() {

@@ -94,9 +94,10 @@ impl Step {
         self.plan.new.target > self.plan.old.target
     }
 
-    /// Memory that the domain takes from the host if it holds `held`.
+    /// Memory that the domain takes from the host if it holds `held`. As for `set`, what is within the tolerance is none.
     fn needs(&self, held: Kib) -> Kib {
-        self.plan.wanted.minus(held).unwrap_or_default()
+        let needs = self.plan.wanted.minus(held).filter(|needs| *needs > TOLERANCE);
+        needs.unwrap_or_default()
     }
 
     /// Whether the domain gives back memory that it holds above its target.

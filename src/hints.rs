@@ -8,10 +8,11 @@ use xen::DomId;
 use xen::hypervisor::HypervisorError;
 use xen::lock::LockError;
 use xen::xenstore::{Answer, StoreError};
+use xmem_core::batch::LineProblem;
 use xmem_core::change::Outcome;
 use xmem_core::domain::{DomainRef, Name};
 use xmem_core::failure::{Aftermath, Cause, Failure};
-use xmem_core::plan::{GUEST_MINIMUM, Refusal};
+use xmem_core::plan::{GUEST_MINIMUM, Note, Refusal};
 use xmem_core::resolve::ResolveError;
 use xmem_core::size::Written;
 use xmem_core::state::State;
@@ -222,6 +223,75 @@ const fn directory(kind: io::ErrorKind) -> Option<&'static str> {
     })
 }
 
+/// What to write instead of an invalid line of a batch.
+pub(crate) fn line(problem: &LineProblem, program: &Program) -> String {
+    let list = program.command("list --json");
+    let hint = match problem {
+        LineProblem::Domain { why, .. } => return why.hint().to_owned(),
+        LineProblem::Size { why, .. } => return why.hint(),
+        LineProblem::NotItsMaximum { said, domid, .. } => {
+            return format!(
+                "apply sets targets: set the maximum first ({}), or remove `static_max_kib`",
+                program.command(&format!("max {domid} {}", Written(*said)))
+            );
+        }
+        LineProblem::Contradiction { .. } => {
+            "keep the one that you mean: jq -c 'del(.size_kib)' or jq -c 'del(.target_kib)'"
+        }
+        LineProblem::OtherDomain { .. } => "remove the member that is wrong",
+        LineProblem::NotItsVideo { .. } => "video memory cannot be changed: remove `videoram_kib`",
+        LineProblem::Words => "write `web 512M`, or `\"SQL #2\" 1G` if the name contains ` #`",
+        LineProblem::Unclosed { .. } => {
+            "close the quote, or write the name without quotes: the size is the last word"
+        }
+        LineProblem::Json { .. } | LineProblem::NotAnObject => {
+            return format!("pass objects of `{list}`, one a line (jq -c) or in an array");
+        }
+        LineProblem::Incomplete | LineProblem::Empty => {
+            "check that the command that wrote it succeeded, such as jq before a pipe"
+        }
+        LineProblem::UnknownMember { member } if member == "host" => {
+            "leave the line of the host out: jq -c 'select(.uuid)'"
+        }
+        LineProblem::UnknownMember { .. } | LineProblem::NoSize => {
+            "name the new size `size_kib`, or the new target `target_kib`"
+        }
+        LineProblem::RepeatedMember { .. } => "keep one of the two",
+        LineProblem::BadValue { member, .. } if !member.ends_with("_kib") => {
+            return format!("write it as `{list}` does");
+        }
+        LineProblem::BadValue { .. } | LineProblem::TooSmall { .. } => {
+            return format!("write sizes as `{list}` does: 524288 is 512 MiB");
+        }
+        LineProblem::NoDomain => {
+            return format!("name the domain as `{list}` does, best by its `uuid`");
+        }
+        LineProblem::NoTarget => "leave such domains out: jq -c 'select(.target_kib)'",
+        LineProblem::OtherOutput { command } if matches!(command.as_str(), "set" | "apply") => {
+            "to set its new target: jq -c '{uuid, target_kib: .new.target_kib}'; to go back: .old.target_kib"
+        }
+        LineProblem::OtherOutput { .. } | LineProblem::ListFailed { .. } => {
+            return format!("pass the output of `{list}`");
+        }
+        LineProblem::TooMany => "check that this is the right file",
+    };
+    hint.to_owned()
+}
+
+/// What to do about a note, in its sentence.
+pub(crate) fn note(note: &Note, program: &Program) -> Option<String> {
+    Some(match note {
+        Note::LostAtReboot { domid, size } => {
+            let max = format!("max {domid} {}", Written(size.in_whole_pages()));
+            format!("before it reboots: {}", program.command(&max))
+        }
+        Note::LimitTooLow { domid, .. } => {
+            format!("see: {}", program.command(&format!("check {domid}")))
+        }
+        _ => return None,
+    })
+}
+
 /// What to do about a guest that has not reached its target.
 pub(crate) fn wait(outcome: &Outcome, wait: &WaitReport, program: &Program) -> Option<String> {
     let domid = outcome.domain.identity.domid;
@@ -277,4 +347,23 @@ fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> 
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_for_lines_name_members_that_apply_takes() {
+        let program = Program::new(None);
+        let hint = line(&LineProblem::UnknownMember { member: "target_kb".to_owned() }, &program);
+        assert_eq!(hint, "name the new size `size_kib`, or the new target `target_kib`");
+        let hint = line(&LineProblem::OtherOutput { command: "set".to_owned() }, &program);
+        assert!(hint.contains("{uuid, target_kib: .new.target_kib}"), "{hint}");
+        let hint = line(&LineProblem::NoDomain, &Program::new(Some("sim")));
+        assert_eq!(
+            hint,
+            "name the domain as `xmem --host sim list --json` does, best by its `uuid`"
+        );
+    }
 }

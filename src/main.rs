@@ -10,6 +10,7 @@ mod audit;
 mod cli;
 mod commands;
 mod exit;
+mod fixes;
 mod hints;
 mod logging;
 mod program;

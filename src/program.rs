@@ -16,15 +16,6 @@ impl Program {
     pub(crate) fn command(&self, words: &str) -> String {
         format!("{} {words}", self.0)
     }
-
-    /// `text`, a sentence about `xmem ...`, with `xmem` replaced by this command.
-    pub(crate) fn in_sentence(&self, text: &str) -> String {
-        ["set ", "max ", "check ", "list", "apply ", "reclaim "]
-            .iter()
-            .fold(text.to_owned(), |text, word| {
-                text.replace(&format!("xmem {word}"), &format!("{} {word}", self.0))
-            })
-    }
 }
 
 /// `text` quoted as one word of a shell.
@@ -51,10 +42,6 @@ mod tests {
     fn a_command_names_the_host_of_the_command_line() {
         let program = Program::new(Some("sim:/tmp/my sim"));
         assert_eq!(program.command("list"), "xmem --host 'sim:/tmp/my sim' list");
-        assert_eq!(
-            program.in_sentence("if nothing needs it: xmem set 7 1G"),
-            "if nothing needs it: xmem --host 'sim:/tmp/my sim' set 7 1G"
-        );
         assert_eq!(quoted("\u{1b}[2J"), r"$'\x1b\x5b2J'");
         assert_eq!(Program::new(None).command("list"), "xmem list");
     }

@@ -13,6 +13,7 @@ use super::record;
 use super::wait::{self, PATIENCE, Waiting};
 use crate::cli::{Apply, Global};
 use crate::exit::Exit;
+use crate::hints;
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::usage::Usage;
@@ -118,7 +119,7 @@ impl Task {
             LineProblem::Empty => format!("{}: {problem}", self.file),
             problem => problem.to_string(),
         };
-        let hint = Some(report.program.in_sentence(&problem.hint()));
+        let hint = Some(hints::line(problem, &report.program));
         Usage { why, hint, ..Usage::default() }
     }
 }

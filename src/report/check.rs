@@ -6,6 +6,7 @@ use xmem_core::recovery::Recovery;
 
 use super::json::{DomainKeys, Json};
 use super::{Report, text};
+use crate::fixes;
 
 /// The result of a check, and of a repair.
 #[derive(Debug)]
@@ -137,10 +138,8 @@ fn sentences(report: &Report, (finding, outcome): &(Finding, RepairOutcome)) -> 
     ];
     lines.extend(match outcome {
         RepairOutcome::NotRepaired => diagnosis.fix.as_ref().map(|fix| {
-            // xl and xenstore-write would change this machine's domain of that number, not the simulated one.
-            let is_foreign = ["xl ", "xenstore-"].iter().any(|program| fix.contains(program));
-            let place = if is_foreign { report.mark() } else { "" };
-            format!("    fix{place}: {}", report.program.in_sentence(fix))
+            let place = if fixes::is_for_real_hosts(fix) { report.mark() } else { "" };
+            format!("    fix{place}: {}", fixes::fix(fix, &report.program))
         }),
         RepairOutcome::Resolved => Some("    now: resolved".to_owned()),
         RepairOutcome::WouldRepair(action) => {
@@ -165,7 +164,7 @@ fn finding(
             out_of_step: diagnosis.is_out_of_step(),
             message: text::shortened(&diagnosis.message),
             meaning: diagnosis.meaning,
-            fix: diagnosis.fix.as_ref().map(|fix| report.program.in_sentence(fix)),
+            fix: diagnosis.fix.as_ref().map(|fix| fixes::fix(fix, &report.program)),
             repaired: matches!(outcome, RepairOutcome::Repaired(_)),
             repair: match outcome {
                 RepairOutcome::WouldRepair(action) => Some(repair(action, false)),

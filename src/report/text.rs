@@ -12,6 +12,7 @@ use xmem_core::plan::TOLERANCE;
 use xmem_core::state::State;
 use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
+use crate::hints;
 use crate::program::Program;
 
 /// The most characters of an error that are shown.
@@ -74,10 +75,13 @@ pub(super) fn changed_numbers(old: Numbers, new: Numbers) -> Vec<String> {
 
 /// The notes about a change; `waits` if its guest is waited for. Commands in them name the host of `program`.
 pub(super) fn notes(outcome: &Outcome, waits: bool, program: &Program) -> Vec<NoteText> {
-    let note = |kind, text: String| NoteText { kind, text: program.in_sentence(&text) };
+    let note = |kind, text| NoteText { kind, text };
     let mut notes = Vec::new();
     notes.extend(outcome.recovery.iter().map(|it| note(it.kind(), it.to_string())));
-    notes.extend(outcome.plan.notes.iter().map(|it| note(it.kind(), it.to_string())));
+    notes.extend(outcome.plan.notes.iter().map(|it| {
+        let hint = hints::note(it, program).map_or_else(String::new, |hint| format!("; {hint}"));
+        note(it.kind(), format!("{it}{hint}"))
+    }));
     let (current, wanted) = (outcome.info.current, outcome.plan.wanted);
     let is_elsewhere = current.0.abs_diff(wanted.0) > TOLERANCE.0;
     if outcome.status != ChangeStatus::Changed

@@ -1,4 +1,4 @@
-//! Findings about a domain or a host: what it is, what it means, how to fix it.
+//! Findings about a domain or a host: what it is, what it means, and its fix.
 //!
 //! [`diagnose`] judges one domain and is pure. One cause is one finding: its consequences are not reported.
 
@@ -7,8 +7,8 @@ mod judge;
 use std::path::PathBuf;
 
 use xen::lock::Holder;
+use xen::{DomId, Kib};
 
-pub(crate) use self::judge::locked_fix;
 pub use self::judge::{Facts, KilledChange, diagnose};
 
 /// A finding.
@@ -22,10 +22,55 @@ pub struct Diagnosis {
     pub message: String,
     /// What it means for the domain and its host.
     pub meaning: &'static str,
-    /// The fix: a sentence or a command.
-    pub fix: Option<String>,
-    /// Whether `check --repair` fixes it.
-    pub repairable: bool,
+    /// The fix.
+    pub fix: Option<Fix>,
+}
+
+/// What an admin can do about a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fix {
+    /// [`repair`](crate::check::repair) fixes it: in this domain, or without one among the files of all.
+    Repair(Option<DomId>),
+    /// Wait until this process releases the lock.
+    AwaitLock(Holder),
+    /// Wait, and look whether the guest's balloon driver works.
+    AwaitGuest,
+    /// Unpause the domain, if nothing keeps it paused on purpose.
+    Unpause(DomId),
+    /// Find the program that wrote this node, and write it anew.
+    Rewrite(String),
+    /// First fix this node.
+    First(String),
+    /// Write this node, if its value is known.
+    Write(String),
+    /// Remove these nodes.
+    RemoveNodes(String),
+    /// Find out what put this into the place of a lock, and remove it.
+    RemoveUnknown(PathBuf),
+    /// Read this record, and remove it.
+    RemoveRecord(PathBuf),
+    /// Set the maximum if the target is right, or the size if the maximum is right. A size that would be refused is missing.
+    Choose {
+        /// The domain.
+        domid: DomId,
+        /// The maximum to set.
+        max: Option<Kib>,
+        /// The size to set.
+        size: Option<Kib>,
+    },
+    /// Set this size, if nothing needs the higher limit.
+    LowerLimit {
+        /// The domain.
+        domid: DomId,
+        /// The size to set.
+        size: Kib,
+    },
+    /// Set the size that the domain should have. The guest itself may write the one that it has.
+    SetSize(DomId),
+    /// Change the domain through its memory manager.
+    UseManager,
+    /// Use xenstored's socket instead of the device.
+    UseSocket,
 }
 
 /// The severity of a finding.
@@ -128,7 +173,7 @@ impl Diagnosis {
         meaning: &'static str,
     ) -> Self {
         let (message, severity) = (message.into(), Severity::Notice);
-        Self { kind, severity, message, meaning, fix: None, repairable: false }
+        Self { kind, severity, message, meaning, fix: None }
     }
 
     /// A finding that is out of step.
@@ -140,16 +185,15 @@ impl Diagnosis {
         Self { severity: Severity::OutOfStep, ..Self::notice(kind, message, meaning) }
     }
 
-    /// The same with a fix for the admin.
+    /// The same with a fix.
     #[must_use]
-    pub(crate) fn with_fix(self, fix: impl Into<String>) -> Self {
-        Self { fix: Some(fix.into()), ..self }
+    pub(crate) fn with_fix(self, fix: Fix) -> Self {
+        Self { fix: Some(fix), ..self }
     }
 
-    /// The same, fixed by `check --repair`, which `command` runs.
-    #[must_use]
-    pub(crate) fn repaired_by(self, command: impl Into<String>) -> Self {
-        Self { fix: Some(command.into()), repairable: true, ..self }
+    /// Whether [`repair`](crate::check::repair) fixes it.
+    pub const fn is_repairable(&self) -> bool {
+        matches!(self.fix, Some(Fix::Repair(_)))
     }
 
     /// Whether it is out of step, and not a notice.

@@ -1,11 +1,11 @@
-//! Errors in a batch, and how to fix them.
+//! Errors in a batch.
 
 use xen::escape::{Escaped, beginning};
 use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib};
 
 use crate::domain::DomainRefError;
-use crate::size::{SizeError, Written};
+use crate::size::SizeError;
 
 /// The most errors reported. A file of another format could have millions.
 pub const MOST_ERRORS: usize = 100;
@@ -25,7 +25,6 @@ pub struct LineError {
 
 /// Why a line is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum LineProblem {
     /// It has one word, or more than two behind a quoted name.
@@ -101,60 +100,6 @@ fn maximum(present: Kib) -> String {
     match present {
         UNLIMITED => "has no maximum".to_owned(),
         present => format!("has a maximum of {present}"),
-    }
-}
-
-impl LineProblem {
-    /// What to write instead.
-    pub fn hint(&self) -> String {
-        let hint = match self {
-            Self::Domain { why, .. } => return why.hint().to_owned(),
-            Self::Size { why, .. } => return why.hint(),
-            Self::NotItsMaximum { said, domid, .. } => {
-                return format!(
-                    "apply sets targets: set the maximum first (xmem max {domid} {}), or remove `static_max_kib`",
-                    Written(*said)
-                );
-            }
-            Self::Contradiction { .. } => {
-                "keep the one that you mean: jq -c 'del(.size_kib)' or jq -c 'del(.target_kib)'"
-            }
-            Self::OtherDomain { .. } => "remove the member that is wrong",
-            Self::NotItsVideo { .. } => "video memory cannot be changed: remove `videoram_kib`",
-            Self::Words => "write `web 512M`, or `\"SQL #2\" 1G` if the name contains ` #`",
-            Self::Unclosed { .. } => {
-                "close the quote, or write the name without quotes: the size is the last word"
-            }
-            Self::Json { .. } | Self::NotAnObject => {
-                "pass objects of `xmem list --json`, one a line (jq -c) or in an array"
-            }
-            Self::Incomplete | Self::Empty => {
-                "check that the command that wrote it succeeded, such as jq before a pipe"
-            }
-            Self::UnknownMember { member } if member == "host" => {
-                "leave the line of the host out: jq -c 'select(.uuid)'"
-            }
-            Self::UnknownMember { .. } | Self::NoSize => {
-                "name the new size `size_kib`, or the new target `target_kib`"
-            }
-            Self::RepeatedMember { .. } => "keep one of the two",
-            Self::BadValue { member, .. } if !member.ends_with("_kib") => {
-                "write it as `xmem list --json` does"
-            }
-            Self::BadValue { .. } | Self::TooSmall { .. } => {
-                "write sizes as `xmem list --json` does: 524288 is 512 MiB"
-            }
-            Self::NoDomain => "name the domain as `xmem list --json` does, best by its `uuid`",
-            Self::NoTarget => "leave such domains out: jq -c 'select(.target_kib)'",
-            Self::OtherOutput { command } if matches!(command.as_str(), "set" | "apply") => {
-                "to set its new target: jq -c '{uuid, target_kib: .new.target_kib}'; to go back: .old.target_kib"
-            }
-            Self::OtherOutput { .. } | Self::ListFailed { .. } => {
-                "pass the output of `xmem list --json`"
-            }
-            Self::TooMany => "check that this is the right file",
-        };
-        hint.to_owned()
     }
 }
 

@@ -6,7 +6,7 @@ use xen::xenstore::{Answer, Store, StoreError};
 use xen::{DomId, Host};
 
 use super::Finding;
-use crate::diagnosis::{Diagnosis, DiagnosisKind};
+use crate::diagnosis::{Diagnosis, DiagnosisKind, Fix};
 use crate::failure::Cause;
 use crate::memory::domain_path;
 
@@ -45,7 +45,7 @@ fn orphan(domid: DomId) -> Finding {
         format!("no such domain, but xenstore has {path}"),
         "left over or written after the domain was destroyed; it uses xenstore space",
     )
-    .with_fix(format!("xenstore-rm {path}"));
+    .with_fix(Fix::RemoveNodes(path));
     Finding { domid: Some(domid), domain: None, diagnosis }
 }
 
@@ -55,6 +55,6 @@ fn not_listed() -> Finding {
         "xenstore has too many domains to list them over this connection",
         "xenstore was not searched for nodes of domains that do not exist",
     )
-    .with_fix("use xenstored's socket, if it has one: unset XENSTORED_PATH");
+    .with_fix(Fix::UseSocket);
     Finding { domid: None, domain: None, diagnosis }
 }

@@ -96,7 +96,7 @@ enum Target {
 
 /// What to repair because of `finding`, if anything.
 fn target(finding: &Finding) -> Option<Target> {
-    let identity = finding.identity().filter(|_| finding.diagnosis.repairable)?;
+    let identity = finding.identity().filter(|_| finding.diagnosis.is_repairable())?;
     Some(match finding.diagnosis.kind {
         DiagnosisKind::StaleLock | DiagnosisKind::StaleRecord => Target::Files(identity),
         _ => Target::Domain(identity),

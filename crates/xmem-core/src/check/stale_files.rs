@@ -14,7 +14,7 @@ use xen::userdata::{FileName, Letter};
 use xen::{Host, Identity, Interrupt};
 
 use super::Finding;
-use crate::diagnosis::{Diagnosis, DiagnosisKind, locked_fix};
+use crate::diagnosis::{Diagnosis, DiagnosisKind, Fix};
 use crate::domain::Domain;
 use crate::failure::Cause;
 use crate::intent::{IntentError, RECORD, SET_ASIDE};
@@ -79,7 +79,7 @@ pub(super) fn find(host: &dyn Host, rows: &[Row]) -> Result<Vec<Finding>, Cause>
 fn of_living(role: Role, path: &Path, lock: &LockState, has_record: bool) -> Option<Diagnosis> {
     let shown = escaped_path(path);
     let stale = |kind, message: String, meaning| {
-        Some(Diagnosis::notice(kind, message, meaning).repaired_by("xmem check --repair"))
+        Some(Diagnosis::notice(kind, message, meaning).with_fix(Fix::Repair(None)))
     };
     match role {
         // Repairing the record takes the lock, and its file goes with that.
@@ -100,7 +100,7 @@ fn of_living(role: Role, path: &Path, lock: &LockState, has_record: bool) -> Opt
                 "it was incomplete, or written before a reboot, by another version of xmem or by another program; \
                  nothing acts on it",
             )
-            .with_fix(format!("read it, then: {} {shown}", if path.is_dir() { "rm -r" } else { "rm" })),
+            .with_fix(Fix::RemoveRecord(path.to_owned())),
         ),
         Role::Lock | Role::Record | Role::Draft => None,
     }
@@ -118,7 +118,7 @@ fn of_gone(role: Role, path: &Path, lock: &LockState, identity: Identity) -> Opt
                     format!("gone (UUID {uuid}), but its lock is held by {holder}"),
                     "the domain is being destroyed, or that process hangs",
                 )
-                .with_fix(locked_fix(holder)),
+                .with_fix(Fix::AwaitLock(holder.clone())),
             );
         }
         (Role::Lock, LockState::Unusable) => {
@@ -128,7 +128,7 @@ fn of_gone(role: Role, path: &Path, lock: &LockState, identity: Identity) -> Opt
                     format!("gone (UUID {uuid}), but its lock path is not a regular file: {shown}"),
                     "harmless, unless a domain with the same domid and UUID is started",
                 )
-                .with_fix(format!("find out what put it there, then remove it: {shown}")),
+                .with_fix(Fix::RemoveUnknown(path.to_owned())),
             );
         }
         (Role::Lock, _) => (
@@ -142,7 +142,7 @@ fn of_gone(role: Role, path: &Path, lock: &LockState, identity: Identity) -> Opt
             "harmless, unless a domain with the same domid and UUID is started",
         ),
     };
-    Some(Diagnosis::notice(kind, message, meaning).repaired_by("xmem check --repair"))
+    Some(Diagnosis::notice(kind, message, meaning).with_fix(Fix::Repair(None)))
 }
 
 /// Removes the stale files of `identity` under its lock, if no process holds it. For a domain that exists, its record

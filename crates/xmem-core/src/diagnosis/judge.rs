@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use xen::escape::{Escaped, escaped_path};
 use xen::hypervisor::{Pod, Shutdown};
-use xen::lock::{Holder, LockState};
+use xen::lock::LockState;
 use xen::userdata::FileName;
 use xen::{Dom0, DomId, Kib, Mib};
 
-use super::{Diagnosis, DiagnosisKind};
+use super::{Diagnosis, DiagnosisKind, Fix};
 use crate::memory::{BadNode, Memory};
 use crate::state::State;
 
@@ -85,14 +85,13 @@ impl Judge<'_> {
                     format!("locked by {holder}"),
                     "it is being changed, so its numbers are not checked",
                 )
-                .with_fix(locked_fix(holder)),
+                .with_fix(Fix::AwaitLock(holder.clone())),
             ),
             lock => {
                 if matches!(lock, LockState::Unusable) {
                     let identity = self.memory.info.identity;
-                    found.push(unusable_lock(
-                        &FileName::lock(identity).in_dir(self.facts.state_dir),
-                    ));
+                    found
+                        .push(unusable_lock(FileName::lock(identity).in_dir(self.facts.state_dir)));
                 }
                 found.extend(self.bad_nodes());
                 match &self.facts.killed {
@@ -116,10 +115,7 @@ impl Judge<'_> {
                 "paused",
                 "it cannot balloon until it is unpaused",
             )
-            .with_fix(format!(
-                "if nothing keeps it paused on purpose (a backup, a debugger): xl unpause {}",
-                self.domid
-            )),
+            .with_fix(Fix::Unpause(self.domid)),
             State::Building => Diagnosis::notice(
                 DiagnosisKind::Building,
                 match &self.memory.target {
@@ -172,10 +168,7 @@ impl Judge<'_> {
                     bad.to_string(),
                     "xmem cannot tell what it should be, and changes nothing that depends on it; xl misreads it",
                 )
-                .with_fix(format!(
-                    "find and stop the program that wrote it, then: xenstore-write {} KIB",
-                    Escaped(&bad.path)
-                ))
+                .with_fix(Fix::Rewrite(bad.path.clone()))
             })
             .collect()
     }
@@ -183,7 +176,6 @@ impl Judge<'_> {
     fn interrupted_change(&self, killed: &KilledChange) -> Diagnosis {
         let pid = killed.pid.as_ref().ok().copied();
         let kind = DiagnosisKind::InterruptedChange { record: killed.record.clone(), pid };
-        let repair = format!("xmem check --repair {}", self.domid);
         match &killed.pid {
             Ok(pid) => Diagnosis::out_of_step(
                 kind,
@@ -200,7 +192,7 @@ impl Judge<'_> {
                 "a change was interrupted, and this record does not say how to complete it",
             ),
         }
-        .repaired_by(repair)
+        .with_fix(Fix::Repair(Some(self.domid)))
     }
 
     /// What other programs have to do with it.
@@ -220,7 +212,7 @@ impl Judge<'_> {
                     format!("managed by {manager}"),
                     "its memory manager overwrites targets that others set",
                 )
-                .with_fix("change it through that program")
+                .with_fix(Fix::UseManager)
             }),
             outstanding.map(|claimed| {
                 Diagnosis::notice(
@@ -236,24 +228,14 @@ impl Judge<'_> {
     }
 }
 
-/// What to do about a lock that is held.
-pub(crate) const fn locked_fix(holder: &Holder) -> &'static str {
-    if holder.has_ended {
-        "wait; if it stays locked, find the process that has the file open: lsof | grep domain-userdata-lock"
-    } else {
-        "wait; if it stays locked, check what that process is doing"
-    }
-}
-
 /// A lock path that is not a regular file.
-fn unusable_lock(path: &Path) -> Diagnosis {
-    let path = escaped_path(path);
+fn unusable_lock(path: PathBuf) -> Diagnosis {
     Diagnosis::out_of_step(
         DiagnosisKind::UnusableLock,
-        format!("its lock path is not a regular file: {path}"),
+        format!("its lock path is not a regular file: {}", escaped_path(&path)),
         "neither xl nor xmem can lock the domain, so its memory cannot be changed",
     )
-    .with_fix(format!("find out what put it there, then remove it: {path}"))
+    .with_fix(Fix::RemoveUnknown(path))
 }
 
 #[cfg(test)]

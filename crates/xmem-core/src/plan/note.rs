@@ -10,7 +10,6 @@ use xen::{DomId, Kib, Mib};
 use super::safety::{growth, shrinks};
 use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings, TOLERANCE};
 use crate::memory::{GuestType, Limit, Manager, Memory};
-use crate::size::Written;
 use crate::state::State;
 
 /// Something that a user might not expect of a plan or a change. The sentences hold before the change and after it.
@@ -151,10 +150,8 @@ impl fmt::Display for Note {
             Self::Managed(manager) => {
                 write!(f, "the domain's memory is managed by {manager}, which may overwrite this")
             }
-            Self::LostAtReboot { domid, size } => write!(
-                f,
-                "on Arm, libxl cannot start the guest again at a reboot while its size is below its maximum; before it reboots: xmem max {domid} {}",
-                Written(size.in_whole_pages())
+            Self::LostAtReboot { .. } => f.write_str(
+                "on Arm, libxl cannot start the guest again at a reboot while its size is below its maximum"
             ),
             Self::DeviceModel { of } => {
                 write!(
@@ -162,10 +159,9 @@ impl fmt::Display for Note {
                     "the domain runs the device model of domain {of}: if it dies, that guest dies"
                 )
             }
-            Self::LimitTooLow { domid, limit, needs } => write!(
-                f,
-                "out of step: the limit is {limit}, and the target needs {needs}; see: xmem check {domid}"
-            ),
+            Self::LimitTooLow { limit, needs, .. } => {
+                write!(f, "out of step: the limit is {limit}, and the target needs {needs}")
+            }
             Self::BelowUsed { used, size } => write!(
                 f,
                 "the guest reports that it uses {} MiB: with {} MiB it may swap, or run out of memory",

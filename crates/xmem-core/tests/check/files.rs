@@ -7,6 +7,7 @@ use xen::lock::Lock;
 use xen::userdata::{LOCK, Letter};
 use xen::{DomId, Identity, NoInterrupt, Uuid};
 use xmem_core::check::{RepairAction, RepairOutcome, repair};
+use xmem_core::diagnosis::Fix;
 use xmem_core::intent::{RECORD, SET_ASIDE};
 
 use crate::scene::{Scene, said};
@@ -41,7 +42,7 @@ fn files_of_a_gone_domain_are_stale_and_name_its_uuid() {
         assert!(
             finding.diagnosis.message.contains("gone (UUID 00000000-0000-0000-0000-00000000dead)")
         );
-        assert!(finding.diagnosis.repairable && !finding.diagnosis.is_out_of_step());
+        assert!(finding.diagnosis.is_repairable() && !finding.diagnosis.is_out_of_step());
     }
     let host = scene.host();
     let repaired = repair(&host, &report, &[], Duration::ZERO, &NoInterrupt);
@@ -68,8 +69,7 @@ fn files_of_a_living_domain_have_its_name() {
     assert_eq!(said(&repaired.after.findings), ["web (7): set-aside"]);
     // A set-aside record stays for an admin to read.
     let found = &repaired.after.findings[0].diagnosis;
-    let rm = format!("read it, then: rm {}", aside.display());
-    assert_eq!((found.fix.as_ref(), found.repairable), (Some(&rm), false));
+    assert_eq!(found.fix, Some(Fix::RemoveRecord(aside.clone())));
     assert!(aside.exists());
 }
 
@@ -145,5 +145,5 @@ fn a_record_that_cannot_be_parsed_says_why() {
         found.message.starts_with("an intent record that xmem does not act on (EOF"),
         "{found:?}"
     );
-    assert!(found.repairable);
+    assert!(found.is_repairable());
 }

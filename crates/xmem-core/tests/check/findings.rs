@@ -8,6 +8,7 @@ use std::time::Duration;
 use xen::userdata::{LOCK, Letter};
 use xen::{Interrupt, Kib, NoInterrupt};
 use xmem_core::check::check;
+use xmem_core::diagnosis::Fix;
 use xmem_core::failure::Cause;
 use xmem_sim::{Call, Observer, Verdict, World};
 
@@ -118,13 +119,12 @@ fn a_guest_that_may_write_its_nodes_is_offered_no_repair() {
     scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
     let fix = |scene: &Scene| {
         let report = scene.check();
-        let found = report.findings[0].diagnosis.clone();
-        (found.repairable, found.fix.unwrap())
+        report.findings[0].diagnosis.fix.clone()
     };
-    assert_eq!(fix(&scene), (true, "xmem check --repair 7".to_owned()));
+    let web = scene.identity(7).domid;
+    assert_eq!(fix(&scene), Some(Fix::Repair(Some(web))));
     scene.edit(7, |web| web.owns_nodes = true);
-    let (repairable, fix) = fix(&scene);
-    assert!(!repairable && fix.starts_with("xmem set 7 SIZE"), "{fix}");
+    assert_eq!(fix(&scene), Some(Fix::SetSize(web)));
 }
 
 #[test]
@@ -133,7 +133,8 @@ fn nodes_without_a_domain_are_orphans() {
     scene.world().write("/local/domain/33/memory/target", "524288");
     let report = scene.check();
     assert_eq!(said(&report.findings), ["domid 33: orphan-nodes"]);
-    assert_eq!(report.findings[0].diagnosis.fix.as_deref(), Some("xenstore-rm /local/domain/33"));
+    let nodes = "/local/domain/33".to_owned();
+    assert_eq!(report.findings[0].diagnosis.fix, Some(Fix::RemoveNodes(nodes)));
     assert_eq!(said(&scene.check_named(&["web"]).findings), [""; 0]);
     // They may belong to a domain that is being created.
     scene.edit(7, |web| (web.paused, web.vcpus, web.cpu_time_ms) = (true, 0, 0));

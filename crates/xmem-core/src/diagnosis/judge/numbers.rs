@@ -1,14 +1,13 @@
 //! The findings about a domain's numbers.
 
-use xen::escape::Escaped;
 use xen::hypervisor::{Pod, UNLIMITED};
 use xen::{Kib, Mib};
 
-use super::super::{Diagnosis, DiagnosisKind};
+use super::super::{Diagnosis, DiagnosisKind, Fix};
 use super::Judge;
 use crate::memory::{GuestType, Memory, Node};
 use crate::plan::{MemoryRequest, SLACK, Surroundings, TOLERANCE, plan};
-use crate::size::Written;
+use crate::size::{Size, Written};
 use crate::state::{Follows, State};
 
 impl Judge<'_> {
@@ -78,9 +77,8 @@ impl Judge<'_> {
         if self.memory.is_dom0() && self.misreads_first_target() {
             return found;
         }
-        let write =
-            format!("if you know the value: xenstore-write /local/domain/{}/{key} KIB", self.domid);
-        self.repairable(found.with_fix(write))
+        let path = format!("/local/domain/{}/{key}", self.domid);
+        self.repairable(found.with_fix(Fix::Write(path)))
     }
 
     fn above_maximum(&self) -> Option<Diagnosis> {
@@ -101,10 +99,12 @@ impl Judge<'_> {
         );
         // A size is rounded down to whole pages.
         let least = size.max(target).in_whole_pages();
-        let max = self.command("max", least).map(|it| format!("if the target is right: {it}"));
-        let set = self.command("set", most).map(|it| format!("if the maximum is right: {it}"));
-        let fix = max.into_iter().chain(set).collect::<Vec<_>>().join("; ");
-        Some(if fix.is_empty() { found } else { found.with_fix(fix) })
+        let max = self.allowed(least, |size| MemoryRequest::Max { size, force: false });
+        let size = self.allowed(most, set);
+        Some(match (max, size) {
+            (None, None) => found,
+            (max, size) => found.with_fix(Fix::Choose { domid: self.domid, max, size }),
+        })
     }
 
     fn limit_too_low(&self) -> Option<Diagnosis> {
@@ -121,7 +121,7 @@ impl Judge<'_> {
             "the target asks for more than Xen lets the guest have: its allocations fail",
         );
         Some(self.repairable(match &self.memory.static_max {
-            Err(bad) => found.with_fix(format!("first fix {}", Escaped(&bad.path))),
+            Err(bad) => found.with_fix(Fix::First(bad.path.clone())),
             Ok(_) => found,
         }))
     }
@@ -147,8 +147,8 @@ impl Judge<'_> {
             },
             "the guest may use more than its target; some tools do this on purpose",
         );
-        Some(match self.command("set", size) {
-            Some(set) => found.with_fix(format!("if nothing needs the higher limit: {set}")),
+        Some(match self.allowed(size, set) {
+            Some(size) => found.with_fix(Fix::LowerLimit { domid: self.domid, size }),
             None => found,
         })
     }
@@ -156,8 +156,6 @@ impl Judge<'_> {
     /// The distance of the guest from its target. Only a running guest is expected there. A guest that was created
     /// paused may still have to populate its memory.
     fn balloon(&self) -> Option<Diagnosis> {
-        const WAIT: &str = "wait; if it persists, check that the guest's balloon driver is loaded \
-                            (it gives up after a few tries until the target changes)";
         if !matches!(self.state, State::Running | State::Paused) {
             return None;
         }
@@ -190,7 +188,7 @@ impl Judge<'_> {
                     ),
                     "Xen allocates nothing more to it until it has given the excess back",
                 )
-                .with_fix(WAIT),
+                .with_fix(Fix::AwaitGuest),
             );
         }
         let size = self.memory.size()?;
@@ -208,7 +206,7 @@ impl Judge<'_> {
                 "the guest has not yet ballooned up to its target",
             )
         };
-        Some(found.with_fix(WAIT))
+        Some(found.with_fix(Fix::AwaitGuest))
     }
 
     /// `found` as fixed by `check --repair`, if there is only one possible fix.
@@ -216,25 +214,19 @@ impl Judge<'_> {
         match plan(self.memory, &MemoryRequest::Repair, &self.surroundings()) {
             Ok(plan) if plan.changes_nothing() => found,
             // A target that the guest may write raises no limit.
-            Ok(plan) if plan.relies_on_store && self.facts.guest_writes => found.with_fix(format!(
-                "xmem set {} SIZE with the size it should have; the guest itself may write there (xenstore-ls -p)",
-                self.domid
-            )),
-            Ok(_) => found.repaired_by(format!("xmem check --repair {}", self.domid)),
+            Ok(plan) if plan.relies_on_store && self.facts.guest_writes => {
+                found.with_fix(Fix::SetSize(self.domid))
+            }
+            Ok(_) => found.with_fix(Fix::Repair(Some(self.domid))),
             Err(_) => found,
         }
     }
 
-    /// A command that sets `size`, unless xmem would refuse it.
-    fn command(&self, name: &str, size: Kib) -> Option<String> {
-        let typed = Written(size).to_string();
-        let asked = typed.parse().ok()?;
-        let request = match name {
-            "max" => MemoryRequest::Max { size: asked, force: false },
-            _ => MemoryRequest::Set { size: asked, raise_max: false, force: false },
-        };
-        plan(self.memory, &request, &self.surroundings()).ok()?;
-        Some(format!("xmem {name} {} {typed}", self.domid))
+    /// `size` as it is typed, unless xmem would refuse to set it.
+    fn allowed(&self, size: Kib, request: fn(Size) -> MemoryRequest) -> Option<Kib> {
+        let typed = Written(size).to_string().parse().ok()?;
+        plan(self.memory, &request(typed), &self.surroundings()).ok()?;
+        Some(size)
     }
 
     fn surroundings(&self) -> Surroundings {
@@ -244,6 +236,10 @@ impl Judge<'_> {
     fn with_video(&self, kib: Kib) -> Option<Kib> {
         kib.offset(self.memory.video_kib().ok()?.into())
     }
+}
+
+const fn set(size: Size) -> MemoryRequest {
+    MemoryRequest::Set { size, raise_max: false, force: false }
 }
 
 /// `kib` in MiB, or exactly if `other` would look the same.

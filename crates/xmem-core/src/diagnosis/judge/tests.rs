@@ -34,6 +34,10 @@ fn judge(memory: &Memory) -> Vec<Diagnosis> {
     diagnose(memory, State::of(memory), &facts())
 }
 
+fn id(domid: u32) -> DomId {
+    DomId::new(domid).unwrap()
+}
+
 fn words(found: &[Diagnosis]) -> Vec<&'static str> {
     found.iter().map(|it| it.kind.word()).collect()
 }
@@ -143,7 +147,7 @@ fn one_cause_is_one_finding() {
     let found = diagnose(&memory, State::Running, &Facts { killed, ..facts() });
     assert_eq!(words(&found), ["interrupted-change"]);
     assert_eq!(found[0].kind, DiagnosisKind::InterruptedChange { record, pid: Some(4711) });
-    assert!(found[0].repairable && found[0].is_out_of_step());
+    assert!(found[0].is_repairable() && found[0].is_out_of_step());
 
     let pod = Some(Pod { cache: Kib(4 * MIB), entries: Kib(8 * MIB) });
     let found = diagnose(&domain(7), State::Running, &Facts { pod, ..facts() });
@@ -169,12 +173,12 @@ fn no_fix_harms_a_domain_that_does_not_run() {
     ] {
         let found = diagnose(&memory, state, &facts());
         assert_eq!(words(&found), [word]);
-        assert_eq!((&found[0].fix, found[0].repairable), (&None, false), "{word}");
+        assert_eq!(found[0].fix, None, "{word}");
     }
     let found = diagnose(&memory, State::Building, &facts());
     assert_eq!(found[0].message, "being created, restored or received (16 of 512 MiB)");
     let found = diagnose(&memory, State::Paused, &facts());
-    assert!(found[0].fix.as_ref().unwrap().ends_with("xl unpause 7"));
+    assert_eq!(found[0].fix, Some(Fix::Unpause(id(7))));
 }
 
 #[test]
@@ -183,8 +187,7 @@ fn a_domu_without_a_limit_is_told_so() {
     memory.info.limit = UNLIMITED;
     let found = diagnose(&memory, State::Running, &facts());
     assert_eq!(found[0].message, "it has no limit, and its target needs 529 MiB");
-    let fix = "if nothing needs the higher limit: xmem set 7 528M";
-    assert_eq!(found[0].fix.as_deref(), Some(fix));
+    assert_eq!(found[0].fix, Some(Fix::LowerLimit { domid: id(7), size: Kib(528 * MIB) }));
 }
 
 /// Sizes are rounded down to whole pages.
@@ -196,12 +199,8 @@ fn a_target_barely_above_the_maximum_has_both_fixes_and_different_numbers() {
     memory.info.limit = Kib(2_098_176);
     let found = diagnose(&memory, State::Running, &facts());
     assert_eq!(found[0].message, "the target of 2097155 KiB is above the maximum of 2097152 KiB");
-    assert_eq!(
-        found[0].fix.as_deref(),
-        Some(
-            "if the target is right: xmem max 7 2113540k; if the maximum is right: xmem set 7 2064M"
-        )
-    );
+    let (max, size) = (Some(Kib(2_113_540)), Some(Kib(2064 * MIB)));
+    assert_eq!(found[0].fix, Some(Fix::Choose { domid: id(7), max, size }));
     memory.static_max = Ok(Some(Kib(4 * 2_097_152)));
     memory.target = Ok(Some(Kib(2_097_172)));
     memory.info.limit = Kib(2_097_164 + 17 * 1024);
@@ -235,7 +234,7 @@ fn a_lock_that_cannot_be_taken_is_out_of_step() {
     let found =
         diagnose(&domain(7), State::Running, &Facts { lock: LockState::Unusable, ..facts() });
     assert_eq!(words(&found), ["unusable-lock"]);
-    assert!(found[0].is_out_of_step() && !found[0].repairable);
+    assert!(found[0].is_out_of_step() && !found[0].is_repairable());
     assert!(found[0].message.contains("/var/lib/xen/userdata-l.7."), "{}", found[0].message);
 }
 
@@ -290,9 +289,9 @@ fn only_findings_with_one_possible_fix_are_repairable() {
         edit(&mut memory);
         let found = judge(&memory);
         assert!(!found.is_empty(), "{case}");
-        assert_eq!(found.iter().any(|it| it.repairable), repairable, "{case}: {found:?}");
-        for it in found.iter().filter(|it| it.repairable) {
-            assert_eq!(it.fix, Some(format!("xmem check --repair {domid}")), "{case}");
+        assert_eq!(found.iter().any(Diagnosis::is_repairable), repairable, "{case}: {found:?}");
+        for it in found.iter().filter(|it| it.is_repairable()) {
+            assert_eq!(it.fix, Some(Fix::Repair(Some(id(domid)))), "{case}");
         }
     }
 }
@@ -304,13 +303,13 @@ fn a_low_limit_beside_an_unrelated_bad_node_is_repairable() {
     memory.video = Err(bad("videoram"));
     let found = judge(&memory);
     assert_eq!(words(&found), ["bad-node", "limit-too-low"]);
-    assert!(found[1].repairable, "{found:?}");
+    assert!(found[1].is_repairable(), "{found:?}");
     // Then the target cannot be checked either, and the fix names the bad node.
     memory.video = Ok(Some(0));
     memory.static_max = Err(bad("static-max"));
     let found = judge(&memory);
     assert_eq!(words(&found), ["bad-node", "limit-too-low"]);
-    assert_eq!(found[1].fix.as_deref(), Some("first fix /local/domain/7/memory/static-max"));
+    assert_eq!(found[1].fix, Some(Fix::First("/local/domain/7/memory/static-max".to_owned())));
 }
 
 #[test]
@@ -323,20 +322,17 @@ fn a_bad_node_is_not_reported_as_missing() {
         }
         let found = judge(&memory);
         assert_eq!(words(&found), ["bad-node"]);
-        assert_eq!(
-            found[0].fix.as_deref().unwrap().rsplit_once(": ").unwrap().1,
-            format!("xenstore-write /local/domain/7/memory/{node} KIB")
-        );
+        assert_eq!(found[0].fix, Some(Fix::Rewrite(format!("/local/domain/7/memory/{node}"))));
     }
 }
 
 #[test]
-fn fixes_use_mib_or_gib() {
+fn sizes_are_in_mib() {
     let mut memory = domain(7);
     (memory.target, memory.video) = (Ok(Some(Kib(1024 * MIB))), Ok(Some(0)));
     (memory.static_max, memory.info.limit) = (Ok(Some(Kib(4096 * MIB))), Kib(3000 * MIB));
     let found = judge(&memory);
-    assert_eq!(found[0].fix.as_deref(), Some("if nothing needs the higher limit: xmem set 7 1G"));
+    assert_eq!(found[0].fix, Some(Fix::LowerLimit { domid: id(7), size: Kib(1024 * MIB) }));
     assert_eq!(
         found[0].message,
         "the limit of 3000 MiB is above the 1025 MiB that its target needs"
@@ -347,28 +343,25 @@ fn fixes_use_mib_or_gib() {
         "the limit of 1757.8 MiB is above the 1025 MiB that its target needs"
     );
     memory.static_max = Ok(Some(Kib(512 * MIB)));
-    assert_eq!(
-        judge(&memory)[0].fix.as_deref(),
-        Some("if the target is right: xmem max 7 1G; if the maximum is right: xmem set 7 512M")
-    );
+    let (max, size) = (Some(Kib(1024 * MIB)), Some(Kib(512 * MIB)));
+    assert_eq!(judge(&memory)[0].fix, Some(Fix::Choose { domid: id(7), max, size }));
 }
 
 #[test]
 fn no_fix_names_a_command_that_xmem_refuses() {
     // No size is less than a page.
-    for (target, fix) in
-        [(0, None), (3, None), (4, Some("if nothing needs the higher limit: xmem set 7 4k"))]
-    {
+    let lower = Fix::LowerLimit { domid: id(7), size: Kib(4) };
+    for (target, fix) in [(0, None), (3, None), (4, Some(lower))] {
         let mut memory = domain(7);
         (memory.target, memory.video) = (Ok(Some(Kib(target))), Ok(Some(0)));
         (memory.info.limit, memory.info.current) = (Kib(512 * MIB), Kib(target));
-        assert_eq!(judge(&memory)[0].fix.as_deref(), fix, "{target}");
+        assert_eq!(judge(&memory)[0].fix, fix, "{target}");
     }
     // No guest is shrunk below 32 MiB.
     let mut memory = domain(7);
     (memory.static_max, memory.video) = (Ok(Some(Kib(16 * MIB))), Ok(Some(0)));
-    let fix = "if the target is right: xmem max 7 512M";
-    assert_eq!(judge(&memory)[0].fix.as_deref(), Some(fix));
+    let fix = Fix::Choose { domid: id(7), max: Some(Kib(512 * MIB)), size: None };
+    assert_eq!(judge(&memory)[0].fix, Some(fix));
 }
 
 #[test]
@@ -379,9 +372,17 @@ fn a_pvh_dom0_with_an_old_kernel_is_not_offered_its_keys() {
         let facts = Facts { dom0: Dom0 { kernel, ..Dom0::default() }, ..facts() };
         memory.static_max = Ok(Some(Kib(1024 * MIB)));
         memory.target = Ok(None);
-        assert_eq!(diagnose(&memory, State::Running, &facts)[0].repairable, offered, "{kernel:?}");
+        assert_eq!(
+            diagnose(&memory, State::Running, &facts)[0].is_repairable(),
+            offered,
+            "{kernel:?}"
+        );
         memory.static_max = Ok(None);
-        assert_eq!(diagnose(&memory, State::Running, &facts)[0].repairable, offered, "{kernel:?}");
+        assert_eq!(
+            diagnose(&memory, State::Running, &facts)[0].is_repairable(),
+            offered,
+            "{kernel:?}"
+        );
     }
 }
 
@@ -390,8 +391,8 @@ fn a_guest_that_may_write_its_nodes_gets_no_repair() {
     let mut memory = domain(7);
     memory.info.limit = Kib(4);
     let found = diagnose(&memory, State::Running, &Facts { guest_writes: true, ..facts() });
-    assert_eq!((found[0].kind.word(), found[0].repairable), ("limit-too-low", false));
-    assert!(found[0].fix.as_ref().unwrap().starts_with("xmem set 7 SIZE"));
+    assert_eq!(found[0].kind.word(), "limit-too-low");
+    assert_eq!(found[0].fix, Some(Fix::SetSize(id(7))));
 }
 
 #[test]
@@ -433,7 +434,7 @@ fn sentences_have_no_full_stop() {
         ),
     ];
     for it in all.iter().flatten() {
-        for text in [&*it.message, it.meaning].into_iter().chain(it.fix.as_deref()) {
+        for text in [&*it.message, it.meaning] {
             assert!(!text.is_empty() && !text.ends_with('.') && !text.contains("  "), "{text}");
             assert!(!text.starts_with("out of step"), "{text}");
         }

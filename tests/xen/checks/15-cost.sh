@@ -17,16 +17,16 @@ costs_at_most() { # WHAT SYSTEM-CALLS HYPERCALLS ROUND-TRIPS
 check_cost_of_a_set_by_name() {
     needs_xmem
     traced -- set g1 128M
-    costs_at_most "set of a PV guest" 118 4 5
+    costs_at_most "set of a PV guest" 114 4 5
     traced -- set g2 128M
     # Two more hypercalls for populate on demand: to set its target and, since the guest shrinks, to read its state.
-    costs_at_most "set of a PVH guest" 126 6 5
+    costs_at_most "set of a PVH guest" 116 6 5
 }
 
 check_cost_of_a_set_by_domid() {
     needs_xmem
     traced -- set "$(domid_of g1)" 128M
-    costs_at_most "set by domid" 118 4 4
+    costs_at_most "set by domid" 114 4 4
 }
 
 # The requests sent to xenstore and the domctls made after the first line with WORDS in the last traced run.

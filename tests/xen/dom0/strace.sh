@@ -111,8 +111,8 @@ next_run_recovers() { # WHAT DOM SIZE
 # The cost of a run under strace, from /tmp/trace, with or without -f. Sourced.
 # The counts are the same on every machine, except for the number of reads per reply. That depends on how fast it
 # arrives: the store writes each reply by itself, and its header apart from the rest. So only the first read of a reply
-# is counted. Reads of the clock are not counted either: some kernels need no system call for them (that of this dom0
-# does not under Xen 4.17 and 4.20, but does under 4.14).
+# is counted, and the wait before it. Reads of the clock are not counted either: some kernels need no system call for
+# them (that of this dom0 does not under Xen 4.17 and 4.20, but does under 4.14).
 
 # Sets $system_calls, $hypercalls, and $round_trips: the number of times that something was sent to xenstore and then
 # read. Requests sent together are one round trip. $more_reads are the reads left out of $system_calls.
@@ -128,9 +128,10 @@ count_costs() {
         /^open(at)?\(.*"\/dev\/xen\/xenbus"/ { leads_to_store[$NF] = 1 }
         /^(write|writev|sendto|sendmsg)\(/ && fd in leads_to_store { sent = 1 }
         /^(read|readv|recvfrom|recvmsg)\(/ && fd in leads_to_store {
-            if (sent) round_trips++; else more_reads++
+            if (sent) round_trips++; else { more_reads++; more_waits += has_waited }
             sent = 0
         }
-        END { print system_calls - more_reads, hypercalls + 0, round_trips + 0, more_reads + 0 }' /tmp/trace)
+        { has_waited = /^ppoll\(/ }
+        END { print system_calls - more_reads - more_waits, hypercalls + 0, round_trips + 0, more_reads + 0 }' /tmp/trace)
     system_calls=$1 hypercalls=$2 round_trips=$3 more_reads=$4
 }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 use xen::hypervisor::UNLIMITED;
@@ -6,11 +6,17 @@ use xen::xenstore::Answer;
 use xen::{Host as _, Kib};
 
 use super::{connect, dom, errno, in_memory};
-use crate::{Call, Failure, Verdict, World};
+use crate::{Call, Failure, SimHost, Verdict, World};
+
+/// Balloons that stand still, however busy this machine is.
+fn at_rest(world: World) -> (Arc<Mutex<World>>, SimHost) {
+    let (world, host) = in_memory(world);
+    (world, host.with_clock(|| 0))
+}
 
 #[test]
 fn limits_are_whole_pages_and_unchecked() {
-    let (_world, host) = in_memory(World::start());
+    let (_world, host) = at_rest(World::start());
     let xen = host.hypervisor();
     xen.set_limit(dom(7), Kib(4099)).unwrap();
     assert_eq!(xen.domain(dom(7)).unwrap().unwrap().limit, Kib(4096));
@@ -22,7 +28,7 @@ fn limits_are_whole_pages_and_unchecked() {
 
 #[test]
 fn the_pod_target_grows_the_cache_and_never_shrinks_it() {
-    let (world, host) = in_memory(World::states());
+    let (world, host) = at_rest(World::states());
     let (xen, mib) = (host.hypervisor(), Kib::from_mib);
     let populating = dom(16);
     let state = || {
@@ -42,7 +48,7 @@ fn the_pod_target_grows_the_cache_and_never_shrinks_it() {
 
 #[test]
 fn a_pod_target_is_refused_as_xen_does() {
-    let (world, host) = in_memory(World::states());
+    let (world, host) = at_rest(World::states());
     let (xen, mib) = (host.hypervisor(), Kib::from_mib);
     let set = |domid, target| errno(xen.set_pod_target(dom(domid), mib(target)));
     assert_eq!(set(8, 512), Some(Errno::INVAL), "a PV domain");
@@ -64,7 +70,7 @@ fn a_pod_target_is_refused_as_xen_does() {
 
 #[test]
 fn claimed_memory_is_free_but_not_available() {
-    let (_world, host) = in_memory(World::states());
+    let (_world, host) = at_rest(World::states());
     let memory = host.hypervisor().host_memory().unwrap();
     assert_eq!(memory.claimed, Kib::from_mib(384));
     assert_eq!(memory.available(), Kib(memory.free.0 - memory.claimed.0));
@@ -78,7 +84,7 @@ fn listed(refuses: fn(&Call<'_>) -> bool) -> Result<(Vec<u16>, bool), String> {
     for name in ["6", "web", "32752"] {
         world.write(&format!("/local/domain/{name}/name"), "");
     }
-    let (_world, host) = in_memory(world);
+    let (_world, host) = at_rest(world);
     let store = connect(&host);
     let host = host.observed_by(Arc::new(move |call: &Call<'_>| match call {
         _ if !refuses(call) => Verdict::Proceed,

@@ -84,6 +84,32 @@ fn what_other_guests_still_take_is_not_free() {
     grows("set 8 +400M");
 }
 
+/// 400 MiB are free, and `web` still takes 500 MiB.
+#[test]
+fn a_lower_target_is_not_refused_to_a_guest_that_still_grows() {
+    for size in ["1G", "1500M"] {
+        let sim = Sim::new();
+        sim.edit(|world| {
+            world["xenstore"]["/local/domain/7/memory/target"] = (1500 * 1024).to_string().into();
+            world["memory_kib"] = ((2048 + 1000 + 2048 + 2048 + 400) * 1024).into();
+            let web = &mut world["domains"]["7"];
+            web["limit_kib"] = (2000 * 1024).into();
+            web["current_kib"] = (1000 * 1024).into();
+            web["rate_kib_per_second"] = 0.into();
+        });
+        let set = format!("set web {size} --keep-free 390M");
+        for words in [format!("{set} -n"), set] {
+            let ran = sim.xmem(&words).run();
+            assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        }
+        for options in ["-n", ""] {
+            let apply = format!("apply - --keep-free 390M {options}");
+            let ran = sim.xmem(&apply).stdin(&format!("web {size}\n")).run();
+            assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        }
+    }
+}
+
 #[test]
 fn reclaim_frees_it_besides() {
     let sim = Sim::new();

@@ -92,8 +92,11 @@ fn above_host(request: &MemoryRequest, around: &Surroundings, plan: &Plan) -> Op
     (new > old && size > total).then_some(Refusal::AboveHost { size, total })
 }
 
-/// Keeps the host's memory free.
+/// Keeps the host's memory free. What a guest still takes to reach its old target was granted before.
 fn reserve(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
+    if plan.new.target <= plan.old.target {
+        return None;
+    }
     let (needs, keep_free) = (growth(memory, plan)?, around.keep_free?);
     let (available, granted) = (around.available()?, around.granted);
     let left = available.minus(needs).unwrap_or_default();

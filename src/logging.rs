@@ -53,7 +53,7 @@ fn not_a_filter(text: &str) -> Usage {
     }
 }
 
-/// `debug: limit set: domain web (7); from 1025 MiB; to 513 MiB`: without Rust's quotes.
+/// `debug: web (7): limit set: from 1025 MiB; to 513 MiB`: the domain first, as in errors, and without Rust's quotes.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain
@@ -76,14 +76,16 @@ where
         };
         let mut words = Words::default();
         event.record(&mut words);
-        let line = shortened(&format!("{level}: {}{}", words.message, words.fields));
+        let line =
+            shortened(&format!("{level}: {}{}{}", words.domain, words.message, words.fields));
         writeln!(writer, "{}", Escaped(&line))
     }
 }
 
-/// The message of an event, and its fields.
+/// The domain that an event is about, its message, and its other fields.
 #[derive(Default)]
 struct Words {
+    domain: String,
     message: String,
     fields: String,
 }
@@ -91,12 +93,14 @@ struct Words {
 impl Words {
     fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         // Writing to a string cannot fail.
-        let _ok = if field.name() == "message" {
-            self.message.write_fmt(value)
-        } else {
-            let before = if self.fields.is_empty() { ": " } else { "; " };
-            let name = field.name().replace('_', " ");
-            write!(self.fields, "{before}{name} {value}")
+        let _ok = match field.name() {
+            "message" => self.message.write_fmt(value),
+            "domain" => write!(self.domain, "{value}: "),
+            name => {
+                let before = if self.fields.is_empty() { ": " } else { "; " };
+                let name = name.replace('_', " ");
+                write!(self.fields, "{before}{name} {value}")
+            }
         };
     }
 }

@@ -57,7 +57,7 @@ hint: xenstore's quota is used up: `xenstore-ls` shows what fills it
         "commit-lost-undone",
         1,
         str![[r#"
-warning: no clear answer to the commit; reading its outcome: domain web (7); error xenstored closed the connection during TRANSACTION_END
+warning: web (7): no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; rolled back; the limit is 1025 MiB again (simulated)
 hint: is xenstored still running? check its log
 
@@ -174,8 +174,8 @@ hint: is xenstored running? without Xen, try: xmem --host sim list
 fn exit_code_9_is_an_unknown_commit() {
     let sim = Sim::new();
     sim.xmem("set web 1536M").fault("commit-unknown").leaves(1).run().fails(9, str![[r#"
-warning: no clear answer to the commit; reading its outcome: domain web (7); error xenstored closed the connection during TRANSACTION_END
-warning: cannot read it: domain web (7); error cannot reach xenstored at the sim's xenstored: Connection refused
+warning: web (7): no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END
+warning: web (7): cannot read it: error cannot reach xenstored at the sim's xenstored: Connection refused
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the new target of 1536 MiB was committed is not known; the limit is 1537 MiB now (simulated)
 hint: once xenstored answers: xmem check --repair 7
 
@@ -185,7 +185,7 @@ hint: once xenstored answers: xmem check --repair 7
         0,
         DONE,
         str![[r#"
-note: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB
+note: an earlier xmem was interrupted before its commit; the limit is rolled back to 1025 MiB
 
 "#]],
     );

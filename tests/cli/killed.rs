@@ -34,7 +34,7 @@ web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB
+note: an earlier xmem was interrupted before its commit; the limit is rolled back to 1025 MiB
 
 "#]],
     );
@@ -49,7 +49,7 @@ fn every_dry_run_mentions_an_interrupted_change() {
         let run = |json| sim.xmem(&format!("{words}{json}")).stdin("web 700\n").leaves(2).run();
         let ran = run("");
         assert_eq!(ran.status.code(), Some(0), "{ran:?}");
-        let note = "an earlier xmem was killed (DIR/lib/userdata-d.7.";
+        let note = "an earlier xmem was interrupted (DIR/lib/userdata-d.7.";
         assert_eq!(ran.stderr.matches(note).count(), 1, "{ran:?}");
         let ran = run(" --json");
         assert_eq!(ran.objects()[0]["notes"][0]["kind"], "recovery-pending", "{ran:?}");
@@ -66,7 +66,7 @@ web (7): already at target 512 MiB, limit 513 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was killed; its change is complete now: the limit is 513 MiB
+note: an earlier xmem was interrupted; its change is complete now: the limit is 513 MiB
 note: the guest has 1024 MiB, not 512 MiB; --wait nudges its balloon driver
 
 "#]],
@@ -109,7 +109,7 @@ web (7): already at target 768 MiB, limit 769 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was killed, and another program has set the memory since; the limit is 769 MiB
+note: an earlier xmem was interrupted, and another program has set the memory since; the limit is 769 MiB
 note: the guest has 1024 MiB, not 768 MiB; --wait nudges its balloon driver
 
 "#]],
@@ -128,7 +128,7 @@ web (7): would change: target 1024 MiB, limit 513 MiB -> 1025 MiB (simulated)
 
 "#]],
         str![[r#"
-note: an earlier xmem was killed (DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent); the next change completes or rolls back what it left
+note: an earlier xmem was interrupted (DIR/lib/userdata-d.7.00000000-0000-4000-8000-000000000007.xmem-intent); the next change completes or rolls back what it left
 
 "#]],
     );
@@ -163,7 +163,7 @@ fn json_reports_a_recovery_as_a_note() {
         object["notes"],
         json!([{
             "kind": "recovery-rolled-back",
-            "text": "an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB",
+            "text": "an earlier xmem was interrupted before its commit; the limit is rolled back to 1025 MiB",
         }])
     );
 }
@@ -185,7 +185,7 @@ fn a_refusal_after_a_recovery_says_what_was_recovered() {
     assert_eq!(ran.status.code(), None);
     let ran = sim.xmem("set web 3G --json").recovers().run();
     assert_eq!(ran.status.code(), Some(4), "{ran:?}");
-    let object = "; nothing else changed: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB";
+    let object = "; nothing else changed: an earlier xmem was interrupted before its commit; the limit is rolled back to 1025 MiB";
     assert!(ran.stderr.contains(object), "{ran:?}");
     assert_eq!(ran.json()["error"]["state"], "recovered");
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));

@@ -27,12 +27,12 @@ web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
 
 "#]],
         str![[r#"
-debug: locked: domain web (7)
-debug: planned: domain web (7); old target 1024 MiB, static-max 2048 MiB, limit 1025 MiB; new target 512 MiB, static-max 2048 MiB, limit 513 MiB
-debug: written in the transaction: domain web (7); nodes /local/domain/7/memory/target = 524288, /vm/00000000-0000-4000-8000-000000000007/memory = 512
-debug: limit set: domain web (7); from 1025 MiB; to 513 MiB
-debug: populate-on-demand target set: domain web (7); to 513 MiB
-debug: committed: domain web (7)
+debug: web (7): locked
+debug: web (7): planned: old target 1024 MiB, static-max 2048 MiB, limit 1025 MiB; new target 512 MiB, static-max 2048 MiB, limit 513 MiB
+debug: web (7): written in the transaction: nodes /local/domain/7/memory/target = 524288, /vm/00000000-0000-4000-8000-000000000007/memory = 512
+debug: web (7): limit set: from 1025 MiB; to 513 MiB
+debug: web (7): populate-on-demand target set: to 513 MiB
+debug: web (7): committed
 
 "#]],
     );
@@ -76,9 +76,9 @@ fn twice_verbose_logs_every_request() {
 fn xmem_log_overrides_verbose() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 512M").env("XMEM_LOG", "xmem_core::change=debug").run();
-    assert!(ran.stderr.contains("debug: limit set"), "{ran:?}");
+    assert!(ran.stderr.contains("debug: web (7): limit set"), "{ran:?}");
     let ran = sim.xmem("-v set web 256M").env("XMEM_LOG", "xen::lock=trace").run();
-    assert!(!ran.stderr.contains("debug: limit set"), "{ran:?}");
+    assert!(!ran.stderr.contains("debug: web (7): limit set"), "{ran:?}");
     let ran = sim.xmem("set web 512M").env("XMEM_LOG", "").run();
     assert_eq!(ran.stderr, "");
     sim.xmem("set web 256M").env("XMEM_LOG", "a=b=c").run().fails(

@@ -134,7 +134,7 @@ web (7): out of step: a change by process PID was interrupted
     without_pid(sim.xmem("check --repair").run()).says(str![[r#"
 web (7): out of step: a change by process PID was interrupted
     meaning: the limit may be ahead of the target in xenstore, or behind it
-    repaired: an earlier xmem was killed; its change is complete now: the limit is 513 MiB
+    repaired: an earlier xmem was interrupted; its change is complete now: the limit is 513 MiB
 4 domains: nothing out of step, 1 repaired (simulated)
 
 "#]]);
@@ -331,8 +331,8 @@ web (7): out of step: the limit of 976.5 MiB is below the 1025 MiB that its targ
 4 domains: 1 finding out of step (simulated)
 
 "#]], str![[r#"
-warning: no clear answer to the commit; reading its outcome: domain domain 7; error xenstored closed the connection during TRANSACTION_END
-warning: cannot read it: domain domain 7; error cannot reach xenstored at the sim's xenstored: Connection refused
+warning: domain 7: no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END
+warning: domain 7: cannot read it: error cannot reach xenstored at the sim's xenstored: Connection refused
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the change was committed is not known; the limit is 1025 MiB now (simulated)
 hint: once xenstored answers: xmem check --repair 7
 xmem: cannot reach xenstored at the sim's xenstored: Connection refused (simulated)
@@ -409,7 +409,9 @@ fn a_killed_repair_is_completed_by_the_next() {
         let ran = sim.xmem("check --repair").run();
         assert_eq!(ran.status.code(), Some(0));
         // It changed the limit alone, so xenstore does not show whether it was committed.
-        assert!(ran.stdout.contains(": an earlier xmem was killed; its change is complete now"));
+        assert!(
+            ran.stdout.contains(": an earlier xmem was interrupted; its change is complete now")
+        );
         assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
     }
 }

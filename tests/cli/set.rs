@@ -284,7 +284,7 @@ fn no_sentence_gives_no_limit_as_an_amount() {
         (
             "pod-refused",
             0,
-            "note: an earlier xmem was killed before its commit; the limit is rolled back to none",
+            "note: an earlier xmem was interrupted before its commit; the limit is rolled back to none",
         ),
     ] {
         let ran = run(fault, leaves);

@@ -110,20 +110,20 @@ impl fmt::Display for Recovery {
             Self::Completed(limit) => {
                 write!(
                     f,
-                    "an earlier xmem was killed; its change is complete now: the limit is {}",
+                    "an earlier xmem was interrupted; its change is complete now: the limit is {}",
                     Limit(*limit)
                 )
             }
             Self::RolledBack(limit) => {
                 write!(
                     f,
-                    "an earlier xmem was killed before its commit; the limit is rolled back to {}",
+                    "an earlier xmem was interrupted before its commit; the limit is rolled back to {}",
                     Limit(*limit)
                 )
             }
             Self::Superseded(limit) => write!(
                 f,
-                "an earlier xmem was killed, and another program has set the memory since; the limit is {}",
+                "an earlier xmem was interrupted, and another program has set the memory since; the limit is {}",
                 Limit(*limit)
             ),
             Self::SetAside { path, why } => write!(
@@ -133,7 +133,7 @@ impl fmt::Display for Recovery {
             ),
             Self::Pending(path) => write!(
                 f,
-                "an earlier xmem was killed ({}); the next change completes or rolls back what it left",
+                "an earlier xmem was interrupted ({}); the next change completes or rolls back what it left",
                 escaped_path(path)
             ),
         }

@@ -123,7 +123,7 @@ fn a_refusal_after_a_recovery_says_what_was_recovered() {
     let scene = scene((1_048_576, 2_097_152, 525_312), START, SMALL);
     let failure = scene.plain(refused()).unwrap_err();
     assert_eq!(failure.aftermath, Aftermath::Recovered(Recovery::RolledBack(Kib(START.2))));
-    let words = "; nothing else changed: an earlier xmem was killed before its commit; the limit is rolled back to 1025 MiB";
+    let words = "; nothing else changed: an earlier xmem was interrupted before its commit; the limit is rolled back to 1025 MiB";
     assert!(failure.to_string().ends_with(words), "{failure}");
 }
 

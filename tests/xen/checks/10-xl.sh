@@ -38,14 +38,16 @@ check_xl_max_moves_the_limit() { # every boot
     esac
 }
 
-# The ways to read a limit agree. The last one is needed once xenstored is gone.
+# The ways to read a domain's memory agree. The last one of the limit is needed once xenstored is gone.
 check_xl_limit_read_from_the_hypervisor_itself() { # every boot
     follows g1 196608
     for dom in g1 Domain-0; do
         read_xentop $dom
         by_xentop="held $h limit $l"
-        read_domctl $dom
+        read_all $dom
         is "$dom by domctl" "held $h limit $l" "$by_xentop"
+        is "$dom in xenstore by domctl" "$t $s $v $m" \
+            "$(target $dom) $(static_max $dom) $(videoram $dom) $(vm_memory $dom)"
     done
     xl mem-set g1 160
     is "limit by xentop" "$(limit g1)" 164864

@@ -17,12 +17,13 @@ both() { # "COMMAND" "COMMAND"
     [ $bo_code = 0 ] || fail "round $round: '$2' left with $bo_code: $(cat /tmp/second)"
 }
 
-# Many rounds. No size follows itself, so that every command changes something.
+# Many rounds. No size follows itself, so that every command changes something. The sizes are close together, since a
+# guest that follows takes long.
 rounds() { # DOM ROUNDS "COMMAND" "COMMAND", in which $a $b $c stand for sizes in MiB
     round=0
     while [ $round -lt "$2" ]; do
         round=$((round + 1))
-        a=$((140 + round % 7)) b=$((150 + round % 5)) c=$((160 + round % 3))
+        a=$((182 + round % 3)) b=$((186 + round % 2)) c=$((189 + round % 3))
         both "$3" "$4"
         in_step "$1" || fail "round $round: out of step. First said: $(cat /tmp/first) Second said: $(cat /tmp/second)"
         is_tidy
@@ -98,9 +99,9 @@ check_race_torture() { # every boot
     trap 'kill $watcher; touch /tmp/torture.end; wait; destroy g5' EXIT
     workers=
     for worker in 1 2; do
-        worker "xmem set" >/tmp/worker.xmem.$worker 2>&1 &
+        worker "xmem set" $worker >/tmp/worker.xmem.$worker 2>&1 &
         workers="$workers $!"
-        worker "xl mem-set" >/tmp/worker.xl.$worker 2>&1 &
+        worker "xl mem-set" $worker >/tmp/worker.xl.$worker 2>&1 &
         workers="$workers $!"
     done
     eventually 600 test -s /tmp/worker.xmem.2 || fail "nothing happens"
@@ -136,15 +137,17 @@ create_and_destroy() {
 
 # A random domain, and a random size for it.
 any_domain() {
-    case $((RANDOM % 5)) in
-    0 | 1) any=g1 size=$((140 + RANDOM % 60)) ;;
-    2 | 3) any=g2 size=$((140 + RANDOM % 60)) ;;
-    4) any=g5 size=$((40 + RANDOM % 60)) ;;
+    random=$(((random * 1103515245 + 12345) % 2147483648))
+    an_more=$((random / 1024 % 20))
+    case $((random / 65536 % 5)) in
+    0 | 1) any=g1 size=$((180 + an_more)) ;;
+    2 | 3) any=g2 size=$((180 + an_more)) ;;
+    4) any=g5 size=$((80 + an_more)) ;;
     esac
 }
 
-worker() { # COMMAND: xmem set | xl mem-set
-    wo_round=0
+worker() { # COMMAND NUMBER: xmem set | xl mem-set
+    wo_round=0 random=$((SEED * 8 + $2 * 2 + ${#1} % 2))
     while [ $wo_round -lt $each ]; do
         wo_round=$((wo_round + 1))
         any_domain

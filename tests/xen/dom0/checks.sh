@@ -72,8 +72,7 @@ while read -r file name <&3; do
     # In hundredths, since the shell has no fractions.
     hundredths=$((${now%.*} * 100 + 1${now#*.} - ${begin%.*} * 100 - 1${begin#*.}))
     seconds=$((hundredths / 100)).$((hundredths / 10 % 10))
-    title=${name#check_}
-    title=${title//_/ }
+    title=$(echo "${name#check_}" | tr _ " ")
     if died_of_emulation >/tmp/died; then
         echo "stopped: a guest has died of the emulation ($(cat /tmp/died)), in '$title' or before"
         exit

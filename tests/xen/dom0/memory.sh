@@ -63,7 +63,7 @@ write_key() { # DOM KEY VALUE
     fi
 }
 
-# By xentop: sets $h to the memory that the domain holds, $l to its limit ("none" if it has none).
+# By xentop, which takes longer: sets $h to the memory that the domain holds, $l to its limit ("none" if it has none).
 read_xentop() { # DOM
     h='' l=''
     xentop -b -i 1 >/tmp/xentop || return 1
@@ -75,33 +75,18 @@ read_xentop() { # DOM
     done </tmp/xentop
 }
 
-# The same by domctl, in a quarter of the time. DOM's domid is known.
-read_domctl() { # DOM
-    load_ids "$1"
-    h='' l=''
-    [ -n "$domid" ] && domctl "$domid" >/tmp/domctl || return 1
-    read -r rd_line </tmp/domctl
-    h=${rd_line#* held } l=${rd_line#* limit }
-    h=${h%% *} l=${l%% *}
-    [ "$l" -lt $no_limit ] || l=none
-}
-
-current() { read_xentop "$1" && echo "$h"; }
-limit() { read_xentop "$1" && echo "$l"; }
-
-# Reads all of a domain's memory numbers: $t target, $s static-max, $v video, $m memory below /vm, $h held, $l limit.
-# Starts few processes, since nearly every check calls it.
+# Reads all of a domain's memory numbers: $t target, $s static-max, $v video, $m memory below /vm, $h held, $l limit
+# (see read_xentop). One process, since nearly every check calls it.
 read_all() { # DOM
     load_ids "$1"
-    ra_place=/local/domain/$domid/memory
-    if xenstore-read "$ra_place/target" "$ra_place/static-max" "$ra_place/videoram" "/vm/$uuid/memory" \
-        >/tmp/read 2>/dev/null; then
-        { read -r t && read -r s && read -r v && read -r m; } </tmp/read
-    else
-        t=$(target "$1") s=$(static_max "$1") v=$(videoram "$1") m=$(vm_memory "$1")
-    fi
-    read_domctl "$1"
+    domctl memory "$domid" "$uuid" >/tmp/memory
+    read -r t s v m h l </tmp/memory
+    [ "$h" != - ] || h='' l=''
+    [ "${l:-0}" -lt $no_limit ] || l=none
 }
+
+current() { read_all "$1" && echo "$h"; }
+limit() { read_all "$1" && echo "$l"; }
 
 # All of them in one line, for comparison and for messages.
 numbers() { # DOM

@@ -2,4 +2,5 @@
 . /check/lib.sh
 echo "dom0 of Xen $(xen_release), store: $STORE. Start the guests with: start_guests. Leave with: exit"
 export ENV=/check/lib.sh
-exec setsid cttyhack sh -i
+# Busybox has line editing.
+exec setsid cttyhack busybox sh -i

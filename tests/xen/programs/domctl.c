@@ -2,6 +2,8 @@
  * What the hypervisor says about its domains, and changes that no tool makes, without xmem's or libxl's code:
  *
  *   domctl [DOMID]             one line for each domain, or for one (exit code 1 if it does not exist)
+ *   domctl memory DOMID UUID   its target, static-max, videoram and /vm/UUID/memory in xenstore (`absent` if not
+ *                              there, `empty`), what it holds and its limit (both `-` if it does not exist)
  *   domctl limit DOMID KIB     set its limit (XEN_DOMCTL_max_mem)
  *   domctl claim DOMID KIB     claim memory for it on top of what it holds (0: drop the claim)
  *
@@ -13,11 +15,15 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 enum { MEMORY_OP = 12, DOMCTL = 36 };                      /* hypercalls */
 enum { GETDOMAININFO = 5, MAX_MEM = 11 };                  /* of DOMCTL */
@@ -104,6 +110,52 @@ static void claim(uint16_t domid, uint64_t kib)
         die("claim");
 }
 
+/* xen/include/public/io/xs_wire.h */
+struct message { uint32_t type, request, transaction, length; char text[4096]; };
+enum { HEAD = 16, READ = 2 };
+
+static int receive(int store, void *into, size_t length)
+{
+    for (char *at = into; length > 0;) {
+        ssize_t got = read(store, at, length);
+        if (got <= 0)
+            return 0;
+        at += got;
+        length -= got;
+    }
+    return 1;
+}
+
+/* Prints a node's value, and a blank. */
+static void print_node(int store, const char *format, const char *of)
+{
+    struct message m = { .type = READ };
+
+    m.length = snprintf(m.text, sizeof m.text, format, of) + 1;
+    if (write(store, &m, HEAD + m.length) == HEAD + (ssize_t)m.length && receive(store, &m, HEAD) &&
+        m.length < sizeof m.text && receive(store, m.text, m.length) && m.type == READ)
+        m.length ? printf("%.*s ", (int)m.length, m.text) : printf("empty ");
+    else
+        printf("absent ");
+}
+
+static void print_memory(const char *domid, const char *uuid)
+{
+    struct sockaddr_un path = { .sun_family = AF_UNIX, .sun_path = "/run/xenstored/socket" };
+    int store = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    signal(SIGPIPE, SIG_IGN);
+    connect(store, (struct sockaddr *)&path, sizeof path);
+    print_node(store, "/local/domain/%s/memory/target", domid);
+    print_node(store, "/local/domain/%s/memory/static-max", domid);
+    print_node(store, "/local/domain/%s/memory/videoram", domid);
+    print_node(store, "/vm/%s/memory", uuid);
+    if (exists(atoi(domid)))
+        printf("%" PRIu64 " %" PRIu64 "\n", 4 * FIELD(uint64_t, 24), 4 * FIELD(uint64_t, 32));
+    else
+        printf("- -\n");
+}
+
 int main(int count, char **words)
 {
     int buffer = open("/dev/xen/hypercall", O_RDWR | O_CLOEXEC);
@@ -120,12 +172,14 @@ int main(int count, char **words)
             print(domid);
     else if (count == 2)
         return print(atoi(words[1]));
+    else if (count == 4 && strcmp(words[1], "memory") == 0)
+        print_memory(words[2], words[3]);
     else if (count == 4 && strcmp(words[1], "limit") == 0) {
         if (domctl(MAX_MEM, atoi(words[2]), strtoull(words[3], NULL, 10)) != 0)
             die("limit");
     } else if (count == 4 && strcmp(words[1], "claim") == 0)
         claim(atoi(words[2]), strtoull(words[3], NULL, 10));
     else
-        die("domctl [DOMID] | domctl limit|claim DOMID KIB");
+        die("domctl [DOMID] | domctl memory DOMID UUID | domctl limit|claim DOMID KIB");
     return 0;
 }

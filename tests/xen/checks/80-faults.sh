@@ -1,6 +1,8 @@
 # Every system call of a change fails, returns a false result, or is the last before a kill: by strace, on the shipped
 # program. One in STRIDE of these points is tried, from one that SEED chooses; `--stride 1` tries all.
 #
+# The steps are small, since a guest that follows takes long.
+#
 # Sets up the change to interrupt, from target 192 MiB and maximum 256 MiB: $words are its arguments, $dom its domain,
 # and $done_numbers the numbers after it succeeds.
 
@@ -114,10 +116,10 @@ killed() { # NAME NUMBER
     case $(((point + SEED) % 5)) in
     # shellcheck disable=SC2086 # a list of words
     0) recovers "$what" "$dom" xmem $words ;;
-    1) recovers "$what" "$dom" xmem set "$dom" 144M ;;
+    1) recovers "$what" "$dom" xmem set "$dom" 188M ;;
     2) recovers "$what" "$dom" xmem check --repair ;;
     3)
-        xl mem-set "$dom" 160 || fail "$what: xl left with $?"
+        xl mem-set "$dom" 190 || fail "$what: xl left with $?"
         in_step "$dom" >/tmp/step || fail "$what, then xl: $(cat /tmp/step)"
         recovers "$what, then xl" "$dom" xmem check --repair
         ;;
@@ -153,25 +155,25 @@ every_kill() { # DOM WORDS...
     figure $tried "kills at a system call, each recovered by the next command"
 }
 
-check_fault_fails_pv_down() { every_failure g1 set g1 128M; } # every boot
-check_fault_fails_pv_up() { every_failure g1 set g1 256M; }
-check_fault_fails_pv_raise() { every_failure g1 set --raise-max g1 300M; }
+check_fault_fails_pv_down() { every_failure g1 set g1 184M; } # every boot
+check_fault_fails_pv_up() { every_failure g1 set g1 200M; }
+check_fault_fails_pv_raise() { every_failure g1 set --raise-max g1 260M; }
 check_fault_fails_pv_max() { every_failure g1 max g1 300M; }
-check_fault_fails_pvh_down() { every_failure g2 set g2 128M; }
-check_fault_fails_pvh_up() { every_failure g2 set g2 256M; }
-check_fault_fails_pvh_raise() { every_failure g2 set --raise-max g2 300M; }
+check_fault_fails_pvh_down() { every_failure g2 set g2 184M; }
+check_fault_fails_pvh_up() { every_failure g2 set g2 200M; }
+check_fault_fails_pvh_raise() { every_failure g2 set --raise-max g2 260M; }
 check_fault_fails_pvh_max() { every_failure g2 max g2 300M; }
 
-check_fault_false_result_pv_down() { every_false_result g1 set g1 128M; }
-check_fault_false_result_pvh_raise() { every_false_result g2 set --raise-max g2 300M; }
+check_fault_false_result_pv_down() { every_false_result g1 set g1 184M; }
+check_fault_false_result_pvh_raise() { every_false_result g2 set --raise-max g2 260M; }
 
-check_fault_kills_pv_down() { every_kill g1 set g1 128M; }
-check_fault_kills_pv_up() { every_kill g1 set g1 256M; }
-check_fault_kills_pv_raise() { every_kill g1 set --raise-max g1 300M; }
+check_fault_kills_pv_down() { every_kill g1 set g1 184M; }
+check_fault_kills_pv_up() { every_kill g1 set g1 200M; }
+check_fault_kills_pv_raise() { every_kill g1 set --raise-max g1 260M; }
 check_fault_kills_pv_max() { every_kill g1 max g1 300M; }
-check_fault_kills_pvh_down() { every_kill g2 set g2 128M; }
-check_fault_kills_pvh_up() { every_kill g2 set g2 256M; }
-check_fault_kills_pvh_raise() { every_kill g2 set --raise-max g2 300M; } # every boot
+check_fault_kills_pvh_down() { every_kill g2 set g2 184M; }
+check_fault_kills_pvh_up() { every_kill g2 set g2 200M; }
+check_fault_kills_pvh_raise() { every_kill g2 set --raise-max g2 260M; } # every boot
 check_fault_kills_pvh_max() { every_kill g2 max g2 300M; }
 
 # A PVH guest needs one more hypercall, for the populate-on-demand target. All of them are tried, whatever STRIDE is.

@@ -97,8 +97,10 @@ impl Members {
         Ok(Some(Line { number, domain, to, listed: Some(listed) }))
     }
 
-    /// Refuses the output of other commands, and an error of `list`.
+    /// Refuses the output of other commands and of a later xmem, and an error of `list`.
     fn check_origin(&self) -> Result<(), LineProblem> {
+        let known = |schema: &Value| matches!(schema.as_u64(), Some(1 | 2)).then_some(());
+        self.read("schema", "1 or 2", known)?;
         if let Some(error) = self.get("error") {
             let message = error.get("message").and_then(Value::as_str).unwrap_or("unknown");
             return Err(LineProblem::ListFailed { message: shortened(message) });

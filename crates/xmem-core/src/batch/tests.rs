@@ -218,6 +218,7 @@ fn a_json_line_that_sets_nothing_is_refused() {
         ("{\"domid\":7,\"target_kib\":-4}", "`target_kib` is -4, not a whole number of KiB"),
         ("{\"domid\":99999,\"target_kib\":4}", "`domid` is 99999, not a number from 0 to 32751"),
         ("{\"name\":7,\"target_kib\":4}", "`name` is 7, not a string"),
+        ("{\"schema\":3,\"domid\":7,\"target_kib\":4}", "`schema` is 3, not 1 or 2"),
         ("{\"domid\":7,\"target_kib\":3}", "`target_kib` is 3 KiB, less than one page (4 KiB)"),
         ("{\"domid\":7,\"size_kib\":0}", "`size_kib` is 0 KiB, less than one page (4 KiB)"),
     ] {

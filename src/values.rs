@@ -192,14 +192,17 @@ pub(crate) fn size_of(command: &str, domain: &str, text: &str) -> Result<Size, U
 
 /// An absolute size.
 pub(crate) fn amount(what: &str, text: &str) -> Result<Kib, Usage> {
-    match size(what, text)?.amount {
-        Amount::To(kib) => Ok(kib),
-        _ => Err(Usage {
+    let hint = Some("an absolute size looks like 512M or 2G".to_owned());
+    match size(what, text) {
+        Ok(Size { amount: Amount::To(kib), .. }) => Ok(kib),
+        Ok(_) => Err(Usage {
             what: what.to_owned(),
             text: unmark(text),
             why: "not an absolute size".to_owned(),
-            hint: Some("an absolute size looks like 512M or 2G".to_owned()),
+            hint,
         }),
+        Err(usage) if usage.text.is_empty() => Err(usage),
+        Err(usage) => Err(Usage { hint, ..usage }),
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::net::{SendFlags, SocketAddrUnix};
 use xen::Kib;
 use xen::escape::Escaped;
 use xen::hypervisor::UNLIMITED;
-use xmem_core::change::{ChangeStatus, Outcome};
+use xmem_core::change::Outcome;
 use xmem_core::domain::Domain;
 use xmem_core::failure::{Aftermath, Failure};
 use xmem_core::memory::Numbers;
@@ -25,26 +25,29 @@ const SOCKET: &str = "/dev/log";
 const NOTICE: u8 = 3 * 8 + 5;
 const ERROR: u8 = 3 * 8 + 3;
 
-/// Logs a change that was made, or a failure that left something behind; nothing else.
+/// Logs a change that was made, by a recovery too, or a failure that left something behind; nothing else.
 pub(crate) fn record(result: Result<&Outcome, &Failure>) {
-    let (priority, text) = match result {
-        Ok(outcome) if outcome.status == ChangeStatus::Changed => {
-            (NOTICE, change(&outcome.domain, outcome.plan.old, outcome.plan.new))
-        }
-        Err(failure)
-            if failure.aftermath.is_change()
-                || matches!(failure.aftermath, Aftermath::OutOfStep { .. }) =>
-        {
-            (ERROR, Escaped(&failure.to_string()).to_string())
-        }
-        _ => return,
-    };
+    let Some((priority, text)) = entry(result) else { return };
     match send(Path::new(SOCKET), priority, &format!("{} {text}", who())) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             tracing::debug!("there is no system log");
         }
         Err(error) => tracing::warn!(%error, "the system log did not take the record"),
+    }
+}
+
+fn entry(result: Result<&Outcome, &Failure>) -> Option<(u8, String)> {
+    match result {
+        Ok(outcome) if outcome.is_change() => {
+            Some((NOTICE, change(&outcome.domain, outcome.old(), outcome.plan.new)))
+        }
+        Err(failure)
+            if failure.is_change() || matches!(failure.aftermath, Aftermath::OutOfStep { .. }) =>
+        {
+            Some((ERROR, Escaped(&failure.to_string()).to_string()))
+        }
+        _ => None,
     }
 }
 
@@ -105,6 +108,8 @@ fn add(text: &mut String, key: &str, value: impl fmt::Display) {
 mod tests {
     use xen::{DomId, Identity, Uuid};
     use xmem_core::domain::Name;
+    use xmem_core::failure::Cause;
+    use xmem_core::recovery::{LimitStep, Recovery};
 
     use super::*;
 
@@ -121,6 +126,20 @@ mod tests {
             "domid=7 uuid=01010101-0101-0101-0101-010101010101 name=we\\nb \
              target_kib=none->4 static_max_kib=8->8 limit_kib=none->5"
         );
+    }
+
+    #[test]
+    fn a_failure_is_logged_if_its_recovery_changed_the_limit() {
+        let failed = |to| {
+            let step = LimitStep { from: Kib(2048), to: Kib(to) };
+            let recovery = Some(Recovery::RolledBack(step));
+            let failure = Failure { recovery, ..Failure::unchanged(None, Cause::Interrupted) };
+            entry(Err(&failure))
+        };
+        let (priority, text) = failed(4096).unwrap();
+        assert_eq!(priority, ERROR);
+        assert!(text.ends_with("the limit is rolled back to 4 MiB"), "{text}");
+        assert_eq!(failed(2048), None);
     }
 
     #[test]

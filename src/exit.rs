@@ -93,14 +93,16 @@ impl From<&WaitReport> for Exit {
         match &report.end {
             WaitEnd::Reached | WaitEnd::NotNeeded => Self::Done,
             WaitEnd::Gone { .. } => Self::NoDomain,
-            WaitEnd::Failed(failure) if Self::from(failure) == Self::OutOfStep => Self::OutOfStep,
+            WaitEnd::Failed(failure) if Self::from(&**failure) == Self::OutOfStep => {
+                Self::OutOfStep
+            }
             _ => Self::NotReached,
         }
     }
 }
 
 const fn is_untouched(aftermath: &Aftermath) -> bool {
-    matches!(aftermath, Aftermath::Unchanged | Aftermath::Recovered(_) | Aftermath::ReadOnly)
+    matches!(aftermath, Aftermath::Unchanged | Aftermath::ReadOnly)
 }
 
 /// Whether `cause` is that Xen is inaccessible.

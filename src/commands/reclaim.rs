@@ -113,7 +113,7 @@ impl Task {
                 WaitEvent::Ended(ended) => {
                     if let WaitEnd::Failed(failure) = &ended.end {
                         record(report, Err(failure));
-                        failed.add(failure.cause.kind(), Exit::from(failure));
+                        failed.add(failure.cause.kind(), Exit::from(&**failure));
                     }
                     view.end(index);
                     report.gave(view.domain(index), &ended);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use xen::Identity;
 use xen::escape::Escaped;
-use xmem_core::change::{ChangeStatus, Outcome};
+use xmem_core::change::Outcome;
 use xmem_core::domain::Domain;
 use xmem_core::failure::Failure;
 use xmem_core::survey::{Row, Survey};
@@ -92,8 +92,8 @@ impl Json<'_> {
             message: text::shortened(&text::waited(outcome, wait)),
             hint,
             state: match &wait.end {
-                WaitEnd::Failed(failure) => failure.aftermath.word(),
-                _ if outcome.status == ChangeStatus::Changed => Some("changed"),
+                WaitEnd::Failed(failure) => failure.state(),
+                _ if outcome.is_change() => Some("changed"),
                 _ => Some("unchanged"),
             },
         });
@@ -119,10 +119,10 @@ impl Json<'_> {
         line: Option<usize>,
         hint: Option<String>,
     ) -> Lines {
-        let state = failure.aftermath.word();
+        let state = failure.state();
         let body = Failed {
             line,
-            changed: state.map(|_| failure.aftermath.is_change()),
+            changed: state.map(|_| failure.is_change()),
             error: ErrorKeys {
                 kind: failure.cause.kind(),
                 exit_code: Exit::from(failure).code(),

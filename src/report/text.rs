@@ -29,10 +29,9 @@ pub(super) struct NoteText {
 pub(super) fn outcome(outcome: &Outcome) -> String {
     let plan = &outcome.plan;
     let lead = match outcome.status {
-        ChangeStatus::Changed => "",
-        ChangeStatus::Unchanged | ChangeStatus::LeftAlone => "already at ",
-        ChangeStatus::DryRun if plan.changes_nothing() => "already at ",
-        ChangeStatus::DryRun => "would change: ",
+        _ if outcome.is_change() => "",
+        ChangeStatus::DryRun if !plan.changes_nothing() => "would change: ",
+        _ => "already at ",
     };
     let mut parts = Vec::new();
     if plan.writes_vm_memory || plan.old.target != plan.new.target {
@@ -46,7 +45,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     if !plan.writes_vm_memory || plan.old.static_max != plan.new.static_max {
         parts.push(step("maximum", plan.old.static_max, plan.new.static_max));
     }
-    parts.push(step("limit", Some(plan.old.limit), Some(plan.new.limit)));
+    parts.push(step("limit", Some(outcome.old().limit), Some(plan.new.limit)));
     format!("{}: {lead}{}", outcome.domain, parts.join(", "))
 }
 

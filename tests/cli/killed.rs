@@ -30,7 +30,7 @@ fn a_change_killed_before_its_commit_is_rolled_back() {
     sim.xmem("set web 1G").run().is(
         0,
         str![[r#"
-web (7): already at target 1024 MiB, limit 1025 MiB (simulated)
+web (7): target 1024 MiB, limit 513 MiB -> 1025 MiB (simulated)
 
 "#]],
         str![[r#"
@@ -56,6 +56,16 @@ fn every_dry_run_mentions_an_interrupted_change() {
     }
 }
 
+/// The limit that the recovery set counts as a change of the run that made it.
+#[test]
+fn json_reports_the_limit_before_the_recovery() {
+    let sim = killed_before_its_commit();
+    let json = sim.xmem("set web 1G --json").run().json();
+    assert_eq!(json["changed"], true);
+    let limits = (&json["old"]["limit_kib"], &json["new"]["limit_kib"]);
+    assert_eq!(limits, (&json!(525_312), &json!(1_049_600)));
+}
+
 #[test]
 fn a_change_killed_after_its_commit_is_completed() {
     let sim = killed_after_its_commit();
@@ -78,7 +88,9 @@ note: the guest has 1024 MiB, not 512 MiB; --wait nudges its balloon driver
 fn a_refused_change_still_recovers_first() {
     let sim = killed_before_its_commit();
     let ran = sim.xmem("set web 3G --json").recovers().run();
-    assert_eq!(ran.json()["error"]["kind"], "refused");
+    let json = ran.json();
+    assert_eq!((&json["changed"], &json["error"]["state"]), (&json!(true), &json!("recovered")));
+    assert_eq!(json["error"]["kind"], "refused");
     assert_eq!(sim.numbers(7), (1_048_576, 2_097_152, 1_049_600));
 }
 
@@ -105,7 +117,7 @@ fn a_target_set_since_by_another_program_stays() {
     sim.xmem("set web 768M").run().is(
         0,
         str![[r#"
-web (7): already at target 768 MiB, limit 769 MiB (simulated)
+web (7): target 768 MiB, limit 513 MiB -> 769 MiB (simulated)
 
 "#]],
         str![[r#"

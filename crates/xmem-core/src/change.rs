@@ -30,7 +30,7 @@ pub(crate) use self::planned::plan_among;
 pub use self::planned::plan_on;
 use crate::domain::{Domain, DomainRef, Name};
 use crate::failure::{Aftermath, Cause, Failure, chain};
-use crate::memory::Memory;
+use crate::memory::{Memory, Numbers};
 use crate::plan::{MemoryRequest, Note, Plan};
 use crate::recovery::Recovery;
 use crate::resolve::{DomainIndex, ResolveError, names, resolve};
@@ -82,6 +82,20 @@ pub struct Outcome {
     pub status: ChangeStatus,
     /// The recovery from a killed run.
     pub recovery: Option<Recovery>,
+}
+
+impl Outcome {
+    /// The numbers before the run: those that the plan starts from, with the limit that its recovery found.
+    pub fn old(&self) -> Numbers {
+        let recovered = self.recovery.as_ref().and_then(Recovery::limit_change);
+        let old = self.plan.old;
+        Numbers { limit: recovered.map_or(old.limit, |step| step.from), ..old }
+    }
+
+    /// Whether the run changed anything: by its plan, or by its recovery.
+    pub fn is_change(&self) -> bool {
+        self.status == ChangeStatus::Changed || self.old() != self.plan.old
+    }
 }
 
 /// How a change ended.
@@ -155,6 +169,8 @@ struct Subject {
     receiver: Option<DomId>,
     /// The size or maximum that the request asks for, in absolute terms.
     absolute: Option<Kib>,
+    /// The recovery from a killed run.
+    recovery: Option<Recovery>,
 }
 
 impl Subject {
@@ -179,7 +195,8 @@ impl Change<'_> {
                 subject.domain.name = self.name(&subject.domain);
             }
             let Failed { cause, aftermath } = failed;
-            Failure { domain: Some(subject.domain), cause, aftermath, absolute: subject.absolute }
+            let Subject { domain, absolute, recovery, .. } = subject;
+            Failure { domain: Some(domain), cause, aftermath, recovery, absolute }
         })
     }
 
@@ -193,7 +210,9 @@ impl Change<'_> {
             Ok((resolve(self.store, hypervisor, wanted)?, None))
         };
         match find() {
-            Ok((domain, receiver)) => Ok(Subject { domain, receiver, absolute: None }),
+            Ok((domain, receiver)) => {
+                Ok(Subject { domain, receiver, absolute: None, recovery: None })
+            }
             Err(error) => Err(match (wanted, error) {
                 // It existed before.
                 (DomainRef::Same(identity), ResolveError::NoSuchDomain { .. }) => {
@@ -214,18 +233,12 @@ impl Change<'_> {
         // 2. Its lock. 8. Dropping `locked` releases it.
         let mut locked = self.lock(&subject.domain)?;
         // 3. Recovery from a killed run.
-        let recovery = locked.recover()?;
+        let recovered = locked.recover();
+        subject.recovery = locked.recovery.take();
+        recovered?;
         let before = locked.info.limit;
-        let result = self.attempts(&mut locked, subject, recovery.as_ref());
-        result.map_err(|failed| match (&failed, recovery) {
-            (Failed { cause: Cause::LockLost, .. }, _) => {
-                let again = self.lock(&subject.domain).and_then(|mut again| again.recover());
-                failed.recovered_by(again, before)
-            }
-            // The recovery remains, even if the change itself fails.
-            (Failed { aftermath: Aftermath::Unchanged, .. }, Some(recovery)) => {
-                Failed { aftermath: Aftermath::Recovered(recovery), ..failed }
-            }
+        self.attempts(&mut locked, subject).map_err(|failed| match failed.cause {
+            Cause::LockLost => self.recover_again(subject, failed, before),
             _ => failed,
         })
     }
@@ -248,19 +261,43 @@ impl Change<'_> {
         LockedDomain::take(self.host, self.store, domain, self.request.lock_timeout, self.interrupt)
     }
 
+    /// The failure of a change that lost its lock. Without the lock nothing could be rolled back; so the lock is taken
+    /// again and the change recovered, as after a kill. Its limit was once `before`.
+    fn recover_again(&self, subject: &mut Subject, failed: Failed, before: Kib) -> Failed {
+        let again = self.lock(&subject.domain).and_then(|mut again| {
+            again.recover()?;
+            Ok(again.recovery.take())
+        });
+        let aftermath = match again {
+            Ok(Some(Recovery::RolledBack(step) | Recovery::Superseded(step))) => {
+                Aftermath::RolledBack { limit: step.to, before }
+            }
+            Ok(recovery) => {
+                // None: another process held the lock meanwhile, and has recovered it.
+                subject.recovery = recovery.or_else(|| subject.recovery.take());
+                Aftermath::Unchanged
+            }
+            Err(Failed { cause, .. }) if cause.is_gone() => return cause.into(),
+            Err(again) => {
+                warn!(error = %chain(&again.cause), "cannot take the lost lock again");
+                failed.aftermath
+            }
+        };
+        Failed { aftermath, ..failed }
+    }
+
     /// Steps 4 to 7, repeated after conflicts.
     fn attempts(
         &self,
         locked: &mut LockedDomain<'_>,
         subject: &mut Subject,
-        recovery: Option<&Recovery>,
     ) -> Result<Outcome, Failed> {
         let before = locked.info.limit;
         // The state after the last conflict.
         let mut left = Aftermath::Unchanged;
         for attempt in 1..=TRIES {
             match self
-                .attempt(locked, subject, recovery, attempt > 1)
+                .attempt(locked, subject, attempt > 1)
                 .map_err(|failed| failed.after(&left, before))?
             {
                 Attempt::Ended(outcome) => return Ok(*outcome),
@@ -276,7 +313,6 @@ impl Change<'_> {
         &self,
         locked: &LockedDomain<'_>,
         subject: &mut Subject,
-        recovery: Option<&Recovery>,
         is_retry: bool,
     ) -> Result<Attempt, Failed> {
         // 4. A transaction and its reads.
@@ -287,7 +323,7 @@ impl Change<'_> {
         let mut planned = open.plan(&self.request.memory, self.request.keep_free)?;
         subject.note(&self.request.memory, &mut planned.plan);
         let outcome = |plan: Plan, status| {
-            let (domain, recovery) = (subject.domain.clone(), recovery.cloned());
+            let (domain, recovery) = (subject.domain.clone(), subject.recovery.clone());
             Attempt::Ended(Box::new(Outcome { domain, state, info, plan, status, recovery }))
         };
         if planned.plan.changes_nothing() {
@@ -324,25 +360,6 @@ impl Failed {
         let aftermath = match aftermath {
             Aftermath::RolledBack { limit, .. } => Aftermath::RolledBack { limit, before },
             aftermath => aftermath,
-        };
-        Self { aftermath, ..self }
-    }
-
-    /// The failure of a change that lost its lock. Without the lock nothing could be rolled back; so the lock is taken
-    /// again and the change recovered, as after a kill.
-    fn recovered_by(self, again: Result<Option<Recovery>, Self>, before: Kib) -> Self {
-        let aftermath = match again {
-            Ok(Some(Recovery::RolledBack(limit) | Recovery::Superseded(limit))) => {
-                Aftermath::RolledBack { limit, before }
-            }
-            Ok(Some(recovery)) => Aftermath::Recovered(recovery),
-            // Another process held the lock meanwhile, and has recovered it.
-            Ok(None) => Aftermath::Unchanged,
-            Err(Self { cause, .. }) if cause.is_gone() => return cause.into(),
-            Err(again) => {
-                warn!(error = %chain(&again.cause), "cannot take the lost lock again");
-                self.aftermath
-            }
         };
         Self { aftermath, ..self }
     }

@@ -154,8 +154,6 @@ impl From<ResolveError> for Cause {
 pub enum Aftermath {
     /// Nothing was touched.
     Unchanged,
-    /// Only what a killed run left was completed or rolled back.
-    Recovered(Recovery),
     /// The command makes no change.
     ReadOnly,
     /// The limit had been changed, and the change was rolled back.
@@ -188,32 +186,11 @@ pub enum Aftermath {
     },
 }
 
-impl Aftermath {
-    /// Whether a change of this run stands.
-    pub const fn is_change(&self) -> bool {
-        matches!(self, Self::OnePageOff { .. } | Self::NotRestored { .. })
-    }
-
-    /// The state's name: stable, for programs. `None` if the command makes no change.
-    pub const fn word(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Unchanged => "unchanged",
-            Self::Recovered(_) => "recovered",
-            Self::ReadOnly => return None,
-            Self::RolledBack { .. } => "rolled-back",
-            Self::OnePageOff { .. } => "one-page-off",
-            Self::NotRestored { .. } => "changed",
-            Self::OutOfStep { .. } => "out-of-step",
-        })
-    }
-}
-
 /// The sentence after the cause; empty if the command makes no change.
 impl fmt::Display for Aftermath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unchanged => f.write_str("nothing changed"),
-            Self::Recovered(recovery) => write!(f, "nothing else changed: {recovery}"),
             Self::ReadOnly => Ok(()),
             Self::RolledBack { limit, before } if limit == before => {
                 write!(f, "rolled back; the limit is {} again", Limit(*limit))
@@ -248,6 +225,8 @@ pub struct Failure {
     pub cause: Cause,
     /// The state that is left.
     pub aftermath: Aftermath,
+    /// The recovery from a killed run, which stands.
+    pub recovery: Option<Recovery>,
     /// The absolute value of the request, if it got so far: the size for `set`, the maximum for `max`. A relative
     /// request must be repeated with it, so that it is not applied twice.
     pub absolute: Option<Kib>,
@@ -256,12 +235,32 @@ pub struct Failure {
 impl Failure {
     /// A failure before anything was touched.
     pub fn unchanged(domain: Option<Domain>, cause: impl Into<Cause>) -> Self {
-        Self { domain, cause: cause.into(), aftermath: Aftermath::Unchanged, absolute: None }
+        let (cause, aftermath) = (cause.into(), Aftermath::Unchanged);
+        Self { domain, cause, aftermath, recovery: None, absolute: None }
     }
 
     /// A failure of a command that changes nothing.
     pub fn read_only(domain: Option<Domain>, cause: impl Into<Cause>) -> Self {
         Self { aftermath: Aftermath::ReadOnly, ..Self::unchanged(domain, cause) }
+    }
+
+    /// Whether a change that this run made stands: its own, or that of its recovery.
+    pub fn is_change(&self) -> bool {
+        matches!(self.aftermath, Aftermath::OnePageOff { .. } | Aftermath::NotRestored { .. })
+            || self.recovery.as_ref().is_some_and(|it| it.limit_change().is_some())
+    }
+
+    /// The name of the state that is left: stable, for programs. `None` if the command makes no change.
+    pub const fn state(&self) -> Option<&'static str> {
+        Some(match self.aftermath {
+            Aftermath::Unchanged if self.recovery.is_some() => "recovered",
+            Aftermath::Unchanged => "unchanged",
+            Aftermath::ReadOnly => return None,
+            Aftermath::RolledBack { .. } => "rolled-back",
+            Aftermath::OnePageOff { .. } => "one-page-off",
+            Aftermath::NotRestored { .. } => "changed",
+            Aftermath::OutOfStep { .. } => "out-of-step",
+        })
     }
 }
 
@@ -272,9 +271,13 @@ impl fmt::Display for Failure {
             write!(f, "{domain}: ")?;
         }
         write!(f, "{}", chain(&self.cause))?;
-        match &self.aftermath {
-            Aftermath::ReadOnly => Ok(()),
-            aftermath => write!(f, "; {aftermath}"),
+        match (&self.aftermath, &self.recovery) {
+            (Aftermath::ReadOnly, _) => Ok(()),
+            (aftermath, None) => write!(f, "; {aftermath}"),
+            (Aftermath::Unchanged, Some(recovery)) => {
+                write!(f, "; nothing else changed: {recovery}")
+            }
+            (aftermath, Some(recovery)) => write!(f, "; {aftermath}; {recovery}"),
         }
     }
 }

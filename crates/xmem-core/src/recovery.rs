@@ -55,16 +55,25 @@ pub(crate) fn limit_to_restore<E>(
     Ok(if is_enough || guest_may_write()? { limit } else { memory.required_limit() })
 }
 
+/// The limit before and after a recovery. Both are the same if it was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitStep {
+    /// The limit that the recovery found.
+    pub from: Kib,
+    /// The limit since.
+    pub to: Kib,
+}
+
 /// A killed run's change, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovery {
-    /// It was committed, or changed the limit alone: the limit was completed to this.
-    Completed(Kib),
-    /// It was not committed: the limit was rolled back to this.
-    RolledBack(Kib),
-    /// Another program has set the memory since: the record was dropped, and the limit is this.
-    Superseded(Kib),
+    /// It was committed, or changed the limit alone: the limit was completed.
+    Completed(LimitStep),
+    /// It was not committed: the limit was rolled back.
+    RolledBack(LimitStep),
+    /// Another program has set the memory since: the record was dropped. The limit stays, unless the target needs more.
+    Superseded(LimitStep),
     /// A record that this xmem does not understand was moved aside.
     SetAside {
         /// Its new path.
@@ -92,6 +101,16 @@ impl Recovery {
         })
     }
 
+    /// The change of the limit, if there was one.
+    pub fn limit_change(&self) -> Option<LimitStep> {
+        match self {
+            Self::Completed(step) | Self::RolledBack(step) | Self::Superseded(step) => {
+                Some(*step).filter(|step| step.from != step.to)
+            }
+            Self::SetAside { .. } | Self::Pending(_) => None,
+        }
+    }
+
     /// The recovery's name: stable, for programs.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -111,20 +130,20 @@ impl fmt::Display for Recovery {
                 write!(
                     f,
                     "an earlier xmem was interrupted; its change is complete now: the limit is {}",
-                    Limit(*limit)
+                    Limit(limit.to)
                 )
             }
             Self::RolledBack(limit) => {
                 write!(
                     f,
                     "an earlier xmem was interrupted before its commit; the limit is rolled back to {}",
-                    Limit(*limit)
+                    Limit(limit.to)
                 )
             }
             Self::Superseded(limit) => write!(
                 f,
                 "an earlier xmem was interrupted, and another program has set the memory since; the limit is {}",
-                Limit(*limit)
+                Limit(limit.to)
             ),
             Self::SetAside { path, why } => write!(
                 f,
@@ -153,7 +172,7 @@ pub(crate) fn recover<E: From<BadNode>>(
     let (old, new) = (intent.old, intent.new);
     let ours = [old.limit, new.limit];
     let present = memory.info.limit;
-    let (to, report): (Kib, fn(Kib) -> Recovery) =
+    let (to, report): (Kib, fn(LimitStep) -> Recovery) =
         match CommitState::of(memory.numbers()?, old, new) {
             _ if !ours.contains(&present) => (present, Recovery::Superseded),
             CommitState::Applied => (new.limit, Recovery::Completed),
@@ -161,7 +180,7 @@ pub(crate) fn recover<E: From<BadNode>>(
             CommitState::Superseded => (present, Recovery::Superseded),
         };
     let limit = limit_to_restore(memory, &ours, to, guest_may_write)?;
-    Ok((limit, report(limit)))
+    Ok((limit, report(LimitStep { from: present, to: limit })))
 }
 
 #[cfg(test)]

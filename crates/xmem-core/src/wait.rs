@@ -92,7 +92,7 @@ pub enum WaitEnd {
     /// [`reclaim`](crate::reclaim::reclaim) reached its goal before the guest reached its target.
     NotNeeded,
     /// Nudging its driver failed and left something behind.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// xenstore or the hypervisor does not answer any more.
     Unreachable(Arc<Cause>),
 }

@@ -206,11 +206,11 @@ pub(super) fn change(
     let notes = text::notes(outcome, waits, program);
     Change {
         line,
-        changed: outcome.status == ChangeStatus::Changed,
+        changed: outcome.is_change(),
         would_change: dry_run.then(|| !plan.changes_nothing()),
         dry_run,
         state: outcome.state.word(),
-        old: Sizes::new(plan.old, plan.video),
+        old: Sizes::new(outcome.old(), plan.video),
         new: Sizes::new(plan.new, plan.video),
         current_kib: outcome.info.current,
         notes: notes.into_iter().map(|it| Note { kind: it.kind, text: it.text }).collect(),

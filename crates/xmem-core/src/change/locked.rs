@@ -39,6 +39,8 @@ pub(super) struct LockedDomain<'h> {
     pub(super) intent: IntentFile,
     /// Its state in the hypervisor, as last read under the lock.
     pub(super) info: DomainInfo,
+    /// The recovery from a killed run.
+    pub(super) recovery: Option<Recovery>,
     lock: Lock,
 }
 
@@ -62,6 +64,7 @@ impl<'h> LockedDomain<'h> {
             domain: domain.clone(),
             intent: IntentFile::new(host.state_dir(), identity),
             info,
+            recovery: None,
             lock,
         })
     }
@@ -104,13 +107,14 @@ impl<'h> LockedDomain<'h> {
     }
 
     /// Completes or rolls back the change of a killed run.
-    pub(super) fn recover(&mut self) -> Result<Option<Recovery>, Failed> {
+    pub(super) fn recover(&mut self) -> Result<(), Failed> {
         let intent = match self.intent.read()? {
-            Record::Absent => return Ok(None),
+            Record::Absent => return Ok(()),
             Record::Intent(intent) => intent,
             Record::Foreign { why } => {
                 let path = self.intent.set_aside()?;
-                return Ok(Some(Recovery::SetAside { path, why }));
+                self.recovery = Some(Recovery::SetAside { path, why });
+                return Ok(());
             }
         };
         let memory = Memory::read(self.store, self.info)?;
@@ -120,15 +124,9 @@ impl<'h> LockedDomain<'h> {
             self.restore_limit(memory, |memory| recover(memory, &intent, may_write))?;
         self.info.limit = limit;
         debug!(domain = %self.domain, "{recovery}");
-        self.intent.remove().map_err(|error| Failed {
-            aftermath: if was_set {
-                Aftermath::Recovered(recovery.clone())
-            } else {
-                Aftermath::Unchanged
-            },
-            cause: error.into(),
-        })?;
-        Ok(Some(recovery))
+        let removed = self.intent.remove();
+        self.recovery = Some(recovery).filter(|_| was_set || removed.is_ok());
+        Ok(removed?)
     }
 
     /// Restores the limit that `decide` finds for a domain with this `memory`, as by

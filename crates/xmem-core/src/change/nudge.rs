@@ -59,9 +59,12 @@ pub fn nudge_away(
             }
             Err(Failure {
                 cause: Cause::Interrupted,
-                aftermath: Aftermath::Unchanged | Aftermath::Recovered(_),
+                aftermath: Aftermath::Unchanged,
+                recovery: None,
                 ..
-            }) => return Ok(None),
+            }) => {
+                return Ok(None);
+            }
             Err(failure) => {
                 return Err(Failure { absolute: Some(outcome.plan.size()), ..failure });
             }

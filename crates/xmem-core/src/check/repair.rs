@@ -130,7 +130,7 @@ impl Run<'_> {
                 continue;
             }
             match target {
-                Target::Domain(identity) => self.fix_domain(report, identity),
+                Target::Domain(identity) => self.fix_domain(identity),
                 Target::Files(identity) => {
                     match stale_files::remove(self.host, identity, self.interrupt) {
                         Ok(()) => drop(self.actions.insert(target, RepairAction::Removed)),
@@ -141,7 +141,7 @@ impl Run<'_> {
         }
     }
 
-    fn fix_domain(&mut self, report: &CheckReport, identity: Identity) {
+    fn fix_domain(&mut self, identity: Identity) {
         let request = ChangeRequest {
             domain: DomainRef::Same(identity),
             memory: MemoryRequest::Repair,
@@ -151,10 +151,7 @@ impl Run<'_> {
         };
         let result = self.session.change(&request, self.interrupt);
         if let Ok(outcome) = &result {
-            // Before the recovery, which the plan starts from.
-            let row = report.rows.iter().find(|row| row.domain.identity == identity);
-            let old = row.and_then(|row| row.memory.numbers().ok()).unwrap_or(outcome.plan.old);
-            let new = outcome.plan.new;
+            let (old, new) = (outcome.old(), outcome.plan.new);
             let recovery = outcome.recovery.clone();
             let action = RepairAction::Numbers { old, new, recovery };
             self.actions.insert(Target::Domain(identity), action);

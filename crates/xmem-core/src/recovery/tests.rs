@@ -28,6 +28,10 @@ fn recovered(memory: &Memory, old: Numbers, new: Numbers) -> Recovery {
     recover(memory, &intent(old, new), || Ok::<_, BadNode>(false)).unwrap().1
 }
 
+fn step(from: Numbers, to: Kib) -> LimitStep {
+    LimitStep { from: from.limit, to }
+}
+
 #[test]
 fn a_killed_change_is_completed_or_rolled_back_as_xenstore_shows() {
     let small = numbers(4096, 16_384, 4096 + SLACK);
@@ -35,31 +39,41 @@ fn a_killed_change_is_completed_or_rolled_back_as_xenstore_shows() {
     let raised = numbers(4096, 32_768, 32_768 + SLACK);
     let limit = |numbers: Numbers, limit| Numbers { limit: Kib(limit), ..numbers };
     let nothing = Numbers { target: None, static_max: None, limit: UNLIMITED };
-    for (case, shown, old, new, expected) in [
-        ("grown", large, small, large, Recovery::Completed(large.limit)),
-        ("limit missing", limit(large, 5120), small, large, Recovery::Completed(large.limit)),
-        ("shrunk", limit(small, 9216), large, small, Recovery::Completed(small.limit)),
-        ("not grown", limit(small, 9216), small, large, Recovery::RolledBack(small.limit)),
-        ("limit never set", small, small, large, Recovery::RolledBack(small.limit)),
-        ("not shrunk", limit(large, 5120), large, small, Recovery::RolledBack(large.limit)),
-        ("maximum raised", raised, small, raised, Recovery::Completed(raised.limit)),
+    for (case, shown, old, new, recovery, limit) in [
+        (
+            "grown",
+            large,
+            small,
+            large,
+            Recovery::Completed as fn(LimitStep) -> Recovery,
+            large.limit,
+        ),
+        ("limit missing", limit(large, 5120), small, large, Recovery::Completed, large.limit),
+        ("shrunk", limit(small, 9216), large, small, Recovery::Completed, small.limit),
+        ("not grown", limit(small, 9216), small, large, Recovery::RolledBack, small.limit),
+        ("limit never set", small, small, large, Recovery::RolledBack, small.limit),
+        ("not shrunk", limit(large, 5120), large, small, Recovery::RolledBack, large.limit),
+        ("maximum raised", raised, small, raised, Recovery::Completed, raised.limit),
         (
             "maximum not raised",
             limit(small, raised.limit.0),
             small,
             raised,
-            Recovery::RolledBack(small.limit),
+            Recovery::RolledBack,
+            small.limit,
         ),
-        ("limit alone", limit(small, 4), limit(small, 4), small, Recovery::Completed(small.limit)),
-        ("dom0 filled in", large, nothing, large, Recovery::Completed(large.limit)),
+        ("limit alone", limit(small, 4), limit(small, 4), small, Recovery::Completed, small.limit),
+        ("dom0 filled in", large, nothing, large, Recovery::Completed, large.limit),
         (
             "dom0 not filled in",
             limit(nothing, large.limit.0),
             nothing,
             large,
-            Recovery::RolledBack(UNLIMITED),
+            Recovery::RolledBack,
+            UNLIMITED,
         ),
     ] {
+        let expected = recovery(step(shown, limit));
         assert_eq!(recovered(&memory(7, shown, 0), old, new), expected, "{case}");
     }
 }
@@ -73,7 +87,11 @@ fn a_limit_that_is_neither_old_nor_new_stays() {
         let shown = Numbers { limit: Kib(12_288), ..shown };
         for (old, new) in [(small, large), (large, small)] {
             let recovery = recovered(&memory(7, shown, 0), old, new);
-            assert_eq!(recovery, Recovery::Superseded(Kib(12_288)), "{shown}: {old} to {new}");
+            assert_eq!(
+                recovery,
+                Recovery::Superseded(step(shown, Kib(12_288))),
+                "{shown}: {old} to {new}"
+            );
         }
     }
 }
@@ -91,7 +109,7 @@ fn a_target_set_since_keeps_its_limit_unless_too_low() {
         (Numbers { target: None, static_max: None, limit: Kib(8) }, 8),
     ] {
         let recovery = recovered(&memory(7, shown, 0), small, large);
-        assert_eq!(recovery, Recovery::Superseded(Kib(limit)), "{shown}");
+        assert_eq!(recovery, Recovery::Superseded(step(shown, Kib(limit))), "{shown}");
     }
 }
 
@@ -118,8 +136,14 @@ fn dom0_gets_back_a_limit_without_slack() {
     let boot = numbers(8192, 16_384, 8192);
     let small = numbers(4096, 16_384, 5120);
     let shown = Numbers { limit: small.limit, ..boot };
-    assert_eq!(recovered(&memory(0, shown, 0), boot, small), Recovery::RolledBack(Kib(8192)));
-    assert_eq!(recovered(&memory(7, shown, 0), boot, small), Recovery::RolledBack(Kib(9216)));
+    assert_eq!(
+        recovered(&memory(0, shown, 0), boot, small),
+        Recovery::RolledBack(step(shown, Kib(8192)))
+    );
+    assert_eq!(
+        recovered(&memory(7, shown, 0), boot, small),
+        Recovery::RolledBack(step(shown, Kib(9216)))
+    );
 }
 
 prop_compose! {

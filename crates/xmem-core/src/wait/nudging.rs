@@ -59,16 +59,13 @@ pub(super) fn nudge(
         }
     }
     for (index, failure) in failed {
-        if matches!(
-            failure.aftermath,
-            Aftermath::Unchanged | Aftermath::RolledBack { .. } | Aftermath::Recovered(_)
-        ) {
+        if matches!(failure.aftermath, Aftermath::Unchanged | Aftermath::RolledBack { .. }) {
             on_event(index, WaitEvent::NotNudged(failure));
             continue;
         }
         if let Some(place) = waiting.iter().position(|guest| guest.index == index) {
             let guest = waiting.remove(place);
-            let report = guest.report(host, WaitEnd::Failed(failure), clock.now());
+            let report = guest.report(host, WaitEnd::Failed(Box::new(failure)), clock.now());
             on_event(index, WaitEvent::Ended(report));
         }
     }

@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use xen::Kib;
 use xmem_core::change::ChangeRequest;
 use xmem_core::failure::{Aftermath, Cause};
-use xmem_core::recovery::Recovery;
+use xmem_core::recovery::{LimitStep, Recovery};
 use xmem_sim::Failure as Error;
 use xmem_sim::Verdict::{Fail, Proceed};
 
@@ -69,7 +69,10 @@ fn without_the_lock_no_limit_is_restored() {
 
         drop(theirs.lock().unwrap().take());
         let outcome = scene.plain(set("768M")).unwrap();
-        assert_eq!(outcome.recovery, Some(Recovery::RolledBack(Kib(START.2))));
+        assert_eq!(
+            outcome.recovery,
+            Some(Recovery::RolledBack(LimitStep { from: Kib(525_312), to: Kib(START.2) }))
+        );
         assert_eq!(scene.numbers(), (786_432, START.1, 787_456));
         assert_eq!(scene.files().len(), 0);
     }

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use xen::Kib;
 use xmem_core::failure::{Aftermath, Cause};
-use xmem_core::recovery::Recovery;
+use xmem_core::recovery::{LimitStep, Recovery};
 use xmem_sim::Failure as Error;
 use xmem_sim::Verdict::{Fail, Proceed, ProceedAndFail};
 
@@ -18,6 +18,11 @@ fn manage(world: &Shared, target: u64) {
 
 fn rolled_back(limit: u64) -> Aftermath {
     Aftermath::RolledBack { limit: Kib(limit), before: Kib(START.2) }
+}
+
+/// The recovery of a change whose limit another program has set since.
+fn superseded(limit: u64) -> Recovery {
+    Recovery::Superseded(LimitStep { from: Kib(limit), to: Kib(limit) })
 }
 
 #[test]
@@ -121,8 +126,8 @@ fn a_recovery_keeps_a_limit_set_by_xl_mem_max_since() {
     drop(scene.stuck(set("512M")));
     scene.world.set_limit(3_146_752);
     let failure = scene.plain(refused()).unwrap_err();
-    let recovery = Recovery::Superseded(Kib(3_146_752));
-    assert_eq!(failure.aftermath, Aftermath::Recovered(recovery));
+    assert_eq!(failure.recovery, Some(superseded(3_146_752)));
+    assert_eq!((failure.state(), failure.is_change()), (Some("recovered"), false));
     assert_eq!(scene.numbers(), (START.0, START.1, 3_146_752));
     assert_eq!(scene.files().len(), 0);
 }
@@ -221,6 +226,6 @@ fn a_limit_set_by_another_program_while_xenstore_is_read_is_kept() {
         Proceed
     };
     let failure = scene.change(refused(), at(is_read, manager)).unwrap_err();
-    assert_eq!(failure.aftermath, Aftermath::Recovered(Recovery::Superseded(Kib(3_146_752))));
+    assert_eq!(failure.recovery, Some(superseded(3_146_752)));
     assert_eq!(scene.numbers(), (START.0, START.1, 3_146_752));
 }

@@ -6,13 +6,17 @@ use rustix::io::Errno;
 use xen::Kib;
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::failure::{Aftermath, Cause};
-use xmem_core::recovery::Recovery;
+use xmem_core::recovery::{LimitStep, Recovery};
 use xmem_sim::Failure as Error;
 use xmem_sim::Verdict::{Fail, Proceed};
 
 use crate::scene::{Numbers, START, Scene, Step, at, refused, request, set};
 
 const SMALL: Numbers = (524_288, 2_097_152, 525_312);
+
+fn step(from: Numbers, to: Numbers) -> LimitStep {
+    LimitStep { from: Kib(from.2), to: Kib(to.2) }
+}
 
 /// A scene with the numbers `now` and the record of a run that was killed on its way from `old` to `new`.
 fn scene(now: Numbers, old: Numbers, new: Numbers) -> Scene {
@@ -30,26 +34,30 @@ fn scene(now: Numbers, old: Numbers, new: Numbers) -> Scene {
 
 /// Recovers, by a change to the present target. Returns the recovery and the numbers after it.
 fn recovered(scene: &Scene) -> (Option<Recovery>, Numbers) {
-    let target = scene.numbers().0;
+    let (target, _, limit) = scene.numbers();
     let outcome = scene.plain(set(&format!("{target}k"))).unwrap();
     assert_eq!(scene.files().len(), 0);
+    assert_eq!(
+        (outcome.old().limit, outcome.is_change()),
+        (Kib(limit), limit != scene.numbers().2)
+    );
     (outcome.recovery, scene.numbers())
 }
 
 #[test]
 fn a_committed_change_gets_its_limit() {
     let grown = scene((1_048_576, 2_097_152, 525_312), SMALL, START);
-    assert_eq!(recovered(&grown), (Some(Recovery::Completed(Kib(START.2))), START));
+    assert_eq!(recovered(&grown), (Some(Recovery::Completed(step(SMALL, START))), START));
     let shrunk = scene((524_288, 2_097_152, 1_049_600), START, SMALL);
-    assert_eq!(recovered(&shrunk), (Some(Recovery::Completed(Kib(SMALL.2))), SMALL));
+    assert_eq!(recovered(&shrunk), (Some(Recovery::Completed(step(START, SMALL))), SMALL));
 }
 
 #[test]
 fn an_uncommitted_change_is_rolled_back() {
     let shrinking = scene((1_048_576, 2_097_152, 525_312), START, SMALL);
-    assert_eq!(recovered(&shrinking), (Some(Recovery::RolledBack(Kib(START.2))), START));
+    assert_eq!(recovered(&shrinking), (Some(Recovery::RolledBack(step(SMALL, START))), START));
     let growing = scene((524_288, 2_097_152, 1_049_600), SMALL, START);
-    assert_eq!(recovered(&growing), (Some(Recovery::RolledBack(Kib(SMALL.2))), SMALL));
+    assert_eq!(recovered(&growing), (Some(Recovery::RolledBack(step(START, SMALL))), SMALL));
 }
 
 #[test]
@@ -57,12 +65,15 @@ fn memory_set_since_by_another_program_stays() {
     // Its limit stays if it holds the target...
     let enough = scene((786_432, 2_097_152, 900_000), START, SMALL);
     let outcome = enough.plain(set("768M")).unwrap();
-    assert_eq!(outcome.recovery, Some(Recovery::Superseded(Kib(900_000))));
+    assert_eq!(
+        outcome.recovery,
+        Some(Recovery::Superseded(LimitStep { from: Kib(900_000), to: Kib(900_000) }))
+    );
     assert_eq!(outcome.plan.old.limit, Kib(900_000));
     // ... and is raised to what the target needs if not.
     let starved = scene((786_432, 2_097_152, 525_312), START, SMALL);
     let expected = (786_432, 2_097_152, 787_456);
-    assert_eq!(recovered(&starved), (Some(Recovery::Superseded(Kib(787_456))), expected));
+    assert_eq!(recovered(&starved), (Some(Recovery::Superseded(step(SMALL, expected))), expected));
 }
 
 #[test]
@@ -83,6 +94,10 @@ fn a_rollback_after_a_recovery_restores_the_recovered_limit() {
     let failure = scene.change(set("768M"), hook).unwrap_err();
     let limit = Kib(START.2);
     assert_eq!(failure.aftermath, Aftermath::RolledBack { limit, before: limit });
+    assert_eq!(failure.recovery, Some(Recovery::RolledBack(step(SMALL, START))));
+    let words = "; rolled back; the limit is 1025 MiB again; an earlier xmem was interrupted before its commit; the limit is rolled back to 1025 MiB";
+    assert!(failure.to_string().ends_with(words), "{failure}");
+    assert_eq!((failure.state(), failure.is_change()), (Some("rolled-back"), true));
     assert_eq!(scene.numbers(), START);
     assert_eq!(scene.files().len(), 0);
 }
@@ -97,7 +112,7 @@ fn a_recovery_that_fails_leaves_the_record() {
     let failure = scene.change(set("512M"), hook).unwrap_err();
     assert!(matches!(failure.cause, Cause::Hypervisor(_)), "{failure}");
     assert_eq!(scene.files(), [scene.record()]);
-    assert_eq!(recovered(&scene), (Some(Recovery::RolledBack(Kib(START.2))), START));
+    assert_eq!(recovered(&scene), (Some(Recovery::RolledBack(step(SMALL, START))), START));
 }
 
 /// It does not say "nothing changed", since the limit was.
@@ -114,7 +129,8 @@ fn a_recovery_that_cannot_remove_its_record_reports_the_limit() {
     let hook = at(|step| matches!(step, Step::SetLimit(_)), in_the_way);
     let failure = scene.change(set("1G"), hook).unwrap_err();
     assert!(matches!(failure.cause, Cause::Intent(_)), "{failure}");
-    assert_eq!(failure.aftermath, Aftermath::Recovered(Recovery::RolledBack(Kib(START.2))));
+    assert_eq!(failure.recovery, Some(Recovery::RolledBack(step(SMALL, START))));
+    assert_eq!((failure.state(), failure.is_change()), (Some("recovered"), true));
     assert_eq!(scene.numbers(), START);
 }
 
@@ -122,7 +138,8 @@ fn a_recovery_that_cannot_remove_its_record_reports_the_limit() {
 fn a_refusal_after_a_recovery_says_what_was_recovered() {
     let scene = scene((1_048_576, 2_097_152, 525_312), START, SMALL);
     let failure = scene.plain(refused()).unwrap_err();
-    assert_eq!(failure.aftermath, Aftermath::Recovered(Recovery::RolledBack(Kib(START.2))));
+    assert_eq!(failure.recovery, Some(Recovery::RolledBack(step(SMALL, START))));
+    assert_eq!((failure.state(), failure.is_change()), (Some("recovered"), true));
     let words = "; nothing else changed: an earlier xmem was interrupted before its commit; the limit is rolled back to 1025 MiB";
     assert!(failure.to_string().ends_with(words), "{failure}");
 }

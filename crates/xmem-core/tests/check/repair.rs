@@ -9,7 +9,7 @@ use xmem_core::check::{
     CheckReport, RepairAction, RepairOutcome, RepairReport, check, preview, repair,
 };
 use xmem_core::failure::Cause;
-use xmem_core::recovery::Recovery;
+use xmem_core::recovery::{LimitStep, Recovery};
 use xmem_sim::SimHost;
 
 use crate::scene::{Scene, refs, said};
@@ -70,7 +70,7 @@ fn a_killed_change_is_one_finding_and_one_repair() {
     else {
         panic!("{repaired:?}")
     };
-    assert_eq!(*recovery, Some(Recovery::RolledBack(mib(1025))));
+    assert_eq!(*recovery, Some(Recovery::RolledBack(LimitStep { from: mib(513), to: mib(1025) })));
     assert_eq!(limit(&scene, 7), mib(1025));
     assert_eq!(said(&repaired.after.findings), [""; 0]);
 }

@@ -104,10 +104,7 @@ pub(crate) fn run(
         Some(Err(failure)) => match (failure.cause, failure.aftermath) {
             (_, Aftermath::OutOfStep { .. }) => Ended::Unknown,
             (cause @ (Cause::Lock(_) | Cause::LockLost), _) => panic!("{cause}"),
-            (
-                cause,
-                Aftermath::Unchanged | Aftermath::RolledBack { .. } | Aftermath::Recovered(_),
-            ) => match cause {
+            (cause, Aftermath::Unchanged | Aftermath::RolledBack { .. }) => match cause {
                 Cause::Refused(_) => Ended::Refused,
                 _ => Ended::Undone,
             },

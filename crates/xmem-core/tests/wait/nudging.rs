@@ -124,5 +124,5 @@ fn a_target_that_cannot_be_restored_ends_the_wait() {
         false
     });
     let WaitEnd::Failed(failure) = &waited.report.end else { panic!("{:?}", waited.report) };
-    assert_eq!(failure.aftermath.word(), Some("one-page-off"));
+    assert_eq!(failure.state(), Some("one-page-off"));
 }

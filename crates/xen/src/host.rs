@@ -124,20 +124,39 @@ impl Host for XenHost {
     fn dom0(&self) -> Dom0 {
         let target =
             std::fs::read_to_string("/sys/devices/system/xen_memory/xen_memory0/target_kb");
-        let release = rustix::system::uname();
-        let mut numbers = release.release().to_str().unwrap_or_default().split('.');
-        let mut number = || numbers.next().and_then(|number| number.parse().ok());
+        let system = rustix::system::uname();
         Dom0 {
             balloon_target: target.ok().and_then(|kib| kib.trim().parse().ok()).map(Kib),
-            kernel: number().zip(number()),
+            kernel: system.release().to_str().ok().and_then(version),
             direct_mapped: cfg!(target_arch = "aarch64"),
         }
     }
 }
 
+/// The major and minor version in a kernel's release: `6.12-rc7` is 6.12.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_with_a_suffix_has_a_version() {
+        for (release, expected) in [
+            ("6.12.48+deb13-amd64", Some((6, 12))),
+            ("6.12-rc7", Some((6, 12))),
+            ("6.1-custom", Some((6, 1))),
+            ("14.3-RELEASE", Some((14, 3))),
+            ("6", None),
+            ("next", None),
+            ("", None),
+        ] {
+            assert_eq!(version(release), expected, "{release}");
+        }
+    }
 
     #[test]
     fn hosts_and_stores_can_be_used_from_any_thread() {

@@ -15,7 +15,7 @@ use xen::{Dom0, Kib};
 pub use self::note::Note;
 pub(crate) use self::note::not_counting;
 pub use self::refusal::Refusal;
-pub(crate) use self::safety::Questions;
+pub(crate) use self::safety::{Questions, misreads_first_target};
 pub use crate::memory::SLACK;
 use crate::memory::{Memory, Numbers, size_of};
 use crate::size::{Amount, Size};

@@ -71,10 +71,10 @@ pub enum Refusal {
     DirectMapped,
     /// A PVH dom0 would get its first target under a kernel that misreads it.
     #[error(
-        "dom0 is PVH with Linux {}.{}: before 6.15, the first target in xenstore makes it give away far too much memory",
-        kernel.0, kernel.1
+        "dom0 is PVH with {}: before Linux 6.15, the first target in xenstore makes it give away far too much memory",
+        kernel.map_or("an unknown kernel".to_owned(), |(major, minor)| format!("Linux {major}.{minor}"))
     )]
-    Dom0Kernel { kernel: (u32, u32) },
+    Dom0Kernel { kernel: Option<(u32, u32)> },
     /// A node with a value that is not a size.
     #[error(transparent)]
     BadNode(#[from] BadNode),

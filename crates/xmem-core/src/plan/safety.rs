@@ -1,6 +1,6 @@
 //! The safety rules, which refuse some changes that libxl would make.
 
-use xen::Kib;
+use xen::{Dom0, Kib};
 
 use super::{DOM0_MINIMUM, GUEST_MINIMUM, MemoryRequest, Plan, Refusal, Surroundings, TOLERANCE};
 use crate::memory::{GuestType, Memory};
@@ -39,11 +39,18 @@ pub(super) fn check(
 
 /// The driver of a PVH dom0 with an older kernel subtracts its boot memory from the first target that it sees.
 fn first_dom0_target(memory: &Memory, around: &Surroundings) -> Option<Refusal> {
-    let kernel = around.dom0.kernel.filter(|kernel| *kernel < FIXED_DOM0_KERNEL)?;
     let is_first = memory.is_dom0() && matches!(memory.target, Ok(None));
-    // On Arm, where dom0 is mapped 1:1, Linux counts its memory in another way.
-    let is_pvh = memory.info.guest_type != GuestType::Pv && !around.dom0.direct_mapped;
-    (is_first && is_pvh).then_some(Refusal::Dom0Kernel { kernel })
+    let kernel = around.dom0.kernel;
+    (is_first && misreads_first_target(memory, around.dom0))
+        .then_some(Refusal::Dom0Kernel { kernel })
+}
+
+/// Whether the kernel of a dom0 with this `memory` would misread its first target: PVH before Linux 6.15, or unknown.
+pub(crate) fn misreads_first_target(memory: &Memory, dom0: Dom0) -> bool {
+    memory.info.guest_type != GuestType::Pv
+        // On Arm, where dom0 is mapped 1:1, Linux counts its memory in another way.
+        && !dom0.direct_mapped
+        && dom0.kernel.is_none_or(|kernel| kernel < FIXED_DOM0_KERNEL)
 }
 
 fn below_minimum(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Option<Refusal> {

@@ -136,7 +136,7 @@ fn a_pvh_dom0_with_an_old_kernel_gets_no_first_target() {
     for memory in [set("1G"), MemoryRequest::Repair] {
         let dom0 = ChangeRequest { domain: "0".parse().unwrap(), ..request(memory) };
         let failure = scene.calm().change(&dom0).unwrap_err();
-        let refusal = Refusal::Dom0Kernel { kernel: (6, 14) };
+        let refusal = Refusal::Dom0Kernel { kernel: Some((6, 14)) };
         assert!(matches!(&failure.cause, Cause::Refused(it) if *it == refusal), "{failure}");
     }
     scene.world.edit(|world| world.dom0.kernel = Some((6, 15)));

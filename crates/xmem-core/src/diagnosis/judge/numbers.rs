@@ -5,8 +5,8 @@ use xen::{Kib, Mib};
 
 use super::super::{Diagnosis, DiagnosisKind, Fix};
 use super::Judge;
-use crate::memory::{GuestType, Memory, Node};
-use crate::plan::{MemoryRequest, SLACK, Surroundings, TOLERANCE, plan};
+use crate::memory::{Memory, Node};
+use crate::plan::{MemoryRequest, SLACK, Surroundings, TOLERANCE, misreads_first_target, plan};
 use crate::size::{Size, Written};
 use crate::state::{Follows, State};
 
@@ -46,7 +46,7 @@ impl Judge<'_> {
                 "its toolstack does not support ballooning, so there is nothing to keep in step",
             );
         }
-        if self.misreads_first_target() {
+        if misreads_first_target(self.memory, self.facts.dom0) {
             return Diagnosis::notice(
                 kind,
                 message,
@@ -61,20 +61,13 @@ impl Judge<'_> {
         self.repairable(found)
     }
 
-    /// Whether the kernel computes its first size wrongly: a PVH dom0 before Linux 6.15.
-    fn misreads_first_target(&self) -> bool {
-        self.memory.info.guest_type != GuestType::Pv
-            && !self.facts.dom0.direct_mapped
-            && self.facts.dom0.kernel.is_none_or(|kernel| kernel < (6, 15))
-    }
-
     fn missing_key(&self, key: &str) -> Diagnosis {
         let found = Diagnosis::out_of_step(
             DiagnosisKind::MissingKey,
             format!("xenstore has no {key}"),
             "xl and xmem need both memory/target and memory/static-max to change its memory",
         );
-        if self.memory.is_dom0() && self.misreads_first_target() {
+        if self.memory.is_dom0() && misreads_first_target(self.memory, self.facts.dom0) {
             return found;
         }
         let path = format!("/local/domain/{}/{key}", self.domid);

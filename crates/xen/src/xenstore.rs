@@ -55,7 +55,8 @@ pub enum StoreError {
     /// No xenstored can be reached.
     #[error("cannot reach xenstored at {}", path.display())]
     Unreachable { path: PathBuf, source: io::Error },
-    /// xenstored refused. The request had no effect.
+    /// xenstored answered with an errno. The request had no effect, unless the errno is EIO: oxenstored answers it to
+    /// internal errors, even after it has committed a transaction.
     #[error("xenstored answered {} to {request}", answer.name())]
     Answered { answer: Answer, request: String },
     /// xenstored closed the connection. It is not known whether the request took effect.
@@ -84,7 +85,7 @@ impl StoreError {
         error.get_ref()?.downcast_ref()
     }
 
-    /// Whether this is xenstored's refusal with the errno `answer`.
+    /// Whether xenstored answered with the errno `answer`.
     pub fn is(&self, answer: &Answer) -> bool {
         matches!(self, Self::Answered { answer: said, .. } if said == answer)
     }
@@ -240,8 +241,8 @@ pub trait Transaction: Nodes {
     /// Makes all its writes visible, or none.
     ///
     /// # Errors
-    /// After [`StoreError::Answered`], [`StoreError::Unusable`] and [`StoreError::Unsendable`], nothing was written. After any
-    /// other error, it is not known whether the writes took or will take effect.
+    /// After the answer [`Answer::Again`], [`StoreError::Unusable`] and [`StoreError::Unsendable`], nothing was written. After
+    /// any other error, it is not known whether the writes took or will take effect.
     fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }
 

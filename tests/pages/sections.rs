@@ -65,6 +65,22 @@ A group that may open these files is as good as root: a process that has /dev/xe
 To let operators use `set` and nothing else, use sudo with a rule such as those in
 /usr/share/doc/xmem/examples/sudoers. A rule with `xmem set *` would allow far more: sudo's * matches any further words.
 
+System log:
+Each change of a real host is a line in the system log, with the priority daemon.notice: who made it, the domain, and its
+numbers before and after.
+
+  $ journalctl -t xmem
+      xmem[4711]: uid=0 loginuid=1000 sudo_user=alice domid=7
+      uuid=0ad7a4f2-0d3c-4ac4-9c7b-9a6f0b0a3f11 name=web target_kib=1048576->524288
+      static_max_kib=2097152->2097152 limit_kib=1049600->525312
+
+`loginuid` is missing if nobody logged in, `sudo_user` without sudo, and `name` if the domain has none. A failure that leaves
+something changed, or target and limit out of step, has the priority daemon.err and the error message in place of the domain
+and its numbers. A nudge is two lines.
+
+Nothing is logged about the simulated host, a dry run, a size that is set already, or a failure that changed nothing or was
+rolled back.
+
 Json:
 With `--json` every line on standard output is an object with `schema` (2), `command` and `simulated`, and, if it is about
 a domain, `domid`, `name` and `uuid`. Sizes are KiB. An amount that does not exist, such as no limit, is null. Keys are only
@@ -83,7 +99,7 @@ Files:
       locks the domain completes or rolls back that change. libxl removes the record with the domain.
   /var/run/xenstored/socket, /dev/xen/xenbus, /proc/xen/xenbus  xenstored; the first that exists is used.
   /dev/xen/privcmd, /dev/xen/hypercall  The hypervisor. If the latter does not exist, a locked page of memory is used.
-  /dev/log  Every change of a real host is logged here.
+  /dev/log  The system log. If nobody reads there, the line is lost, and the change is made all the same.
 
 Examples:
   # xmem set web 512M

@@ -93,7 +93,14 @@ fn section_of(section: &Section, page: &Command, name: &str) -> Option<Section> 
         Part::Item(code, _) => can_give.contains(&code.parse().unwrap()),
         _ => true,
     };
-    let parts = section.parts.iter().filter(|part| is_possible(part)).cloned().collect();
+    let own = |part: &Part| match part {
+        Part::Item(code, meaning) => {
+            let meaning = sections::exit_code(name, code).unwrap_or(meaning);
+            Part::Item(code.clone(), meaning.to_owned())
+        }
+        part => part.clone(),
+    };
+    let parts = section.parts.iter().filter(|part| is_possible(part)).map(own).collect();
     Some(Section { title: section.title.clone(), parts })
 }
 

@@ -19,6 +19,16 @@ pub(crate) fn of(page: &str) -> &'static str {
     }
 }
 
+/// The meaning of an exit code on a page, where it differs from the meaning in the help of all commands.
+pub(crate) fn exit_code(page: &str, code: &str) -> Option<&'static str> {
+    match (page, code) {
+        ("xmem-reclaim", "8") => {
+            Some("the guests gave less than planned: the host does not have SIZE available")
+        }
+        _ => None,
+    }
+}
+
 /// The exit codes that a page's command can give.
 pub(crate) fn exit_codes(page: &str) -> &'static [u8] {
     match page {
@@ -135,7 +145,8 @@ or takes more. Setting a size that is set already succeeds.
 
 Refused without `--force`: a guest below 32 MiB, a size above all of the host's memory, shrinking a domain that runs
 another one's device model, shrinking a guest that still gives back its boot memory, shrinking a dom0 that cannot give
-memory back. A domain that is being created, restored or received is never changed.
+memory back, the first target of a PVH dom0 with a kernel before 6.15, which would give away far too much memory. A domain
+that is being created, restored or received is never changed.
 
 With `--wait`, xmem waits for as long as the guest makes progress. If the guest has stalled, xmem
 nudges its balloon driver: it sets a target one page off, and then the right one.
@@ -211,7 +222,7 @@ Examples:
 const CHECK: &str = "\
 A problem is reported only if a second reading confirms it. Without a domain, the files and xenstore nodes that domains left behind are
 checked too. `--repair` fixes what has only one possible fix, as `xmem set` changes a domain: under its lock, in a
-transaction. It waits for a lock up to `--lock-timeout`.
+transaction. It waits up to `--lock-timeout` for each lock, one after the other.
 
 Findings:
 These are out of step:
@@ -266,6 +277,11 @@ Examples:
 const WATCH: &str = "\
 Shows the same information as `xmem list`. On a terminal it is drawn in place, with a bar for each domain (memory in use,
 target and limit) and its recent history, the newest at the right. Otherwise tables follow each other, each with the time.
+
+A terminal with less than 100 columns shows no LIMIT and MAXIMUM. If the rest still does not fit, the notes are left out
+first, then the history, then the bar. While a domain is marked with !, the notes are left out last. If the domains do not
+fit into the lines, the last line but one says how many more there are.
+
 It exits when its output is closed, when xenstored stops, or after `--count` refreshes. It does not change terminal settings.
 
 Json:

@@ -31,9 +31,9 @@
 //! | layer | modules |
 //! | --- | --- |
 //! | user input | [`size`] (SIZE), [`domain`] (DOMAIN), [`batch`] (the file of `apply`) |
-//! | a domain | [`memory`] (its nodes and numbers), [`state`] (running, paused, building), [`resolve`] (name or UUID to domid) |
-//! | decisions | [`plan`], [`recovery`] (the limit after a failure or a kill), [`intent`] (the record of a change) |
-//! | the protocol | [`change`], [`failure`] |
+//! | a domain | `used` (what the guest reports as used), [`memory`] (its nodes and numbers), [`state`] (running, paused, building), [`resolve`] (name or UUID to domid) |
+//! | decisions | [`intent`] (the record of a change), [`recovery`] (the limit after a failure or a kill), [`plan`] |
+//! | the protocol | [`failure`], `underway` (guests on their way to their targets), [`change`] |
 //! | reading a host | [`diagnosis`] (the findings about a domain), [`survey`] (`list`, `watch`) |
 //! | several domains | [`wait`], [`check`], [`apply`], [`reclaim`] |
 

@@ -77,8 +77,8 @@ END {
         add_time("`watch` of 30 beside `xentop`, CPU for each refresh", "watch-30-xentop", "cpu")
         add_time("`watch` of 30 beside `xentop`, xenstored's CPU", "watch-30-xentop", "store-cpu")
     }
-    add_time("another client waits during `list` of 30, mean", "list-30", "other-waits")
-    add_time("another client waits during `list` of 100, mean", "list-100", "other-waits")
+    add_time("another client's wait during `list` of 30, mean", "list-30", "other-waits")
+    add_time("another client's wait during `list` of 100, mean", "list-100", "other-waits")
     add_memory("`set`, peak memory", "set-pv")
     add_memory("`list` of 30 domains, peak memory", "list-30")
     for (i = 1; i <= changes; i++) add(title[i] ", system calls", change[i], "system-calls", 1)

@@ -86,7 +86,7 @@ numbers before and after.
 
 `loginuid` is missing if nobody logged in, `sudo_user` without sudo, and `name` if the domain has none. A failure that leaves
 something changed, or target and limit out of step, has the priority daemon.err and the error message in place of the domain
-and its numbers. A nudge is two lines.
+and its numbers. A nudge is two lines. A limit that a recovery sets is logged too.
 
 Nothing is logged about the simulated host, a dry run, a size that is set already, or a failure that changed nothing or was
 rolled back.
@@ -145,8 +145,8 @@ or takes more. Setting a size that is set already succeeds.
 
 Refused without `--force`: a guest below 32 MiB, a size above all of the host's memory, shrinking a domain that runs
 another one's device model, shrinking a guest that still gives back its boot memory, shrinking a dom0 that cannot give
-memory back, the first target of a PVH dom0 with a kernel before 6.15, which would give away far too much memory. A domain
-that is being created, restored or received is never changed.
+memory back, the first target of a PVH dom0 with a kernel before 6.15 or of an unknown version, which could give away far
+too much memory. A domain that is being created, restored or received is never changed.
 
 With `--wait`, xmem waits for as long as the guest makes progress. If the guest has stalled, xmem
 nudges its balloon driver: it sets a target one page off, and then the right one.

@@ -5,36 +5,29 @@ use xmem_core::diagnosis::Fix;
 use xmem_core::size::Written;
 
 use crate::program::Program;
+use crate::remedy::Remedy;
 
 /// `fix` as a sentence or a command, for the host of `program`.
-pub(crate) fn fix(fix: &Fix, program: &Program) -> String {
-    match fix {
+pub(crate) fn fix(fix: &Fix, program: &Program) -> Remedy {
+    let text = match fix {
         Fix::Repair(None) => program.command("check --repair"),
         Fix::Repair(Some(domid)) => program.command(&format!("check --repair {domid}")),
-        Fix::AwaitLock(holder) if holder.has_ended => {
-            "wait; if it stays locked, find the process that has the file open: lsof | grep domain-userdata-lock"
-                .to_owned()
-        }
-        Fix::AwaitLock(_) => {
-            "wait; if it stays locked, check what that process is doing".to_owned()
+        Fix::AwaitLock(holder) => {
+            return Remedy::await_lock("wait; if it stays locked,", Some(holder));
         }
         Fix::AwaitGuest => {
-            "wait; if it persists, check that the guest's balloon driver is loaded \
-             (it gives up after a few tries until the target changes)"
-                .to_owned()
+            return "wait; if it persists, check that the guest's balloon driver is loaded \
+                    (it gives up after a few tries until the target changes)"
+                .into();
         }
-        Fix::Unpause(domid) => {
-            format!("if nothing keeps it paused on purpose (a backup, a debugger): xl unpause {domid}")
-        }
-        Fix::Rewrite(path) => format!(
-            "find and stop the program that wrote it, then: xenstore-write {} KIB",
-            Escaped(path)
-        ),
+        Fix::Unpause(domid) => return Remedy::unpause(*domid),
+        Fix::Rewrite(path) => return Remedy::rewrite(path),
         Fix::First(path) => format!("first fix {}", Escaped(path)),
         Fix::Write(path) => {
-            format!("if you know the value: xenstore-write {} KIB", Escaped(path))
+            let path = Escaped(path);
+            return Remedy::on_xen(format!("if you know the value: xenstore-write {path} KIB"));
         }
-        Fix::RemoveNodes(path) => format!("xenstore-rm {}", Escaped(path)),
+        Fix::RemoveNodes(path) => return Remedy::on_xen(format!("xenstore-rm {}", Escaped(path))),
         Fix::RemoveUnknown(path) => {
             format!("find out what put it there, then remove it: {}", escaped_path(path))
         }
@@ -43,7 +36,8 @@ pub(crate) fn fix(fix: &Fix, program: &Program) -> String {
             format!("read it, then: {rm} {}", escaped_path(path))
         }
         Fix::Choose { domid, max, size } => {
-            let set = |verb: &str, size| program.command(&format!("{verb} {domid} {}", Written(size)));
+            let set =
+                |verb: &str, size| program.command(&format!("{verb} {domid} {}", Written(size)));
             let max = max.map(|max| format!("if the target is right: {}", set("max", max)));
             let size = size.map(|size| format!("if the maximum is right: {}", set("set", size)));
             max.into_iter().chain(size).collect::<Vec<_>>().join("; ")
@@ -52,23 +46,16 @@ pub(crate) fn fix(fix: &Fix, program: &Program) -> String {
             let set = program.command(&format!("set {domid} {}", Written(*size)));
             format!("if nothing needs the higher limit: {set}")
         }
-        Fix::SetSize(domid) => format!(
-            "{} with the size it should have; the guest itself may write there (xenstore-ls -p)",
-            program.command(&format!("set {domid} SIZE"))
-        ),
-        Fix::UseManager => "change it through that program".to_owned(),
-        Fix::UseSocket => {
-            "use xenstored's socket, if it has one: unset XENSTORED_PATH".to_owned()
+        Fix::SetSize(domid) => {
+            return Remedy::on_xen(format!(
+                "{} with the size it should have; the guest itself may write there (xenstore-ls -p)",
+                program.command(&format!("set {domid} SIZE"))
+            ));
         }
-    }
-}
-
-/// Whether it names programs of Xen, which would change this machine's domain of that number and not a simulated one.
-pub(crate) const fn is_for_real_hosts(fix: &Fix) -> bool {
-    matches!(
-        fix,
-        Fix::Unpause(_) | Fix::Rewrite(_) | Fix::Write(_) | Fix::RemoveNodes(_) | Fix::SetSize(_)
-    )
+        Fix::UseManager => "change it through that program".to_owned(),
+        Fix::UseSocket => "use xenstored's socket, if it has one: unset XENSTORED_PATH".to_owned(),
+    };
+    text.into()
 }
 
 #[cfg(test)]
@@ -117,7 +104,7 @@ mod tests {
                 "xmem --host sim:DIR set 7 SIZE with the size it should have; the guest itself may write there (xenstore-ls -p)",
             ),
         ] {
-            assert_eq!(fix(&found, &program), text);
+            assert_eq!(fix(&found, &program).text, text);
         }
     }
 }

@@ -19,74 +19,73 @@ use xmem_core::state::State;
 use xmem_core::wait::{WaitEnd, WaitReason, WaitReport};
 
 use crate::program::{Program, quoted};
+use crate::remedy::Remedy;
 
 const ROOT: &str = "run xmem as root, in dom0";
 
 /// What to do about `failure`.
-pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<String> {
+pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<Remedy> {
     if let Aftermath::OutOfStep { .. } = &failure.aftermath {
         let domain = failure.domain.as_ref().map(|it| format!(" {}", it.identity.domid));
         let repair = program.command(&format!("check --repair{}", domain.unwrap_or_default()));
         return Some(match failure.cause {
-            Cause::Store(_) => format!("once xenstored answers: {repair}"),
-            _ => format!("to repair them: {repair}"),
+            Cause::Store(_) => format!("once xenstored answers: {repair}").into(),
+            _ => format!("to repair them: {repair}").into(),
         });
     }
     if let (Aftermath::NotRestored { before, .. }, Some(domain)) =
         (&failure.aftermath, &failure.domain)
     {
         let set = program.command(&format!("set {} {}", domain.identity.domid, Written(*before)));
-        return Some(format!("to restore it: {set}"));
+        return Some(format!("to restore it: {set}").into());
     }
     cause(&failure.cause, program)
 }
 
 /// What to do about `cause`.
-pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<String> {
+pub(crate) fn cause(cause: &Cause, program: &Program) -> Option<Remedy> {
     let hint = match cause {
         Cause::Resolve(error) => return resolve(error, program),
         Cause::Refused(refusal) => return Some(refused(refusal, program)),
         Cause::State(State::Building) => "try again when the domain has been created or received",
-        Cause::Lock(LockError::Busy { holder: Some(holder), .. }) if holder.has_ended => {
-            "wait longer with --lock-timeout, or find the process that has the file open: lsof | grep domain-userdata-lock"
-        }
-        Cause::Lock(LockError::Busy { .. }) => {
-            "wait longer with --lock-timeout, or see what that process is doing"
+        Cause::Lock(LockError::Busy { holder, .. }) => {
+            return Some(Remedy::await_lock(
+                "wait longer with --lock-timeout, or",
+                holder.as_ref(),
+            ));
         }
         Cause::Lock(LockError::NotAFile { .. }) => {
             "find out what put it there, and remove it: until then neither xl nor xmem can lock the domain"
         }
         Cause::Lock(LockError::Os { source, .. }) | Cause::StateDir { source, .. } => {
-            return directory(source.kind()).map(str::to_owned);
+            return directory(source.kind()).map(Remedy::from);
         }
         Cause::Intent(error) if is_about_a_directory(error.source.kind()) => {
             "a directory is in the way: look what put it there, then remove it with `rm -r`"
         }
-        Cause::Intent(error) => return directory(error.source.kind()).map(str::to_owned),
+        Cause::Intent(error) => return directory(error.source.kind()).map(Remedy::from),
         Cause::Conflicts { .. } => {
             "stop the program that changes this domain's memory without its lock, such as a memory daemon (squeezed, qmemman)"
         }
-        Cause::BadNode(node) => {
-            return Some(format!(
-                "find and stop the program that wrote it, then: xenstore-write {} KIB",
-                node.path
-            ));
-        }
+        Cause::BadNode(node) => return Some(Remedy::rewrite(&node.path)),
         Cause::LockLost => "repeat the command",
         Cause::NoMemory { .. } => {
-            return Some(format!(
-                "shrink another domain; `{}` shows guests that have not reached their targets yet",
-                program.command("list")
-            ));
+            return Some(
+                format!(
+                    "shrink another domain; `{}` shows guests that have not reached their targets yet",
+                    program.command("list")
+                )
+                .into(),
+            );
         }
-        Cause::Store(error) | Cause::Commit(error) => return store(error).map(str::to_owned),
-        Cause::Hypervisor(error) => return hypervisor(error).map(str::to_owned),
+        Cause::Store(error) | Cause::Commit(error) => return store(error),
+        Cause::Hypervisor(error) => return hypervisor(error),
         _ => return None,
     };
-    Some(hint.to_owned())
+    Some(hint.into())
 }
 
-fn refused(refusal: &Refusal, program: &Program) -> String {
+fn refused(refusal: &Refusal, program: &Program) -> Remedy {
     let hint = match refusal {
         Refusal::AboveMax { most, .. } if *most < GUEST_MINIMUM => {
             "add --raise-max to raise the maximum too"
@@ -95,27 +94,31 @@ fn refused(refusal: &Refusal, program: &Program) -> String {
             return format!(
                 "ask for at most {}, or add --raise-max to raise the maximum too",
                 Written(*most)
-            );
+            )
+            .into();
         }
         Refusal::BelowTarget { target, .. } => {
             // A size is rounded down to whole pages.
             let least = Written(target.in_whole_pages());
-            return format!("lower the target first, or ask for at least {least}");
+            return format!("lower the target first, or ask for at least {least}").into();
         }
         Refusal::BelowVideo { video, .. } => {
-            return format!("ask for more than {}", Written((*video).max(GUEST_MINIMUM)));
+            return format!("ask for more than {}", Written((*video).max(GUEST_MINIMUM))).into();
         }
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
         Refusal::BelowZero { .. } | Refusal::NoMaximum => "give an absolute size",
         Refusal::BeyondXen => "is the unit right? a bare number is MiB",
         Refusal::GuestWritable { .. } => {
-            "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write"
+            return Remedy::on_xen(
+                "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write",
+            );
         }
         Refusal::NoKey { .. } => {
             return format!(
                 "`{}` says what is missing; a toolstack without ballooning writes no such keys",
                 program.command("check")
-            );
+            )
+            .into();
         }
         Refusal::AboveHost { .. } => {
             "is the unit right? a bare number is MiB; use --force to do it anyway"
@@ -125,43 +128,43 @@ fn refused(refusal: &Refusal, program: &Program) -> String {
             if let Some(Refusal::AboveMax { most, .. }) = refusals.first()
                 && *most >= GUEST_MINIMUM =>
         {
-            return format!("ask for at most {}", Written(*most));
+            return format!("ask for at most {}", Written(*most)).into();
         }
         Refusal::KeepFree { .. } => "ask for less, shrink another domain, or keep less free",
         Refusal::Populating { .. } => {
             "wait until the guest has started, or use --force to do it anyway"
         }
         refusal if refusal.can_be_forced() => "use --force to do it anyway",
-        _ => return format!("see `{}`", program.command("check")),
+        _ => return format!("see `{}`", program.command("check")).into(),
     };
-    hint.to_owned()
+    hint.into()
 }
 
-fn resolve(error: &ResolveError, program: &Program) -> Option<String> {
+fn resolve(error: &ResolveError, program: &Program) -> Option<Remedy> {
     match error {
         ResolveError::NoSuchDomain { wanted: DomainRef::Name(name), .. }
             if name.0.eq_ignore_ascii_case("dom0") =>
         {
-            Some("dom0 is `0` (Domain-0)".to_owned())
+            Some("dom0 is `0` (Domain-0)".into())
         }
         ResolveError::NoSuchDomain { similar, .. } => {
             Some(match similar.as_ref().and_then(Name::spelling) {
-                Some(word) => format!("did you mean `{}`?", quoted(&word)),
-                None => format!("`{}` shows the domains", program.command("list")),
+                Some(word) => format!("did you mean `{}`?", quoted(&word)).into(),
+                None => format!("`{}` shows the domains", program.command("list")).into(),
             })
         }
         ResolveError::Ambiguous { domids, .. } => {
             let ids: Vec<_> = domids.iter().take(8).map(|domid| format!("id:{domid}")).collect();
-            Some(format!("use {}", ids.join(" or ")))
+            Some(format!("use {}", ids.join(" or ")).into())
         }
-        ResolveError::Store(error) => store(error).map(str::to_owned),
-        ResolveError::Hypervisor(error) => hypervisor(error).map(str::to_owned),
+        ResolveError::Store(error) => store(error),
+        ResolveError::Hypervisor(error) => hypervisor(error),
         _ => None,
     }
 }
 
-fn store(error: &StoreError) -> Option<&'static str> {
-    Some(match error {
+fn store(error: &StoreError) -> Option<Remedy> {
+    let hint = match error {
         StoreError::Unreachable { source, .. } => match source.kind() {
             io::ErrorKind::PermissionDenied => ROOT,
             _ => "is xenstored running? without Xen, try: xmem --host sim list",
@@ -173,15 +176,18 @@ fn store(error: &StoreError) -> Option<&'static str> {
             "is xenstored still running? check its log"
         }
         StoreError::Answered { answer: Answer::NoSpace | Answer::Quota, .. } => {
-            "xenstore's quota is used up: `xenstore-ls` shows what fills it"
+            return Some(Remedy::on_xen(
+                "xenstore's quota is used up: `xenstore-ls` shows what fills it",
+            ));
         }
         StoreError::Answered { answer: Answer::Denied, .. } => ROOT,
         _ => return None,
-    })
+    };
+    Some(hint.into())
 }
 
-fn hypervisor(error: &HypervisorError) -> Option<&'static str> {
-    Some(match error {
+fn hypervisor(error: &HypervisorError) -> Option<Remedy> {
+    let hint = match error {
         HypervisorError::NoXen { .. } => "without Xen, try: xmem --host sim list",
         HypervisorError::NoPage { .. } => "raise the limit on locked memory: ulimit -l",
         HypervisorError::UnknownInterface { .. } => {
@@ -189,13 +195,16 @@ fn hypervisor(error: &HypervisorError) -> Option<&'static str> {
         }
         _ => match error.errno() {
             Some(Errno::ACCESS | Errno::PERM) => ROOT,
-            Some(Errno::NOMEM) => "the host has no free memory for it: see `xl info`",
+            Some(Errno::NOMEM) => {
+                return Some(Remedy::on_xen("the host has no free memory for it: see `xl info`"));
+            }
             Some(Errno::NOTEMPTY) => {
                 "populate-on-demand memory cannot grow while a device is passed through"
             }
             _ => return None,
         },
-    })
+    };
+    Some(hint.into())
 }
 
 /// Whether a file was to be replaced or removed, and a directory was found, or the other way round.
@@ -293,33 +302,31 @@ pub(crate) fn note(note: &Note, program: &Program) -> Option<String> {
 }
 
 /// What to do about a guest that has not reached its target.
-pub(crate) fn wait(outcome: &Outcome, wait: &WaitReport, program: &Program) -> Option<String> {
+pub(crate) fn wait(outcome: &Outcome, wait: &WaitReport, program: &Program) -> Option<Remedy> {
     let domid = outcome.domain.identity.domid;
     let again = program.command(&format!("set {domid} {} --wait", Written(outcome.plan.size())));
     match &wait.end {
         WaitEnd::Stuck | WaitEnd::TimedOut => match wait.reasons.first() {
             Some(reason) => reason_hint(*reason, domid, &again),
             None if wait.moved => {
-                Some(format!("it was still making progress; to keep waiting: {again}"))
+                Some(format!("it was still making progress; to keep waiting: {again}").into())
             }
-            None => Some(format!("to keep waiting: {again}")),
+            None => Some(format!("to keep waiting: {again}").into()),
         },
         WaitEnd::TargetChanged { .. } => {
-            Some("does a memory daemon (squeezed, qmemman) manage this domain?".to_owned())
+            Some("does a memory daemon (squeezed, qmemman) manage this domain?".into())
         }
-        WaitEnd::Interrupted => Some(format!("to keep waiting: {again}")),
+        WaitEnd::Interrupted => Some(format!("to keep waiting: {again}").into()),
         WaitEnd::Failed(error) => failure(error, program),
         WaitEnd::Unreachable(error) => cause(error, program),
         _ => None,
     }
 }
 
-fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> {
-    Some(match reason {
+fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<Remedy> {
+    let hint = match reason {
         WaitReason::State(State::Paused) => {
-            format!(
-                "if nothing keeps it paused on purpose (a backup, a debugger): xl unpause {domid}"
-            )
+            return Some(Remedy::unpause(domid));
         }
         WaitReason::State(_) => format!("when it runs again: {again}"),
         WaitReason::Limit(_) => format!("another program set that limit; to set it again: {again}"),
@@ -346,7 +353,8 @@ fn reason_hint(reason: WaitReason, domid: DomId, again: &str) -> Option<String> 
             "dom0's driver follows xenstore again after a new target is set".to_owned()
         }
         _ => return None,
-    })
+    };
+    Some(hint.into())
 }
 
 #[cfg(test)]

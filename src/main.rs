@@ -14,6 +14,7 @@ mod fixes;
 mod hints;
 mod logging;
 mod program;
+mod remedy;
 mod report;
 mod signals;
 mod usage;

@@ -31,6 +31,7 @@ pub(crate) use self::text::shortened;
 use crate::exit::Exit;
 use crate::hints;
 use crate::program::Program;
+use crate::remedy::Remedy;
 use crate::usage::Usage;
 
 /// Where and how results are reported.
@@ -102,11 +103,11 @@ impl Report {
     pub(crate) fn waited(&self, outcome: &Outcome, line: Option<usize>, wait: &WaitReport) -> Exit {
         let hint = hints::wait(outcome, wait, &self.program);
         if self.style.json {
-            self.json(|json| json.waited(outcome, line, wait, hint.clone()));
+            self.json(|json| json.waited(outcome, line, wait, hint.as_ref()));
         }
         let text = text::waited(outcome, wait) + self.mark();
         if !matches!(wait.end, WaitEnd::Reached) {
-            self.error(&text, hint.as_deref());
+            self.error(&text, hint.as_ref());
         } else if !self.style.json && !self.style.quiet {
             self.print(&text);
         }
@@ -117,10 +118,10 @@ impl Report {
     pub(crate) fn failure(&self, failure: &Failure, line: Option<usize>) -> Exit {
         let hint = hints::failure(failure, &self.program);
         if self.style.json {
-            self.json(|json| json.failure(failure, line, hint.clone()));
+            self.json(|json| json.failure(failure, line, hint.as_ref()));
         }
         let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-        self.error(&format!("{line}{}{}", failure, self.mark()), hint.as_deref());
+        self.error(&format!("{line}{}{}", failure, self.mark()), hint.as_ref());
         Exit::from(failure)
     }
 
@@ -141,7 +142,8 @@ impl Report {
             self.json(|json| json.usage(usage, line));
         }
         let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-        self.error(&format!("{line}{usage}"), usage.hint.as_deref());
+        let hint = usage.hint.as_deref().map(Remedy::from);
+        self.error(&format!("{line}{usage}"), hint.as_ref());
         Exit::Usage
     }
 
@@ -156,7 +158,7 @@ impl Report {
         if self.style.json {
             self.json(|json| json.os_error(&text, hint.map(str::to_owned)));
         }
-        self.error(&text, hint);
+        self.error(&text, hint.map(Remedy::from).as_ref());
         Exit::Failed
     }
 
@@ -228,13 +230,19 @@ impl Report {
     }
 
     /// An error. It is reported in every mode, also with --quiet. Each hint is given once.
-    fn error(&self, text: &str, hint: Option<&str>) {
+    fn error(&self, text: &str, hint: Option<&Remedy>) {
         self.output.complain(&format!("xmem: {}", shortened(text)));
         if let Some(hint) = hint
-            && self.hints.borrow_mut().insert(hint.to_owned())
+            && self.hints.borrow_mut().insert(hint.text.clone())
         {
-            self.output.complain(&format!("hint: {hint}"));
+            self.output.complain(&self.remedy("hint", hint));
         }
+    }
+
+    /// `remedy` after `word`, marked if it does not work on this host because it is simulated.
+    fn remedy(&self, word: &str, remedy: &Remedy) -> String {
+        let mark = if remedy.needs_xen { self.mark() } else { "" };
+        format!("{word}{mark}: {}", remedy.text)
     }
 
     fn print_lines(&self, lines: &[String]) -> bool {

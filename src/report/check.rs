@@ -137,10 +137,10 @@ fn sentences(report: &Report, (finding, outcome): &(Finding, RepairOutcome)) -> 
         format!("    meaning: {}", diagnosis.meaning),
     ];
     lines.extend(match outcome {
-        RepairOutcome::NotRepaired => diagnosis.fix.as_ref().map(|fix| {
-            let place = if fixes::is_for_real_hosts(fix) { report.mark() } else { "" };
-            format!("    fix{place}: {}", fixes::fix(fix, &report.program))
-        }),
+        RepairOutcome::NotRepaired => diagnosis
+            .fix
+            .as_ref()
+            .map(|fix| format!("    {}", report.remedy("fix", &fixes::fix(fix, &report.program)))),
         RepairOutcome::Resolved => Some("    now: resolved".to_owned()),
         RepairOutcome::WouldRepair(action) => {
             Some(format!("    would repair: {}", repair(action, false)))
@@ -164,7 +164,7 @@ fn finding(
             out_of_step: diagnosis.is_out_of_step(),
             message: text::shortened(&diagnosis.message),
             meaning: diagnosis.meaning,
-            fix: diagnosis.fix.as_ref().map(|fix| fixes::fix(fix, &report.program)),
+            fix: diagnosis.fix.as_ref().map(|fix| fixes::fix(fix, &report.program).text),
             repaired: matches!(outcome, RepairOutcome::Repaired(_)),
             repair: match outcome {
                 RepairOutcome::WouldRepair(action) => Some(repair(action, false)),

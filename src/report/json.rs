@@ -21,6 +21,7 @@ pub(super) use self::keys::{DomainKeys, ErrorKeys, Note, WaitKeys};
 use self::keys::{Envelope, Failed, Gone, ProgressKeys, change, host, listed, millis};
 use super::{Report, text};
 use crate::exit::Exit;
+use crate::remedy::Remedy;
 use crate::usage::Usage;
 
 const SCHEMA: u32 = 2;
@@ -82,7 +83,7 @@ impl Json<'_> {
         outcome: &Outcome,
         line: Option<usize>,
         wait: &WaitReport,
-        hint: Option<String>,
+        hint: Option<&Remedy>,
     ) -> Lines {
         let mut body = change(outcome, line, true, &self.report.program);
         body.wait = Some(WaitKeys::from(wait));
@@ -90,7 +91,7 @@ impl Json<'_> {
             kind: wait.end.word(),
             exit_code: Exit::from(wait).code(),
             message: text::shortened(&text::waited(outcome, wait)),
-            hint,
+            hint: hint.map(|it| it.text.clone()),
             state: match &wait.end {
                 WaitEnd::Failed(failure) => failure.state(),
                 _ if outcome.is_change() => Some("changed"),
@@ -117,7 +118,7 @@ impl Json<'_> {
         &self,
         failure: &Failure,
         line: Option<usize>,
-        hint: Option<String>,
+        hint: Option<&Remedy>,
     ) -> Lines {
         let state = failure.state();
         let body = Failed {
@@ -127,7 +128,7 @@ impl Json<'_> {
                 kind: failure.cause.kind(),
                 exit_code: Exit::from(failure).code(),
                 message: text::shortened(&failure.to_string()),
-                hint,
+                hint: hint.map(|it| it.text.clone()),
                 state,
             },
         };

@@ -13,6 +13,7 @@ use super::json::{ErrorKeys, Note, WaitKeys};
 use super::{Report, text};
 use crate::exit::Exit;
 use crate::hints;
+use crate::remedy::Remedy;
 
 #[derive(Serialize)]
 struct DonorKeys {
@@ -109,7 +110,7 @@ impl Report {
         let possible = plan.possible();
         if !plan.is_enough() {
             let hint = format!("{} (--floor)", more_from(from));
-            return self.not_enough(plan.goal, plan.available, possible, &hint);
+            return self.not_enough(plan.goal, plan.available, possible, hint);
         }
         if self.style.json {
             let totals = Totals {
@@ -234,7 +235,7 @@ impl Report {
             }
             ReclaimEnd::NotEnough { possible } => {
                 let hint = format!("{} (--floor); -n shows what each can give", more_from(from));
-                return self.not_enough(done.goal, done.available, *possible, &hint);
+                return self.not_enough(done.goal, done.available, *possible, hint);
             }
             ReclaimEnd::FellShort => match failed.kind {
                 Some(kind) if done.donors.iter().all(|it| it.asked.is_none()) => {
@@ -243,7 +244,7 @@ impl Report {
                 }
                 _ => {
                     let message = format!("the domains gave less than planned: {has}");
-                    let hint = more_from(from).to_owned();
+                    let hint = more_from(from).into();
                     ("fell-short", "stuck", message, Exit::NotReached, Some(hint))
                 }
             },
@@ -274,7 +275,7 @@ impl Report {
         self.failed_reclaim(totals(end, done, None), kind, &message, exit, hint, state)
     }
 
-    fn not_enough(&self, goal: Kib, available: Kib, possible: Kib, hint: &str) -> Exit {
+    fn not_enough(&self, goal: Kib, available: Kib, possible: Kib, hint: String) -> Exit {
         let message = format!(
             "the domains cannot give enough: the host would have {} of {} MiB available; nothing changed",
             Mib(possible),
@@ -288,7 +289,7 @@ impl Report {
             "no-memory",
             &message,
             Exit::Refused,
-            Some(hint.to_owned()),
+            Some(hint.into()),
             "unchanged",
         )
     }
@@ -299,13 +300,13 @@ impl Report {
         kind: &'static str,
         message: &str,
         exit: Exit,
-        hint: Option<String>,
+        hint: Option<Remedy>,
         state: &'static str,
     ) -> Exit {
-        self.error(&format!("{message}{}", self.mark()), hint.as_deref());
+        self.error(&format!("{message}{}", self.mark()), hint.as_ref());
         let message = text::shortened(message);
         if self.style.json {
-            let state = Some(state);
+            let (state, hint) = (Some(state), hint.map(|it| it.text));
             let error = ErrorKeys { kind, exit_code: exit.code(), message, hint, state };
             self.json(|json| {
                 json.object(None, ReclaimKeys { reclaim, error: Some(error) }).map(Some)

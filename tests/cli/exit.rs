@@ -40,7 +40,7 @@ fn exit_code_1_is_a_failure() {
         1,
         str![[r#"
 xmem: web (7): the hypervisor refused XENMEM_set_pod_target: Cannot allocate memory; rolled back; the limit is 1025 MiB again (simulated)
-hint: the host has no free memory for it: see `xl info`
+hint (simulated): the host has no free memory for it: see `xl info`
 
 "#]],
     );
@@ -49,7 +49,7 @@ hint: the host has no free memory for it: see `xl info`
         1,
         str![[r#"
 xmem: web (7): xenstored answered ENOSPC to WRITE /local/domain/7/memory/target; nothing changed (simulated)
-hint: xenstore's quota is used up: `xenstore-ls` shows what fills it
+hint (simulated): xenstore's quota is used up: `xenstore-ls` shows what fills it
 
 "#]],
     );
@@ -100,7 +100,7 @@ fn exit_code_5_is_a_held_lock() {
     assert!(
         who.ends_with(
             "); nothing changed (simulated)\n\
-             hint: wait longer with --lock-timeout, or see what that process is doing\n"
+             hint: wait longer with --lock-timeout, or check what that process is doing\n"
         ),
         "{who}"
     );

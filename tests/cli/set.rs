@@ -318,7 +318,7 @@ fn a_bad_node_is_refused_and_shown() {
     });
     sim.xmem("set web 512M").run().fails(1, str![[r#"
 xmem: web (7): xenstore has "1024 MB\u{1b}[2J" at /local/domain/7/memory/target, which is not a size in KiB; nothing changed (simulated)
-hint: find and stop the program that wrote it, then: xenstore-write /local/domain/7/memory/target KIB
+hint (simulated): find and stop the program that wrote it, then: xenstore-write /local/domain/7/memory/target KIB
 
 "#]]);
 }

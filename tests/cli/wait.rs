@@ -139,7 +139,7 @@ fn a_paused_guest_is_reported() {
 note: the domain is paused: it keeps 1024 MiB until it runs again
 web (7): has 1024 MiB, 512 MiB to go (paused) (simulated)
 xmem: web (7): the target is set, but the guest has 1024 MiB instead of 512 MiB; it is paused (simulated)
-hint: if nothing keeps it paused on purpose (a backup, a debugger): xl unpause 7
+hint (simulated): if nothing keeps it paused on purpose (a backup, a debugger): xl unpause 7
 
 "#]],
     );

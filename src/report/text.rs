@@ -34,7 +34,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
         _ => "already at ",
     };
     let mut parts = Vec::new();
-    if plan.writes_vm_memory || plan.old.target != plan.new.target {
+    if plan.sets_target || plan.old.target != plan.new.target {
         // Only then do size and target differ.
         if plan.video > 0 {
             let size = |target: Option<Kib>| target.and_then(|it| it.offset(plan.video.into()));
@@ -42,7 +42,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
         }
         parts.push(step("target", plan.old.target, plan.new.target));
     }
-    if !plan.writes_vm_memory || plan.old.static_max != plan.new.static_max {
+    if !plan.sets_target || plan.old.static_max != plan.new.static_max {
         parts.push(step("maximum", plan.old.static_max, plan.new.static_max));
     }
     parts.push(step("limit", Some(outcome.old().limit), Some(plan.new.limit)));
@@ -85,7 +85,7 @@ pub(super) fn notes(outcome: &Outcome, waits: bool, program: &Program) -> Vec<No
     let is_elsewhere = current.0.abs_diff(wanted.0) > TOLERANCE.0;
     if outcome.status != ChangeStatus::Changed
         && outcome.plan.changes_nothing()
-        && outcome.plan.writes_vm_memory
+        && outcome.plan.sets_target
         && !waits
         && is_elsewhere
         && outcome.state == State::Running

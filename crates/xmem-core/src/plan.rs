@@ -177,8 +177,8 @@ pub struct Plan {
     pub wanted: Kib,
     /// The populate-on-demand target to set, if any.
     pub pod: Option<Kib>,
-    /// Whether `/vm/<uuid>/memory` follows the target, as after libxl's mem-set.
-    pub writes_vm_memory: bool,
+    /// Whether it is a `set`: it sets the target and, as libxl's mem-set, `/vm/<uuid>/memory`.
+    pub sets_target: bool,
     /// Whether nodes in xenstore raise the limit by more than the request: then the guest must not be able to write
     /// them.
     pub relies_on_store: bool,

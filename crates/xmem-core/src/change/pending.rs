@@ -232,7 +232,7 @@ fn write(
     let max_changes = static_max != plan.old.static_max;
     // `set` writes even an unchanged target, as libxl does. So does a change of the limit alone, so that it conflicts
     // with any other writer of the target.
-    let writes_target = target_changes || plan.writes_vm_memory || !max_changes;
+    let writes_target = target_changes || plan.sets_target || !max_changes;
     let node = |applies: bool, path: String, value: Option<u64>| {
         value.filter(|_| applies).map(|value| (path, value.to_string()))
     };
@@ -240,7 +240,7 @@ fn write(
         node(writes_target, Key::Target.path(identity.domid), target.map(|kib| kib.0)),
         node(max_changes, Key::StaticMax.path(identity.domid), static_max.map(|kib| kib.0)),
         // MiB, rounded down, as libxl writes it.
-        node(plan.writes_vm_memory, vm_memory_path(identity.uuid), target.map(Kib::mib)),
+        node(plan.sets_target, vm_memory_path(identity.uuid), target.map(Kib::mib)),
     ];
     let nodes: Vec<(String, String)> = nodes.into_iter().flatten().collect();
     let nodes: Vec<(&str, &str)> = nodes.iter().map(|(path, value)| (&**path, &**value)).collect();

@@ -43,7 +43,7 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
         let pod = target.plus(SLACK).map(|pod| Kib::from_pages(pod.pages()));
         plan.pod = pod.map(|pod| pod.min(plan.new.limit));
     }
-    plan.writes_vm_memory = true;
+    plan.sets_target = true;
     finish(&mut plan, &present, size.amount);
     Ok(plan)
 }
@@ -78,7 +78,7 @@ pub(super) fn set_if(
 
 /// A `set` that leaves everything as it is.
 fn unchanged_target(present: &Present) -> Plan {
-    Plan { writes_vm_memory: true, ..present.unchanged() }
+    Plan { sets_target: true, ..present.unchanged() }
 }
 
 /// A new maximum, and the limit with it.

@@ -292,7 +292,7 @@ mod tests {
                 video: 0,
                 wanted: Kib(size),
                 pod: None,
-                writes_vm_memory: true,
+                sets_target: true,
                 relies_on_store: false,
                 notes: Vec::new(),
             }

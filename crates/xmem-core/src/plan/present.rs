@@ -86,7 +86,7 @@ impl Present {
             video: self.video,
             wanted: size_of(new.target.unwrap_or(self.target), self.video),
             pod: None,
-            writes_vm_memory: false,
+            sets_target: false,
             relies_on_store: false,
             notes: Vec::new(),
         }

@@ -56,8 +56,7 @@ pub(crate) fn misreads_first_target(memory: &Memory, dom0: Dom0) -> bool {
 fn below_minimum(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Option<Refusal> {
     let size = plan.wanted;
     if memory.is_dom0() {
-        return (plan.writes_vm_memory && size < DOM0_MINIMUM)
-            .then_some(Refusal::Dom0Minimum { size });
+        return (plan.sets_target && size < DOM0_MINIMUM).then_some(Refusal::Dom0Minimum { size });
     }
     // A relative size starts from a target that may make no sense, far below what the guest holds.
     let is_step = matches!(request, MemoryRequest::Set { size, .. } if size.amount.is_step());
@@ -84,7 +83,7 @@ fn populating(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Ref
 /// Whether the domain shrinks.
 pub(super) fn shrinks(memory: &Memory, plan: &Plan) -> bool {
     let size = memory.size().unwrap_or(memory.info.current);
-    plan.writes_vm_memory && plan.wanted < size
+    plan.sets_target && plan.wanted < size
 }
 
 /// Refuses `1T` where `1G` was meant. A shrinking domain may still be above the host's memory.
@@ -113,7 +112,7 @@ fn reserve(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusa
 /// Memory that the domain takes from the host to reach its new size. `None` if that is nothing.
 pub(super) fn growth(memory: &Memory, plan: &Plan) -> Option<Kib> {
     let more = plan.wanted.minus(memory.info.current).filter(|more| *more > TOLERANCE)?;
-    plan.writes_vm_memory.then_some(more)
+    plan.sets_target.then_some(more)
 }
 
 impl Surroundings {

@@ -97,14 +97,14 @@ fn a_plan_has_the_numbers_of_libxl() {
         let pod_pages = pod_pages.filter(|_| cfg!(target_arch = "x86_64"));
         assert_eq!(plan.pod.map(Kib::pages), pod_pages, "{case}");
         let target = plan.new.target.unwrap();
-        assert_eq!((plan.writes_vm_memory, target.mib()), (true, vm_memory), "{case}");
+        assert_eq!((plan.sets_target, target.mib()), (true, vm_memory), "{case}");
         assert_eq!(plan.size(), Kib(524_288), "{case}");
     }
     let dom0 = planned(&domain(0, Pvh, 0, 2 * GIB, 8 * GIB), set("4G")).unwrap();
     assert_eq!((numbers(&dom0), dom0.pod), ((4_194_304, 8 * GIB, 4_195_328), None));
     let max = planned(&domain(7, Pvh, 0, GIB / 2, GIB / 2), max("1G")).unwrap();
     assert_eq!(numbers(&max), (GIB / 2, GIB, 1_049_600));
-    assert_eq!((max.pod, max.writes_vm_memory), (None, false));
+    assert_eq!((max.pod, max.sets_target), (None, false));
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn a_conditional_set_changes_nothing_unless_its_condition_holds() {
 fn a_repair_raises_a_limit_and_fills_in_nodes() {
     let repaired = |memory: &Memory| {
         let plan = planned(memory, MemoryRequest::Repair).unwrap();
-        assert_eq!((plan.pod, plan.writes_vm_memory), (None, false));
+        assert_eq!((plan.pod, plan.sets_target), (None, false));
         numbers(&plan)
     };
     let repair = MemoryRequest::Repair;

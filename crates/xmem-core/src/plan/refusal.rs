@@ -88,30 +88,6 @@ fn joined(refusals: &[Refusal]) -> String {
 }
 
 impl Refusal {
-    /// The reason's name: stable, for programs.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::AboveMax { .. } => "above-maximum",
-            Self::BelowTarget { .. } => "below-target",
-            Self::BelowVideo { .. } => "below-video-memory",
-            Self::Dom0Minimum { .. } => "dom0-minimum",
-            Self::GuestMinimum { .. } => "guest-minimum",
-            Self::BelowZero { .. } => "below-zero",
-            Self::BeyondXen => "beyond-xen",
-            Self::GuestWritable { .. } => "guest-writable",
-            Self::NoMaximum => "no-maximum",
-            Self::NoKey { .. } => "no-keys",
-            Self::AboveHost { .. } => "above-host-memory",
-            Self::KeepFree { .. } => "keep-free",
-            Self::DeviceModel { .. } => "device-model",
-            Self::Populating { .. } => "populating",
-            Self::DirectMapped => "direct-mapped",
-            Self::Dom0Kernel { .. } => "dom0-kernel",
-            Self::BadNode(_) => "bad-node",
-            Self::Several(refusals) => refusals.first().map_or("several", Self::kind),
-        }
-    }
-
     /// Whether `force` overrides it.
     pub fn can_be_forced(&self) -> bool {
         if let Self::Several(refusals) = self {

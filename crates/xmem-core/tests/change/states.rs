@@ -107,10 +107,14 @@ fn what_the_host_knows_of_a_domain_can_refuse_a_change() {
     device_model.world.edit(|world| world.write("/local/domain/7/target", "9"));
     let populating = Scene::new();
     populating.world.web(|web| (web.pod_cache_kib, web.pod_entries_kib) = (Kib(8), Kib(12)));
-    for (scene, kind) in [(device_model, "device-model"), (populating, "populating")] {
+    let of = DomId::new(9).unwrap();
+    for (scene, reason) in [
+        (device_model, Refusal::DeviceModel { of }),
+        (populating, Refusal::Populating { outstanding: Kib(4) }),
+    ] {
         let failure = scene.plain(set("512M")).unwrap_err();
         let Cause::Refused(refusal) = &failure.cause else { panic!("{failure}") };
-        assert_eq!((refusal.kind(), scene.numbers()), (kind, START));
+        assert_eq!((refusal, scene.numbers()), (&reason, START));
         scene.plain(set("1536M")).unwrap();
     }
     let scene = Scene::new();

@@ -129,7 +129,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l log-format -d 'For
 json\t'JSON, one object per line'"
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l lock-timeout -d 'Wait at most this long for a domain\'s lock: 10s, 2m, 500ms [default: 60s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s n -l dry-run -d 'Show which domain would give how much without changing anything'
-complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l or-restore -d 'Restore the old targets if SIZE is not reached'
+complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l or-restore -d 'Restore the old targets and limits if SIZE is not reached'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -l json -d 'Print one JSON object per domain, sizes in KiB'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
 complete -c xmem -n "__fish_xmem_using_subcommand reclaim" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'

@@ -212,7 +212,7 @@ pub(crate) struct Reclaim {
     /// Show which domain would give how much without changing anything
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Restore the old targets if SIZE is not reached
+    /// Restore the old targets and limits if SIZE is not reached
     #[arg(long)]
     pub(crate) or_restore: bool,
 }

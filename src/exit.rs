@@ -39,7 +39,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The exit code of a run with these outcomes: theirs if they all have the same. One domain out of step decides it.
+    /// The exit code of several outcomes: 9 if one is out of step, their own if they are equal, otherwise 10.
     pub(crate) fn of_all(outcomes: &[Self]) -> Self {
         match outcomes {
             [] => Self::Done,

@@ -19,7 +19,7 @@ pub(super) const SET: &str = concat!(
     " They include the domain's video memory.
 
 A guest is not shrunk below 32 MiB without --force, and dom0 never below 128 MiB. \
-With --keep-free, what other guests still take to reach their targets is not free."
+With --keep-free, memory that other guests are still taking does not count as free."
 );
 
 pub(super) const MAX: &str = concat!(
@@ -33,8 +33,8 @@ pub(super) const APPLY: &str = "\
 The whole file is checked before anything is changed, and all errors are reported \
 together. Each change has its own lock and transaction. A domain that grows waits \
 until the host has the memory for it. Empty lines and everything after # are \
-comments; a name with spaces may be quoted. With --keep-free, what other guests still \
-take to reach their targets is not free.";
+comments; a name with spaces may be quoted. With --keep-free, memory that other \
+guests are still taking does not count as free.";
 
 pub(super) const RECLAIM: &str = "\
 No domain is shrunk below its floor, below what its guest reports as used and a \

@@ -119,7 +119,7 @@ pub(super) fn finding(diagnosis: &Diagnosis) -> String {
     format!("{lead}{}", shortened(&diagnosis.message))
 }
 
-/// `web (7): has 512 MiB after 2.1 s`, or the reason why not.
+/// The end of a wait as a sentence: `web (7): has 512 MiB after 2.1 s`.
 pub(super) fn waited(outcome: &Outcome, wait: &WaitReport) -> String {
     let is_long = wait.took >= Duration::from_millis(50);
     let took = match wait.end {

@@ -66,7 +66,7 @@ fn what_other_guests_still_take_is_not_free() {
         assert_eq!(ran.status.code(), Some(4), "{ran:?}");
         let refusal = "xmem: db (8): growing by 400 MiB would leave the host less than the 100 MiB to keep free: it has 112";
         assert!(ran.stderr.starts_with(refusal), "{ran:?}");
-        assert!(ran.stderr.contains(" MiB that other guests still take; nothing"), "{ran:?}");
+        assert!(ran.stderr.contains(" MiB that other guests are still taking; nothing"), "{ran:?}");
     }
     for options in ["-n", "--patience 0"] {
         let ran = run(&format!("apply - --keep-free 100M {options}"));

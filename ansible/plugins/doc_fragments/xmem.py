@@ -79,6 +79,6 @@ options:
   keep_free:
     description:
       - Memory of the host to keep free when a domain grows, such as V(1G).
-      - What other guests still take to reach their targets is not free.
+      - Memory that other guests are still taking does not count as free.
     type: str
 """

@@ -50,14 +50,14 @@ pub struct Step {
     request: MemoryRequest,
     /// Its plan with the memory that the host is expected to have.
     foreseen: Plan,
-    /// What the host will lack for it.
+    /// The memory that the host will lack for it.
     shortage: Option<Shortage>,
     /// Whether the line is JSON and its target or size is the present one: the list was not edited there. The domain's
     /// limit is left as it is, and its driver is not nudged.
     is_left_alone: bool,
 }
 
-/// Memory that a step needs, and the less that the host will have for it.
+/// Memory that a step needs and the host will not have in full.
 #[derive(Clone, Copy, Debug)]
 struct Shortage {
     needs: Kib,
@@ -94,7 +94,7 @@ impl Step {
         self.plan.new.target > self.plan.old.target
     }
 
-    /// Memory that the domain takes from the host if it holds `held`. As for `set`, what is within the tolerance is none.
+    /// Memory that the domain takes from the host if it holds `held`. As for `set`, growth within [`TOLERANCE`] is none.
     fn needs(&self, held: Kib) -> Kib {
         let needs = self.plan.wanted.minus(held).filter(|needs| *needs > TOLERANCE);
         needs.unwrap_or_default()

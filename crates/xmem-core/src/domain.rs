@@ -16,8 +16,8 @@ impl Name {
         (!text.is_empty()).then(|| Self(text.to_owned()))
     }
 
-    /// The text that names this domain: the name itself, or with `name:` where it would mean something else. `None` if it
-    /// has characters that no terminal shows.
+    /// The word for this name on a command line: the name, or `name:` and the name where the name alone would mean
+    /// something else. `None` if it has characters that are escaped on a terminal.
     pub fn spelling(&self) -> Option<String> {
         if self.0.contains(Escaped::must_escape) {
             return None;

@@ -73,7 +73,7 @@ pub enum Cause {
     /// Two lines name the same domain.
     #[error("line {earlier} names the same domain")]
     Duplicate { earlier: usize },
-    /// The host does not have the memory, and none is coming.
+    /// The host does not have the memory, and no guest is giving any back.
     #[error(
         "it needs {} MiB more, and the host has only {} MiB free for it{}",
         Mib(*needs), Mib(*free), not_counting(*keep_free, *granted)

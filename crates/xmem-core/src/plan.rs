@@ -115,7 +115,7 @@ impl MemoryRequest {
         matches!(self, Self::Set { .. } | Self::SetIf { .. })
     }
 
-    /// Whether it can take a domain below the memory that it `held`. Only then does it matter what its guest uses.
+    /// Whether it can set a size below `held`, the domain's memory. Only then does the memory that its guest uses matter.
     pub(crate) const fn may_go_below(&self, held: Kib) -> bool {
         match self {
             Self::Set { size, .. } | Self::SetIf { size, .. } => match size.amount {

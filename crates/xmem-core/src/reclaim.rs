@@ -39,9 +39,9 @@ pub struct ReclaimRequest {
     pub keep_free: Option<Kib>,
     /// The guests to take it from.
     pub from: DonorSelection,
-    /// The sizes below which no guest is shrunk that has none of its own: the largest counts. Never relative.
+    /// Floors for each guest that has none in `floors`: the largest counts. Never relative.
     pub floor: Vec<Size>,
-    /// Floors of single guests: the largest of a guest counts.
+    /// Floors for single guests: of several for one guest, the largest counts.
     pub floors: Vec<(DomainRef, Size)>,
     /// How the memory is divided among them.
     pub priority: Priority,

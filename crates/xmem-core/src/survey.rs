@@ -191,7 +191,7 @@ fn row(host: &dyn Host, files: &StateFiles, memory: Memory) -> Row {
     Row { domain, state, memory, findings }
 }
 
-/// What is found about the domain of `row` if its guest may write its own memory nodes.
+/// The findings about the domain of `row` if its guest may write its own memory nodes.
 pub(crate) fn findings_if_the_guest_writes(host: &dyn Host, row: &Row) -> Vec<Diagnosis> {
     findings(host, &StateFiles::of(host.state_dir()), &row.memory, row.state, true)
 }

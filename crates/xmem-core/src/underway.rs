@@ -1,4 +1,4 @@
-//! Guests on their way to their targets, and the memory that they still take from the host or give back to it.
+//! Guests on their way to their targets, and the memory that they are still taking or giving back.
 
 use xen::xenstore::Nodes;
 use xen::{Host, Identity, Kib};
@@ -17,7 +17,7 @@ pub(crate) struct Underway {
 }
 
 impl Underway {
-    /// Memory that it still takes.
+    /// Memory that it is still taking.
     pub(crate) fn takes(&self) -> Kib {
         self.size.minus(self.held).unwrap_or_default()
     }
@@ -50,7 +50,7 @@ pub(crate) fn underway(
     Ok(underway.collect())
 }
 
-/// The sum of what `of` says of each.
+/// The sum of `of` over `guests`.
 pub(crate) fn sum(guests: &[Underway], of: impl Fn(&Underway) -> Kib) -> Kib {
     Kib(guests.iter().fold(0, |sum, guest| sum.saturating_add(of(guest).0)))
 }

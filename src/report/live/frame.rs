@@ -258,7 +258,7 @@ fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
-/// `part` of `whole` in `cells`, rounded to the nearest; 0 if `whole` is 0.
+/// `cells` times `part` / `whole`, rounded to the nearest; 0 if `whole` is 0.
 fn scaled(part: Kib, whole: Kib, cells: usize) -> usize {
     let cells = u128::try_from(cells).unwrap_or(0);
     let (part, whole) = (u128::from(part.0), u128::from(whole.0));

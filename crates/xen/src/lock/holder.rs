@@ -55,15 +55,15 @@ fn of_process(pid: u32) -> Holder {
     Holder { pid, command: format!("{command}{cut}"), has_ended }
 }
 
-/// The first 4 KiB of the command line of process `pid`, which a process can make as long as it likes.
+/// The first 4 KiB of the command line of process `pid`. A process can make it as long as it likes.
 fn command(pid: u32) -> io::Result<Vec<u8>> {
     let mut command = Vec::new();
     File::open(format!("/proc/{pid}/cmdline"))?.take(4096).read_to_end(&mut command)?;
     Ok(command)
 }
 
-/// What `find` finds in /proc/locks. If the list came in several pieces, other locks may have been taken
-/// or released meanwhile, and a line may be missing. So it is read again.
+/// The result of `find` in /proc/locks. A list that came in several pieces may lack a line, since other locks may have
+/// been taken or released meanwhile. So it is read again.
 fn find(find: impl Fn(&str) -> Option<u32>) -> Option<u32> {
     for _ in 0..TRIES {
         let (list, pieces) = list().ok()?;

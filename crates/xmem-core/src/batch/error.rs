@@ -91,7 +91,7 @@ pub enum LineProblem {
     #[error("no domains in the batch")]
     Empty,
     /// More errors than are reported.
-    #[error("not read, nor anything below: {MOST_ERRORS} errors above")]
+    #[error("stopped here after {MOST_ERRORS} errors")]
     TooMany,
 }
 

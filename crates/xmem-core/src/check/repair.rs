@@ -59,11 +59,11 @@ pub fn repair(
         Ok(after) => (after, None),
         Err(cause) => (report.clone(), Some(cause)),
     };
-    let left: BTreeSet<Key> = match unchecked {
+    let left: BTreeSet<FindingKey> = match unchecked {
         None => after.findings.iter().map(key).collect(),
         Some(_) => BTreeSet::new(),
     };
-    let before: BTreeSet<Key> = findings.iter().map(key).collect();
+    let before: BTreeSet<FindingKey> = findings.iter().map(key).collect();
     let failed = run.failed();
     let outcome = |finding: &Finding| {
         match target(finding).and_then(|target| run.actions.get(&target)) {
@@ -94,7 +94,7 @@ enum Target {
     Files(Identity),
 }
 
-/// What to repair because of `finding`, if anything.
+/// The target of the repair of `finding`; `None` if it cannot be repaired.
 fn target(finding: &Finding) -> Option<Target> {
     let identity = finding.identity().filter(|_| finding.diagnosis.is_repairable())?;
     Some(match finding.diagnosis.kind {
@@ -103,10 +103,10 @@ fn target(finding: &Finding) -> Option<Target> {
     })
 }
 
-/// What stays the same in the same finding at another time.
-type Key = (&'static str, Option<DomId>, Option<Identity>);
+/// Kind, domid and identity: equal in two surveys if the finding is the same.
+type FindingKey = (&'static str, Option<DomId>, Option<Identity>);
 
-fn key(finding: &Finding) -> Key {
+fn key(finding: &Finding) -> FindingKey {
     (finding.diagnosis.kind.word(), finding.domid, finding.identity())
 }
 
@@ -189,7 +189,7 @@ impl Run<'_> {
             !(matches!(it.diagnosis.kind, DiagnosisKind::Locked(_))
                 && domids.contains(&it.identity()))
         });
-        let known: BTreeSet<Key> = findings.iter().map(key).collect();
+        let known: BTreeSet<FindingKey> = findings.iter().map(key).collect();
         findings.extend(late.findings.into_iter().filter(|it| !known.contains(&key(it))));
         Ok(())
     }

@@ -195,7 +195,7 @@ impl Judge<'_> {
         .with_fix(Fix::Repair(Some(self.domid)))
     }
 
-    /// What other programs have to do with it.
+    /// Findings that involve other domains or programs.
     fn around(&self) -> Vec<Diagnosis> {
         let outstanding = Some(self.memory.info.outstanding).filter(|claimed| *claimed > Kib(0));
         [

@@ -191,9 +191,10 @@ impl fmt::Display for Note {
     }
 }
 
-/// `, not counting the 1024 MiB to keep free and the 400 MiB that other guests still take`, or what of it there is.
+/// `, not counting the 1024 MiB to keep free and the 400 MiB that other guests are still taking`, without a part that is
+/// zero.
 pub(crate) fn not_counting(keep_free: Kib, granted: Kib) -> String {
-    let parts = [(keep_free, "to keep free"), (granted, "that other guests still take")];
+    let parts = [(keep_free, "to keep free"), (granted, "that other guests are still taking")];
     let parts = parts.into_iter().filter(|(size, _)| *size > Kib(0));
     let parts: Vec<String> =
         parts.map(|(size, what)| format!("the {} MiB {what}", Mib(size))).collect();

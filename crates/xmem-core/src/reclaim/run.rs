@@ -21,7 +21,7 @@ use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, WaitReport, wait_by};
 
 /// Another run has finished its changes when no limit has changed for this long: a change takes some 10 ms.
 const QUIET: Duration = Duration::from_millis(100);
-/// The pause between two checks for that, before each change.
+/// The most times of [`QUIET`] to wait for that before each change.
 const MOST_PAUSES: usize = 50;
 /// How long to wait for guests that are within [`TOLERANCE`] of their targets and do not move.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -142,7 +142,7 @@ impl Run<'_> {
                 self.request_for(identity, set_if(Condition::Lowers, size, LimitRule::Follows));
             match self.session.change(&request, self.interrupt) {
                 Ok(outcome) => {
-                    self.took(index, &outcome);
+                    self.record(index, &outcome);
                     (self.on_event)(ReclaimEvent::Changed(index, outcome.clone()));
                     changed.push((index, outcome));
                 }
@@ -204,8 +204,8 @@ impl Run<'_> {
         Ok(self.plan.donors.iter().any(is_changed))
     }
 
-    /// Records what a change took.
-    fn took(&mut self, index: usize, outcome: &Outcome) {
+    /// Records a donor's new size and limit, and the old ones to restore.
+    fn record(&mut self, index: usize, outcome: &Outcome) {
         if let Some(report) = self.donors.get_mut(index) {
             report.asked = Some(outcome.plan.wanted);
         }

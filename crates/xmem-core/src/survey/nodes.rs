@@ -1,4 +1,4 @@
-//! The nodes that are read of many domains: no more than is shown.
+//! Reads the nodes of many domains, and no more of them than are shown.
 
 use std::panic;
 use std::thread;
@@ -10,8 +10,8 @@ use xen::xenstore::{Nodes, Store, StoreError};
 use super::Detail;
 use crate::memory::{Key, Manager, Memory, memory_path};
 
-/// What libxl appends to a guest's name for the domain of its device model (`libxl__stub_dm_name`). Only the name says
-/// that a domain can be one.
+/// The suffix of the domain of a device model, after its guest's name (`libxl__stub_dm_name`). No other domain can be
+/// one.
 const DEVICE_MODEL: &str = "-dm";
 
 /// The most connections over which domains are read.
@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 4;
 /// The fewest domains for which another connection is worth its cost.
 const SHARE: usize = 8;
 
-/// Reads what `detail` says about each of `domains`, over `store` and, if they are many, over more connections.
+/// Reads the nodes that `detail` asks for, of each of `domains`, over `store` and, if they are many, over more connections.
 ///
 /// xenstored answers one message of each connection in a round, and looks at every connection and every domain in a
 /// round. With more connections it takes fewer rounds (docs/performance.md).

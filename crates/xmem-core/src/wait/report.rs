@@ -70,7 +70,7 @@ impl fmt::Display for WaitReason {
             ),
             Self::NoDriver => f.write_str("no balloon driver appears to be running"),
             Self::GuestNeedsMemory => f.write_str("it seems unable to free more"),
-            Self::NoHotplug => f.write_str("it does not grow, or no further"),
+            Self::NoHotplug => f.write_str("it is not growing"),
             Self::Dom0Sysfs(target) => write!(
                 f,
                 "dom0's own target is {} MiB, set in its sysfs (xen_memory0/target_kb)",

@@ -66,7 +66,7 @@ fn a_guest_that_stalls_on_the_way_needs_its_memory_or_has_no_room() {
     );
     let (reasons, text) = stuck(7, "2G", |world| halfway(world, 1500));
     assert_eq!(reasons, [WaitReason::NoHotplug]);
-    assert!(text.ends_with("; it does not grow, or no further"), "{text}");
+    assert!(text.ends_with("; it is not growing"), "{text}");
 }
 
 #[test]

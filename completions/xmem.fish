@@ -46,7 +46,7 @@ complete -c xmem -n "__fish_xmem_needs_command" -f -a "ls" -d 'List domains with
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "watch" -d 'Show a live view of the domains, with a bar and recent history for each'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "check" -d 'Find inconsistencies, explain them and suggest fixes'
 complete -c xmem -n "__fish_xmem_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c xmem -n "__fish_xmem_using_subcommand set" -l within -d 'End --wait within this distance of the target [default: 1M]' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand set" -l within -d 'End --wait within this distance of the target, 1M or more [default: 1M]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l patience -d 'Give up --wait after this long without progress [default: 30s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l keep-free -d 'Keep this much of the host\'s memory free when growing [default: 0]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand set" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
@@ -62,7 +62,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand set" -l json -d 'Print one JSO
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand set" -s h -l help -d 'Print help'
-complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l within -d 'End --wait within this distance of the target [default: 1M]' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l within -d 'End --wait within this distance of the target, 1M or more [default: 1M]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l patience -d 'Give up --wait after this long without progress [default: 30s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l keep-free -d 'Keep this much of the host\'s memory free when growing [default: 0]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand mem-set" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''
@@ -100,7 +100,7 @@ complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -l json -d 'Print one
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s v -l verbose -d 'Log each step with old and new values; -vv also logs every request'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s q -l quiet -d 'Print only errors, tables, metrics and JSON'
 complete -c xmem -n "__fish_xmem_using_subcommand mem-max" -s h -l help -d 'Print help'
-complete -c xmem -n "__fish_xmem_using_subcommand apply" -l within -d 'End --wait within this distance of the target [default: 1M]' -r -f
+complete -c xmem -n "__fish_xmem_using_subcommand apply" -l within -d 'End --wait within this distance of the target, 1M or more [default: 1M]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l patience -d 'Give up waiting for memory, or for a guest, after this long without progress [default: 30s]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l keep-free -d 'Keep this much of the host\'s memory free when growing [default: 0]' -r -f
 complete -c xmem -n "__fish_xmem_using_subcommand apply" -l host -d 'Operate on `xen`, or on `sim` or `sim:DIR`, a simulated host [default: xen]' -r -f -a "xen\t''

@@ -155,7 +155,7 @@ pub(crate) struct Wait {
         reason = "no wait, a wait without a bound, or one with a bound"
     )]
     pub(crate) wait: Option<Option<String>>,
-    /// End --wait within this distance of the target [default: 1M]
+    /// End --wait within this distance of the target, 1M or more [default: 1M]
     #[arg(long, value_name = "SIZE", requires = "wait")]
     pub(crate) within: Option<String>,
 }

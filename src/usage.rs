@@ -111,6 +111,10 @@ impl Usage {
                 Self::conflict(&arg, &other, see)
             }
             ErrorKind::InvalidValue if first(ContextKind::InvalidValue).is_empty() => {
+                if arg.starts_with("--columns") && has_empty_item(args) {
+                    let hint = "separate the names by single commas".to_owned();
+                    return Self::of_all("--columns: a name is empty".to_owned(), hint);
+                }
                 Self::of_all(format!("{arg} needs a value"), see)
             }
             ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
@@ -134,6 +138,14 @@ impl Usage {
             }
         }
     }
+}
+
+/// Whether a list with commas has an empty item.
+fn has_empty_item(args: &[OsString]) -> bool {
+    let lists = args.iter().filter_map(|word| word.to_str()).filter(|word| word.contains(','));
+    lists
+        .map(|word| word.split_once('=').map_or(word, |(_, list)| list))
+        .any(|list| list.split(',').any(str::is_empty))
 }
 
 /// The word on the command line that has the unknown option `arg`: clap names only the first letter of a cluster.

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use xen::Kib;
@@ -46,6 +46,12 @@ pub(crate) fn mark(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 /// `text` without marks.
 pub(crate) fn unmark(text: &str) -> String {
     text.replace(char::from(MARK), "")
+}
+
+/// A file's path without a mark.
+pub(crate) fn path(typed: &Path) -> &Path {
+    let bytes = typed.as_os_str().as_bytes();
+    Path::new(OsStr::from_bytes(bytes.strip_prefix(&[MARK]).unwrap_or(bytes)))
 }
 
 /// The value of an environment variable; an empty one counts as unset.

@@ -43,14 +43,15 @@ impl Task {
             patience: values::time_or("--patience", args.patience.as_deref(), PATIENCE)?,
         };
         let waiting = Waiting::of(&args.wait, args.patience.as_deref(), lock_timeout)?;
-        let file = if args.file == Path::new("-") {
+        let path = values::path(&args.file);
+        let file = if path == Path::new("-") {
             "standard input".to_owned()
         } else {
-            args.file.to_string_lossy().into_owned()
+            path.to_string_lossy().into_owned()
         };
-        let text = read(&args.file).map_err(|why| Usage {
+        let text = read(path).map_err(|why| Usage {
             what: "FILE".to_owned(),
-            text: args.file.to_string_lossy().into_owned(),
+            text: path.to_string_lossy().into_owned(),
             why,
             hint: Some("a batch has lines such as `web 512M`; - is standard input".to_owned()),
         })?;

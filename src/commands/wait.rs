@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xen::Host;
+use xen::{Host, Kib};
 use xmem_core::change::Outcome;
 use xmem_core::plan::TOLERANCE;
 use xmem_core::wait::{WaitEnd, WaitEvent, WaitPolicy, wait};
@@ -35,11 +35,24 @@ impl Waiting {
             .as_deref()
             .map(|time| values::time_or("--wait", Some(time), Duration::ZERO))
             .transpose()?;
-        let within =
-            args.within.as_deref().map(|size| values::amount("--within", size)).transpose()?;
-        let within = within.unwrap_or(TOLERANCE).max(TOLERANCE);
+        let within = args.within.as_deref().map(distance).transpose()?.unwrap_or(TOLERANCE);
         Ok(Some(Self(WaitPolicy { patience, at_most, within, lock_timeout })))
     }
+}
+
+/// The distance from its target within which a guest has reached it.
+fn distance(text: &str) -> Result<Kib, Usage> {
+    let distance = values::amount("--within", text)?;
+    if distance >= TOLERANCE {
+        return Ok(distance);
+    }
+    Err(Usage {
+        what: "--within".to_owned(),
+        text: values::unmark(text),
+        why: "less than 1 MiB, within which every guest counts as having reached its target"
+            .to_owned(),
+        hint: Some("leave out --within, or give 1M or more".to_owned()),
+    })
 }
 
 /// Waits for the guests of `changes` (line and outcome), and reports each as its wait ends. Returns their exit codes.

@@ -62,6 +62,21 @@ fn missing_and_extra_arguments_are_explained() {
         ("lst", "unknown command `lst`\nhint: did you mean `list`?\n"),
         ("mx web 1G", "unknown command `mx`\nhint: did you mean `max`?\n"),
         ("--lock-timeout", "--lock-timeout <TIME> needs a value"),
+        ("list -o", "--columns <COLUMN,...> needs a value"),
+        (
+            "list -o name,,size",
+            "--columns: a name is empty\nhint: separate the names by single commas",
+        ),
+        (
+            "list --columns=name,",
+            "--columns: a name is empty\nhint: separate the names by single commas",
+        ),
+        ("apply -5.plan", "FILE `-5.plan`: No such file or directory"),
+        (
+            "set web 1G --wait --within 4k",
+            "--within `4k`: less than 1 MiB, within which every guest counts as having reached its target\n\
+             hint: leave out --within, or give 1M or more\n",
+        ),
     ] {
         let ran = xmem(words).run();
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");

@@ -84,7 +84,7 @@ impl Task {
             }
         };
         if self.dry_run {
-            return Ok(report.reclaim_plan(&plan, &self.request.from));
+            return Ok(report.reclaim_plan(&plan, &self.request));
         }
         let mut view = ProgressView::new(report);
         let mut failed = FailedChanges::default();
@@ -123,6 +123,6 @@ impl Task {
             _ => {}
         });
         drop(view);
-        Ok(report.reclaimed(&done, &failed, &self.request.from))
+        Ok(report.reclaimed(&done, &failed, &self.request))
     }
 }

@@ -5,7 +5,8 @@ use xen::{Kib, Mib};
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::domain::Domain;
 use xmem_core::reclaim::{
-    Donor, DonorSelection, FloorReason, ReclaimEnd, ReclaimPlan, ReclaimReport,
+    Donor, DonorSelection, Exclusion, FloorReason, ReclaimEnd, ReclaimPlan, ReclaimReport,
+    ReclaimRequest,
 };
 use xmem_core::wait::{WaitEnd, WaitReport};
 
@@ -80,17 +81,42 @@ impl FailedChanges {
     }
 }
 
-/// How to get more memory.
-const fn more_from(from: &DonorSelection) -> &'static str {
-    match from {
-        DonorSelection::All => "lower the floors",
-        DonorSelection::Named(_) => "name more domains, or lower their floors",
+/// How to get more memory. Only the floor of a guest that is not excluded holds back some.
+fn more<'a>(
+    from: &DonorSelection,
+    exclusions: impl IntoIterator<Item = &'a Option<Exclusion>>,
+) -> Option<String> {
+    let (mut is_floor, mut is_stuck) = (false, false);
+    for exclusion in exclusions {
+        is_floor |= exclusion.is_none();
+        is_stuck |= *exclusion == Some(Exclusion::GaveLess);
     }
+    let stuck =
+        "the guests are stuck: check that they run and that their balloon drivers are loaded";
+    Some(match (from, is_floor, is_stuck) {
+        (DonorSelection::All, true, _) => "lower the floors (--floor)".to_owned(),
+        (DonorSelection::All, false, true) => stuck.to_owned(),
+        (DonorSelection::All, false, false) => return None,
+        (DonorSelection::Named(_), true, _) => {
+            "name more domains, or lower their floors (--floor)".to_owned()
+        }
+        (DonorSelection::Named(_), false, true) => format!("{stuck}, or name other domains"),
+        (DonorSelection::Named(_), false, false) => "name other domains".to_owned(),
+    })
+}
+
+/// `9216 of 10240 MiB available`, and the part of that goal which must stay free.
+fn of_goal(available: Kib, goal: Kib, request: &ReclaimRequest) -> String {
+    let keep_free = request.keep_free.map_or_else(String::new, |keep_free| {
+        let size = Mib(keep_free);
+        format!(", including {size} MiB to keep free (--keep-free or XMEM_KEEP_FREE)")
+    });
+    format!("{} of {} MiB available{keep_free}", Mib(available), Mib(goal))
 }
 
 impl Report {
     /// A dry run's plan.
-    pub(crate) fn reclaim_plan(&self, plan: &ReclaimPlan, from: &DonorSelection) -> Exit {
+    pub(crate) fn reclaim_plan(&self, plan: &ReclaimPlan, request: &ReclaimRequest) -> Exit {
         if self.style.json {
             self.donors("would-give", plan);
         } else if !self.style.quiet {
@@ -109,8 +135,8 @@ impl Report {
         }
         let possible = plan.possible();
         if !plan.is_enough() {
-            let hint = format!("{} (--floor)", more_from(from));
-            return self.not_enough(plan.goal, plan.available, possible, hint);
+            let hint = more(&request.from, plan.donors.iter().map(|it| &it.exclusion));
+            return self.not_enough(plan.goal, plan.available, possible, request, hint);
         }
         if self.style.json {
             let totals = Totals {
@@ -214,13 +240,14 @@ impl Report {
         &self,
         done: &ReclaimReport,
         failed: &FailedChanges,
-        from: &DonorSelection,
+        request: &ReclaimRequest,
     ) -> Exit {
         // Targets that were not restored stay lowered.
         let changed = done.donors.iter().any(|it| it.asked.is_some() && !it.restored);
         let out_of_step = failed.left_out_of_step();
-        let (goal, available) = (Mib(done.goal), Mib(done.available));
-        let has = format!("the host has {available} of {goal} MiB available");
+        let restored = done.donors.iter().any(|it| it.restored);
+        let has = format!("the host has {}", of_goal(done.available, done.goal, request));
+        let more = more(&request.from, done.donors.iter().map(|it| &it.exclusion));
         let (end, kind, message, exit, hint) = match &done.end {
             ReclaimEnd::Reached => {
                 if self.style.json {
@@ -229,13 +256,15 @@ impl Report {
                         json.object(None, ReclaimKeys { reclaim, error: None }).map(Some)
                     });
                 } else if !self.style.quiet {
+                    let available = Mib(done.available);
                     self.print(&format!("the host has {available} MiB available{}", self.mark()));
                 }
                 return if out_of_step { Exit::OutOfStep } else { Exit::Done };
             }
             ReclaimEnd::NotEnough { possible } => {
-                let hint = format!("{} (--floor); -n shows what each can give", more_from(from));
-                return self.not_enough(done.goal, done.available, *possible, hint);
+                let show = "-n shows what each can give";
+                let hint = more.map_or_else(|| show.to_owned(), |more| format!("{more}; {show}"));
+                return self.not_enough(done.goal, done.available, *possible, request, Some(hint));
             }
             ReclaimEnd::FellShort => match failed.kind {
                 Some(kind) if done.donors.iter().all(|it| it.asked.is_none()) => {
@@ -244,12 +273,11 @@ impl Report {
                 }
                 _ => {
                     let message = format!("the domains gave less than planned: {has}");
-                    let hint = more_from(from).into();
-                    ("fell-short", "stuck", message, Exit::NotReached, Some(hint))
+                    ("fell-short", "stuck", message, Exit::NotReached, more.map(Remedy::from))
                 }
             },
             ReclaimEnd::Interrupted => {
-                let targets = match (changed, done.donors.iter().any(|it| it.restored)) {
+                let targets = match (changed, restored) {
                     (true, false) => "the targets stay set",
                     (true, true) => "some targets stay set",
                     (false, true) => "the old targets are restored",
@@ -270,16 +298,23 @@ impl Report {
         let (exit, state) = match (out_of_step, changed) {
             (true, _) => (Exit::OutOfStep, "out-of-step"),
             (false, true) => (exit, "changed"),
+            (false, false) if restored => (exit, "restored"),
             (false, false) => (exit, "unchanged"),
         };
         self.failed_reclaim(totals(end, done, None), kind, &message, exit, hint, state)
     }
 
-    fn not_enough(&self, goal: Kib, available: Kib, possible: Kib, hint: String) -> Exit {
+    fn not_enough(
+        &self,
+        goal: Kib,
+        available: Kib,
+        possible: Kib,
+        request: &ReclaimRequest,
+        hint: Option<String>,
+    ) -> Exit {
         let message = format!(
-            "the domains cannot give enough: the host would have {} of {} MiB available; nothing changed",
-            Mib(possible),
-            Mib(goal)
+            "the domains cannot give enough: the host would have {}; nothing changed",
+            of_goal(possible, goal, request)
         );
         let end = "not-enough";
         let reclaim =
@@ -289,7 +324,7 @@ impl Report {
             "no-memory",
             &message,
             Exit::Refused,
-            Some(hint.into()),
+            hint.map(Remedy::from),
             "unchanged",
         )
     }

@@ -14,9 +14,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use xmem_core::change::Outcome;
-use xmem_core::domain::{Domain, DomainRef};
+use xmem_core::domain::Domain;
 use xmem_core::failure::{Cause, Failure, chain};
-use xmem_core::resolve::ResolveError;
+use xmem_core::resolve::Missing;
 use xmem_core::survey::Survey;
 use xmem_core::wait::{WaitEnd, WaitReport};
 
@@ -131,9 +131,8 @@ impl Report {
     }
 
     /// A domain that does not exist.
-    pub(crate) fn missing(&self, wanted: &DomainRef) {
-        let error = ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None };
-        self.unanswered(Cause::Resolve(error));
+    pub(crate) fn missing(&self, missing: &Missing) {
+        self.unanswered(Cause::Resolve(missing.clone().into()));
     }
 
     /// Wrong usage.

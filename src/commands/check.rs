@@ -6,6 +6,7 @@ use xen::Host;
 use xmem_core::check::{CheckReport, Finding, RepairOutcome, RepairReport, check, preview, repair};
 use xmem_core::domain::{Domain, DomainRef};
 use xmem_core::failure::Failure;
+use xmem_core::resolve::Missing;
 
 use super::{record, with_missing};
 use crate::cli::{Check, Global};
@@ -87,7 +88,7 @@ impl Task {
 fn finish(
     result: &CheckReport,
     findings: &[(Finding, RepairOutcome)],
-    missing: &[DomainRef],
+    missing: &[Missing],
     failures: &[Failure],
     report: &Report,
 ) -> Exit {
@@ -96,8 +97,8 @@ fn finish(
     // A domain that went away needs no repair.
     let failures = failures.iter().filter(|failure| !failure.cause.is_gone());
     let exits: Vec<Exit> = failures.map(|failure| report.failure(failure, None)).collect();
-    for wanted in missing {
-        report.missing(wanted);
+    for missing in missing {
+        report.missing(missing);
     }
     if missing.is_empty() || !result.rows.is_empty() || report.style.json {
         report.summary(&checked);

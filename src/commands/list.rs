@@ -55,8 +55,8 @@ impl Task {
                 Format::Openmetrics => report.metrics(&seen),
             }
         }
-        for wanted in &seen.missing {
-            report.missing(wanted);
+        for missing in &seen.missing {
+            report.missing(missing);
         }
         with_missing(seen.missing.len(), seen.rows.len(), Exit::Done)
     }

@@ -76,8 +76,8 @@ impl Task {
             }
             if refreshes == 0 {
                 exit = with_missing(missing.len(), found, Exit::Done);
-                for wanted in &missing {
-                    report.missing(wanted);
+                for missing in &missing {
+                    report.missing(missing);
                 }
                 if exit == Exit::NoDomain {
                     return Ok(exit);

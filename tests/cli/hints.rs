@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::sandbox::{Ran, Sim, WEB};
+use crate::sandbox::{Call, Ran, Sim, WEB};
 
 /// The command in a run's hint, after the last colon that is followed by `xmem`.
 fn command(ran: &Ran) -> String {
@@ -164,9 +164,13 @@ fn a_misspelt_name_is_answered_with_the_right_one() {
         ("domain-0", "did you mean `Domain-0`?"),
         ("webb", "did you mean `web`?"),
     ] {
-        let ran = sim.xmem("set").arg(name).arg("1G").run();
-        assert_eq!(ran.status.code(), Some(3), "{ran:?}");
-        assert!(ran.stderr.ends_with(&format!("hint: {hint}\n")), "{ran:?}");
+        for words in ["set 1G", "list", "check", "check --repair", "watch -c 1"] {
+            let mut words = words.split(' ');
+            let call = sim.xmem(words.next().unwrap()).arg(name);
+            let ran = words.fold(call, Call::arg).run();
+            assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+            assert!(ran.stderr.ends_with(&format!("hint: {hint}\n")), "{ran:?}");
+        }
     }
     let ran = sim.xmem("set 00000000-0000-0000-0000-000000000000 1G").run();
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");

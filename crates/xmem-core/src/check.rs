@@ -19,6 +19,7 @@ use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::memory::{Numbers, guest_may_write};
 use crate::recovery::Recovery;
+use crate::resolve::Missing;
 use crate::state::State;
 use crate::survey::{self, Detail, Row, StateFiles};
 
@@ -60,7 +61,7 @@ pub struct CheckReport {
     /// All findings: first those about domains, by domid and severity, then those about stale files and nodes.
     pub findings: Vec<Finding>,
     /// The requested domains that do not exist.
-    pub missing: Vec<DomainRef>,
+    pub missing: Vec<Missing>,
 }
 
 impl CheckReport {

@@ -44,6 +44,21 @@ pub enum ResolveError {
     Hypervisor(#[from] HypervisorError),
 }
 
+/// A name without a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The name as given.
+    pub wanted: DomainRef,
+    /// A domain with a similar name.
+    pub similar: Option<Name>,
+}
+
+impl From<Missing> for ResolveError {
+    fn from(Missing { wanted, similar }: Missing) -> Self {
+        Self::NoSuchDomain { wanted, similar }
+    }
+}
+
 /// The domain that was looked for: by domid, by name, or by UUID.
 fn domain(wanted: &DomainRef) -> String {
     match wanted {
@@ -155,20 +170,22 @@ impl DomainIndex {
         };
         match self.all(wanted)[..] {
             [info] => Ok((Domain { identity: info.identity, name: name.cloned() }, *info)),
-            [] => {
-                let dom0 = self.names.iter().find(|(_, domids)| domids.contains(&DomId::DOM0));
-                let similar = name
-                    .and_then(|name| similar(name, self.names.keys(), dom0.map(|(name, _)| name)));
-                Err(ResolveError::NoSuchDomain {
-                    wanted: wanted.clone(),
-                    similar: similar.cloned(),
-                })
-            }
+            [] => Err(self.missing(wanted).into()),
             ref several => {
                 let domids = several.iter().map(|info| info.identity.domid).collect();
                 Err(ResolveError::Ambiguous { wanted: wanted.clone(), domids })
             }
         }
+    }
+
+    /// `wanted`, which names no domain.
+    pub(crate) fn missing(&self, wanted: &DomainRef) -> Missing {
+        let dom0 = self.names.iter().find(|(_, domids)| domids.contains(&DomId::DOM0));
+        let similar = match wanted {
+            DomainRef::Name(name) => similar(name, self.names.keys(), dom0.map(|(name, _)| name)),
+            _ => None,
+        };
+        Missing { wanted: wanted.clone(), similar: similar.cloned() }
     }
 
     /// All domains that `wanted` names.

@@ -20,7 +20,7 @@ use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, chain};
 use crate::memory::Memory;
 pub use crate::memory::{GuestType, Manager};
-use crate::resolve::{self, DomainIndex};
+use crate::resolve::{self, DomainIndex, Missing};
 use crate::state::State;
 
 /// The result of a survey.
@@ -31,7 +31,7 @@ pub struct Survey {
     /// The host's memory, or why it is not known.
     pub host: Result<HostMemory, HypervisorError>,
     /// The domains that were named and do not exist.
-    pub missing: Vec<DomainRef>,
+    pub missing: Vec<Missing>,
 }
 
 /// One domain.
@@ -106,7 +106,7 @@ pub(crate) fn rows_of(
     store: &dyn Store,
     wanted: &[DomainRef],
     detail: Detail,
-) -> Result<(Vec<Row>, Vec<DomainRef>), Cause> {
+) -> Result<(Vec<Row>, Vec<Missing>), Cause> {
     let Found { infos, missing, refused } = find(host, store, wanted)?;
     if let Some(error) = refused {
         let error = chain(&error);
@@ -124,7 +124,7 @@ pub(crate) fn missing_of(
     host: &dyn Host,
     store: &dyn Store,
     wanted: &[DomainRef],
-) -> Result<Vec<DomainRef>, Cause> {
+) -> Result<Vec<Missing>, Cause> {
     if wanted.is_empty() { Ok(Vec::new()) } else { Ok(find(host, store, wanted)?.missing) }
 }
 
@@ -133,7 +133,7 @@ struct Found {
     /// By domid.
     infos: Vec<DomainInfo>,
     /// The domains that were named and do not exist.
-    missing: Vec<DomainRef>,
+    missing: Vec<Missing>,
     /// Why the hypervisor did not list all domains: see [`xen::DomainList`].
     refused: Option<HypervisorError>,
 }
@@ -159,7 +159,10 @@ fn find(host: &dyn Host, store: &dyn Store, wanted: &[DomainRef]) -> Result<Foun
             Some(index) => index.all(wanted).into_iter().copied().collect(),
         };
         if infos.is_empty() {
-            missing.push(wanted.clone());
+            missing.push(match &index {
+                None => Missing { wanted: wanted.clone(), similar: None },
+                Some(index) => index.missing(wanted),
+            });
         }
         found.extend(infos.into_iter().map(|info| (info.identity.domid, info)));
     }

@@ -14,6 +14,7 @@ use super::{Detail, Row, StateFiles, Survey, find, is_doubtful, look_again, row}
 use crate::domain::DomainRef;
 use crate::failure::Cause;
 use crate::memory::{Key, Memory, memory_path};
+use crate::resolve::Missing;
 
 /// Domains that come, go, shut down and crash.
 const SPECIAL: [&str; 2] = ["@introduceDomain", "@releaseDomain"];
@@ -33,7 +34,7 @@ pub struct Monitor<'h> {
     seen: BTreeMap<DomId, Memory>,
     /// The domains of the host when names were last resolved.
     resolved: Vec<Identity>,
-    missing: Vec<DomainRef>,
+    missing: Vec<Missing>,
     /// The domains that looked doubtful, and were confirmed to be so.
     confirmed: BTreeSet<Identity>,
 }

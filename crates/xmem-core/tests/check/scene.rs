@@ -13,6 +13,7 @@ use xmem_core::check::{CheckReport, Finding, check};
 use xmem_core::domain::DomainRef;
 use xmem_core::intent::IntentFile;
 use xmem_core::memory::Numbers;
+use xmem_core::resolve::Missing;
 use xmem_sim::{Call, Faults, Observer, SimDomain, SimHost, Verdict, World};
 
 /// `web` (7), `db` (8) and `win` (9), all in step.
@@ -139,6 +140,11 @@ fn lines(call: &Call<'_>) -> Vec<String> {
 
 pub(crate) fn refs(names: &[&str]) -> Vec<DomainRef> {
     names.iter().map(|name| name.parse().unwrap()).collect()
+}
+
+/// The names of `missing`.
+pub(crate) fn wanted(missing: &[Missing]) -> Vec<DomainRef> {
+    missing.iter().map(|it| it.wanted.clone()).collect()
 }
 
 /// `web (7): limit-too-low` for each finding.

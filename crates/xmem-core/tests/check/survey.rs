@@ -14,7 +14,7 @@ use xmem_core::state::State;
 use xmem_core::survey::{Detail, Survey, survey};
 use xmem_sim::{Call, SimHost, World};
 
-use crate::scene::{Scene, refs};
+use crate::scene::{Scene, refs, wanted};
 
 fn look_at(host: &SimHost, names: &[&str]) -> Survey {
     survey(host, &*host.connect().unwrap(), &refs(names), Detail::Reports).unwrap()
@@ -174,7 +174,7 @@ fn a_missing_name_is_reported_beside_the_domains_found() {
     let scene = Scene::new();
     let survey = look_at(&scene.host(), &["web", "nosuch", "99"]);
     assert_eq!(rows(&survey), ["web: running []"]);
-    assert_eq!(survey.missing, refs(&["nosuch", "99"]));
+    assert_eq!(wanted(&survey.missing), refs(&["nosuch", "99"]));
 }
 
 #[test]

@@ -351,6 +351,21 @@ hint: is xenstored running? without Xen, try: xmem --host sim list
     assert_eq!(summary["summary"]["out_of_step"], 1);
 }
 
+#[test]
+fn each_domain_that_a_lost_xenstored_leaves_is_named() {
+    let sim = Sim::new();
+    limit(&sim, "7", 524_288);
+    limit(&sim, "8", 524_288);
+    let ran = sim.xmem("check --repair").fault("commit-unknown").leaves(1).run();
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    for line in [
+        "xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be",
+        "xmem: db (8): cannot reach xenstored at the sim's xenstored: Connection refused; nothing changed",
+    ] {
+        assert!(ran.stderr.contains(line), "{ran:?}");
+    }
+}
+
 /// The rollback leaves the limit that the target needs, which is all that the repair wanted.
 #[test]
 fn a_repair_that_conflicts_still_raises_the_limit() {

@@ -130,7 +130,7 @@ impl Run<'_> {
                 continue;
             }
             match target {
-                Target::Domain(identity) => self.fix_domain(identity),
+                Target::Domain(identity) => self.fix_domain(report, identity),
                 Target::Files(identity) => {
                     match stale_files::remove(self.host, identity, self.interrupt) {
                         Ok(()) => drop(self.actions.insert(target, RepairAction::Removed)),
@@ -141,7 +141,7 @@ impl Run<'_> {
         }
     }
 
-    fn fix_domain(&mut self, identity: Identity) {
+    fn fix_domain(&mut self, report: &CheckReport, identity: Identity) {
         let request = ChangeRequest {
             domain: DomainRef::Same(identity),
             memory: MemoryRequest::Repair,
@@ -149,7 +149,12 @@ impl Run<'_> {
             dry_run: false,
             lock_timeout: self.lock_timeout,
         };
-        let result = self.session.change(&request, self.interrupt);
+        let row = report.rows.iter().find(|row| row.domain.identity == identity);
+        // Without xenstored, a change does not learn the domain's name.
+        let result = self.session.change(&request, self.interrupt).map_err(|failure| Failure {
+            domain: row.map(|row| row.domain.clone()).or(failure.domain),
+            ..failure
+        });
         if let Ok(outcome) = &result {
             let (old, new) = (outcome.old(), outcome.plan.new);
             let recovery = outcome.recovery.clone();

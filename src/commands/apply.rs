@@ -20,7 +20,7 @@ use crate::usage::Usage;
 use crate::values;
 
 /// More bytes than a batch for any host needs.
-const MOST_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
 /// A batch of changes.
 pub(super) struct Task {
@@ -137,8 +137,8 @@ fn read(file: &Path) -> Result<String, String> {
 
 fn limited(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(MOST_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST_BYTES) {
+    from.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 16 MiB"));
     }
     Ok(bytes)

@@ -24,8 +24,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 pub(super) fn run(host: Option<HostRef>) {
     let (send, receive) = mpsc::channel();
     // A thread that hangs ends with the process.
-    let look = move || send.send(host.and_then(|host| look(&host)));
-    if thread::Builder::new().spawn(look).is_ok()
+    let read = move || send.send(host.and_then(|host| read(&host)));
+    if thread::Builder::new().spawn(read).is_ok()
         && let Ok(Some(lines)) = receive.recv_timeout(LIMIT)
     {
         // Completion has no place for an error message.
@@ -33,7 +33,7 @@ pub(super) fn run(host: Option<HostRef>) {
     }
 }
 
-fn look(host: &HostRef) -> Option<String> {
+fn read(host: &HostRef) -> Option<String> {
     match host {
         HostRef::Xen => lines(&Client::connect().ok()?),
         HostRef::Sim(dir) => {

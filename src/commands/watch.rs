@@ -68,7 +68,7 @@ impl Task {
         let mut exit = Exit::Done;
         loop {
             let begun = Instant::now();
-            let mut seen = monitor.look()?;
+            let mut seen = monitor.refresh()?;
             sort(&mut seen.rows, self.sort);
             let (missing, found) = (std::mem::take(&mut seen.missing), seen.rows.len());
             if continued.take().0 {

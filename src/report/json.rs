@@ -17,7 +17,7 @@ use xmem_core::failure::Failure;
 use xmem_core::survey::{Row, Survey};
 use xmem_core::wait::{Progress, WaitEnd, WaitReport};
 
-pub(super) use self::keys::{DomainKeys, ErrorKeys, Note, WaitKeys};
+pub(super) use self::keys::{DomainKeys, ErrorKeys, NoteKeys, WaitKeys};
 use self::keys::{Envelope, Failed, Gone, ProgressKeys, change, host, listed, millis};
 use super::{Report, text};
 use crate::exit::Exit;

@@ -10,7 +10,7 @@ use xmem_core::change::Outcome;
 use xmem_core::domain::Domain;
 use xmem_core::wait::Progress;
 
-use super::{Report, output, text};
+use super::{Report, Style, output, text};
 
 /// The time between two lines, and between two events of a guest.
 const LINES: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const EVENTS: Duration = Duration::from_secs(1);
 pub(crate) struct ProgressView<'a> {
     report: &'a Report,
     guests: BTreeMap<usize, Guest>,
-    style: Style,
+    mode: Mode,
 }
 
 struct Guest {
@@ -33,7 +33,7 @@ struct Guest {
     next_event: Duration,
 }
 
-enum Style {
+enum Mode {
     Silent,
     /// A bar in the foreground, lines in the background.
     Bar {
@@ -48,22 +48,22 @@ enum Style {
 
 impl<'a> ProgressView<'a> {
     pub(crate) fn new(report: &'a Report) -> Self {
-        let style = match report.style {
-            super::Style { quiet: true, .. } => Style::Silent,
-            super::Style { json: true, .. } => Style::Events,
+        let mode = match report.style {
+            Style { quiet: true, .. } => Mode::Silent,
+            Style { json: true, .. } => Mode::Events,
             // Log lines would break the bar.
-            super::Style { verbose: true, .. } => Style::Lines { next_line: Duration::ZERO },
+            Style { verbose: true, .. } => Mode::Lines { next_line: Duration::ZERO },
             _ => match bar() {
                 // No terminal, or one that cannot move its cursor.
-                bar if bar.is_hidden() => Style::Lines { next_line: Duration::ZERO },
-                bar => Style::Bar { bar, next_line: Duration::ZERO },
+                bar if bar.is_hidden() => Mode::Lines { next_line: Duration::ZERO },
+                bar => Mode::Bar { bar, next_line: Duration::ZERO },
             },
         };
-        if let Style::Bar { bar, .. } = &style {
+        if let Mode::Bar { bar, .. } = &mode {
             is_shown(bar);
             report.output.set_bar(Some(bar.clone()));
         }
-        Self { report, guests: BTreeMap::new(), style }
+        Self { report, guests: BTreeMap::new(), mode }
     }
 
     /// Adds the guest of `outcome` as number `index`.
@@ -88,13 +88,13 @@ impl<'a> ProgressView<'a> {
         let Some(guest) = self.guests.get_mut(&index) else { return };
         guest.progress = Some(*progress);
         let at = progress.at;
-        match &mut self.style {
-            Style::Events if guest.next_event <= at => {
+        match &mut self.mode {
+            Mode::Events if guest.next_event <= at => {
                 guest.next_event = at.saturating_add(EVENTS);
                 let domain = &guest.domain;
                 self.report.json(|json| json.progress(domain, progress));
             }
-            Style::Bar { bar, .. } if is_shown(bar) => {
+            Mode::Bar { bar, .. } if is_shown(bar) => {
                 let bar = bar.clone();
                 bar.set_prefix(self.who());
                 bar.set_message(self.way());
@@ -104,12 +104,12 @@ impl<'a> ProgressView<'a> {
                     state.set_pos(whole.0.saturating_sub(to_go.0));
                 });
             }
-            Style::Bar { next_line, .. } | Style::Lines { next_line } if *next_line <= at => {
+            Mode::Bar { next_line, .. } | Mode::Lines { next_line } if *next_line <= at => {
                 *next_line = at.saturating_add(LINES);
                 let line = format!("{}: {}{}", self.who(), self.way(), self.report.mark());
                 self.report.output.complain(&line);
             }
-            Style::Silent | Style::Events | Style::Bar { .. } | Style::Lines { .. } => {}
+            Mode::Silent | Mode::Events | Mode::Bar { .. } | Mode::Lines { .. } => {}
         }
     }
 
@@ -124,7 +124,7 @@ impl<'a> ProgressView<'a> {
     }
 
     fn clear(&self) {
-        if let Style::Bar { bar, .. } = &self.style {
+        if let Mode::Bar { bar, .. } = &self.mode {
             bar.finish_and_clear();
             self.report.output.set_bar(None);
         }

@@ -10,7 +10,7 @@ use xmem_core::reclaim::{
 };
 use xmem_core::wait::{WaitEnd, WaitReport};
 
-use super::json::{ErrorKeys, Note, WaitKeys};
+use super::json::{ErrorKeys, NoteKeys, WaitKeys};
 use super::{Report, text};
 use crate::exit::Exit;
 use crate::hints;
@@ -28,7 +28,7 @@ struct DonorKeys {
     gives_kib: Kib,
     /// The reason why it gives nothing.
     excluded: Option<String>,
-    notes: Vec<Note>,
+    notes: Vec<NoteKeys>,
 }
 
 #[derive(Serialize)]
@@ -183,7 +183,7 @@ impl Report {
                     floor_reason: floor_reason(donor.floor.reason),
                     gives_kib: *share,
                     excluded: donor.exclusion.as_ref().map(ToString::to_string),
-                    notes: donor.recovery.iter().map(Note::from).collect(),
+                    notes: donor.recovery.iter().map(NoteKeys::from).collect(),
                 };
                 json.dated(Some((&donor.domain).into()), keys)
             };

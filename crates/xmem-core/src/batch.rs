@@ -19,7 +19,7 @@ mod words;
 
 use xen::{DomId, Kib};
 
-pub use self::error::{LineError, LineProblem, MOST_ERRORS};
+pub use self::error::{LineError, LineProblem, MAX_ERRORS};
 use crate::domain::{DomainRef, Name};
 use crate::size::Size;
 
@@ -28,7 +28,7 @@ use crate::size::Size;
 pub struct Batch {
     /// The valid lines.
     pub lines: Vec<Line>,
-    /// The invalid lines: at most [`MOST_ERRORS`], then one [`LineProblem::TooMany`].
+    /// The invalid lines: at most [`MAX_ERRORS`], then one [`LineProblem::TooMany`].
     pub errors: Vec<LineError>,
 }
 
@@ -92,7 +92,7 @@ impl Reader<'_> {
         loop {
             let blank = |c: char| c.is_whitespace() || c == '\u{feff}';
             self.skip(self.rest.find(|c| !blank(c)).unwrap_or(self.rest.len()));
-            if self.batch.errors.len() >= MOST_ERRORS && !self.rest.is_empty() {
+            if self.batch.errors.len() >= MAX_ERRORS && !self.rest.is_empty() {
                 self.fail(self.number, LineProblem::TooMany);
                 return self.batch;
             }

@@ -25,7 +25,7 @@ use crate::survey::{self, Detail, Row, StateFiles};
 
 /// The most surveys of a domain that looks out of step, and the pause between two. A change that is made between two
 /// reads looks out of step; a real problem is found again.
-const LOOKS: u32 = 4;
+const MAX_SURVEYS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A finding, and its domain.
@@ -173,7 +173,7 @@ fn confirm(
         .filter(|row| row.findings.iter().any(|it| !it.kind.is_about_now()))
         .map(|row| row.domain.identity)
         .collect();
-    for _ in 1..LOOKS {
+    for _ in 1..MAX_SURVEYS {
         if doubtful.is_empty() {
             break;
         }
@@ -181,7 +181,7 @@ fn confirm(
             return Err(Cause::Interrupted);
         }
         let before = out_of_step(rows);
-        survey::look_again(host, store, rows, &doubtful, Detail::Findings)?;
+        survey::read_again(host, store, rows, &doubtful, Detail::Findings)?;
         let now = out_of_step(rows);
         // Only domains out of step need a third survey.
         doubtful =

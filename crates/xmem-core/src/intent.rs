@@ -26,7 +26,7 @@ pub const SET_ASIDE: &str = "xmem-intent-foreign";
 /// The version of the file's format.
 const VERSION: u32 = 1;
 /// The most bytes of a record. A longer file is not a record.
-const MOST_BYTES: u64 = 4096;
+const MAX_BYTES: u64 = 4096;
 /// The most characters of a reason why a file is not a record.
 const LONGEST_WHY: usize = 200;
 
@@ -166,10 +166,10 @@ impl IntentFile {
             return foreign("it is not a regular file");
         }
         let mut text = Vec::new();
-        file.take(MOST_BYTES.saturating_add(1))
+        file.take(MAX_BYTES.saturating_add(1))
             .read_to_end(&mut text)
             .map_err(|source| self.error("read", source))?;
-        if u64::try_from(text.len()).is_ok_and(|bytes| bytes > MOST_BYTES) {
+        if u64::try_from(text.len()).is_ok_and(|bytes| bytes > MAX_BYTES) {
             return foreign("it is too long");
         }
         Ok(parse(&text))

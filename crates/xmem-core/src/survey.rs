@@ -238,7 +238,7 @@ fn confirm(
 ) -> Result<(), Cause> {
     let doubtful: Vec<Identity> =
         rows.iter().filter(|row| is_doubtful(row)).map(|row| row.domain.identity).collect();
-    look_again(host, store, rows, &doubtful, detail)
+    read_again(host, store, rows, &doubtful, detail)
 }
 
 /// Whether a domain looks out of step, or has no nodes. A domain that is changed or destroyed during the reading does, too;
@@ -250,7 +250,7 @@ fn is_doubtful(row: &Row) -> bool {
 
 /// Reads `these` of `rows` again, and keeps the findings of both readings. Domains that went away meanwhile
 /// are dropped.
-pub(crate) fn look_again(
+pub(crate) fn read_again(
     host: &dyn Host,
     store: &dyn Store,
     rows: &mut Vec<Row>,

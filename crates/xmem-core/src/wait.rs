@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use xen::hypervisor::DomainInfo;
 use xen::{DomId, Host, Interrupt, Kib};
 
-use self::guest::{Guest, Step};
+use self::guest::{Guest, PollResult};
 use self::targets::Targets;
 pub use self::tracker::{Poll, ProgressTracker, Verdict};
 use crate::change::Outcome;
@@ -211,23 +211,23 @@ pub fn wait_by(
             .filter_map(|mut guest| {
                 let step = match &polled {
                     Ok(infos) => guest.step(at, infos),
-                    Err(cause) => Step::Over(WaitEnd::Unreachable(Arc::clone(cause))),
+                    Err(cause) => PollResult::Over(WaitEnd::Unreachable(Arc::clone(cause))),
                 };
                 let step = match step {
-                    Step::On { .. } if guest.is_gone() => {
+                    PollResult::On { .. } if guest.is_gone() => {
                         guest.look_for_successor(host, &mut targets, step)
                     }
                     step => step,
                 };
                 match step {
-                    Step::On { progress, rest: at_most } => {
+                    PollResult::On { progress, rest: at_most } => {
                         rest = rest.min(at_most).min(guest.nudge_in(at));
                         if let Some(progress) = progress {
                             on_event(guest.index, WaitEvent::Progress(progress));
                         }
                         Some(guest)
                     }
-                    Step::Over(end) => {
+                    PollResult::Over(end) => {
                         on_event(guest.index, WaitEvent::Ended(guest.report(host, end, at)));
                         None
                     }

@@ -71,7 +71,7 @@ pub(crate) struct FaultInjector {
     /// Whether xenstored is down for good.
     store_down: AtomicBool,
     /// The number of queries for each domain, for `gone`.
-    looks: Mutex<BTreeMap<DomId, u32>>,
+    queries: Mutex<BTreeMap<DomId, u32>>,
 }
 
 impl FaultInjector {
@@ -79,14 +79,14 @@ impl FaultInjector {
         Self { faults, ..Self::default() }
     }
 
-    /// Whether `gone` hides the domain, after `looks` more queries: it hides all but dom0 from the second query on.
-    pub(crate) fn is_gone(&self, domid: DomId, looks: u32) -> bool {
+    /// Whether `gone` hides the domain, after so many more `queries`: it hides all but dom0 from the second query on.
+    pub(crate) fn is_gone(&self, domid: DomId, queries: u32) -> bool {
         if domid == DomId::DOM0 || !self.faults.has(Fault::Gone) {
             return false;
         }
-        let mut counts = locked(&self.looks);
+        let mut counts = locked(&self.queries);
         let count = counts.entry(domid).or_default();
-        *count = count.saturating_add(looks);
+        *count = count.saturating_add(queries);
         *count > 1
     }
 

@@ -89,7 +89,7 @@ impl SimHost {
 
     /// Takes the lock of each domain, unless another process holds it.
     fn hold_all_locks(&mut self) -> Result<(), SimError> {
-        for info in self.sim.look(World::infos)? {
+        for info in self.sim.read(World::infos)? {
             match Lock::take(&self.state_dir, info.identity, Duration::ZERO, &NoInterrupt) {
                 Err(LockError::Busy { .. }) => {}
                 lock => self.held_locks.push(lock?),
@@ -113,6 +113,6 @@ impl Host for SimHost {
     }
 
     fn dom0(&self) -> Dom0 {
-        self.sim.look(World::dom0_facts).unwrap_or_default()
+        self.sim.read(World::dom0_facts).unwrap_or_default()
     }
 }

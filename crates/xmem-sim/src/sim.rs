@@ -76,11 +76,11 @@ impl Sim {
         }
     }
 
-    /// Runs `look` on the world as last saved.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&World) -> R) -> Result<R, SimError> {
+    /// Runs `read` on the world as last saved.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&World) -> R) -> Result<R, SimError> {
         match &self.storage {
-            Storage::File(directory) => Ok(look(&directory.world()?)),
-            Storage::Memory(world) => Ok(look(&locked(world))),
+            Storage::File(directory) => Ok(read(&directory.world()?)),
+            Storage::Memory(world) => Ok(read(&locked(world))),
         }
     }
 

@@ -151,7 +151,7 @@ impl Store for SimStore {
             }
             let mut watches = locked(watches);
             // An editor may be writing the file at this moment: the next read finds the change.
-            drop(sim.look(|world| watches.collect(world)));
+            drop(sim.read(|world| watches.collect(world)));
             let events = watches.take_events();
             drop(watches);
             let left = wait.saturating_sub(start.elapsed());

@@ -96,11 +96,11 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     pub(crate) fn read(&mut self, world: &World, path: &str) -> Option<String> {
-        self.look(world, path).read(path).map(str::to_owned)
+        self.view(world, path).read(path).map(str::to_owned)
     }
 
     pub(crate) fn list(&mut self, world: &World, path: &str) -> Option<Vec<String>> {
-        self.look(world, path).list(path)
+        self.view(world, path).list(path)
     }
 
     /// Writes a node. Depends on it, or if it is missing, on each missing parent and the first existing one.
@@ -129,8 +129,8 @@ impl Overlay {
         self.used.entry(path.to_owned()).or_insert_with(|| world.version(path));
     }
 
-    /// The world as the transaction sees it, for a look at `path`.
-    fn look<'a>(&mut self, world: &'a World, path: &str) -> Cow<'a, World> {
+    /// The world as the transaction sees it, to read `path`.
+    fn view<'a>(&mut self, world: &'a World, path: &str) -> Cow<'a, World> {
         self.note(world, path);
         let mut view = Cow::Borrowed(world);
         for (path, value) in &self.writes {

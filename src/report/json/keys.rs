@@ -66,7 +66,7 @@ pub(crate) struct Change {
     pub(crate) old: Sizes,
     pub(crate) new: Sizes,
     pub(crate) current_kib: Kib,
-    pub(crate) notes: Vec<Note>,
+    pub(crate) notes: Vec<NoteKeys>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) wait: Option<WaitKeys>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,12 +98,12 @@ fn limited(kib: Option<Kib>) -> Option<Kib> {
 }
 
 #[derive(Serialize)]
-pub(crate) struct Note {
+pub(crate) struct NoteKeys {
     pub(crate) kind: &'static str,
     pub(crate) text: String,
 }
 
-impl From<&Recovery> for Note {
+impl From<&Recovery> for NoteKeys {
     fn from(recovery: &Recovery) -> Self {
         Self { kind: recovery.kind(), text: recovery.to_string() }
     }
@@ -175,7 +175,7 @@ pub(crate) struct Listed {
     pub(crate) static_max_kib: Option<Kib>,
     pub(crate) videoram_kib: Option<i32>,
     pub(crate) used_kib: Option<Kib>,
-    pub(crate) notes: Vec<Note>,
+    pub(crate) notes: Vec<NoteKeys>,
 }
 
 #[derive(Serialize)]
@@ -213,7 +213,7 @@ pub(super) fn change(
         old: Sizes::new(outcome.old(), plan.video),
         new: Sizes::new(plan.new, plan.video),
         current_kib: outcome.info.current,
-        notes: notes.into_iter().map(|it| Note { kind: it.kind, text: it.text }).collect(),
+        notes: notes.into_iter().map(|it| NoteKeys { kind: it.kind, text: it.text }).collect(),
         wait: None,
         error: None,
     }
@@ -238,7 +238,7 @@ pub(super) fn listed(row: &Row) -> Listed {
         notes: row
             .findings
             .iter()
-            .map(|it| Note { kind: it.kind.word(), text: text::shortened(&it.message) })
+            .map(|it| NoteKeys { kind: it.kind.word(), text: text::shortened(&it.message) })
             .collect(),
     }
 }

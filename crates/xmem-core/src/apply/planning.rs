@@ -7,7 +7,7 @@ use xen::xenstore::Store;
 use xen::{DomId, Host, Identity, Kib};
 
 use super::{ApplyOptions, LineFailure, LineFailureReason, Shortage, Step};
-use crate::batch::{Batch, Line, LineError, LineProblem, Listed, MOST_ERRORS, Wanted};
+use crate::batch::{Batch, Line, LineError, LineProblem, Listed, MAX_ERRORS, Wanted};
 use crate::change::plan_among;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
@@ -102,7 +102,7 @@ fn plan_lines(
         };
         match planned {
             Ok(step) => steps.push(step),
-            Err(_) if failures.len() >= MOST_ERRORS => {
+            Err(_) if failures.len() >= MAX_ERRORS => {
                 let reason = LineFailureReason::Line(LineProblem::TooMany);
                 failures.push(LineFailure { line: Some(line.number), reason });
                 break;

@@ -8,7 +8,7 @@ use crate::domain::DomainRefError;
 use crate::size::SizeError;
 
 /// The most errors reported. A file of another format could have millions.
-pub const MOST_ERRORS: usize = 100;
+pub const MAX_ERRORS: usize = 100;
 
 /// The most characters of a word that are repeated.
 const LONGEST_WORD: usize = 100;
@@ -91,7 +91,7 @@ pub enum LineProblem {
     #[error("no domains in the batch")]
     Empty,
     /// More errors than are reported.
-    #[error("stopped here after {MOST_ERRORS} errors")]
+    #[error("stopped here after {MAX_ERRORS} errors")]
     TooMany,
 }
 

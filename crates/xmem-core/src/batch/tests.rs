@@ -257,10 +257,10 @@ fn errors_repeat_no_text_of_the_json_library() {
 #[test]
 fn a_file_that_is_no_batch_gives_a_bounded_number_of_errors() {
     let errors = parse(&"x\n".repeat(1000)).errors;
-    assert_eq!(errors.len(), MOST_ERRORS + 1);
+    assert_eq!(errors.len(), MAX_ERRORS + 1);
     let last = errors.last().unwrap();
-    assert_eq!((last.number, &last.problem), (MOST_ERRORS + 1, &LineProblem::TooMany));
-    assert_eq!(parse(&"x\n".repeat(MOST_ERRORS)).errors.len(), MOST_ERRORS);
+    assert_eq!((last.number, &last.problem), (MAX_ERRORS + 1, &LineProblem::TooMany));
+    assert_eq!(parse(&"x\n".repeat(MAX_ERRORS)).errors.len(), MAX_ERRORS);
 }
 
 /// Even a size of 16 MiB.

@@ -41,7 +41,7 @@ pub fn repair(
     lock_timeout: Duration,
     interrupt: &dyn Interrupt,
 ) -> RepairReport {
-    let mut run = Run {
+    let mut run = Repair {
         host,
         session: ChangeSession::new(host),
         lock_timeout,
@@ -81,7 +81,7 @@ pub fn repair(
     let new =
         after.findings.iter().filter(is_new).map(|it| (it.clone(), RepairOutcome::NotRepaired));
     let findings = findings.iter().map(|it| (it.clone(), outcome(it))).chain(new).collect();
-    let Run { changes, failures, .. } = run;
+    let Repair { changes, failures, .. } = run;
     RepairReport { after, unchecked, findings, changes, failures }
 }
 
@@ -111,7 +111,7 @@ fn key(finding: &Finding) -> FindingKey {
 }
 
 /// One repair.
-struct Run<'a> {
+struct Repair<'a> {
     host: &'a dyn Host,
     session: ChangeSession<'a>,
     lock_timeout: Duration,
@@ -122,7 +122,7 @@ struct Run<'a> {
     tried: BTreeSet<Target>,
 }
 
-impl Run<'_> {
+impl Repair<'_> {
     /// Repairs the findings of `report`, each object once.
     fn fix(&mut self, report: &CheckReport) {
         for target in report.findings.iter().filter_map(target) {

@@ -43,7 +43,7 @@ pub fn plan_reclaim(
     let donors = match &request.from {
         DonorSelection::Named(names) => named(host, &*store, &index, names, &floors)?,
         DonorSelection::All => {
-            let rows = look(host, &*store, &[]).map_err(|cause| failed(None, cause))?;
+            let rows = read_rows(host, &*store, &[]).map_err(|cause| failed(None, cause))?;
             let donors = rows.iter().map(|row| donor(row, &floors));
             donors.filter(|donor| donor.exclusion.is_none()).collect()
         }
@@ -103,7 +103,7 @@ fn named(
         return Ok(Vec::new());
     }
     let identities: Vec<Identity> = domains.iter().map(|domain| domain.identity).collect();
-    let rows = look(host, store, &identities).map_err(|cause| failed(None, cause))?;
+    let rows = read_rows(host, store, &identities).map_err(|cause| failed(None, cause))?;
     let donor = |domain: Domain| {
         let row = rows.iter().find(|row| row.domain.identity == domain.identity);
         row.map(|row| donor(row, floors)).ok_or_else(|| failed(Some(domain), Cause::Gone))
@@ -132,7 +132,7 @@ pub(super) fn available(host: &dyn Host) -> Result<Kib, HypervisorError> {
 }
 
 /// Reads the domains `which`, or all if it is empty.
-pub(super) fn look(
+pub(super) fn read_rows(
     host: &dyn Host,
     store: &dyn Store,
     which: &[Identity],

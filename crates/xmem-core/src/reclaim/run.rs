@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xen::{Host, Identity, Interrupt, Kib, Mib};
 
-use super::planning::{available, exclusion, look};
+use super::planning::{available, exclusion, read_rows};
 use super::{
     Donor, DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan,
     ReclaimReport, ReclaimRequest,
@@ -22,7 +22,7 @@ use crate::wait::{Clock, WaitEnd, WaitEvent, WaitPolicy, WaitReport, wait_by};
 /// Another run has finished its changes when no limit has changed for this long: a change takes some 10 ms.
 const QUIET: Duration = Duration::from_millis(100);
 /// The most times of [`QUIET`] to wait for that before each change.
-const MOST_PAUSES: usize = 50;
+const MAX_PAUSES: usize = 50;
 /// How long to wait for guests that are within [`TOLERANCE`] of their targets and do not move.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -172,7 +172,7 @@ impl Run<'_> {
     fn let_others_finish(&mut self, from: usize) -> Result<(), Cause> {
         // A guest that shrinks before this run has changed it was changed by another program.
         let mut is_disturbed = from == 0 && self.plan.coming() > Kib(0);
-        for _ in 0..MOST_PAUSES {
+        for _ in 0..MAX_PAUSES {
             if self.is_out_of_date()? {
                 is_disturbed = true;
                 self.plan_again(from)?;
@@ -306,7 +306,8 @@ impl Run<'_> {
         let store = self.host.connect()?;
         let which: Vec<Identity> =
             self.donors.iter().map(|report| report.donor.domain.identity).collect();
-        let rows = if which.is_empty() { Vec::new() } else { look(self.host, &*store, &which)? };
+        let rows =
+            if which.is_empty() { Vec::new() } else { read_rows(self.host, &*store, &which)? };
         let mut donors = std::mem::take(&mut self.plan.donors);
         for (donor, report) in donors.iter_mut().zip(&mut self.donors) {
             let Some(row) = rows.iter().find(|row| row.domain.identity == donor.domain.identity)

@@ -10,7 +10,7 @@ use xen::{DomId, Host, Identity};
 
 use super::nodes;
 use super::watches::{Changes, Watches};
-use super::{Detail, Row, StateFiles, Survey, find, is_doubtful, look_again, row};
+use super::{Detail, Row, StateFiles, Survey, find, is_doubtful, read_again, row};
 use crate::domain::DomainRef;
 use crate::failure::Cause;
 use crate::memory::{Key, Memory, memory_path};
@@ -78,7 +78,7 @@ impl<'h> Monitor<'h> {
     ///
     /// # Errors
     /// xenstore or the hypervisor do not answer.
-    pub fn look(&mut self) -> Result<Survey, Cause> {
+    pub fn refresh(&mut self) -> Result<Survey, Cause> {
         let mut changes = std::mem::take(&mut self.pending);
         changes.extend(self.watches.changes(&*self.store, Duration::ZERO)?);
         let (infos, is_resolved) = self.find(&changes)?;
@@ -169,7 +169,7 @@ impl<'h> Monitor<'h> {
             rows.iter().filter(|row| is_doubtful(row)).map(|row| row.domain.identity).collect()
         };
         let new: Vec<Identity> = doubtful(rows).difference(&self.confirmed).copied().collect();
-        look_again(self.host, &*self.store, rows, &new, self.detail)?;
+        read_again(self.host, &*self.store, rows, &new, self.detail)?;
         for row in rows.iter().filter(|row| new.contains(&row.domain.identity)) {
             if let Some(seen) = self.seen.get_mut(&row.domain.identity.domid) {
                 seen.clone_from(&row.memory);
@@ -186,7 +186,7 @@ impl<'h> Monitor<'h> {
         }
         match self.watches.set(&*self.store, paths) {
             Err(error @ StoreError::Answered { .. }) => {
-                tracing::warn!(%error, "cannot watch xenstore; reading all of it at each look");
+                tracing::warn!(%error, "cannot watch xenstore; reading all of it at each refresh");
                 self.is_watching = false;
                 Ok(())
             }

@@ -25,10 +25,10 @@ const GAP: Duration = Duration::from_secs(3);
 const NUDGE_AFTER: Duration = Duration::from_secs(1);
 
 /// The pause between two searches for a successor.
-const LOOK: Duration = Duration::from_millis(500);
+const SEARCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The result of a poll.
-pub(super) enum Step {
+pub(super) enum PollResult {
     /// Continue, and poll again after `rest` at the latest.
     On { progress: Option<Progress>, rest: Duration },
     /// The wait is over.
@@ -91,7 +91,7 @@ impl<'a> Guest<'a> {
     }
 
     /// The result of the poll at `at`; `infos` are all domains that are waited for, or the whole host's.
-    pub(super) fn step(&mut self, at: Duration, infos: &BTreeMap<DomId, DomainInfo>) -> Step {
+    pub(super) fn step(&mut self, at: Duration, infos: &BTreeMap<DomId, DomainInfo>) -> PollResult {
         let identity = self.outcome.domain.identity;
         let info =
             infos.get(&identity.domid).filter(|info| info.identity == identity && !info.dying);
@@ -109,9 +109,9 @@ impl<'a> Guest<'a> {
         self.state = State::of(&memory);
         match std::mem::replace(&mut self.target_seen, TargetSeen::Ours) {
             TargetSeen::Ours | TargetSeen::NoNodes => {}
-            TargetSeen::Changed(now) => return Step::Over(WaitEnd::TargetChanged { now }),
+            TargetSeen::Changed(now) => return PollResult::Over(WaitEnd::TargetChanged { now }),
             TargetSeen::Bad(node) => {
-                return Step::Over(WaitEnd::Unreachable(Arc::new(Cause::BadNode(node))));
+                return PollResult::Over(WaitEnd::Unreachable(Arc::new(Cause::BadNode(node))));
             }
         }
         let follows = match info.shutdown {
@@ -121,29 +121,31 @@ impl<'a> Guest<'a> {
         };
         let current = info.current;
         match self.tracker.judge(Poll { at, current, state: self.state, follows }) {
-            Verdict::Reached => Step::Over(WaitEnd::Reached),
-            Verdict::Stuck => Step::Over(WaitEnd::Stuck),
-            Verdict::TimedOut => Step::Over(WaitEnd::TimedOut),
-            Verdict::Halted if self.state.follows() != Follows::Never => Step::Over(WaitEnd::Stuck),
-            Verdict::Halted | Verdict::Stopped => Step::Over(WaitEnd::Stopped(self.state)),
+            Verdict::Reached => PollResult::Over(WaitEnd::Reached),
+            Verdict::Stuck => PollResult::Over(WaitEnd::Stuck),
+            Verdict::TimedOut => PollResult::Over(WaitEnd::TimedOut),
+            Verdict::Halted if self.state.follows() != Follows::Never => {
+                PollResult::Over(WaitEnd::Stuck)
+            }
+            Verdict::Halted | Verdict::Stopped => PollResult::Over(WaitEnd::Stopped(self.state)),
             Verdict::Wait(rest) => {
                 let (from, wanted) = (self.outcome.info.current, self.outcome.plan.wanted);
                 let progress = Some(Progress { at, state: self.state, from, current, wanted });
-                Step::On { progress, rest }
+                PollResult::On { progress, rest }
             }
         }
     }
 
     /// Handles a domain that does not exist: it may come back as another one.
-    fn step_gone(&mut self, at: Duration) -> Step {
+    fn step_gone(&mut self, at: Duration) -> PollResult {
         let since = *self.gone.get_or_insert(at);
         let gap = if self.info.shutdown == Some(Shutdown::Reboot) { REBOOT_GAP } else { GAP };
         let left = gap.saturating_sub(at.saturating_sub(since));
         let bound = self.policy.at_most.map_or(left, |most| left.min(most.saturating_sub(at)));
         if bound.is_zero() {
-            return Step::Over(WaitEnd::Gone { successor: None });
+            return PollResult::Over(WaitEnd::Gone { successor: None });
         }
-        Step::On { progress: None, rest: bound.min(LOOK) }
+        PollResult::On { progress: None, rest: bound.min(SEARCH_INTERVAL) }
     }
 
     /// `step`, unless the domain is back.
@@ -151,16 +153,16 @@ impl<'a> Guest<'a> {
         &self,
         host: &dyn Host,
         targets: &mut Targets,
-        step: Step,
-    ) -> Step {
+        step: PollResult,
+    ) -> PollResult {
         let domain = &self.outcome.domain;
         let found = targets
             .store(host)
             .and_then(|store| Ok(resolve::successor(store, host.hypervisor(), domain)?));
         match found {
             Ok(None) => step,
-            Ok(successor) => Step::Over(WaitEnd::Gone { successor }),
-            Err(_) => Step::Over(WaitEnd::Gone { successor: None }),
+            Ok(successor) => PollResult::Over(WaitEnd::Gone { successor }),
+            Err(_) => PollResult::Over(WaitEnd::Gone { successor: None }),
         }
     }
 

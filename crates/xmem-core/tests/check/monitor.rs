@@ -30,11 +30,11 @@ fn a_monitor_asks_xenstored_nothing_while_nothing_changes() {
     let (host, calls) = scene.host_with_calls();
     for wanted in [&[][..], &["7"], &["web", "db"], &["00000000-0000-4000-8000-000000000007"]] {
         let mut monitor = Monitor::new(&host, &refs(wanted), Detail::Reports).unwrap();
-        let first = names(&monitor.look().unwrap());
+        let first = names(&monitor.refresh().unwrap());
         calls.take();
         for mib in 500..600 {
             scene.edit(7, |web| (web.balloon, web.current_kib) = (false, Kib::from_mib(mib)));
-            let survey = monitor.look().unwrap();
+            let survey = monitor.refresh().unwrap();
             assert_eq!(names(&survey), first);
             let web = survey.rows.iter().find(|row| row.domain.identity.domid.get() == 7).unwrap();
             assert_eq!(web.memory.info.current, Kib::from_mib(mib));
@@ -49,18 +49,18 @@ fn only_a_domain_that_changed_is_read_again() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     calls.take();
     scene.world().write("/local/domain/8/memory/target", "1048576");
-    let survey = monitor.look().unwrap();
+    let survey = monitor.refresh().unwrap();
     assert_eq!(survey.rows[2].memory.target, Ok(Some(Kib::from_mib(1024))));
     assert_eq!(read(&calls.take_requests()), ["8"]);
     scene.world().write("/local/domain/7/name", "renamed");
-    assert_eq!(names(&monitor.look().unwrap())[1], "renamed");
+    assert_eq!(names(&monitor.refresh().unwrap())[1], "renamed");
     assert_eq!(read(&calls.take_requests()), ["7"]);
     // Device nodes come and go without being read.
     scene.world().write("/local/domain/7/device/vbd/51712/state", "4");
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     assert_eq!(calls.take_requests(), [""; 0]);
 }
 
@@ -76,7 +76,7 @@ fn a_change_of_a_guests_report_reads_that_report_alone() {
     let (host, calls) = scene.host_with_calls();
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
     let mut used = || {
-        let survey = monitor.look().unwrap();
+        let survey = monitor.refresh().unwrap();
         [survey.rows[1].memory.used(), survey.rows[2].memory.used()].map(|used| used.unwrap().0)
     };
     assert_eq!(used(), [600_000, 400_000]);
@@ -87,10 +87,10 @@ fn a_change_of_a_guests_report_reads_that_report_alone() {
     assert!(requests.iter().all(|request| request.contains("meminfo")), "{requests:?}");
     // If the report is not shown, it is not read.
     let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     calls.take();
     report("200000");
-    assert_eq!(monitor.look().unwrap().rows[1].memory.used(), None);
+    assert_eq!(monitor.refresh().unwrap().rows[1].memory.used(), None);
     assert_eq!(calls.take_requests(), [""; 0]);
 }
 
@@ -99,25 +99,25 @@ fn a_new_domain_is_read_and_a_gone_one_unwatched() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     calls.take();
     let size = Kib::from_mib(512);
     scene.world().create(20, "new", GuestType::Pvh, size, size, 0);
-    assert_eq!(names(&monitor.look().unwrap()), ["Domain-0", "web", "db", "win", "new"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["Domain-0", "web", "db", "win", "new"]);
     let requests = calls.take_requests();
     assert_eq!(read(&requests), ["20"]);
     let watches = requests.iter().filter(|it| it.starts_with("WATCH /local/domain/20/")).count();
     assert_eq!(watches, 4);
 
     scene.world().destroy(20);
-    assert_eq!(names(&monitor.look().unwrap()), ["Domain-0", "web", "db", "win"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["Domain-0", "web", "db", "win"]);
     let requests = calls.take_requests();
     let unwatches =
         requests.iter().filter(|it| it.starts_with("UNWATCH /local/domain/20/")).count();
     assert_eq!((unwatches, requests.len()), (4, 4), "{requests:?}");
     // A new domain with the same domid.
     scene.world().create(20, "newer", GuestType::Pvh, size, size, 0);
-    assert_eq!(names(&monitor.look().unwrap())[4], "newer");
+    assert_eq!(names(&monitor.refresh().unwrap())[4], "newer");
 }
 
 #[test]
@@ -125,14 +125,14 @@ fn a_watched_domain_is_followed_when_it_is_renamed() {
     let scene = Scene::new();
     let host = scene.host();
     let mut monitor = Monitor::new(&host, &refs(&["web"]), Detail::Reports).unwrap();
-    assert_eq!(names(&monitor.look().unwrap()), ["web"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["web"]);
     scene.world().write("/local/domain/7/name", "renamed");
-    assert_eq!(names(&monitor.look().unwrap()), ["renamed"]);
-    assert_eq!(names(&monitor.look().unwrap()), ["renamed"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["renamed"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["renamed"]);
     scene.world().write("/local/domain/8/name", "web");
-    assert_eq!(names(&monitor.look().unwrap()), ["renamed", "web"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["renamed", "web"]);
     scene.world().domains.remove(&7);
-    assert_eq!(names(&monitor.look().unwrap()), ["web"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["web"]);
 }
 
 #[test]
@@ -140,16 +140,16 @@ fn a_domain_renamed_to_a_watched_name_is_shown() {
     let scene = Scene::new();
     let host = scene.host();
     let mut monitor = Monitor::new(&host, &refs(&["web", "late"]), Detail::Findings).unwrap();
-    let survey = monitor.look().unwrap();
+    let survey = monitor.refresh().unwrap();
     assert_eq!(
         (names(&survey), wanted(&survey.missing)),
         (vec!["web".to_owned()], refs(&["late"]))
     );
     let size = Kib::from_mib(512);
     scene.world().create(20, "late--incoming", GuestType::Pvh, size, size, 0);
-    assert_eq!(names(&monitor.look().unwrap()), ["web"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["web"]);
     scene.world().write("/local/domain/20/name", "late");
-    let survey = monitor.look().unwrap();
+    let survey = monitor.refresh().unwrap();
     assert_eq!(
         (names(&survey), wanted(&survey.missing)),
         (vec!["web".to_owned(), "late".to_owned()], vec![])
@@ -161,15 +161,15 @@ fn a_wait_ends_when_xenstore_changes_and_not_before() {
     let scene = Scene::new();
     let host = scene.host();
     let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
-    monitor.look().unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
+    monitor.refresh().unwrap();
     let begin = Instant::now();
     monitor.wait(Duration::from_millis(100)).unwrap();
     assert!(begin.elapsed() >= Duration::from_millis(100));
     scene.world().write("/local/domain/7/memory/target", "524288");
     monitor.wait(Duration::from_mins(1)).unwrap();
     assert!(begin.elapsed() < Duration::from_secs(30));
-    assert_eq!(monitor.look().unwrap().rows[1].memory.target, Ok(Some(Kib::from_mib(512))));
+    assert_eq!(monitor.refresh().unwrap().rows[1].memory.target, Ok(Some(Kib::from_mib(512))));
 }
 
 #[test]
@@ -178,17 +178,17 @@ fn a_domain_that_stays_out_of_step_is_confirmed_once() {
     scene.edit(7, |web| web.limit_kib = Kib::from_mib(512));
     let (host, calls) = scene.host_with_calls();
     let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
-    assert!(monitor.look().unwrap().rows[1].is_out_of_step());
+    assert!(monitor.refresh().unwrap().rows[1].is_out_of_step());
     calls.take();
-    assert!(monitor.look().unwrap().rows[1].is_out_of_step());
+    assert!(monitor.refresh().unwrap().rows[1].is_out_of_step());
     assert_eq!(calls.take_requests(), [""; 0]);
     // It gets out of step while the monitor runs.
     scene.edit(8, |db| db.limit_kib = Kib::from_mib(512));
-    assert!(monitor.look().unwrap().rows[2].is_out_of_step());
+    assert!(monitor.refresh().unwrap().rows[2].is_out_of_step());
     assert_eq!(read(&calls.take_requests()), ["8"]);
     // A killed change leaves its record and the old target.
     scene.kill_a_change(9, Kib::from_mib(1024));
-    let survey = monitor.look().unwrap();
+    let survey = monitor.refresh().unwrap();
     assert_eq!(survey.rows[3].findings[0].kind.word(), "interrupted-change");
 }
 
@@ -207,9 +207,9 @@ fn a_change_during_a_survey_is_not_called_out_of_step() {
         }
     });
     let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     is_due.store(true, Ordering::Relaxed);
-    let survey = monitor.look().unwrap();
+    let survey = monitor.refresh().unwrap();
     assert_eq!(survey.rows[1].findings, []);
     assert_eq!(survey.rows[1].memory.target, Ok(Some(Kib::from_mib(512))));
 }
@@ -224,10 +224,10 @@ fn without_watches_each_survey_reads_everything() {
     let host = scene.host().observed_by(Arc::new(refuse) as Arc<dyn Observer>);
     for wanted in [&[][..], &["web", "db"]] {
         let mut monitor = Monitor::new(&host, &refs(wanted), Detail::Findings).unwrap();
-        monitor.look().unwrap();
+        monitor.refresh().unwrap();
         for target in [524_288, 1_048_576] {
             scene.world().write("/local/domain/7/memory/target", &target.to_string());
-            let survey = monitor.look().unwrap();
+            let survey = monitor.refresh().unwrap();
             let web = survey.rows.iter().find(|row| row.domain.identity.domid.get() == 7).unwrap();
             assert_eq!(web.memory.target, Ok(Some(Kib(target))));
         }
@@ -245,10 +245,10 @@ fn a_monitor_fails_when_xenstored_dies() {
     };
     let host = scene.host().observed_by(Arc::new(observer) as Arc<dyn Observer>);
     let mut monitor = Monitor::new(&host, &[], Detail::Findings).unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     fail.store(true, Ordering::Relaxed);
     scene.world().write("/local/domain/7/memory/target", "524288");
-    monitor.look().unwrap_err();
+    monitor.refresh().unwrap_err();
     monitor.wait(Duration::from_mins(1)).unwrap_err();
     assert!(host.connect().is_err());
 }
@@ -258,15 +258,15 @@ fn the_name_of_a_domain_that_came_and_went_is_unwatched() {
     let scene = Scene::new();
     let (host, calls) = scene.host_with_calls();
     let mut monitor = Monitor::new(&host, &["web".parse().unwrap()], Detail::Findings).unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     let size = Kib::from_mib(512);
     scene.world().create(20, "other", GuestType::Pvh, size, size, 0);
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     scene.world().destroy(20);
     calls.take();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     let requests = calls.take_requests();
     assert!(requests.contains(&"UNWATCH /local/domain/20/name".to_owned()), "{requests:?}");
-    assert_eq!(names(&monitor.look().unwrap()), ["web"]);
+    assert_eq!(names(&monitor.refresh().unwrap()), ["web"]);
     assert_eq!(calls.take_requests(), [""; 0]);
 }

@@ -197,7 +197,7 @@ fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
         let host = ManyHost::new(count);
         let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
         let guests = usize::from(count);
-        assert_eq!(monitor.look().unwrap().rows.len(), guests + 1);
+        assert_eq!(monitor.refresh().unwrap().rows.len(), guests + 1);
         let first = host.take_cost();
         // Four watches per guest, two for dom0, two for domains that come and go.
         assert_eq!(first.requests, guests * (4 + REPORTS) + 2 + FINDINGS + 2, "{count} guests");
@@ -208,7 +208,7 @@ fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
                 guest.current_kib = now;
             }
             monitor.wait(Duration::ZERO).unwrap();
-            let survey = monitor.look().unwrap();
+            let survey = monitor.refresh().unwrap();
             assert_eq!(survey.rows[1].memory.info.current, now);
         }
         let expected =
@@ -221,20 +221,20 @@ fn a_monitor_asks_xenstored_nothing_in_a_steady_state() {
 fn a_monitor_reads_only_the_domain_that_changed() {
     let host = ManyHost::new(1000);
     let mut monitor = Monitor::new(&host, &[], Detail::Reports).unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     host.take_cost();
     host.world().write("/local/domain/500/memory/static-max", "131072");
     monitor.wait(Duration::from_mins(1)).unwrap();
-    let survey = monitor.look().unwrap();
+    let survey = monitor.refresh().unwrap();
     assert_eq!(survey.rows[500].memory.static_max, Ok(Some(Kib(131_072))));
     let cost = host.take_cost();
     assert_eq!((cost.requests, cost.round_trips), (REPORTS, 2));
     // Named by domid, no other is read.
     let mut monitor = Monitor::new(&host, &["7".parse().unwrap()], Detail::Findings).unwrap();
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     let cost = host.take_cost();
     assert_eq!(cost.requests, 2 + 2 + FINDINGS);
-    monitor.look().unwrap();
+    monitor.refresh().unwrap();
     let expected = Cost { hypercalls: hypercalls([(DOMAIN, 1), (MEMORY, 1)]), ..Cost::default() };
     assert_eq!(host.take_cost(), expected);
 }

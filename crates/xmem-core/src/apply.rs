@@ -8,6 +8,7 @@ use std::time::Duration;
 use xen::{Host, Interrupt, Kib};
 
 use self::ledger::{Grant, Ledger};
+use self::planning::ignored_limit;
 pub use self::planning::plan_all;
 use crate::batch::LineProblem;
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, KeepFree, Outcome};
@@ -48,6 +49,8 @@ pub struct Step {
     state: State,
     memory: Memory,
     request: MemoryRequest,
+    /// The limit that the line lists.
+    listed_limit: Option<Kib>,
     /// Its plan with the memory that the host is expected to have.
     foreseen: Plan,
     /// The memory that the host will lack for it.
@@ -193,6 +196,7 @@ fn make(
             let mut plan = step.plan.clone();
             plan.leave_alone();
             plan.notes.push(got);
+            plan.notes.extend(ignored_limit(step.listed_limit, &plan));
             return Ok(step.outcome(plan, ChangeStatus::Unchanged));
         };
         request.memory = partial;
@@ -201,5 +205,6 @@ fn make(
     let mut outcome = session.change(&request, interrupt)?;
     ledger.promise(step.domain.identity, outcome.info.current, outcome.plan.wanted);
     outcome.plan.notes.extend(note);
+    outcome.plan.notes.extend(ignored_limit(step.listed_limit, &outcome.plan));
     Ok(outcome)
 }

@@ -120,6 +120,8 @@ impl MemoryRequest {
         match self {
             Self::Set { size, .. } | Self::SetIf { size, .. } => match size.amount {
                 Amount::To(size) => size.0 < held.0,
+                // Video memory can be -1.
+                Amount::Target(target) => target.0 <= held.0,
                 Amount::Up(_) => false,
                 Amount::Down(_) | Amount::Percent(_) | Amount::Maximum => true,
             },

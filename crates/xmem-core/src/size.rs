@@ -14,6 +14,8 @@ use xen::size::PAGE;
 pub enum Amount {
     /// Exactly this much.
     To(Kib),
+    /// As much as gives the domain this target: video memory is added. Only a list has it, as `target_kib`.
+    Target(Kib),
     /// This much more than now. Zero is allowed: it changes nothing.
     Up(Kib),
     /// This much less than now.
@@ -35,7 +37,7 @@ impl Amount {
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::To(size) => write!(f, "{}", Written(*size)),
+            Self::To(size) | Self::Target(size) => write!(f, "{}", Written(*size)),
             Self::Up(more) => write!(f, "+{}", Written(*more)),
             Self::Down(less) => write!(f, "-{}", Written(*less)),
             Self::Maximum => f.write_str("max"),

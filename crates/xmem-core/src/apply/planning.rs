@@ -147,7 +147,7 @@ impl Planning<'_> {
             Wanted::Size(size) => size,
             Wanted::Target(target) => {
                 let video = memory.video_kib().map_err(|bad| failure(bad.into()))?;
-                Size::to(size_of(target, video))
+                Size { amount: Amount::Target(target), ..Size::to(size_of(target, video)) }
             }
         };
         let ApplyOptions { raise_max, force, .. } = *self.options;
@@ -156,8 +156,9 @@ impl Planning<'_> {
         let mut plan = planned.map_err(failure)?;
         if let Some(listed) = &line.listed {
             check_numbers(line, listed, &domain, &plan).map_err(LineFailureReason::Line)?;
-            plan.notes.extend(ignored_limit(listed, &plan));
         }
+        let listed_limit = line.listed.as_ref().and_then(|listed| listed.limit);
+        plan.notes.extend(ignored_limit(listed_limit, &plan));
         let receiver = domain.name.as_ref().and_then(|name| self.index.receiver_of(name));
         let mut foreseen = plan.clone();
         if let (Some(to), false) = (receiver, plan.changes_nothing()) {
@@ -171,6 +172,7 @@ impl Planning<'_> {
             state,
             memory,
             request,
+            listed_limit,
             foreseen,
             shortage: None,
             is_left_alone,
@@ -242,8 +244,8 @@ fn check_numbers(
 }
 
 /// A limit is neither refused nor set: it follows the target, and an older list has the limit of its own target.
-fn ignored_limit(listed: &Listed, plan: &Plan) -> Option<Note> {
-    let said = listed.limit.filter(|said| *said != plan.old.limit && *said != plan.new.limit)?;
+pub(super) fn ignored_limit(listed: Option<Kib>, plan: &Plan) -> Option<Note> {
+    let said = listed.filter(|said| *said != plan.old.limit && *said != plan.new.limit)?;
     Some(Note::LimitIgnored { said, limit: plan.new.limit })
 }
 

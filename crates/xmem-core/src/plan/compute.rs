@@ -20,6 +20,10 @@ pub(super) fn set(memory: &Memory, size: Size, raise_max: bool) -> Result<Plan, 
         // A relative size does not touch video memory.
         Amount::Up(_) | Amount::Down(_) => step(present.target, size.amount)?,
         Amount::To(size) => target_of(size, video)?,
+        // A size is whole pages, which the target of a domain with a video memory of -1 is not.
+        Amount::Target(target) => {
+            target_of(Kib::from_pages(size_of(target, video).pages()), video)?
+        }
         Amount::Maximum => target_of(present.maximum()?, video)?,
         Amount::Percent(percent) => target_of(present.share(percent)?, video)?,
     };
@@ -88,7 +92,7 @@ pub(super) fn max(memory: &Memory, size: Size) -> Result<Plan, Refusal> {
         return Ok(present.unchanged());
     }
     let max = match size.amount {
-        Amount::To(size) => size,
+        Amount::To(size) | Amount::Target(size) => size,
         Amount::Up(_) | Amount::Down(_) => step(present.maximum()?, size.amount)?,
         Amount::Maximum => present.maximum()?,
         Amount::Percent(percent) => present.share(percent)?,
@@ -150,7 +154,7 @@ fn step(from: Kib, amount: Amount) -> Result<Kib, Refusal> {
         Amount::Down(less) => {
             from.minus(less).filter(|rest| rest.0 > 0).ok_or(Refusal::BelowZero { less, from })
         }
-        Amount::To(_) | Amount::Maximum | Amount::Percent(_) => Ok(from),
+        Amount::To(_) | Amount::Target(_) | Amount::Maximum | Amount::Percent(_) => Ok(from),
     }
 }
 

@@ -95,7 +95,7 @@ impl Present {
     /// The limit that the relative or absolute `amount` alone would set; anything above it comes from xenstore.
     pub(super) fn asked_limit(&self, amount: Amount) -> Option<Kib> {
         match amount {
-            Amount::To(size) => size.plus(SLACK),
+            Amount::To(size) | Amount::Target(size) => size.plus(SLACK),
             Amount::Up(more) => self.old.limit.plus(more),
             Amount::Down(_) | Amount::Maximum | Amount::Percent(_) => Some(self.old.limit),
         }

@@ -77,7 +77,7 @@ impl Floors<'_> {
             Amount::Percent(percent) => {
                 static_max.map(|max| Kib(max.0.saturating_mul(percent.into()).div_ceil(100)))
             }
-            Amount::Up(_) | Amount::Down(_) => None,
+            Amount::Target(_) | Amount::Up(_) | Amount::Down(_) => None,
         };
         let own = self.single.iter().filter(|(domain, _)| domain.identity == identity);
         let own = own.filter_map(|(_, size)| kib(size)).max();

@@ -173,6 +173,30 @@ fn an_edited_limit_is_noted() {
     assert_eq!(note(&line(512, 3000)), ignored(3000, 513));
     assert_eq!(note(&line(512, 1025)), []);
     assert_eq!(note(&line(512, 513)), []);
+    // The change itself notes it too.
+    let steps = plan(&bed.host(), &line(512, 3000), &OPTIONS);
+    let mut noted = Vec::new();
+    apply(&bed.host(), &steps, &OPTIONS, &NoInterrupt, &mut |_, result| {
+        noted.extend(result.unwrap().plan.notes);
+    });
+    assert_eq!(noted, ignored(3000, 513));
+}
+
+/// Its video memory is in xenstore only.
+#[test]
+fn a_target_does_not_raise_the_limit_by_video_memory_that_the_guest_wrote() {
+    let bed = |owns_nodes| {
+        let mut world = World::start();
+        world.domains.get_mut(&7).unwrap().owns_nodes = owns_nodes;
+        let videoram = "/local/domain/7/memory/videoram".to_owned();
+        world.xenstore.insert(videoram, "524288".to_owned());
+        Bed::new(world)
+    };
+    let text = "{\"domid\":7,\"target_kib\":900000}";
+    let plans = plan(&bed(false).host(), text, &OPTIONS);
+    assert_eq!(plans[0].plan.new.limit, Kib(900_000 + 524_288 + 1024));
+    let refusals = refusals(&bed(true).host(), text, &OPTIONS);
+    assert!(refusals[0].contains("the guest itself may write"), "{refusals:?}");
 }
 
 #[test]

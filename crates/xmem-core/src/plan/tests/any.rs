@@ -70,6 +70,7 @@ fn any_amount() -> impl Strategy<Value = Amount> {
     let pages = || (1_u64..1 << 40).prop_map(Kib::from_pages);
     prop_oneof![
         3 => pages().prop_map(Amount::To),
+        1 => pages().prop_map(Amount::Target),
         3 => pages().prop_map(Amount::Up),
         3 => pages().prop_map(Amount::Down),
         1 => Just(Amount::Maximum),
@@ -137,7 +138,7 @@ proptest! {
         (memory.target, memory.static_max) = (Ok(Some(Kib(target))), Ok(Some(Kib(static_max))));
         let limit = u128::from(memory.info.limit.0);
         let asked = match request.size().unwrap().amount {
-            Amount::To(size) => u128::from(size.0) + 1024,
+            Amount::To(size) | Amount::Target(size) => u128::from(size.0) + 1024,
             Amount::Up(more) => limit + u128::from(more.0),
             Amount::Down(_) | Amount::Maximum | Amount::Percent(_) => limit,
         };

@@ -39,6 +39,12 @@ pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<Remedy> {
         let set = program.command(&format!("set {} {}", domain.identity.domid, Written(*before)));
         return Some(format!("to restore it: {set}").into());
     }
+    if let (Aftermath::OnePageOff { .. }, Some(domain), Some(size)) =
+        (&failure.aftermath, &failure.domain, failure.absolute)
+    {
+        let set = program.command(&format!("set {} {}", domain.identity.domid, Written(size)));
+        return Some(format!("to set it back: {set}").into());
+    }
     cause(&failure.cause, program)
 }
 

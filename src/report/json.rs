@@ -86,6 +86,9 @@ impl Json<'_> {
         hint: Option<&Remedy>,
     ) -> Lines {
         let mut body = change(outcome, line, true, &self.report.program);
+        if let WaitEnd::Failed(failure) = &wait.end {
+            body.left_by(failure, outcome.plan.video);
+        }
         body.wait = Some(WaitKeys::from(wait));
         body.error = (!matches!(wait.end, WaitEnd::Reached)).then(|| ErrorKeys {
             kind: wait.end.word(),

@@ -228,6 +228,42 @@ hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the 
     assert_eq!(generation(), before);
 }
 
+/// Another program takes the lock while the target is one page off, and keeps it.
+#[test]
+fn a_nudge_that_cannot_set_the_target_back_says_so_in_time() {
+    for json in ["", " --json"] {
+        let sim = Sim::new();
+        let words = format!("set web 1G --wait=4s --patience 30s{json}");
+        sim.edit(|world| {
+            world["domains"]["7"]["balloon"] = false.into();
+            world["domains"]["7"]["current_kib"] = 700_000.into();
+        });
+        let begun = Instant::now();
+        let running = sim.xmem(&words).leaves(1).start();
+        wait_until(|| sim.numbers(7).0 != 1_048_576 && !sim.lock().exists());
+        let lock = File::create(sim.lock()).unwrap();
+        lock.lock().unwrap();
+        let ran = Ran::new(running.wait_with_output(), Some(sim.path()));
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        drop(lock);
+        fs::remove_file(sim.lock()).unwrap();
+        let (off, hint) = (sim.numbers(7).0, "to set it back: xmem set 7 1G");
+        assert_eq!((off, ran.status.code()), (1_048_572, Some(8)), "{ran:?}");
+        if json.is_empty() {
+            let says = "; the target is still 1048572 KiB, one page off";
+            assert!(ran.stderr.contains(says) && ran.stderr.contains(hint), "{ran:?}");
+        } else {
+            let json = ran.objects().pop().unwrap();
+            let numbers = (&json["changed"], &json["new"]["target_kib"], &json["error"]["state"]);
+            assert_eq!(numbers, (&true.into(), &off.into(), &"one-page-off".into()));
+            assert_eq!(json["error"]["hint"], hint);
+        }
+        // The hint works.
+        assert_eq!(sim.xmem("set 7 1G").run().status.code(), Some(0));
+        assert_eq!(sim.numbers(7).0, 1_048_576);
+    }
+}
+
 /// The wait goes on if target and limit are unchanged.
 #[test]
 fn a_failed_nudge_is_noted() {

@@ -107,7 +107,9 @@ impl fmt::Display for Waited {
         if self.0.is_zero() {
             return f.write_str("cannot take the domain's lock");
         }
-        write!(f, "timed out after {} s waiting for the domain's lock", self.0.as_secs_f64())
+        // To the millisecond: a timeout can be the rest of another one.
+        let whole = Duration::from_millis(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX));
+        write!(f, "timed out after {} s waiting for the domain's lock", whole.as_secs_f64())
     }
 }
 

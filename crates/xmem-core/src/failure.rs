@@ -250,6 +250,19 @@ impl Failure {
             || self.recovery.as_ref().is_some_and(|it| it.limit_change().is_some())
     }
 
+    /// The cause with its sources, and the state that is left.
+    pub fn reason(&self) -> String {
+        let cause = chain(&self.cause);
+        match (&self.aftermath, &self.recovery) {
+            (Aftermath::ReadOnly, _) => cause,
+            (aftermath, None) => format!("{cause}; {aftermath}"),
+            (Aftermath::Unchanged, Some(recovery)) => {
+                format!("{cause}; nothing else changed: {recovery}")
+            }
+            (aftermath, Some(recovery)) => format!("{cause}; {aftermath}; {recovery}"),
+        }
+    }
+
     /// The name of the state that is left: stable, for programs. `None` if the command makes no change.
     pub const fn state(&self) -> Option<&'static str> {
         Some(match self.aftermath {
@@ -270,15 +283,7 @@ impl fmt::Display for Failure {
         if let Some(domain) = &self.domain {
             write!(f, "{domain}: ")?;
         }
-        write!(f, "{}", chain(&self.cause))?;
-        match (&self.aftermath, &self.recovery) {
-            (Aftermath::ReadOnly, _) => Ok(()),
-            (aftermath, None) => write!(f, "; {aftermath}"),
-            (Aftermath::Unchanged, Some(recovery)) => {
-                write!(f, "; nothing else changed: {recovery}")
-            }
-            (aftermath, Some(recovery)) => write!(f, "; {aftermath}; {recovery}"),
-        }
+        f.write_str(&self.reason())
     }
 }
 

@@ -8,6 +8,7 @@ use xen::hypervisor::{HostMemory, UNLIMITED};
 use xen::{DomId, Kib};
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::domain::Domain;
+use xmem_core::failure::{Aftermath, Failure};
 use xmem_core::memory::Numbers;
 use xmem_core::recovery::Recovery;
 use xmem_core::survey::Row;
@@ -71,6 +72,17 @@ pub(crate) struct Change {
     pub(crate) wait: Option<WaitKeys>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<ErrorKeys>,
+}
+
+impl Change {
+    /// Adds what `failure` to nudge the balloon driver left.
+    pub(super) fn left_by(&mut self, failure: &Failure, video: i32) {
+        self.changed |= failure.is_change();
+        if let Aftermath::OnePageOff { target } = failure.aftermath {
+            self.new.target_kib = Some(target);
+            self.new.size_kib = target.offset(video.into());
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -44,12 +44,14 @@ pub(super) fn nudge(
         }
     }
     if !away.is_empty() {
-        // The way back may come sooner, but always comes.
+        // An interrupt makes the way back come sooner.
         let _ = clock.sleep(AWAY);
     }
     for (index, step) in away {
         let Some(guest) = waiting.iter_mut().find(|guest| guest.index == index) else { continue };
-        match nudge_back(host, &step, guest.policy.lock_timeout, interrupt) {
+        let left = guest.policy.at_most.map(|most| most.saturating_sub(clock.now()));
+        let timeout = left.unwrap_or(Duration::MAX).min(guest.policy.lock_timeout);
+        match nudge_back(host, &step, timeout, interrupt) {
             Ok(back) => {
                 guest.nudged = true;
                 let outcomes = std::iter::once(step.outcome).chain(back).collect();

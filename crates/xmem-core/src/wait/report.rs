@@ -169,7 +169,7 @@ impl fmt::Display for WaitReport {
                 write!(f, "the host has enough; the target stays set, and the guest has {place}")?;
             }
             WaitEnd::Failed(failure) => {
-                write!(f, "nudging the guest's balloon driver failed: {}", chain(&failure.cause))?;
+                write!(f, "nudging the guest's balloon driver failed: {}", failure.reason())?;
             }
             WaitEnd::Unreachable(cause) => write!(
                 f,

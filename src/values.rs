@@ -186,12 +186,12 @@ pub(crate) fn size(what: &str, text: &str) -> Result<Size, Usage> {
     })
 }
 
-/// The SIZE of `command`, whose domain was typed as `domain`.
-pub(crate) fn size_of(command: &str, domain: &str, text: &str) -> Result<Size, Usage> {
+/// The SIZE of a change, whose domain was typed as `domain`.
+pub(crate) fn size_of(domain: &str, text: &str) -> Result<Size, Usage> {
     let (domain, text) = (unmark(domain), unmark(text));
     size("SIZE", &text).map_err(|usage| {
         let swapped = domain.parse::<Size>().is_ok() && !domain.bytes().all(|c| c.is_ascii_digit());
-        let hint = format!("DOMAIN comes first: xmem {command} {text} {domain}");
+        let hint = format!("DOMAIN comes before SIZE: {text} {domain}");
         if swapped { Usage { hint: Some(hint), ..usage } } else { usage }
     })
 }

@@ -24,7 +24,7 @@ pub(super) fn set(args: &Set, global: &Global) -> Result<Task, Usage> {
     let Set { change, raise_max, wait, patience, keep_free } = args;
     // `--wait 5m web`: the time has become the domain.
     let is_time = matches!(wait.wait, Some(None)) && values::time(&change.domain).is_ok();
-    let size = values::size_of("set", &change.domain, &change.size).map_err(|usage| {
+    let size = values::size_of(&change.domain, &change.size).map_err(|usage| {
         let hint = is_time.then(|| usage::wait_hint(&change.domain));
         Usage { hint: hint.or(usage.hint), ..usage }
     })?;
@@ -39,7 +39,7 @@ pub(super) fn set(args: &Set, global: &Global) -> Result<Task, Usage> {
 /// What `xmem max` asks for.
 pub(super) fn max(args: &Max, global: &Global) -> Result<Task, Usage> {
     let Max { change } = args;
-    let size = values::size_of("max", &change.domain, &change.size)?;
+    let size = values::size_of(&change.domain, &change.size)?;
     let memory = MemoryRequest::Max { size, force: change.force };
     Ok(Task { request: request(change, global, memory)?, waiting: None })
 }

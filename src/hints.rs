@@ -114,10 +114,13 @@ fn refused(refusal: &Refusal, program: &Program) -> Remedy {
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
         Refusal::BelowZero { .. } | Refusal::NoMaximum => "give an absolute size",
         Refusal::BeyondXen => "is the unit right? a bare number is MiB",
-        Refusal::GuestWritable { .. } => {
-            return Remedy::on_xen(
-                "set an absolute size, not a relative one; `xenstore-ls -p` shows what the guest may write",
-            );
+        Refusal::GuestWritable { is_absolute, .. } => {
+            let then = if *is_absolute {
+                "correct what the guest has written:"
+            } else {
+                "set an absolute size, not a relative one;"
+            };
+            return Remedy::on_xen(format!("{then} `xenstore-ls -p` shows what it may write"));
         }
         Refusal::NoKey { .. } => {
             return format!(

@@ -118,6 +118,26 @@ fn no_hint_leads_into_the_next_refusal() {
     }
 }
 
+/// A size in absolute terms is not refused for being relative.
+#[test]
+fn a_hint_about_nodes_of_the_guest_asks_for_what_was_not_given() {
+    for (node, value, words, hint) in [
+        ("static-max", "67108864", "set 7 50%", "set an absolute size, not a relative one; "),
+        ("videoram", "2147483647", "max 7 2G", "correct what the guest has written: "),
+    ] {
+        let sim = Sim::new();
+        sim.edit(|world| {
+            world["memory_kib"] = (1_u64 << 40).into();
+            world["domains"]["7"]["owns_nodes"] = true.into();
+            world["xenstore"][format!("/local/domain/7/memory/{node}")] = value.into();
+        });
+        let ran = sim.xmem(words).run();
+        assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+        let shows = "`xenstore-ls -p` shows what it may write";
+        assert!(ran.stderr.ends_with(&format!("hint (simulated): {hint}{shows}\n")), "{ran:?}");
+    }
+}
+
 #[test]
 fn the_smallest_maximum_in_a_hint_can_be_set() {
     for domain in ["web", "win"] {

@@ -11,6 +11,7 @@ use super::locked::check_state;
 use crate::failure::{Cause, chain};
 use crate::memory::{Memory, guest_may_write};
 use crate::plan::{MemoryRequest, Plan, Questions, Refusal, Surroundings, draft, finish};
+use crate::size::Amount;
 use crate::underway::{Underway, sum, underway};
 
 /// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Reads the host's
@@ -85,7 +86,8 @@ fn plan_in(
     }
     let plan = finish(draft, memory, request, &around)?;
     if plan.relies_on_store && guest_may_write(nodes, memory.domid())? {
-        return Err(Refusal::GuestWritable { limit: plan.new.limit }.into());
+        let is_absolute = request.size().is_some_and(|size| matches!(size.amount, Amount::To(_)));
+        return Err(Refusal::GuestWritable { limit: plan.new.limit, is_absolute }.into());
     }
     Ok(plan)
 }

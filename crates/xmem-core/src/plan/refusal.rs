@@ -39,7 +39,7 @@ pub enum Refusal {
     #[error(
         "the limit would become {limit} because of xenstore nodes that the guest itself may write (memory/*)"
     )]
-    GuestWritable { limit: Kib },
+    GuestWritable { limit: Kib, is_absolute: bool },
     /// A share of a maximum that the domain does not have, or a size relative to it.
     #[error("the domain has no maximum (memory/static-max)")]
     NoMaximum,

@@ -90,12 +90,8 @@ pub(super) fn notes(outcome: &Outcome, waits: bool, program: &Program) -> Vec<No
         && is_elsewhere
         && outcome.state == State::Running
     {
-        let wait = match outcome.status {
-            ChangeStatus::Unchanged => "nudges its balloon driver",
-            _ => "waits for it",
-        };
-        let text =
-            format!("the guest has {} MiB, not {} MiB; --wait {wait}", Mib(current), Mib(wanted));
+        let (has, wanted) = (Mib(current), Mib(wanted));
+        let text = format!("the guest has {has} MiB, not {wanted} MiB; --wait waits for it");
         notes.push(note("not-reached", text));
     }
     notes

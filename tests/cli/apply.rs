@@ -64,13 +64,40 @@ win (9): already at size 1024 MiB, target 1008 MiB, limit 1025 MiB (simulated)
 
 "#]],
         str![[r#"
-note: web (7): the guest has 1024 MiB, not 2048 MiB; --wait nudges its balloon driver
-note: db (8): the guest has 2048 MiB, not 1024 MiB; --wait nudges its balloon driver
-note: win (9): the guest has 2048 MiB, not 1024 MiB; --wait nudges its balloon driver
+note: web (7): the guest has 1024 MiB, not 2048 MiB; --wait waits for it
+note: db (8): the guest has 2048 MiB, not 1024 MiB; --wait waits for it
+note: win (9): the guest has 2048 MiB, not 1024 MiB; --wait waits for it
 
 "#]],
     );
     assert_eq!(sim.world(), before);
+}
+
+/// Of guests that are not there yet, and of a host with little left.
+#[test]
+fn a_dry_run_has_the_notes_of_the_run() {
+    let sim = Sim::new();
+    sim.edit(|world| world["memory_kib"] = ((7 * 1024 + 100) * 1024).into());
+    let current = |kib: u64| {
+        sim.edit(|world| world["domains"]["8"]["current_kib"] = kib.into());
+    };
+    let notes = |lines: &str, options: &str| {
+        let ran = apply(&sim, &Batch::new(lines), options).run();
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        ran.stderr.clone()
+    };
+    current(2_090_000);
+    for line in ["db 2G\n", "{\"domid\":8,\"size_kib\":2097152}\n"] {
+        let note = "note: db (8): the guest has 2041 MiB, not 2048 MiB; --wait waits for it\n";
+        assert_eq!([notes(line, "-n"), notes(line, "")], [note; 2]);
+    }
+    // It holds the memory already.
+    current(2_097_152 + 102_400);
+    assert_eq!([notes("db 2148M\n", "-n"), notes("db 2148M\n", "")], [""; 2]);
+    current(2_097_152);
+    let foreseen = notes("web 2G\n", "--partial -n");
+    assert!(foreseen.contains("note: web (7): leaves the host 0 MiB free\n"), "{foreseen}");
+    assert_eq!(notes("web 2G\n", "--partial"), foreseen);
 }
 
 /// In the dry run and in the run, and at the line of the guest that reports.

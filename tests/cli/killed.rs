@@ -77,7 +77,7 @@ web (7): already at target 512 MiB, limit 513 MiB (simulated)
 "#]],
         str![[r#"
 note: an earlier xmem was interrupted; its change is complete now: the limit is 513 MiB
-note: the guest has 1024 MiB, not 512 MiB; --wait nudges its balloon driver
+note: the guest has 1024 MiB, not 512 MiB; --wait waits for it
 
 "#]],
     );
@@ -122,7 +122,7 @@ web (7): target 768 MiB, limit 513 MiB -> 769 MiB (simulated)
 "#]],
         str![[r#"
 note: an earlier xmem was interrupted, and another program has set the memory since; the limit is 769 MiB
-note: the guest has 1024 MiB, not 768 MiB; --wait nudges its balloon driver
+note: the guest has 1024 MiB, not 768 MiB; --wait waits for it
 
 "#]],
     );

@@ -12,7 +12,7 @@ use crate::change::plan_among;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::memory::{Memory, size_of};
-use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings, plan};
+use crate::plan::{HOST_RESERVE, MemoryRequest, Note, Plan, Surroundings, TOLERANCE, plan};
 use crate::resolve::DomainIndex;
 use crate::size::{Amount, Size};
 use crate::state::State;
@@ -276,19 +276,20 @@ fn foresee(host: &dyn Host, available: Kib, options: &ApplyOptions, steps: &mut 
         }
         let free = available.minus(reserved).unwrap_or_default();
         if needs <= free {
+            step.foreseen.notes.extend(leaves_little(available, needs, granted));
             available = available.minus(needs).unwrap_or_default();
-            let free = available.minus(granted).unwrap_or_default();
-            if free < HOST_RESERVE {
-                step.foreseen.notes.push(Note::LeavesLittle { free, granted });
-            }
         } else if options.partial {
-            available = available.min(reserved);
             let (partial, note) = step.partial(Kib(current.0.saturating_add(free.0)), options);
             match partial.map(|it| plan(&step.memory, &it, &Surroundings::default())) {
-                Some(Ok(partial)) => step.foreseen = partial,
+                Some(Ok(partial)) => {
+                    step.foreseen = partial;
+                    let takes = step.foreseen.wanted.minus(current).unwrap_or_default();
+                    step.foreseen.notes.extend(leaves_little(available, takes, granted));
+                }
                 _ => step.foreseen.leave_alone(),
             }
             step.foreseen.notes.push(note);
+            available = available.min(reserved);
         } else {
             let coming = coming.get_or_insert_with(|| sum(&others(), Underway::gives));
             match coming.minus(needs.minus(free).unwrap_or_default()) {
@@ -303,6 +304,12 @@ fn foresee(host: &dyn Host, available: Kib, options: &ApplyOptions, steps: &mut 
             }
         }
     }
+}
+
+/// The note that growth by `takes` leaves the host little of what is `available` and not `granted`.
+fn leaves_little(available: Kib, takes: Kib, granted: Kib) -> Option<Note> {
+    let free = Kib(available.0.saturating_sub(takes.0).saturating_sub(granted.0));
+    (takes > TOLERANCE && free < HOST_RESERVE).then_some(Note::LeavesLittle { free, granted })
 }
 
 /// The domains of the steps that may change them.

@@ -142,7 +142,11 @@ fn a_dry_run_foresees_the_share_of_each_line_of_a_partial_batch() {
     let steps = plan(&bed.host(), "web 2G\nc 256M\ndb 1548M", &options);
     let previews: Vec<_> = steps.iter().map(|step| step.preview(&bed.host()).unwrap()).collect();
     assert_eq!(previews[1].plan.size(), mib(1024 + 600));
-    assert_eq!(previews[1].plan.notes, [Note::Partial { asked: mib(2048), got: mib(1624) }]);
+    let noted = [
+        Note::LeavesLittle { free: mib(0), granted: mib(0) },
+        Note::Partial { asked: mib(2048), got: mib(1624) },
+    ];
+    assert_eq!(previews[1].plan.notes, noted);
     assert!(previews[2].plan.changes_nothing());
     assert_eq!(previews[2].plan.notes, [Note::Partial { asked: mib(256), got: mib(0) }]);
     // The real run asks for the full sizes.

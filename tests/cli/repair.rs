@@ -331,8 +331,8 @@ web (7): out of step: the limit of 976.5 MiB is below the 1025 MiB that its targ
 4 domains: 1 finding out of step (simulated)
 
 "#]], str![[r#"
-warning: domain 7: no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END
-warning: domain 7: cannot read it: error cannot reach xenstored at the sim's xenstored: Connection refused
+warning: web (7): no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END
+warning: web (7): cannot read it: error cannot reach xenstored at the sim's xenstored: Connection refused
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the change was committed is not known; the limit is 1025 MiB now (simulated)
 hint: once xenstored answers: xmem check --repair 7
 xmem: cannot reach xenstored at the sim's xenstored: Connection refused (simulated)

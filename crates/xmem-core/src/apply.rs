@@ -124,12 +124,6 @@ impl Step {
         });
         (request, Note::Partial { asked: self.plan.wanted, got })
     }
-
-    /// A failure of this step, with the domain's name from planning: once it is gone, the name cannot be read any more.
-    fn failed(&self, failure: Failure) -> Failure {
-        let named = failure.domain.filter(|domain| domain.name.is_some());
-        Failure { domain: Some(named.unwrap_or_else(|| self.domain.clone())), ..failure }
-    }
 }
 
 /// A line that cannot be carried out.
@@ -166,7 +160,7 @@ pub fn apply(
         } else {
             make(step, options, &mut ledger, &mut session, interrupt)
         };
-        on_result(step, result.map_err(|failure| step.failed(failure)));
+        on_result(step, result);
     }
 }
 
@@ -182,7 +176,7 @@ fn make(
         .wait_for(step, interrupt)
         .map_err(|cause| Failure::unchanged(Some(step.domain.clone()), cause))?;
     let mut request = ChangeRequest {
-        domain: DomainRef::Same(step.domain.identity),
+        domain: DomainRef::Same(step.domain.clone()),
         memory: step.request,
         // The ledger has counted what other domains were granted.
         keep_free: options.keep_free.map(|size| KeepFree { size, counts_granted: false }),

@@ -33,7 +33,7 @@ use crate::failure::{Aftermath, Cause, Failure, chain};
 use crate::memory::{Memory, Numbers};
 use crate::plan::{MemoryRequest, Note, Plan};
 use crate::recovery::Recovery;
-use crate::resolve::{DomainIndex, ResolveError, names, resolve};
+use crate::resolve::{DomainIndex, ResolveError, by_domid, names, resolve};
 use crate::state::State;
 
 /// The number of tries of a change whose commit conflicts. oxenstored's test mode fails one commit in three: 16 in a
@@ -145,7 +145,13 @@ impl<'h> ChangeSession<'h> {
         // A change can succeed even though its connection broke.
         let store = match self.store.take().filter(|store| store.is_usable()) {
             Some(store) => store,
-            None => self.host.connect().map_err(|error| Failure::unchanged(None, error))?,
+            None => self.host.connect().map_err(|error| {
+                let known = match &request.domain {
+                    DomainRef::Same(domain) => Some(domain.clone()),
+                    _ => None,
+                };
+                Failure::unchanged(known, error)
+            })?,
         };
         let change = Change { host: self.host, store: &*store, request, interrupt };
         let result = change.run();
@@ -215,18 +221,20 @@ impl Change<'_> {
             }
             Err(error) => Err(match (wanted, error) {
                 // It existed before.
-                (DomainRef::Same(identity), ResolveError::NoSuchDomain { .. }) => {
-                    let domain = Domain { identity: *identity, name: None };
-                    Failure::unchanged(Some(domain), Cause::Gone)
+                (DomainRef::Same(domain), ResolveError::NoSuchDomain { .. }) => {
+                    Failure::unchanged(Some(domain.clone()), Cause::Gone)
                 }
+                (DomainRef::Same(domain), error) => Failure::unchanged(Some(domain.clone()), error),
                 (_, error) => Failure::unchanged(None, error),
             }),
         }
     }
 
-    /// The domain's name, for a message.
+    /// The domain's name, for a message. The hypervisor is asked last: another domain may have taken over its domid.
     fn name(&self, domain: &Domain) -> Option<Name> {
-        names(self.store, &[domain.identity]).ok()?.pop()?
+        let name = names(self.store, &[domain.identity]).ok()?.pop()?;
+        let same = DomainRef::Same(domain.clone());
+        by_domid(self.host.hypervisor(), &same).ok()?.and(name)
     }
 
     fn locked(&self, subject: &mut Subject) -> Result<Outcome, Failed> {

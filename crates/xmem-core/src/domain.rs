@@ -37,7 +37,7 @@ impl fmt::Display for Name {
 }
 
 /// A domain on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Domain {
     /// Domid and UUID.
     pub identity: Identity,
@@ -65,7 +65,7 @@ pub enum DomainRef {
     /// Anything else, or `name:...`.
     Name(Name),
     /// Exactly this domain, which was found before. It has no spelling.
-    Same(Identity),
+    Same(Domain),
 }
 
 /// Why a text does not name a domain.
@@ -152,7 +152,9 @@ impl fmt::Display for DomainRef {
             Self::Id(id) => write!(f, "domain {id}"),
             Self::Uuid(uuid) => write!(f, "UUID {uuid}"),
             Self::Name(name) => write!(f, "`{name}`"),
-            Self::Same(identity) => write!(f, "domain {} ({})", identity.domid, identity.uuid),
+            Self::Same(Domain { identity, .. }) => {
+                write!(f, "domain {} ({})", identity.domid, identity.uuid)
+            }
         }
     }
 }

@@ -72,7 +72,7 @@ fn list(domids: &[DomId]) -> String {
     domids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Finds the single domain that `wanted` names. It has a name only if that was needed to find it.
+/// Finds the single domain that `wanted` names. It has a name only if `wanted` has it.
 ///
 /// # Errors
 /// There is none, there are several, or the host does not answer.
@@ -85,9 +85,19 @@ pub fn resolve(
         let index = DomainIndex::read(nodes, hypervisor, [wanted])?;
         return index.find(wanted).map(|(domain, _)| domain);
     }
-    let domain =
-        by_domid(hypervisor, wanted)?.map(|info| Domain { identity: info.identity, name: None });
-    domain.ok_or_else(|| ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None })
+    let info = by_domid(hypervisor, wanted)?;
+    info.map(|info| named(info.identity, wanted))
+        .ok_or_else(|| ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None })
+}
+
+/// The domain `identity`, with the name that `wanted` has.
+fn named(identity: Identity, wanted: &DomainRef) -> Domain {
+    let name = match wanted {
+        DomainRef::Name(name) => Some(name.clone()),
+        DomainRef::Same(same) => same.name.clone(),
+        DomainRef::Id(_) | DomainRef::Uuid(_) => None,
+    };
+    Domain { identity, name }
 }
 
 /// The domain that `wanted` names by its domid: one hypercall. `None` for a UUID or a name.
@@ -98,7 +108,8 @@ pub(crate) fn by_domid(
     match wanted {
         DomainRef::Id(domid) => hypervisor.domain(*domid),
         DomainRef::Same(same) => {
-            Ok(hypervisor.domain(same.domid)?.filter(|info| info.identity == *same))
+            let info = hypervisor.domain(same.identity.domid)?;
+            Ok(info.filter(|info| info.identity == same.identity))
         }
         DomainRef::Uuid(_) | DomainRef::Name(_) => Ok(None),
     }
@@ -159,17 +170,13 @@ impl DomainIndex {
         Ok(index)
     }
 
-    /// The single domain that `wanted` names. It has a name if it was found by that.
+    /// The single domain that `wanted` names. It has a name only if `wanted` has it.
     ///
     /// # Errors
     /// There is none, or there are several.
     pub fn find(&self, wanted: &DomainRef) -> Result<(Domain, DomainInfo), ResolveError> {
-        let name = match wanted {
-            DomainRef::Name(name) => Some(name),
-            _ => None,
-        };
         match self.all(wanted)[..] {
-            [info] => Ok((Domain { identity: info.identity, name: name.cloned() }, *info)),
+            [info] => Ok((named(info.identity, wanted), *info)),
             [] => Err(self.missing(wanted).into()),
             ref several => {
                 let domids = several.iter().map(|info| info.identity.domid).collect();
@@ -196,8 +203,8 @@ impl DomainIndex {
         match wanted {
             DomainRef::Id(domid) => by_domid(&[*domid]),
             DomainRef::Same(same) => {
-                let mut found = by_domid(&[same.domid]);
-                found.retain(|info| info.identity == *same);
+                let mut found = by_domid(&[same.identity.domid]);
+                found.retain(|info| info.identity == same.identity);
                 found
             }
             DomainRef::Uuid(uuid) => {

@@ -116,7 +116,7 @@ fn step(
     interrupt: &dyn Interrupt,
 ) -> Result<Option<Outcome>, Failure> {
     let request = ChangeRequest {
-        domain: DomainRef::Same(domain.identity),
+        domain: DomainRef::Same(domain.clone()),
         memory,
         keep_free: None,
         dry_run: false,

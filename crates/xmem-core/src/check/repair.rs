@@ -142,19 +142,16 @@ impl Repair<'_> {
     }
 
     fn fix_domain(&mut self, report: &CheckReport, identity: Identity) {
+        let row = report.rows.iter().find(|row| row.domain.identity == identity);
+        let domain = row.map_or(Domain { identity, name: None }, |row| row.domain.clone());
         let request = ChangeRequest {
-            domain: DomainRef::Same(identity),
+            domain: DomainRef::Same(domain),
             memory: MemoryRequest::Repair,
             keep_free: None,
             dry_run: false,
             lock_timeout: self.lock_timeout,
         };
-        let row = report.rows.iter().find(|row| row.domain.identity == identity);
-        // Without xenstored, a change does not learn the domain's name.
-        let result = self.session.change(&request, self.interrupt).map_err(|failure| Failure {
-            domain: row.map(|row| row.domain.clone()).or(failure.domain),
-            ..failure
-        });
+        let result = self.session.change(&request, self.interrupt);
         if let Ok(outcome) = &result {
             let (old, new) = (outcome.old(), outcome.plan.new);
             let recovery = outcome.recovery.clone();
@@ -205,7 +202,7 @@ impl Repair<'_> {
         for row in report.rows.iter().filter(|row| row.is_locked()) {
             let Domain { identity, .. } = row.domain;
             match Lock::take(self.host.state_dir(), identity, self.lock_timeout, self.interrupt) {
-                Ok(_) => unlocked.push(DomainRef::Same(identity)),
+                Ok(_) => unlocked.push(DomainRef::Same(row.domain.clone())),
                 Err(error) => {
                     self.changes.push(Err(Failure::unchanged(Some(row.domain.clone()), error)));
                 }

@@ -137,7 +137,10 @@ pub(super) fn read_rows(
     store: &dyn Store,
     which: &[Identity],
 ) -> Result<Vec<Row>, Cause> {
-    let wanted: Vec<DomainRef> = which.iter().copied().map(DomainRef::Same).collect();
+    let wanted: Vec<DomainRef> = which
+        .iter()
+        .map(|identity| DomainRef::Same(Domain { identity: *identity, name: None }))
+        .collect();
     Ok(survey(host, store, &wanted, Detail::Reports)?.rows)
 }
 

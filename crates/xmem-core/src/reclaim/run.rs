@@ -13,7 +13,7 @@ use super::{
     ReclaimReport, ReclaimRequest,
 };
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, HeldOff, Outcome};
-use crate::domain::DomainRef;
+use crate::domain::{Domain, DomainRef};
 use crate::failure::{Aftermath, Cause, Failure};
 use crate::plan::{Condition, LimitRule, MemoryRequest, TOLERANCE};
 use crate::size::{Amount, Size};
@@ -137,9 +137,9 @@ impl Run<'_> {
             if self.interrupt.pending() || !self.plan.is_enough() {
                 break;
             }
-            let Some((identity, size)) = self.asked(index) else { continue };
+            let Some((domain, size)) = self.asked(index) else { continue };
             let request =
-                self.request_for(identity, set_if(Condition::Lowers, size, LimitRule::Follows));
+                self.request_for(domain, set_if(Condition::Lowers, size, LimitRule::Follows));
             match self.session.change(&request, self.interrupt) {
                 Ok(outcome) => {
                     self.record(index, &outcome);
@@ -150,18 +150,11 @@ impl Run<'_> {
                     if !matches!(failure.cause, Cause::Interrupted) {
                         self.exclude(index, Exclusion::NotChanged);
                     }
-                    let failure = self.named(index, failure);
                     (self.on_event)(ReclaimEvent::NotChanged(index, failure));
                 }
             }
         }
         Ok(changed)
-    }
-
-    /// `failure` with its donor, which is unknown if the change failed before the domain was found.
-    fn named(&self, index: usize, failure: Failure) -> Failure {
-        let known = self.donors.get(index).map(|report| report.donor.domain.clone());
-        Failure { domain: known.or(failure.domain), ..failure }
     }
 
     /// Waits until no other program changes the donors' limits, and plans again, for the donors at `from` and behind
@@ -186,10 +179,10 @@ impl Run<'_> {
     }
 
     /// The new size of a donor; `None` if it gives nothing.
-    fn asked(&self, index: usize) -> Option<(Identity, Kib)> {
+    fn asked(&self, index: usize) -> Option<(Domain, Kib)> {
         let (donor, share) = self.plan.donors.get(index).zip(self.plan.shares.get(index))?;
         let gives = *share > Kib(0) || donor.coming() > Kib(0);
-        gives.then(|| (donor.domain.identity, donor.size_after(*share)))
+        gives.then(|| (donor.domain.clone(), donor.size_after(*share)))
     }
 
     /// Whether another program has changed a donor's limit since it was read. A new target comes with a new limit, and
@@ -344,10 +337,10 @@ impl Run<'_> {
         for index in (0..self.taken.len()).rev() {
             let Some(taken) = self.taken.get(index).copied().flatten() else { continue };
             let Some(report) = self.donors.get_mut(index) else { continue };
-            let identity = report.donor.domain.identity;
+            let domain = report.donor.domain.clone();
             let limit = LimitRule::Restored { from: taken.limit, to: taken.limit_before };
             let condition = Condition::TargetIs(taken.target);
-            let request = self.request_for(identity, set_if(condition, taken.before, limit));
+            let request = self.request_for(domain, set_if(condition, taken.before, limit));
             // Not interruptible: the user asked for it in case the run fails.
             let interrupt = HeldOff { interrupt: self.interrupt, ends_wait: false };
             let result = self.session.change(&request, &interrupt);
@@ -355,14 +348,14 @@ impl Run<'_> {
                 report.restored =
                     result.as_ref().is_ok_and(|it| it.status == ChangeStatus::Changed);
             }
-            let result = result.map_err(|failure| taken.not_restored(self.named(index, failure)));
+            let result = result.map_err(|failure| taken.not_restored(failure));
             (self.on_event)(ReclaimEvent::Restored(index, result));
         }
     }
 
-    const fn request_for(&self, identity: Identity, memory: MemoryRequest) -> ChangeRequest {
+    const fn request_for(&self, domain: Domain, memory: MemoryRequest) -> ChangeRequest {
         ChangeRequest {
-            domain: DomainRef::Same(identity),
+            domain: DomainRef::Same(domain),
             memory,
             keep_free: None,
             dry_run: false,

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use xen::{DomId, Identity, Uuid};
 use xmem_core::change::ChangeRequest;
-use xmem_core::domain::DomainRef;
+use xmem_core::domain::{Domain, DomainRef, Name};
 use xmem_core::failure::{Aftermath, Cause};
 use xmem_sim::Failure as Error;
 use xmem_sim::Verdict::{Fail, Proceed};
@@ -36,6 +36,24 @@ fn a_new_domain_with_the_same_domid_is_not_touched() {
     assert_eq!(failure.aftermath, Aftermath::Unchanged);
     assert_eq!(scene.numbers(), START);
     assert_eq!(scene.files().len(), 0);
+}
+
+/// The name in xenstore is that of the new one.
+#[test]
+fn a_failure_does_not_name_the_domain_that_took_over_the_domid() {
+    let known = Identity { domid: DomId::new(7).unwrap(), uuid: WEB.parse().unwrap() };
+    let known = Domain { identity: known, name: Some(Name("web".to_owned())) };
+    for (wanted, named) in [("7".parse().unwrap(), "domain 7"), (DomainRef::Same(known), "web (7)")]
+    {
+        let scene = Scene::new();
+        let hook = during_the_wait(&scene, |world| {
+            world.web(|web| web.uuid = Uuid::from_u128(0xaa));
+            world.edit(|world| world.write("/local/domain/7/name", "other"));
+        });
+        let request = ChangeRequest { domain: wanted, ..request(set("512M")) };
+        let failure = scene.host(hook).change(&request).unwrap_err();
+        assert_eq!(failure.to_string(), format!("{named}: the domain went away; nothing changed"));
+    }
 }
 
 #[test]
@@ -106,7 +124,8 @@ fn a_domain_that_vanishes_during_the_change_is_gone() {
 fn a_domain_found_earlier_that_no_longer_exists_is_gone() {
     let scene = Scene::new();
     let identity = Identity { domid: DomId::new(7).unwrap(), uuid: Uuid::from_u128(0xaa) };
-    let request = ChangeRequest { domain: DomainRef::Same(identity), ..request(set("512M")) };
+    let known = Domain { identity, name: None };
+    let request = ChangeRequest { domain: DomainRef::Same(known), ..request(set("512M")) };
     let failure = scene.calm().change(&request).unwrap_err();
     assert!(matches!(failure.cause, Cause::Gone), "{failure}");
     assert_eq!(failure.domain.unwrap().identity, identity);

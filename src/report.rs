@@ -173,7 +173,7 @@ impl Report {
     /// It could not be nudged; target and limit are unchanged.
     pub(crate) fn not_nudged(&self, domain: &Domain, failure: &Failure) {
         if !self.style.quiet && !self.style.json {
-            let why = chain(&failure.cause);
+            let why = shortened(&chain(&failure.cause));
             self.note(&format!("{domain}: its balloon driver could not be nudged: {why}"));
         }
     }

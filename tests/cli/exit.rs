@@ -4,7 +4,7 @@ use std::path::Path;
 
 use snapbox::str;
 
-use crate::sandbox::{Sim, xmem};
+use crate::sandbox::{Sim, WEB, xmem};
 
 const DONE: &str = "\
 web (7): target 1024 MiB -> 512 MiB, limit 1025 MiB -> 513 MiB (simulated)
@@ -63,6 +63,21 @@ hint: is xenstored still running? check its log
 
 "#]],
     );
+}
+
+/// Whichever way it was given on the command line.
+#[test]
+fn a_warning_about_a_change_names_its_domain() {
+    for (words, stdin) in [
+        ("set 7 512M".to_owned(), ""),
+        (format!("set {WEB} 512M"), ""),
+        ("apply -".to_owned(), "7 512M\n"),
+        ("reclaim 9500M --from 7".to_owned(), ""),
+    ] {
+        let sim = Sim::new();
+        let ran = sim.xmem(&words).stdin(stdin).fault("commit-lost-undone").run();
+        assert!(ran.stderr.starts_with("warning: web (7): no clear answer"), "{words}: {ran:?}");
+    }
 }
 
 /// xenstored answers again, whether or not the change had a new limit to roll back.

@@ -13,7 +13,7 @@ use xen::{DomId, Kib, Uuid};
 pub(crate) use self::node::Key;
 pub(crate) use self::node::memory_path;
 pub use self::node::{BadNode, Node, domain_path};
-use crate::domain::Name;
+use crate::domain::{Domain, Name};
 pub use crate::used::Report;
 
 /// What libxl adds to every limit (`LIBXL_MAXMEM_CONSTANT`, `tools/libs/light/libxl_internal.h`). On Arm it adds up to 4 KiB
@@ -175,6 +175,11 @@ impl Memory {
     /// The memory in use as the guest reports it, and never more than it has.
     pub fn used(&self) -> Option<Kib> {
         self.report.used().map(|used| used.min(self.info.current))
+    }
+
+    /// The domain, with the name that was read.
+    pub fn domain(&self) -> Domain {
+        Domain { identity: self.info.identity, name: self.name.clone() }
     }
 
     /// The domid.

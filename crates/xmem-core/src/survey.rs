@@ -181,7 +181,7 @@ fn rows(host: &dyn Host, read: Vec<Memory>) -> Vec<Row> {
 
 /// The row of a domain of which only the name was read.
 fn unchecked(memory: Memory) -> Row {
-    let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
+    let domain = memory.domain();
     let state = State::shown_by(&memory.info);
     Row { domain, state, memory, findings: Vec::new() }
 }
@@ -190,7 +190,7 @@ fn unchecked(memory: Memory) -> Row {
 fn row(host: &dyn Host, files: &StateFiles, memory: Memory) -> Row {
     let state = State::on(host, &memory);
     let findings = findings(host, files, &memory, state, false);
-    let domain = Domain { identity: memory.info.identity, name: memory.name.clone() };
+    let domain = memory.domain();
     Row { domain, state, memory, findings }
 }
 

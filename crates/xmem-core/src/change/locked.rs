@@ -147,7 +147,7 @@ impl<'h> LockedDomain<'h> {
         match self.set_limit(limit) {
             // A call that fails may have had its effect.
             Err(error) if self.present().is_ok_and(|info| info.limit == limit) => {
-                warn!(domain = %self.domain, limit = %Limit(limit), %error, "the limit is restored, although the call failed");
+                warn!(domain = %memory.domain(), limit = %Limit(limit), %error, "the limit is restored, although the call failed");
             }
             result => result?,
         }

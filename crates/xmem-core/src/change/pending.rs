@@ -7,6 +7,7 @@ use xen::hypervisor::{HypervisorError, UNLIMITED};
 use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
 
 use super::locked::{Failed, LockedDomain};
+use crate::domain::Domain;
 use crate::failure::{Aftermath, Cause, chain};
 use crate::memory::{Key, Limit, Memory, Numbers, vm_memory_path};
 use crate::plan::{Note, Plan};
@@ -19,6 +20,8 @@ pub(super) struct PendingChange<'a> {
     transaction: Option<Box<dyn Transaction + 'a>>,
     /// The domain's memory, read in the transaction.
     memory: Memory,
+    /// The domain, with the name that it has there.
+    domain: Domain,
     plan: Plan,
     limit_changed: bool,
     is_over: bool,
@@ -39,9 +42,16 @@ impl<'a> PendingChange<'a> {
         memory: Memory,
         plan: Plan,
     ) -> Result<Self, Failed> {
-        let transaction = Some(transaction);
-        let mut pending =
-            Self { locked, transaction, memory, plan, limit_changed: false, is_over: false };
+        let domain = memory.domain();
+        let mut pending = Self {
+            locked,
+            transaction: Some(transaction),
+            memory,
+            domain,
+            plan,
+            limit_changed: false,
+            is_over: false,
+        };
         match pending.make() {
             Ok(()) => Ok(pending),
             Err(cause) => Err(pending.fail(None, cause)),
@@ -50,14 +60,14 @@ impl<'a> PendingChange<'a> {
 
     /// All writes are acknowledged before the limit is changed.
     fn make(&mut self) -> Result<(), Cause> {
-        let Self { locked, plan, transaction, .. } = self;
+        let Self { locked, domain, plan, transaction, .. } = self;
         if let Some(transaction) = transaction {
             write(locked, plan, &**transaction)?;
         }
         // From here on the limit counts as changed: a call that fails may have had its effect.
         self.limit_changed = true;
         locked.set_limit(plan.new.limit)?;
-        debug!(domain = %locked.domain, from = %Limit(plan.old.limit), to = %Limit(plan.new.limit), "limit set");
+        debug!(domain = %domain, from = %Limit(plan.old.limit), to = %Limit(plan.new.limit), "limit set");
         if let Some(pod) = plan.pod {
             set_pod_target(locked, pod)?;
         }
@@ -72,7 +82,7 @@ impl<'a> PendingChange<'a> {
         match error {
             StoreError::Answered { answer: Answer::Again, .. } => {
                 let aftermath = self.roll_back(None)?;
-                debug!(domain = %self.locked.domain, %aftermath, "conflict at the commit");
+                debug!(domain = %self.domain, %aftermath, "conflict at the commit");
                 Ok(Commit::Conflict(aftermath))
             }
             // It was never sent.
@@ -89,7 +99,7 @@ impl<'a> PendingChange<'a> {
     /// (oxenstored answers EIO to internal errors, even after it has committed). A daemon processes what a connection
     /// has sent before it reads from a later one, so a new connection shows the outcome.
     fn resolve_lost_commit(mut self, error: StoreError) -> Result<Commit, Failed> {
-        let domain = &self.locked.domain;
+        let domain = &self.domain;
         warn!(%domain, %error, "no clear answer to the commit; reading its outcome");
         let read = || -> Result<_, Cause> {
             let store = self.locked.host.connect()?;
@@ -114,9 +124,9 @@ impl<'a> PendingChange<'a> {
     /// Removes the record of a committed change.
     fn finish(&mut self) -> Plan {
         self.is_over = true;
-        debug!(domain = %self.locked.domain, "committed");
+        debug!(domain = %self.domain, "committed");
         if let Err(error) = self.locked.intent.remove() {
-            warn!(domain = %self.locked.domain, "{}; the next xmem removes it", chain(&error));
+            warn!(domain = %self.domain, "{}; the next xmem removes it", chain(&error));
             let (path, why) = (error.path, error.source.to_string());
             self.plan.notes.push(Note::RecordLeft { path, why });
         }
@@ -164,7 +174,7 @@ impl<'a> PendingChange<'a> {
             }
         }
         if let Err(error) = self.locked.intent.remove() {
-            warn!(domain = %self.locked.domain, "{}; the next xmem removes it", chain(&error));
+            warn!(domain = %self.domain, "{}; the next xmem removes it", chain(&error));
         }
         Ok(aftermath)
     }
@@ -215,7 +225,7 @@ impl Drop for PendingChange<'_> {
             return;
         }
         if let Err(failed) = self.roll_back(None) {
-            error!(domain = %self.locked.domain, "{}", chain(&failed.cause));
+            error!(domain = %self.domain, "{}", chain(&failed.cause));
         }
     }
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use xmem_core::change::Outcome;
 use xmem_core::domain::Domain;
-use xmem_core::failure::{Cause, Failure, chain};
+use xmem_core::failure::{Cause, Failure};
 use xmem_core::resolve::Missing;
 use xmem_core::survey::Survey;
 use xmem_core::wait::{WaitEnd, WaitReport};
@@ -99,11 +99,17 @@ impl Report {
         }
     }
 
-    /// The end of the wait for a guest.
-    pub(crate) fn waited(&self, outcome: &Outcome, line: Option<usize>, wait: &WaitReport) -> Exit {
+    /// The end of the wait for a guest. `not_nudged`: why its balloon driver could not be nudged, which JSON has here.
+    pub(crate) fn waited(
+        &self,
+        outcome: &Outcome,
+        line: Option<usize>,
+        wait: &WaitReport,
+        not_nudged: Option<&Failure>,
+    ) -> Exit {
         let hint = hints::wait(outcome, wait, &self.program);
         if self.style.json {
-            self.json(|json| json.waited(outcome, line, wait, hint.as_ref()));
+            self.json(|json| json.waited(outcome, line, wait, not_nudged, hint.as_ref()));
         }
         let text = text::waited(outcome, wait) + self.mark();
         if !matches!(wait.end, WaitEnd::Reached) {
@@ -173,8 +179,7 @@ impl Report {
     /// It could not be nudged; target and limit are unchanged.
     pub(crate) fn not_nudged(&self, domain: &Domain, failure: &Failure) {
         if !self.style.quiet && !self.style.json {
-            let why = shortened(&chain(&failure.cause));
-            self.note(&format!("{domain}: its balloon driver could not be nudged: {why}"));
+            self.note(&format!("{domain}: {}", text::not_nudged(failure).text));
         }
     }
 

@@ -1,5 +1,6 @@
 //! `--wait`: waits after a change until its guest has reached the target.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use xen::{Host, Kib};
@@ -69,6 +70,7 @@ pub(super) fn run(
     for (index, outcome) in outcomes.iter().enumerate() {
         view.add(index, outcome);
     }
+    let mut not_nudged = BTreeMap::new();
     wait(host, &outcomes, waiting.0, signals, &mut |index, event| {
         let Some((line, outcome)) = changes.get(index) else { return };
         match event {
@@ -81,6 +83,7 @@ pub(super) fn run(
             WaitEvent::NotNudged(failure) => {
                 record(report, Err(&failure));
                 report.not_nudged(&outcome.domain, &failure);
+                not_nudged.insert(index, failure);
             }
             WaitEvent::Progress(progress) => view.update(index, &progress),
             WaitEvent::Ended(ended) => {
@@ -88,7 +91,7 @@ pub(super) fn run(
                     record(report, Err(failure));
                 }
                 view.end(index);
-                let exit = report.waited(outcome, *line, &ended);
+                let exit = report.waited(outcome, *line, &ended, not_nudged.get(&index));
                 if let Some(place) = exits.get_mut(index) {
                     *place = exit;
                 }

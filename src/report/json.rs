@@ -83,12 +83,14 @@ impl Json<'_> {
         outcome: &Outcome,
         line: Option<usize>,
         wait: &WaitReport,
+        not_nudged: Option<&Failure>,
         hint: Option<&Remedy>,
     ) -> Lines {
         let mut body = change(outcome, line, true, &self.report.program);
         if let WaitEnd::Failed(failure) = &wait.end {
             body.left_by(failure, outcome.plan.video);
         }
+        body.notes.extend(not_nudged.map(|failure| text::not_nudged(failure).into()));
         body.wait = Some(WaitKeys::from(wait));
         body.error = (!matches!(wait.end, WaitEnd::Reached)).then(|| ErrorKeys {
             kind: wait.end.word(),

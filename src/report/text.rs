@@ -7,6 +7,7 @@ use xen::hypervisor::UNLIMITED;
 use xen::{Kib, Mib};
 use xmem_core::change::{ChangeStatus, Outcome};
 use xmem_core::diagnosis::Diagnosis;
+use xmem_core::failure::{Failure, chain};
 use xmem_core::memory::{Limit, Numbers};
 use xmem_core::plan::TOLERANCE;
 use xmem_core::state::State;
@@ -19,7 +20,7 @@ use crate::program::Program;
 const LONGEST_ERROR: usize = 2000;
 
 /// A note about a change.
-pub(super) struct NoteText {
+pub(crate) struct NoteText {
     /// Its kind: stable, for programs.
     pub(super) kind: &'static str,
     pub(super) text: String,
@@ -97,6 +98,13 @@ pub(super) fn notes(outcome: &Outcome, waits: bool, program: &Program) -> Vec<No
     notes
 }
 
+/// The note about a balloon driver that could not be nudged.
+pub(super) fn not_nudged(failure: &Failure) -> NoteText {
+    let why = shortened(&chain(&failure.cause));
+    let text = format!("its balloon driver could not be nudged: {why}");
+    NoteText { kind: "not-nudged", text }
+}
+
 /// An error with all its causes, shortened, and without the numbers that Rust adds to the operating system's errors.
 pub(crate) fn shortened(text: &str) -> String {
     let (text, cut) = beginning(text, LONGEST_ERROR);
@@ -150,5 +158,20 @@ pub(super) fn seconds(time: Duration) -> String {
             (whole, 0) => format!("{whole} s"),
             (whole, tenth) => format!("{whole}.{tenth} s"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_note_about_a_nudge_has_no_number_of_an_error() {
+        let source = io::Error::from_raw_os_error(111);
+        let cause = xmem_core::failure::Cause::StateDir { path: "/var/lib/xen".into(), source };
+        let text = not_nudged(&Failure::unchanged(None, cause)).text;
+        assert!(text.ends_with("/var/lib/xen: Connection refused"), "{text}");
     }
 }

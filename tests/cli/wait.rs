@@ -275,6 +275,14 @@ fn a_failed_nudge_is_noted() {
         ran.stderr.contains("\nnote: web (7): its balloon driver could not be nudged: "),
         "{ran:?}"
     );
+    let ran = sim.xmem("set web 512M --wait --patience 2s --json").fault("store-full").run();
+    let (_, result) = events_and_result(&ran.stdout);
+    let note = &result["notes"][0];
+    assert_eq!(note["kind"], "not-nudged", "{ran:?}");
+    assert!(
+        note["text"].as_str().unwrap().contains(" nudged: xenstored answered ENOSPC"),
+        "{ran:?}"
+    );
     assert_eq!(sim.numbers(7), (524_288, 2_097_152, 525_312));
     // Whether the commit succeeded is unknown.
     let ran = sim.xmem("set web 512M --wait --patience 2s").fault("commit-unknown").leaves(1).run();

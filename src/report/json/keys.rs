@@ -115,6 +115,12 @@ pub(crate) struct NoteKeys {
     pub(crate) text: String,
 }
 
+impl From<text::NoteText> for NoteKeys {
+    fn from(text::NoteText { kind, text }: text::NoteText) -> Self {
+        Self { kind, text }
+    }
+}
+
 impl From<&Recovery> for NoteKeys {
     fn from(recovery: &Recovery) -> Self {
         Self { kind: recovery.kind(), text: recovery.to_string() }
@@ -225,7 +231,7 @@ pub(super) fn change(
         old: Sizes::new(outcome.old(), plan.video),
         new: Sizes::new(plan.new, plan.video),
         current_kib: outcome.info.current,
-        notes: notes.into_iter().map(|it| NoteKeys { kind: it.kind, text: it.text }).collect(),
+        notes: notes.into_iter().map(NoteKeys::from).collect(),
         wait: None,
         error: None,
     }

@@ -80,6 +80,26 @@ fn a_warning_about_a_change_names_its_domain() {
     }
 }
 
+/// The hypervisor never takes back what it has added to a populate-on-demand guest.
+#[test]
+fn a_rollback_says_that_memory_already_added_stays() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        world["memory_kib"] = ((7 * 1024 + 100) * 1024).into();
+        world["domains"]["7"]["pod_entries_kib"] = (1024 * 1024).into();
+    });
+    let warning = "warning: web (7): the hypervisor has added 100 MiB, which stay until the guest balloons down\n";
+    let ran = sim.xmem("set 7 2G").recovers().run();
+    assert!(ran.stderr.starts_with(warning), "{ran:?}");
+    assert!(ran.stderr.contains("; rolled back; the limit is 1025 MiB again"), "{ran:?}");
+    // Nothing is added to a full host, or to a guest that has started.
+    for entries in [1024 * 1024, 0] {
+        sim.edit(|world| world["domains"]["7"]["pod_entries_kib"] = entries.into());
+        let ran = sim.xmem("set 7 2G").fault("pod-refused").recovers().run();
+        assert!(ran.stderr.starts_with("xmem: "), "{ran:?}");
+    }
+}
+
 /// xenstored answers again, whether or not the change had a new limit to roll back.
 #[test]
 fn exit_code_1_is_a_commit_without_effect() {

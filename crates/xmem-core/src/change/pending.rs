@@ -2,9 +2,9 @@
 
 use rustix::io::Errno;
 use tracing::{debug, error, warn};
-use xen::Kib;
 use xen::hypervisor::{HypervisorError, UNLIMITED};
 use xen::xenstore::{Answer, Nodes, Store, StoreError, Transaction};
+use xen::{Kib, Mib};
 
 use super::locked::{Failed, LockedDomain};
 use crate::domain::Domain;
@@ -135,9 +135,35 @@ impl<'a> PendingChange<'a> {
 
     /// Rolls back because of `cause`. Reads through `fresh`, or else through any connection.
     fn fail(mut self, fresh: Option<&dyn Store>, cause: Cause) -> Failed {
-        match self.roll_back(fresh) {
+        let failed = match self.roll_back(fresh) {
             Ok(aftermath) => Failed { cause, aftermath },
             Err(failed) => failed,
+        };
+        self.warn_of_added();
+        failed
+    }
+
+    /// Warns if the hypervisor has added memory for the PoD target, which is not rolled back.
+    fn warn_of_added(&self) {
+        let LockedDomain { host, info, .. } = self.locked;
+        let grows = self.limit_changed && self.plan.new.target > self.plan.old.target;
+        if !grows || self.plan.pod.is_none() {
+            return;
+        }
+        let Ok(now) = self.locked.present() else { return };
+        // Without such memory the call adds none, and the guest has grown by itself.
+        let is_populating = || {
+            let pod = host.hypervisor().pod(info.identity.domid);
+            pod.is_ok_and(|pod| pod.entries > Kib(0))
+        };
+        if let Some(added) = now.current.minus(info.current).filter(|added| added.mib() > 0)
+            && is_populating()
+        {
+            warn!(
+                domain = %self.domain,
+                "the hypervisor has added {} MiB, which stay until the guest balloons down",
+                Mib(added)
+            );
         }
     }
 
@@ -145,7 +171,7 @@ impl<'a> PendingChange<'a> {
     /// connection.
     ///
     /// The PoD target is not restored: the hypervisor never shrinks a PoD cache (`p2m_pod_set_mem_target`,
-    /// `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing. Added memory stays until the guest uses it or
+    /// `xen/arch/x86/mm/p2m-pod.c`), so the call would do nothing. Added memory stays until the guest
     /// balloons down.
     fn roll_back(&mut self, fresh: Option<&dyn Store>) -> Result<Aftermath, Failed> {
         self.is_over = true;

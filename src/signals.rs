@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -65,6 +65,14 @@ impl Interrupt for Signals<'_> {
         false
     }
 
+    fn forget(&self) {
+        if let Some(hold) = &self.hold {
+            hold.forget();
+        }
+        // Whatever is waited for now is another wait.
+        *self.wait.borrow_mut() = None;
+    }
+
     fn waiting_for(&self, what: &dyn fmt::Display) {
         let mut wait = self.wait.borrow_mut();
         let now = Instant::now();
@@ -108,6 +116,8 @@ struct Hold {
     /// Readable while a signal that will end the process is pending.
     ending: SignalFd,
     stopping: SigSet,
+    /// Signals taken from `ending`, which end the process all the same.
+    forgotten: RefCell<Vec<Signal>>,
 }
 
 impl Hold {
@@ -127,7 +137,14 @@ impl Hold {
             .chain([Signal::SIGXFSZ])
             .collect::<SigSet>()
             .thread_block()?;
-        Ok(Self { before, ending: fd, stopping })
+        Ok(Self { before, ending: fd, stopping, forgotten: RefCell::default() })
+    }
+
+    fn forget(&self) {
+        while let Ok(Some(info)) = self.ending.read_signal() {
+            let signal = i32::try_from(info.ssi_signo).ok().map(Signal::try_from);
+            self.forgotten.borrow_mut().extend(signal.and_then(Result::ok));
+        }
     }
 
     /// Sleeps for `time` or until a signal is pending, and returns whether one is. Ctrl-Z works meanwhile.
@@ -161,6 +178,11 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        for signal in self.forgotten.take() {
+            if let Err(error) = raise(signal) {
+                tracing::error!(%error, "cannot raise {signal} again");
+            }
+        }
         if let Err(error) = self.before.thread_set_mask() {
             tracing::error!(%error, "cannot restore the signal mask");
         }

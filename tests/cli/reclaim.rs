@@ -1,8 +1,10 @@
 //! `xmem reclaim`: freeing memory of the host.
 
 use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
 
-use nix::sys::signal::Signal::SIGINT;
+use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use snapbox::str;
@@ -289,4 +291,35 @@ fn a_hint_names_no_more_domains_than_all() {
     let ran = sim.xmem("reclaim 10G --from all --patience 100ms").run();
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     assert!(!ran.stderr.contains("name"), "{ran:?}");
+}
+
+/// Restoring is what the first signal leads to.
+#[test]
+fn a_second_signal_ends_the_wait_for_a_lock_to_restore() {
+    let sim = Sim::new();
+    let mut run = sim.xmem("-v reclaim 9728M --from web --or-restore").start();
+    wait_until(|| sim.numbers(7).0 == 512 * 1024 && sim.state().is_empty());
+    let lock = File::create(sim.lock()).unwrap();
+    lock.lock().unwrap();
+    run.send(SIGINT);
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    let mut read = String::new();
+    while !read.contains("waiting for the domain's lock") {
+        assert_ne!(stderr.read_line(&mut read).unwrap(), 0, "{read}");
+    }
+    // It waits on after the first.
+    assert!(run.try_wait().unwrap().is_none());
+    run.send(SIGTERM);
+    stderr.read_to_string(&mut read).unwrap();
+    let mut output = run.wait_with_output();
+    output.stderr.extend(read.bytes());
+    let ran = Ran::new(output, Some(sim.path()));
+    let message = "xmem: web (7): interrupted; its old size of 1024 MiB could not be restored: it stays at 512 MiB";
+    assert!(ran.stderr.contains(message), "{ran:?}");
+    assert!(
+        ran.stderr.contains("xmem: interrupted; the targets stay set: the host has"),
+        "{ran:?}"
+    );
+    assert!(ran.status.signal().is_some(), "{ran:?}");
+    assert_eq!(sim.numbers(7).0, 512 * 1024);
 }

@@ -14,6 +14,9 @@ pub trait Interrupt {
     /// Sleeps for `time`, or until [`pending`](Self::pending) is true. Returns whether it is.
     fn sleep(&self, time: Duration) -> bool;
 
+    /// Forgets the interrupts so far: [`pending`](Self::pending) becomes true at the next.
+    fn forget(&self) {}
+
     /// Called repeatedly during a wait with its purpose: `the domain's lock: process 4711 (xl mem-set web 512) holds it`.
     /// Displaying it may read /proc, so display it only to print it.
     fn waiting_for(&self, what: &dyn fmt::Display) {

@@ -3,13 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use xen::{Interrupt, NoInterrupt};
+use xen::Interrupt;
 
-/// A caller's interrupt, held off until the end of a change. The caller still learns what the change waits for.
+/// A caller's interrupt that ends only the wait for the domain's lock.
 pub(crate) struct HeldOff<'a> {
     pub(crate) interrupt: &'a dyn Interrupt,
-    /// Whether it still ends the wait for the domain's lock.
-    pub(crate) ends_wait: bool,
 }
 
 impl Interrupt for HeldOff<'_> {
@@ -18,7 +16,7 @@ impl Interrupt for HeldOff<'_> {
     }
 
     fn sleep(&self, time: Duration) -> bool {
-        if self.ends_wait { self.interrupt.sleep(time) } else { NoInterrupt.sleep(time) }
+        self.interrupt.sleep(time)
     }
 
     fn waiting_for(&self, what: &dyn fmt::Display) {

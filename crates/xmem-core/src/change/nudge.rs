@@ -86,7 +86,7 @@ pub fn nudge_back(
 ) -> Result<Option<Outcome>, Failure> {
     let Outcome { domain, plan, .. } = &away.outcome;
     let Some(target) = plan.new.target else { return Ok(None) };
-    let interrupt = HeldOff { interrupt, ends_wait: true };
+    let interrupt = HeldOff { interrupt };
     let limit = LimitRule::Restored { from: plan.new.limit, to: plan.old.limit };
     let memory = request(target, away.back, limit, true);
     step(host, domain, memory, lock_timeout, &interrupt).map_err(|failure| {

@@ -332,8 +332,9 @@ impl Run<'_> {
     }
 
     /// Restores the old target and limit of each guest whose target is still the one that this run set, the last one
-    /// first.
+    /// first. The user asked for it in case the run fails, so only an interrupt from now on ends the wait for a lock.
     fn restore(&mut self) {
+        self.interrupt.forget();
         for index in (0..self.taken.len()).rev() {
             let Some(taken) = self.taken.get(index).copied().flatten() else { continue };
             let Some(report) = self.donors.get_mut(index) else { continue };
@@ -341,8 +342,7 @@ impl Run<'_> {
             let limit = LimitRule::Restored { from: taken.limit, to: taken.limit_before };
             let condition = Condition::TargetIs(taken.target);
             let request = self.request_for(domain, set_if(condition, taken.before, limit));
-            // Not interruptible: the user asked for it in case the run fails.
-            let interrupt = HeldOff { interrupt: self.interrupt, ends_wait: false };
+            let interrupt = HeldOff { interrupt: self.interrupt };
             let result = self.session.change(&request, &interrupt);
             if let Some(report) = self.donors.get_mut(index) {
                 report.restored =

@@ -36,8 +36,8 @@ pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<Remedy> {
     if let (Aftermath::NotRestored { before, .. }, Some(domain)) =
         (&failure.aftermath, &failure.domain)
     {
-        let set = program.command(&format!("set {} {}", domain.identity.domid, Written(*before)));
-        return Some(format!("to restore it: {set}").into());
+        let set = format!("set {} {}", domain.identity.domid, Written(*before));
+        return Some(restore(&failure.cause, &set, program));
     }
     if let (Aftermath::OnePageOff { .. }, Some(domain), Some(size)) =
         (&failure.aftermath, &failure.domain, failure.absolute)
@@ -46,6 +46,28 @@ pub(crate) fn failure(failure: &Failure, program: &Program) -> Option<Remedy> {
         return Some(format!("to set it back: {set}").into());
     }
     cause(&failure.cause, program)
+}
+
+/// How to restore a size with the command `set`, which `cause` has prevented.
+fn restore(cause: &Cause, set: &str, program: &Program) -> Remedy {
+    let set = |option| program.command(&format!("{set}{option}"));
+    match cause {
+        Cause::Refused(Refusal::AboveMax { .. }) => {
+            format!("to restore it: {}", set(" --raise-max")).into()
+        }
+        Cause::Refused(refusal) if refusal.can_be_forced() => {
+            format!("to restore it: {}", set(" --force")).into()
+        }
+        Cause::Refused(Refusal::BelowVideo { .. }) => {
+            format!("to restore it, correct its video memory (memory/videoram), then: {}", set(""))
+                .into()
+        }
+        Cause::BadNode(node) => {
+            let Remedy { text, needs_xen } = Remedy::rewrite(&node.path);
+            Remedy { text: format!("to restore it, {text}; then: {}", set("")), needs_xen }
+        }
+        _ => format!("to restore it: {}", set("")).into(),
+    }
 }
 
 /// What to do about `cause`.

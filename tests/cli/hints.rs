@@ -1,8 +1,9 @@
 //! Hints can set memory: each command that a hint names is run, and does only what was asked for.
 
+use nix::sys::signal::Signal::SIGINT;
 use serde_json::json;
 
-use crate::sandbox::{Call, Ran, Sim, WEB};
+use crate::sandbox::{Call, Ran, Sim, WEB, wait_until};
 
 /// The command in a run's hint, after the last colon that is followed by `xmem`.
 fn command(ran: &Ran) -> String {
@@ -135,6 +136,35 @@ fn a_hint_about_nodes_of_the_guest_asks_for_what_was_not_given() {
         assert_eq!(ran.status.code(), Some(4), "{ran:?}");
         let shows = "`xenstore-ls -p` shows what it may write";
         assert!(ran.stderr.ends_with(&format!("hint (simulated): {hint}{shows}\n")), "{ran:?}");
+    }
+}
+
+/// What else there is to do comes first.
+#[test]
+fn the_command_to_restore_a_size_restores_it() {
+    for (node, value, first, options) in [
+        ("static-max", "614400", "to restore it", " --raise-max"),
+        ("videoram", "1200000", "to restore it, correct its video memory (memory/videoram)", ""),
+        ("videoram", "x", "to restore it, find and stop the program that wrote it", ""),
+    ] {
+        let sim = Sim::new();
+        let path = format!("/local/domain/7/memory/{node}");
+        let run = sim.xmem("reclaim 9728M --from web --or-restore").start();
+        wait_until(|| sim.numbers(7).0 == 512 * 1024 && sim.state().is_empty());
+        let before = sim.world()["xenstore"][&path].clone();
+        sim.edit(|world| world["xenstore"][&path] = value.into());
+        run.send(SIGINT);
+        let ran = Ran::new(run.wait_with_output(), Some(sim.path()));
+        assert!(ran.stderr.contains("its old size of 1024 MiB could not be"), "{ran:?}");
+        let (hint, restore) = ran.stderr.split_once("xmem set ").unwrap();
+        assert!(hint.contains(&format!(": {first}")), "{ran:?}");
+        let restore = restore.lines().next().unwrap();
+        assert_eq!(restore, format!("7 1G{options}"), "{ran:?}");
+        if options.is_empty() {
+            sim.edit(|world| world["xenstore"][&path] = before);
+        }
+        let ran = sim.xmem(&format!("set {restore}")).run();
+        assert_eq!((ran.status.code(), sim.numbers(7).0), (Some(0), 1024 * 1024), "{ran:?}");
     }
 }
 

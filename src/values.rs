@@ -186,6 +186,14 @@ pub(crate) fn size(what: &str, text: &str) -> Result<Size, Usage> {
     })
 }
 
+/// A floor: a size that is not relative.
+pub(crate) fn floor(text: &str) -> Result<Size, Usage> {
+    size("--floor", text).map_err(|usage| {
+        let why = usage.text.parse::<Size>().err();
+        Usage { hint: why.map(|why| why.hint_with("512M, 2GiB, max or 50%")), ..usage }
+    })
+}
+
 /// The SIZE of a change, whose domain was typed as `domain`.
 pub(crate) fn size_of(domain: &str, text: &str) -> Result<Size, Usage> {
     let (domain, text) = (unmark(domain), unmark(text));

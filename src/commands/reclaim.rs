@@ -43,9 +43,9 @@ impl Task {
             // A name may contain `=`, but a size does not.
             match text.rsplit_once('=') {
                 Some((domain, size)) => {
-                    floors.push((values::domain(domain)?, values::size("--floor", size)?));
+                    floors.push((values::domain(domain)?, values::floor(size)?));
                 }
-                None => floor.push(values::size("--floor", text)?),
+                None => floor.push(values::floor(text)?),
             }
         }
         let request = ReclaimRequest {

@@ -228,6 +228,13 @@ fn wrong_usage_of_reclaim_is_explained() {
         ("reclaim 1G --from nosuch", 3, "there is no domain `nosuch`"),
         ("reclaim 10G --from web --floor db=1G", 2, "a floor for `db`"),
         ("reclaim 10G --from web --floor +1G", 2, "a floor cannot be relative"),
+        (
+            "reclaim 10G --from web --floor 0",
+            2,
+            "\nhint: a size looks like 512M, 2GiB, max or 50%; ",
+        ),
+        ("reclaim 10G --from web --floor web=", 2, "script? a size looks like 512M or 2G\n"),
+        ("reclaim 10G --from web --floor 1.5G", 2, "\nhint: write it without a fraction: 1536M\n"),
         ("reclaim 10G --from web --floor 1.5G", 2, "--floor `1.5G`: fractions"),
     ] {
         let ran = sim.xmem(words).run();

@@ -125,6 +125,11 @@ pub enum SizeError {
 impl SizeError {
     /// What to write instead.
     pub fn hint(self) -> String {
+        self.hint_with("512M, 2GiB, +256M, -256M, max or 50%")
+    }
+
+    /// The same, with other examples of sizes.
+    pub fn hint_with(self, examples: &str) -> String {
         match self {
             Self::Fraction { exact: Some(amount) } => {
                 format!("write it without a fraction: {amount}")
@@ -135,11 +140,9 @@ impl SizeError {
             }
             Self::DecimalUnit(unit) => format!("for powers of 1024, write {unit} or {unit}iB"),
             Self::Empty => {
-                "is a variable unset in your script? a size looks like 512M, +256M or -256M"
-                    .to_owned()
+                "is a variable unset in your script? a size looks like 512M or 2G".to_owned()
             }
-            _ => "a size looks like 512M, 2GiB, +256M, -256M, max or 50%; a bare number is MiB"
-                .to_owned(),
+            _ => format!("a size looks like {examples}; a bare number is MiB"),
         }
     }
 }

@@ -308,9 +308,9 @@ pub(crate) fn line(problem: &LineProblem, program: &Program) -> String {
         }
         LineProblem::NoTarget => "leave such domains out: jq -c 'select(.target_kib)'",
         LineProblem::OtherOutput { command } if matches!(command.as_str(), "set" | "apply") => {
-            "to set its new target: jq -c '{uuid, target_kib: .new.target_kib}'; to go back: .old.target_kib"
+            "to set its new target: jq -c 'select(.new) | {uuid, target_kib: .new.target_kib}'; to go back: .old.target_kib"
         }
-        LineProblem::OtherOutput { .. } | LineProblem::ListFailed { .. } => {
+        LineProblem::OtherOutput { .. } | LineProblem::Failed { .. } => {
             return format!("pass the output of `{list}`");
         }
         LineProblem::TooMany => "check that this is the right file",

@@ -1,8 +1,9 @@
 //! `xmem apply`: many changes in one run.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGINT;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use snapbox::str;
 use tempfile::TempDir;
 
-use crate::sandbox::{Call, Ran, Sim};
+use crate::sandbox::{Call, Ran, Sim, WEB};
 
 /// A batch file.
 struct Batch(TempDir);
@@ -71,6 +72,28 @@ note: win (9): the guest has 2048 MiB, not 1024 MiB; --wait waits for it
 "#]],
     );
     assert_eq!(sim.world(), before);
+}
+
+/// Also the output of `set --wait`, with its progress. Runs jq, if it is installed.
+#[test]
+fn the_jq_of_a_hint_makes_lines_of_the_output_of_set() {
+    let sim = Sim::new();
+    let output = sim.xmem("set web 512M --wait=1500ms --json").run().stdout;
+    assert!(output.lines().count() > 1, "{output}");
+    let ran = sim.xmem("apply -").stdin(&output).run();
+    assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    let (_, hint) = ran.stderr.split_once("to set its new target: jq -c '").unwrap();
+    let (filter, _) = hint.split_once('\'').unwrap();
+    assert_eq!(filter, "select(.new) | {uuid, target_kib: .new.target_kib}");
+    let mut jq = Command::new("jq");
+    jq.args(["-c", filter]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut jq) = jq.spawn() else { return };
+    jq.stdin.take().unwrap().write_all(output.as_bytes()).unwrap();
+    let lines = String::from_utf8(jq.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(lines, format!("{{\"uuid\":\"{WEB}\",\"target_kib\":524288}}\n"));
+    assert_eq!(sim.xmem("set web 1G").run().status.code(), Some(0));
+    assert_eq!(sim.xmem("apply -").stdin(&lines).run().status.code(), Some(0));
+    assert_eq!(sim.numbers(7).0, 524_288);
 }
 
 /// Of guests that are not there yet, and of a host with little left.

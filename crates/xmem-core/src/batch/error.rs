@@ -72,9 +72,9 @@ pub enum LineProblem {
     /// An object of another command.
     #[error("this is output of `xmem {command}`, not of `xmem list --json`")]
     OtherOutput { command: String },
-    /// An error of `list` instead of its output.
-    #[error("`xmem list` failed: {message}")]
-    ListFailed { message: String },
+    /// An error of a command instead of its output.
+    #[error("`xmem {command}` failed: {message}")]
+    Failed { command: String, message: String },
     /// Members that name two domains.
     #[error("{said}, but {found}")]
     OtherDomain { said: String, found: String },

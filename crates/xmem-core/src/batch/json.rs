@@ -97,21 +97,22 @@ impl Members {
         Ok(Some(Line { number, domain, to, listed: Some(listed) }))
     }
 
-    /// Refuses the output of other commands and of a later xmem, and an error of `list`.
+    /// Refuses the output of other commands and of a later xmem, and an error instead of output.
     fn check_origin(&self) -> Result<(), LineProblem> {
         let known = |schema: &Value| matches!(schema.as_u64(), Some(1 | 2)).then_some(());
         self.read("schema", "1 or 2", known)?;
-        if let Some(error) = self.get("error") {
+        let command = self.get("command").and_then(Value::as_str);
+        let is_change = self.has("old") || self.has("new");
+        if let (Some(error), false) = (self.get("error"), is_change) {
             let message = error.get("message").and_then(Value::as_str).unwrap_or("unknown");
-            return Err(LineProblem::ListFailed { message: shortened(message) });
+            let (command, message) = (shortened(command.unwrap_or("list")), shortened(message));
+            return Err(LineProblem::Failed { command, message });
         }
-        match self.get("command").and_then(Value::as_str) {
+        match command {
             Some(command) if !matches!(command, "list" | "watch") => {
                 Err(LineProblem::OtherOutput { command: shortened(command) })
             }
-            _ if self.has("old") || self.has("new") => {
-                Err(LineProblem::OtherOutput { command: "set".to_owned() })
-            }
+            _ if is_change => Err(LineProblem::OtherOutput { command: "set".to_owned() }),
             _ => Ok(()),
         }
     }

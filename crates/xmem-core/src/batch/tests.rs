@@ -209,6 +209,15 @@ fn a_json_line_that_sets_nothing_is_refused() {
             "{\"command\":\"list\",\"error\":{\"message\":\"no Xen here\"}}",
             "`xmem list` failed: no Xen here",
         ),
+        ("{\"error\":{\"message\":\"no Xen here\"}}", "`xmem list` failed: no Xen here"),
+        (
+            "{\"command\":\"set\",\"error\":{\"message\":\"no Xen here\"}}",
+            "`xmem set` failed: no Xen here",
+        ),
+        (
+            "{\"command\":\"set\",\"new\":{\"target_kib\":4},\"error\":{\"message\":\"no driver\"}}",
+            "this is output of `xmem set`, not of `xmem list --json`",
+        ),
         ("{\"domid\":7,\"domid\":8,\"target_kib\":4}", "member `domid` is repeated"),
         (
             "{\"domid\":7,\"target_kib\":\"512M\"}",

@@ -75,6 +75,7 @@ Environment:
   XMEM_KEEP_FREE     default of --keep-free
   XMEM_LOG           log filter such as `xmem_core=debug`, instead of -v
   XMEM_SIM_FAULT     faults of the simulated host, such as `lock-busy,conflict`
+  XMEM_SIM_WORLD     `states` gives a new simulated host a domain in each state
   NO_COLOR           turns colours off if set
   XENSTORED_PATH     xenstored's socket or device, as for libxenstore
   XENSTORED_RUNDIR   directory of xenstored's socket, as for libxenstore";

@@ -1,5 +1,7 @@
 //! The help. Its snapshots show each change in review; `SNAPSHOTS=overwrite cargo test` accepts one.
 
+use std::collections::BTreeSet;
+
 use snapbox::{assert_data_eq, file};
 
 use crate::sandbox::xmem;
@@ -38,4 +40,15 @@ fn version_is_the_package_version() {
         let ran = xmem(flag).run();
         assert_eq!((ran.status.code(), ran.stdout), (Some(0), expected.clone()));
     }
+}
+
+#[test]
+fn the_help_has_each_variable_of_the_guide() {
+    let guide = include_str!("../../docs/guide.md");
+    let help = xmem("--help").run().stdout;
+    let variables = |page: &str| -> BTreeSet<String> {
+        let words = page.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+        words.filter(|word| word.starts_with("XMEM_")).map(str::to_owned).collect()
+    };
+    assert_eq!(variables(&help), variables(guide));
 }

@@ -55,7 +55,7 @@ pub enum Cause {
     /// xenstore failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// xenstore failed at the commit, which had no effect. It answers again.
+    /// xenstore failed at the commit, and answers again. The commit had no effect, or another program has written since.
     #[error(transparent)]
     Commit(StoreError),
     /// The hypervisor failed.

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use xen::Host;
-use xmem_core::check::{CheckReport, Finding, RepairOutcome, RepairReport, check, preview, repair};
+use xmem_core::check::{Finding, RepairOutcome, RepairReport, check, preview, repair};
 use xmem_core::domain::{Domain, DomainRef};
 use xmem_core::failure::Failure;
-use xmem_core::resolve::Missing;
 
 use super::{record, with_missing};
 use crate::cli::{Check, Global};
@@ -56,11 +55,13 @@ impl Task {
             Repair::No => {
                 let as_found = |finding: &Finding| (finding.clone(), RepairOutcome::NotRepaired);
                 let findings: Vec<_> = found.findings.iter().map(as_found).collect();
-                finish(&found, &findings, &found.missing, &[], report)
+                let checked = Checked { report: &found, findings: &findings, is_final: true };
+                finish(&checked, &[], report)
             }
             Repair::DryRun => {
                 let findings = preview(host, &found);
-                finish(&found, &findings, &found.missing, &[], report)
+                let checked = Checked { report: &found, findings: &findings, is_final: true };
+                finish(&checked, &[], report)
             }
             Repair::Within(timeout) => {
                 let RepairReport { after, unchecked, findings, changes, failures } =
@@ -71,13 +72,15 @@ impl Task {
                 let failures = failures.into_iter().map(|(identity, cause)| {
                     Failure::unchanged(Some(Domain { identity, name: None }), cause)
                 });
+                let is_final = unchecked.is_none();
                 let failures: Vec<Failure> = changes
                     .into_iter()
                     .filter_map(Result::err)
                     .chain(failures)
                     .chain(unchecked.map(|cause| Failure::read_only(None, cause)))
                     .collect();
-                finish(&after, &findings, &after.missing, &failures, report)
+                let checked = Checked { report: &after, findings: &findings, is_final };
+                finish(&checked, &failures, report)
             }
         })
     }
@@ -85,15 +88,10 @@ impl Task {
 
 /// Reports the findings, the failures and the summary. The exit code is 9 if anything is or may be out of step, else
 /// that of the failures.
-fn finish(
-    result: &CheckReport,
-    findings: &[(Finding, RepairOutcome)],
-    missing: &[Missing],
-    failures: &[Failure],
-    report: &Report,
-) -> Exit {
-    let checked = Checked { report: result, findings };
-    report.findings(&checked);
+fn finish(checked: &Checked<'_>, failures: &[Failure], report: &Report) -> Exit {
+    let Checked { report: result, findings, .. } = checked;
+    let missing = &result.missing;
+    report.findings(checked);
     // A domain that went away needs no repair.
     let failures = failures.iter().filter(|failure| !failure.cause.is_gone());
     let exits: Vec<Exit> = failures.map(|failure| report.failure(failure, None)).collect();
@@ -101,7 +99,7 @@ fn finish(
         report.missing(missing);
     }
     if missing.is_empty() || !result.rows.is_empty() || report.style.json {
-        report.summary(&checked);
+        report.summary(checked);
     }
     let is_out_of_step = findings
         .iter()

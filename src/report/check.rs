@@ -14,6 +14,8 @@ pub(crate) struct Checked<'a> {
     /// The domains that were checked.
     pub(crate) report: &'a CheckReport,
     pub(crate) findings: &'a [(Finding, RepairOutcome)],
+    /// Whether the host was checked again after a repair.
+    pub(crate) is_final: bool,
 }
 
 /// The counts of the summary.
@@ -119,7 +121,8 @@ impl Report {
         if self.style.json {
             self.json(|json| json.object(None, SummaryKeys { summary }).map(Some));
         } else if !self.style.quiet {
-            self.print(&(summary.text() + self.mark()));
+            let unchecked = if checked.is_final { "" } else { "; not checked again" };
+            self.print(&format!("{}{unchecked}{}", summary.text(), self.mark()));
         }
     }
 }

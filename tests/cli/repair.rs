@@ -328,7 +328,7 @@ fn a_repair_whose_commit_gets_lost_reports_its_finding_and_its_failure() {
 web (7): out of step: the limit of 976.5 MiB is below the 1025 MiB that its target needs
     meaning: the target asks for more than Xen lets the guest have: its allocations fail
     fix: xmem check --repair 7
-4 domains: 1 finding out of step (simulated)
+4 domains: 1 finding out of step; not checked again (simulated)
 
 "#]], str![[r#"
 warning: web (7): no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END

@@ -243,11 +243,17 @@ impl Report {
         request: &ReclaimRequest,
     ) -> Exit {
         // Targets that were not restored stay lowered.
-        let changed = done.donors.iter().any(|it| it.asked.is_some() && !it.restored);
+        let changed = done.donors.iter().any(|it| it.changed && !it.restored);
         let out_of_step = failed.left_out_of_step();
         let restored = done.donors.iter().any(|it| it.restored);
         let has = format!("the host has {}", of_goal(done.available, done.goal, request));
         let more = more(&request.from, done.donors.iter().map(|it| &it.exclusion));
+        let targets = match (changed || out_of_step, restored) {
+            (true, false) => "the targets stay set",
+            (true, true) => "some targets stay set",
+            (false, true) => "the old targets are restored",
+            (false, false) => "nothing changed",
+        };
         let (end, kind, message, exit, hint) = match &done.end {
             ReclaimEnd::Reached => {
                 if self.style.json {
@@ -272,17 +278,11 @@ impl Report {
                     ("fell-short", kind, message, Exit::of_all(&failed.exits), None)
                 }
                 _ => {
-                    let message = format!("the domains gave less than planned: {has}");
+                    let message = format!("the domains gave less than planned; {targets}: {has}");
                     ("fell-short", "stuck", message, Exit::NotReached, more.map(Remedy::from))
                 }
             },
             ReclaimEnd::Interrupted => {
-                let targets = match (changed, restored) {
-                    (true, false) => "the targets stay set",
-                    (true, true) => "some targets stay set",
-                    (false, true) => "the old targets are restored",
-                    (false, false) => "nothing changed",
-                };
                 let message = format!("interrupted; {targets}: {has}");
                 ("interrupted", "interrupted", message, Exit::NotReached, None)
             }

@@ -64,13 +64,17 @@ hint: name more domains, or lower their floors (--floor); -n shows what each can
 /// The lowered targets stay, or are restored with --or-restore.
 #[test]
 fn guests_that_do_not_follow_fail_it() {
-    for (option, web, state) in [("", 524_288, "changed"), ("--or-restore", 1_048_576, "restored")]
-    {
+    for (option, web, state, targets) in [
+        ("", 524_288, "changed", "the targets stay set"),
+        ("--or-restore", 1_048_576, "restored", "the old targets are restored"),
+    ] {
         let sim = Sim::new();
         let words = format!("reclaim 9728M --from web --patience 300ms {option}");
         let ran = sim.xmem(&words).run();
         assert_eq!(ran.status.code(), Some(8), "{ran:?}");
         assert_eq!(sim.numbers(7).0, web, "{ran:?}");
+        let message = format!("xmem: the domains gave less than planned; {targets}: the host has");
+        assert!(ran.stderr.contains(&message), "{ran:?}");
         let sim = Sim::new();
         let objects = sim.xmem(&words).arg("--json").run().objects();
         let last = objects.last().unwrap();
@@ -167,6 +171,14 @@ fn again_after_guests_that_did_not_follow() {
     let objects = sim.xmem(words).arg("--json").run().objects();
     let change = objects.iter().find(|it| it["would_change"].is_null() && it["old"].is_object());
     assert_eq!(change.unwrap()["notes"], json!([]), "{objects:?}");
+    // It has changed nothing that it could restore.
+    for option in ["", " --or-restore"] {
+        let objects = sim.xmem(&format!("{words} --json{option}")).run().objects();
+        let error = &objects.last().unwrap()["error"];
+        assert_eq!(error["state"], "unchanged", "{objects:?}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("less than planned; nothing changed: the host"), "{message}");
+    }
 }
 
 #[test]

@@ -129,8 +129,10 @@ pub struct ReclaimReport {
 pub struct DonorReport {
     /// As it was before.
     pub donor: Donor,
-    /// Its last new size; `None` if it was not shrunk.
+    /// Its last new size, which it may have had before; `None` if it gave nothing.
     pub asked: Option<Kib>,
+    /// Whether this run changed it.
+    pub changed: bool,
     /// Its memory at the last poll; zero if it went away.
     pub held: Kib,
     /// The reason why it gave no more.

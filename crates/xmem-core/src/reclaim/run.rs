@@ -38,6 +38,7 @@ pub fn reclaim(
     let report = |donor: &Donor| DonorReport {
         donor: donor.clone(),
         asked: None,
+        changed: false,
         held: donor.held,
         exclusion: donor.exclusion.clone(),
         restored: false,
@@ -201,6 +202,7 @@ impl Run<'_> {
     fn record(&mut self, index: usize, outcome: &Outcome) {
         if let Some(report) = self.donors.get_mut(index) {
             report.asked = Some(outcome.plan.wanted);
+            report.changed |= outcome.is_change();
         }
         if let Some(donor) = self.plan.donors.get_mut(index) {
             (donor.size, donor.limit) = (outcome.plan.wanted, outcome.plan.new.limit);

@@ -7,8 +7,8 @@ use xen::escape::escaped_path;
 use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib, Mib};
 
-use super::safety::{growth, shrinks};
-use super::{HOST_RESERVE, MemoryRequest, Plan, Surroundings, TOLERANCE};
+use super::safety::{growth, misreads_first_target, shrinks};
+use super::{HOST_RESERVE, MemoryRequest, Plan, Refusal, Surroundings, TOLERANCE};
 use crate::memory::{GuestType, Limit, Manager, Memory};
 use crate::state::State;
 
@@ -54,6 +54,10 @@ pub enum Note {
     BelowUsed { used: Kib, size: Kib },
     /// The guest is shrunk by force while it is still giving back its boot memory.
     Populating { outstanding: Kib },
+    /// A direct-mapped dom0 is shrunk by force.
+    DirectMapped,
+    /// A PVH dom0 gets its first target by force, under a kernel that misreads it.
+    Dom0Kernel { kernel: Option<(u32, u32)> },
     /// The host does not have enough for the requested size.
     Partial { asked: Kib, got: Kib },
     /// A limit in a batch is neither the present one nor that of the target.
@@ -84,6 +88,8 @@ impl Note {
             Self::LimitTooLow { .. } => "limit-too-low",
             Self::BelowUsed { .. } => "below-used",
             Self::Populating { .. } => "populating",
+            Self::DirectMapped => "direct-mapped",
+            Self::Dom0Kernel { .. } => "dom0-kernel",
             Self::Partial { .. } => "partial",
             Self::LimitIgnored { .. } => "limit-ignored",
             Self::RecordLeft { .. } => "record-left",
@@ -173,6 +179,8 @@ impl fmt::Display for Note {
                 "the guest has not yet given back its boot memory (populate on demand: {} MiB outstanding)",
                 Mib(*outstanding)
             ),
+            Self::DirectMapped => Refusal::DirectMapped.fmt(f),
+            Self::Dom0Kernel { kernel } => Refusal::Dom0Kernel { kernel: *kernel }.fmt(f),
             Self::Partial { asked, got } => {
                 write!(f, "the host does not have enough for {asked}: the size is {got}")
             }
@@ -266,6 +274,12 @@ pub(super) fn add(
     }
     if let Some(outstanding) = around.outstanding_pod() {
         note(changes, Note::Populating { outstanding });
+    }
+    if memory.is_dom0() && changes {
+        note(around.dom0.direct_mapped && shrinks(memory, plan), Note::DirectMapped);
+        let is_first = matches!(memory.target, Ok(None));
+        let kernel = around.dom0.kernel;
+        note(is_first && misreads_first_target(memory, around.dom0), Note::Dom0Kernel { kernel });
     }
     plan.notes = notes;
 }

@@ -116,6 +116,8 @@ fn a_direct_mapped_dom0_is_shrunk_by_force_only() {
     let arm = Dom0 { direct_mapped: true, ..Dom0::default() };
     let around = Surroundings { dom0: arm, ..Surroundings::default() };
     assert_eq!(needs_force(&dom0, "512M", &around), Refusal::DirectMapped);
+    assert_eq!(notes(&dom0, force("512M"), &around), [Note::DirectMapped]);
+    assert_eq!(notes(&dom0, force("2G"), &around), []);
     assert!(plan(&dom0, &set("2G"), &around).is_ok());
     assert!(plan(&pv(), &set("256M"), &around).is_ok());
 }
@@ -132,6 +134,8 @@ fn the_first_target_of_a_pvh_dom0_with_an_old_kernel_needs_force() {
         for size in ["512M", "1536M"] {
             let refusal = Refusal::Dom0Kernel { kernel: old };
             assert_eq!(needs_force(&dom0, size, &kernel(old)), refusal);
+            let notes = notes(&dom0, force(size), &kernel(old));
+            assert!(notes.contains(&Note::Dom0Kernel { kernel: old }), "{notes:?}");
         }
     }
     let refusal = Refusal::Dom0Kernel { kernel: Some((6, 14)) };

@@ -388,3 +388,15 @@ fn a_note_names_the_simulated_host_that_was_typed() {
     let ran = xmem(&format!("--host {host} --json set web +0")).within(&sim).run();
     assert!(ran.stdout.replace("DIR", sim.path().to_str().unwrap()).contains(&command), "{ran:?}");
 }
+
+/// Whatever its maximum is by then.
+#[test]
+fn a_populating_guest_is_not_shrunk_after_its_maximum_was_lowered() {
+    let sim = Sim::with_states();
+    assert_eq!(sim.xmem("max populating 512M").run().status.code(), Some(0));
+    let ran = sim.xmem("set populating 256M").run();
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+    assert!(ran.stderr.contains("populate on demand"), "{ran:?}");
+    let ran = sim.xmem("check populating").run();
+    assert!(ran.stdout.contains("still populating"), "{ran:?}");
+}

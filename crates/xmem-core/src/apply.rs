@@ -89,7 +89,8 @@ impl Step {
     /// An outcome without a change.
     fn outcome(&self, plan: Plan, status: ChangeStatus) -> Outcome {
         let (domain, info) = (self.domain.clone(), self.memory.info);
-        Outcome { domain, state: self.state, info, plan, status, recovery: None }
+        let (state, first_limit) = (self.state, info.limit);
+        Outcome { domain, state, info, plan, status, recovery: None, first_limit }
     }
 
     /// Whether its target is raised.

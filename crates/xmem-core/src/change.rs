@@ -82,17 +82,17 @@ pub struct Outcome {
     pub status: ChangeStatus,
     /// The recovery from a killed run.
     pub recovery: Option<Recovery>,
+    /// The limit before the run. A recovery, or a rollback after a conflict, can have changed it before the plan.
+    pub first_limit: Kib,
 }
 
 impl Outcome {
-    /// The numbers before the run: those that the plan starts from, with the limit that its recovery found.
+    /// The numbers before the run.
     pub fn old(&self) -> Numbers {
-        let recovered = self.recovery.as_ref().and_then(Recovery::limit_change);
-        let old = self.plan.old;
-        Numbers { limit: recovered.map_or(old.limit, |step| step.from), ..old }
+        Numbers { limit: self.first_limit, ..self.plan.old }
     }
 
-    /// Whether the run changed anything: by its plan, or by its recovery.
+    /// Whether the run changed anything.
     pub fn is_change(&self) -> bool {
         self.status == ChangeStatus::Changed || self.old() != self.plan.old
     }
@@ -262,7 +262,8 @@ impl Change<'_> {
         subject.note(request, &mut plan);
         let recovery = Recovery::pending(self.host.state_dir(), subject.domain.identity)?;
         let (domain, state) = (subject.domain.clone(), State::on(self.host, &memory));
-        Ok(Outcome { domain, state, info, plan, status: ChangeStatus::DryRun, recovery })
+        let status = ChangeStatus::DryRun;
+        Ok(Outcome { domain, state, info, plan, status, recovery, first_limit: info.limit })
     }
 
     fn lock(&self, domain: &Domain) -> Result<LockedDomain<'_>, Failed> {
@@ -332,7 +333,9 @@ impl Change<'_> {
         subject.note(&self.request.memory, &mut planned.plan);
         let outcome = |plan: Plan, status| {
             let (domain, recovery) = (subject.domain.clone(), subject.recovery.clone());
-            Attempt::Ended(Box::new(Outcome { domain, state, info, plan, status, recovery }))
+            let first_limit = locked.first_limit;
+            let outcome = Outcome { domain, state, info, plan, status, recovery, first_limit };
+            Attempt::Ended(Box::new(outcome))
         };
         if planned.plan.changes_nothing() {
             return Ok(outcome(planned.plan, ChangeStatus::Unchanged));

@@ -199,10 +199,13 @@ fn out_of_step(rows: &[Row]) -> Vec<(Identity, DiagnosisKind)> {
     rows.iter().flat_map(of).collect()
 }
 
-/// Withdraws the repair of a limit that is too low only because of nodes that the guest can write.
+/// Withdraws a fix that relies on nodes that the guest can write.
 fn distrust_guest(host: &dyn Host, store: &dyn Store, row: &mut Row) -> Result<(), Cause> {
-    let relies_on_nodes =
-        |it: &Diagnosis| it.is_repairable() && it.kind == DiagnosisKind::LimitTooLow;
+    let relies_on_nodes = |it: &Diagnosis| match it.kind {
+        DiagnosisKind::LimitTooLow => it.is_repairable(),
+        DiagnosisKind::TargetAboveMaximum => true,
+        _ => false,
+    };
     if row.findings.iter().any(relies_on_nodes) && guest_may_write(store, row.memory.domid())? {
         let without = survey::findings_if_the_guest_writes(host, row);
         for finding in &mut row.findings {

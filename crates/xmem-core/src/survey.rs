@@ -208,25 +208,22 @@ fn findings(
 ) -> Vec<Diagnosis> {
     let identity = memory.info.identity;
     let (lock, killed) = files.of_domain(identity);
-    let may_populate = matches!(state, State::Running | State::Paused)
+    let may_populate = cfg!(target_arch = "x86_64")
+        && matches!(state, State::Running | State::Paused)
         && memory.info.guest_type != GuestType::Pv
         && !memory.is_dom0();
     let facts = Facts {
         state_dir: host.state_dir(),
         dom0: if memory.is_dom0() { host.dom0() } else { xen::Dom0::default() },
-        // A guest with its whole maximum was booted without populate on demand.
-        pod: (may_populate && has_less_than_its_maximum(memory))
-            .then(|| host.hypervisor().pod(identity.domid).ok())
-            .flatten(),
+        // Whatever its maximum is now: that of its start is not known.
+        pod: may_populate.then(|| host.hypervisor().pod(identity.domid).ok()).flatten(),
+        // For the fix of this finding alone.
+        host: memory.is_above_maximum().then(|| host.hypervisor().host_memory().ok()).flatten(),
         lock,
         killed,
         guest_writes,
     };
     diagnose(memory, state, &facts)
-}
-
-fn has_less_than_its_maximum(memory: &Memory) -> bool {
-    matches!((&memory.target, &memory.static_max), (Ok(Some(target)), Ok(Some(max))) if target < max)
 }
 
 /// Reads the doubtful domains again: a real problem is found twice.

@@ -39,6 +39,8 @@ pub(super) struct LockedDomain<'h> {
     pub(super) intent: IntentFile,
     /// Its state in the hypervisor, as last read under the lock.
     pub(super) info: DomainInfo,
+    /// The limit when the lock was taken.
+    pub(super) first_limit: Kib,
     /// The recovery from a killed run.
     pub(super) recovery: Option<Recovery>,
     lock: Lock,
@@ -64,6 +66,7 @@ impl<'h> LockedDomain<'h> {
             domain: domain.clone(),
             intent: IntentFile::new(host.state_dir(), identity),
             info,
+            first_limit: info.limit,
             recovery: None,
             lock,
         })

@@ -15,7 +15,7 @@ use crate::size::Amount;
 use crate::underway::{Underway, sum, underway};
 
 /// The plan of `request` for a domain with this `memory`, which was read through `nodes`. Reads the host's
-/// memory if the domain grows, and its populate-on-demand state if it shrinks and may have one. Other domains are read
+/// memory if the domain grows, and its populate-on-demand state if it shrinks and can have one. Other domains are read
 /// through `store`, so that their changes do not make a commit conflict.
 ///
 /// # Errors
@@ -34,7 +34,7 @@ pub fn plan_on(
 }
 
 /// The plan of `request` in known surroundings, for one of many domains. Reads only the domain's
-/// populate-on-demand state, if it shrinks and may have one.
+/// populate-on-demand state, if it shrinks and can have one.
 ///
 /// # Errors
 /// As [`plan_on`].

@@ -5,7 +5,7 @@ mod numbers;
 use std::path::{Path, PathBuf};
 
 use xen::escape::{Escaped, escaped_path};
-use xen::hypervisor::{Pod, Shutdown};
+use xen::hypervisor::{HostMemory, Pod, Shutdown};
 use xen::lock::LockState;
 use xen::userdata::FileName;
 use xen::{Dom0, DomId, Kib, Mib};
@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub dom0: Dom0,
     /// Its populate-on-demand state, if it was read.
     pub pod: Option<Pod>,
+    /// The host's memory, if it was read.
+    pub host: Option<HostMemory>,
     /// Its lock.
     pub lock: LockState,
     /// An incomplete change of a killed process.
@@ -38,6 +40,7 @@ impl<'a> Facts<'a> {
             state_dir,
             dom0: Dom0 { balloon_target: None, kernel: None, direct_mapped: false },
             pod: None,
+            host: None,
             lock: LockState::Unlocked,
             killed: None,
             guest_writes: false,

@@ -145,11 +145,9 @@ impl Questions {
         let raises_max = plan.new.static_max > plan.old_maximum();
         let is_max = matches!(request, MemoryRequest::Max { .. });
         let changes = !plan.changes_nothing();
-        // Only a guest that was started with less than its maximum is populated on demand.
-        let can_be_populating = memory.info.current < plan.old.static_max.unwrap_or_default();
         Self {
             host: changes && (growth(memory, plan).is_some() || is_max && raises_max),
-            pod: plan.pod.is_some() && can_be_populating && shrinks(memory, plan),
+            pod: plan.pod.is_some() && shrinks(memory, plan),
             dom0: changes && memory.is_dom0(),
         }
     }

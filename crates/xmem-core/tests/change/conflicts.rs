@@ -165,3 +165,15 @@ fn a_conflict_without_a_new_limit_needs_no_rollback() {
         scene.change(max("1536M"), at(is_commit, || Fail(answers("EQUOTA")))).unwrap_err();
     assert_eq!(failure.aftermath, Aftermath::Unchanged);
 }
+
+/// Rolling back after a conflict leaves the limit that the target needs, which the next try finds.
+#[test]
+fn a_limit_that_a_rollback_raised_is_a_change_of_this_run() {
+    let scene = Scene::new();
+    scene.world.set_limit(400_000);
+    let outcome = scene.change(set("1G"), at(is_commit, || Fail(Error::Errno(Errno::AGAIN))));
+    let outcome = outcome.unwrap();
+    assert_eq!(scene.numbers(), START);
+    assert_eq!((outcome.old().limit, outcome.plan.new.limit), (Kib(400_000), Kib(START.2)));
+    assert!(outcome.is_change());
+}

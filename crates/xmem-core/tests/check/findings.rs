@@ -125,6 +125,14 @@ fn a_guest_that_may_write_its_nodes_is_offered_no_repair() {
     assert_eq!(fix(&scene), Some(Fix::Repair(Some(web))));
     scene.edit(7, |web| web.owns_nodes = true);
     assert_eq!(fix(&scene), Some(Fix::SetSize(web)));
+    // Nor a maximum as large as its own target.
+    scene.world().write("/local/domain/7/memory/target", "6000000");
+    assert_eq!(fix(&scene), Some(Fix::SetSize(web)));
+    scene.edit(7, |web| web.owns_nodes = false);
+    assert!(matches!(fix(&scene), Some(Fix::Choose { max: Some(_), .. })), "{:?}", fix(&scene));
+    // A maximum above all of the host's memory would be refused.
+    scene.world().write("/local/domain/7/memory/target", "90000000");
+    assert!(matches!(fix(&scene), Some(Fix::Choose { max: None, .. })), "{:?}", fix(&scene));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use xen::hypervisor::{Pod, UNLIMITED};
 use xen::{Kib, Mib};
 
 use super::super::{Diagnosis, DiagnosisKind, Fix};
-use super::Judge;
+use super::{Facts, Judge};
 use crate::memory::{Memory, Node};
 use crate::plan::{MemoryRequest, SLACK, Surroundings, TOLERANCE, misreads_first_target, plan};
 use crate::size::{Size, Written};
@@ -90,6 +90,10 @@ impl Judge<'_> {
             ),
             "one of them is wrong, and xmem cannot tell which; xl refuses most changes to either",
         );
+        // Neither number is a reason to raise a limit.
+        if self.facts.guest_writes {
+            return Some(found.with_fix(Fix::SetSize(self.domid)));
+        }
         // A size is rounded down to whole pages.
         let least = size.max(target).in_whole_pages();
         let max = self.allowed(least, |size| MemoryRequest::Max { size, force: false });
@@ -223,7 +227,8 @@ impl Judge<'_> {
     }
 
     fn surroundings(&self) -> Surroundings {
-        Surroundings { dom0: self.facts.dom0, ..Surroundings::default() }
+        let Facts { dom0, pod, host, .. } = *self.facts;
+        Surroundings { host, pod, dom0, ..Surroundings::default() }
     }
 
     fn with_video(&self, kib: Kib) -> Option<Kib> {

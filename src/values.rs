@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use xen::Kib;
 use xmem_core::domain::DomainRef;
-use xmem_core::size::{Amount, Size};
+use xmem_core::size::{Amount, Size, SizeError};
 
 use crate::usage::Usage;
 
@@ -178,7 +178,7 @@ pub(crate) fn domains(texts: &[String]) -> Result<Vec<DomainRef>, Usage> {
 /// A size.
 pub(crate) fn size(what: &str, text: &str) -> Result<Size, Usage> {
     let text = unmark(text);
-    text.parse().map_err(|why: xmem_core::size::SizeError| Usage {
+    text.parse().map_err(|why: SizeError| Usage {
         what: what.to_owned(),
         text: text.clone(),
         why: why.to_string(),
@@ -215,8 +215,14 @@ pub(crate) fn amount(what: &str, text: &str) -> Result<Kib, Usage> {
             why: "not an absolute size".to_owned(),
             hint,
         }),
-        Err(usage) if usage.text.is_empty() => Err(usage),
-        Err(usage) => Err(Usage { hint, ..usage }),
+        Err(usage) => Err(match usage.text.parse::<Size>() {
+            // Its hint would be a relative size again.
+            Err(SizeError::Fraction { exact: Some(amount) }) if amount.is_step() => {
+                Usage { hint, ..usage }
+            }
+            Err(why) => Usage { hint: Some(why.hint_with("512M or 2G")), ..usage },
+            Ok(_) => usage,
+        }),
     }
 }
 

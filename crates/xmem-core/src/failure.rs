@@ -167,6 +167,8 @@ pub enum Aftermath {
     OnePageOff {
         /// The target.
         target: Kib,
+        /// The limit.
+        limit: Kib,
     },
     /// A size that this run set could not be set back: the domain keeps it.
     NotRestored {
@@ -201,7 +203,7 @@ impl fmt::Display for Aftermath {
                 Limit(*limit),
                 Limit(*before)
             ),
-            Self::OnePageOff { target } => write!(
+            Self::OnePageOff { target, .. } => write!(
                 f,
                 "the target is still {target}, one page off, as set to nudge the balloon driver; the limit is in step"
             ),

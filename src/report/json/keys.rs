@@ -78,7 +78,8 @@ impl Change {
     /// Adds what `failure` to nudge the balloon driver left.
     pub(super) fn left_by(&mut self, failure: &Failure, video: i32) {
         self.changed |= failure.is_change();
-        if let Aftermath::OnePageOff { target } = failure.aftermath {
+        if let Aftermath::OnePageOff { target, limit } = failure.aftermath {
+            self.new.limit_kib = limited(Some(limit));
             self.new.target_kib = Some(target);
             self.new.size_kib = target.offset(video.into());
         }

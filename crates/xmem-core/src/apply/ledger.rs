@@ -25,7 +25,7 @@ pub(super) struct Ledger<'s> {
     /// The domains already changed, and the memory that each will hold.
     promised: Vec<(Identity, Kib)>,
     last: Option<Reading>,
-    /// The memory left at the last reading, minus later promises.
+    /// The least memory left since more became free, minus later promises.
     left: Option<Kib>,
     /// The time without more memory, over all steps. Counted in sleeps, not by a clock, so that a stop (Ctrl-Z) does not
     /// count as waiting.
@@ -105,9 +105,12 @@ impl<'s> Ledger<'s> {
         loop {
             let (reading, held) = self.read(step.domain.identity)?;
             let (left, needs) = (reading.left(), step.needs(held));
-            if self.left.replace(left).is_some_and(|last| left > last) {
+            // The guests and the host are not read at the same moment: some pages more are no progress.
+            if self.left.is_some_and(|least| left > Kib(least.0.saturating_add(TOLERANCE.0))) {
                 self.idle = Duration::ZERO;
+                self.left = Some(left);
             }
+            self.left = Some(self.left.map_or(left, |least| least.min(left)));
             if needs <= left {
                 return Ok(Grant::Whole);
             }

@@ -94,7 +94,7 @@ pub fn nudge_back(
             // A domain that is gone has no target.
             aftermath if failure.cause.is_gone() => aftermath,
             aftermath @ Aftermath::OutOfStep { .. } => aftermath,
-            _ => Aftermath::OnePageOff { target },
+            _ => Aftermath::OnePageOff { target, limit: plan.new.limit },
         };
         let absolute = plan.old.target.and_then(|target| target.offset(plan.video.into()));
         Failure { aftermath, absolute, ..failure }

@@ -212,12 +212,14 @@ impl Run<'_> {
             return;
         };
         if outcome.status == ChangeStatus::Changed {
-            let (old, limit) = (outcome.plan.old.limit, outcome.plan.new.limit);
-            let before = taken.map_or(outcome.plan.old_size(), |earlier| earlier.before);
-            // Unless another program has set one in between.
+            let (old, limit) = (outcome.plan.old, outcome.plan.new.limit);
+            // What another program has set since this run's last change is to be restored, not what was there before.
+            let before = taken
+                .filter(|earlier| Some(earlier.target) == old.target)
+                .map_or_else(|| outcome.plan.old_size(), |earlier| earlier.before);
             let limit_before = taken
-                .filter(|earlier| earlier.limit == old)
-                .map_or(old, |earlier| earlier.limit_before);
+                .filter(|earlier| earlier.limit == old.limit)
+                .map_or(old.limit, |earlier| earlier.limit_before);
             let size = outcome.plan.wanted;
             *taken = Some(Taken { before, size, target, limit_before, limit });
         }

@@ -193,7 +193,10 @@ fn a_lock_held_on_the_way_back_leaves_the_target_one_page_off() {
         nudge_back(&host, &there, Duration::ZERO, &NoInterrupt).unwrap_err(),
         nudge_back(&host, &there, TIMEOUT, &raised).unwrap_err(),
     ] {
-        assert_eq!(failure.aftermath, Aftermath::OnePageOff { target: Kib(AWAY) });
+        assert_eq!(
+            failure.aftermath,
+            Aftermath::OnePageOff { target: Kib(AWAY), limit: Kib(START.2) }
+        );
         assert_eq!(failure.absolute, Some(Kib(START.0)));
     }
     drop(held);
@@ -231,7 +234,11 @@ fn a_failure_at_any_step_reports_the_state() {
         let (scene, outcome) = asleep(500_000);
         let there = away(&scene.host(|_| Proceed), &outcome).unwrap().unwrap();
         let failure = back(&scene.host(nth(index, Fail(error(step)))), &there).unwrap_err();
-        assert_eq!(failure.aftermath, Aftermath::OnePageOff { target: Kib(AWAY) }, "{step:?}");
+        assert_eq!(
+            failure.aftermath,
+            Aftermath::OnePageOff { target: Kib(AWAY), limit: Kib(START.2) },
+            "{step:?}"
+        );
         assert_eq!(failure.absolute, Some(Kib(START.0)));
         assert_eq!(scene.numbers(), (AWAY, START.1, START.2), "{step:?}");
         assert_eq!(scene.files().len(), 0, "{step:?}");

@@ -239,6 +239,24 @@ fn a_target_that_another_program_set_meanwhile_is_not_restored() {
     assert_eq!(bed.size(2), mib(2048));
 }
 
+/// Between two changes of this run.
+#[test]
+fn a_size_that_another_program_set_in_between_is_the_one_to_restore() {
+    let bed = full();
+    bed.edit(|world| world.domains.get_mut(&3).unwrap().balloon = false);
+    let request = ReclaimRequest { or_restore: true, ..request(1500, &["a", "b", "c"]) };
+    let other = bed.sleeper().at(100, |world| {
+        world.write("/local/domain/2/memory/target", &mib(1500).0.to_string());
+        let b = world.domains.get_mut(&2).unwrap();
+        (b.limit_kib, b.balloon) = (mib(1501), false);
+    });
+    let (report, events) = run_on(&bed.host(), &request, &other);
+    let changed = |event: &&ReclaimEvent| matches!(event, ReclaimEvent::Changed(1, _));
+    assert_eq!(events.iter().filter(changed).count(), 2, "{events:?}");
+    assert!(report.donors[1].restored, "{report:?}");
+    assert_eq!((bed.size(2), bed.limit(2)), (mib(1500), mib(1501)));
+}
+
 #[test]
 fn or_restore_gives_memory_back_after_an_interrupt() {
     for or_restore in [false, true] {

@@ -11,7 +11,7 @@ use xmem_core::plan::Note;
 use xmem_sim::{Call, SimHost, Verdict, World};
 
 use crate::plans::{OPTIONS, plan};
-use crate::testbed::{Bed, mib};
+use crate::testbed::{Bed, Sleeper, mib};
 
 /// Applies `text`: the outcome of each step, in their order.
 fn run(
@@ -74,6 +74,26 @@ fn a_domain_is_given_up_on_after_patience_without_more_memory() {
     let waits = stops.waits();
     assert!(waits[0].starts_with("400 MiB for web (7), "), "{waits:?}");
     assert!(waits.last().unwrap().ends_with(" MiB free"), "{waits:?}");
+}
+
+/// Pages come and go between two readings: while a guest grows, it and the host are not read at the same moment.
+#[test]
+fn some_pages_are_no_progress() {
+    struct Jitter<'a>(&'a Bed, Sleeper<'a>);
+    impl Interrupt for Jitter<'_> {
+        fn pending(&self) -> bool {
+            self.1.pending()
+        }
+
+        fn sleep(&self, time: Duration) -> bool {
+            self.0.edit(|world| world.memory_kib.0 ^= 64);
+            self.1.sleep(time)
+        }
+    }
+    let bed = full(mib(100));
+    let results = run(&bed.host(), "web 1424M\n", &OPTIONS, &Jitter(&bed, bed.sleeper()));
+    assert!(is_no_memory(&results[0]), "{results:?}");
+    assert!((3000..3500).contains(&bed.now()), "{} ms", bed.now());
 }
 
 /// Each line that lacked memory was waited for anew.

@@ -46,6 +46,10 @@ pub(crate) fn fix(fix: &Fix, program: &Program) -> Remedy {
             let set = program.command(&format!("set {domid} {}", Written(*size)));
             format!("if nothing needs the higher limit: {set}")
         }
+        Fix::SetAgain { domid, size } => {
+            let set = program.command(&format!("set {domid} {} --wait", Written(*size)));
+            format!("to make it follow xenstore again: {set}")
+        }
         Fix::SetSize(domid) => {
             return Remedy::on_xen(format!(
                 "{} with the size it should have; the guest itself may write there (xenstore-ls -p)",
@@ -98,6 +102,10 @@ mod tests {
             (
                 Fix::LowerLimit { domid: web, size: Kib(4) },
                 "if nothing needs the higher limit: xmem --host sim:DIR set 7 4k",
+            ),
+            (
+                Fix::SetAgain { domid: web, size: Kib(512 << 10) },
+                "to make it follow xenstore again: xmem --host sim:DIR set 7 512M --wait",
             ),
             (
                 Fix::SetSize(web),

@@ -130,6 +130,6 @@ fn a_node_that_is_not_a_size_is_refused_even_if_unused() {
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");
         assert!(ran.stderr.starts_with("xmem: XMEM_KEEP_FREE `lots`: "), "{ran:?}");
         // Neither +256M nor 50% is taken.
-        assert!(ran.stderr.contains("hint: an absolute size looks like 512M or 2G"), "{ran:?}");
+        assert!(ran.stderr.contains("hint: a size looks like 512M or 2G;"), "{ran:?}");
     }
 }

@@ -65,6 +65,13 @@ pub enum Fix {
         /// The size to set.
         size: Kib,
     },
+    /// Set the present size again, and nudge the balloon driver.
+    SetAgain {
+        /// The domain.
+        domid: DomId,
+        /// The size to set.
+        size: Kib,
+    },
     /// Set the size that the domain should have. The guest itself may write the one that it has.
     SetSize(DomId),
     /// Change the domain through its memory manager.

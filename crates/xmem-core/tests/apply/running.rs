@@ -91,7 +91,12 @@ fn some_pages_are_no_progress() {
         }
     }
     let bed = full(mib(100));
-    let results = run(&bed.host(), "web 1424M\n", &OPTIONS, &Jitter(&bed, bed.sleeper()));
+    let results = run(
+        &bed.host(),
+        "web 1424M\n",
+        &OPTIONS,
+        &Jitter(&bed, bed.sleeper().interrupting_at(10_000)),
+    );
     assert!(is_no_memory(&results[0]), "{results:?}");
     assert!((3000..3500).contains(&bed.now()), "{} ms", bed.now());
 }

@@ -203,7 +203,24 @@ impl Judge<'_> {
                 "the guest has not yet ballooned up to its target",
             )
         };
-        Some(found.with_fix(Fix::AwaitGuest))
+        let Some(own) = self.target_in_sysfs() else {
+            return Some(found.with_fix(Fix::AwaitGuest));
+        };
+        let message = format!(
+            "{}; its own target, set in sysfs (xen_memory0/target_kb), is {} MiB",
+            found.message,
+            Mib(own)
+        );
+        let meaning = "dom0's driver follows that target, until another one is set in xenstore";
+        let fix = Fix::SetAgain { domid: self.domid, size };
+        Some(Diagnosis { message, meaning, ..found }.with_fix(fix))
+    }
+
+    /// dom0's own target, if it is not the one in xenstore.
+    fn target_in_sysfs(&self) -> Option<Kib> {
+        let own = self.facts.dom0.balloon_target.filter(|_| self.memory.is_dom0())?;
+        let target = known(&self.memory.target)?;
+        (own.0.abs_diff(target.0) > TOLERANCE.0).then_some(own)
     }
 
     /// `found` as fixed by `check --repair`, if there is only one possible fix.

@@ -440,3 +440,19 @@ fn sentences_have_no_full_stop() {
         }
     }
 }
+
+#[test]
+fn dom0s_own_target_is_shown_if_it_is_another_one() {
+    let mut memory = domain(0);
+    memory.info.current = Kib(400 * MIB);
+    let found = |balloon_target| {
+        let facts = Facts { dom0: Dom0 { balloon_target, ..Dom0::default() }, ..facts() };
+        diagnose(&memory, State::Running, &facts)[0].clone()
+    };
+    let target = memory.target.clone().unwrap();
+    assert_eq!(found(target).fix, Some(Fix::AwaitGuest));
+    let other = found(Some(Kib(400 * MIB)));
+    assert!(other.message.ends_with("set in sysfs (xen_memory0/target_kb), is 400 MiB"));
+    let size = memory.size().unwrap();
+    assert_eq!(other.fix, Some(Fix::SetAgain { domid: id(0), size }));
+}

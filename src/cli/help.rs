@@ -48,8 +48,9 @@ video, outstanding, used or note. `xmem set` accepts what `size` shows; append a
 to what -p prints. The table names a memory manager (xapi, Qubes OS) only if -o has `note`.";
 
 pub(super) const WATCH: &str = "\
-A domain that is out of step or over its limit is marked with !. Press Ctrl-C to exit. It also exits when its \
-output is closed or xenstored stops. COLUMN is as for `xmem list`.";
+A domain that is out of step, or runs and is over its limit, is marked with !. A \
+domain whose lock is held is not checked. Press Ctrl-C to exit. It also exits when \
+its output is closed or xenstored stops. COLUMN is as for `xmem list`.";
 
 pub(super) const CHECK: &str = "\
 The exit code is 9 if anything is out of step. The numbers of a domain whose lock is held \

@@ -306,7 +306,9 @@ pub(crate) fn line(problem: &LineProblem, program: &Program) -> String {
         LineProblem::NoDomain => {
             return format!("name the domain as `{list}` does, best by its `uuid`");
         }
-        LineProblem::NoTarget => "leave such domains out: jq -c 'select(.target_kib)'",
+        LineProblem::Null { member } => {
+            return format!("leave such domains out: jq -c 'select(.{member})'");
+        }
         LineProblem::OtherOutput { command } if matches!(command.as_str(), "set" | "apply") => {
             "to set its new target: jq -c 'select(.new) | {uuid, target_kib: .new.target_kib}'; to go back: .old.target_kib"
         }
@@ -397,6 +399,8 @@ mod tests {
         let program = Program::new(None);
         let hint = line(&LineProblem::UnknownMember { member: "target_kb".to_owned() }, &program);
         assert_eq!(hint, "name the new size `size_kib`, or the new target `target_kib`");
+        let hint = line(&LineProblem::Null { member: "size_kib" }, &program);
+        assert_eq!(hint, "leave such domains out: jq -c 'select(.size_kib)'");
         let hint = line(&LineProblem::OtherOutput { command: "set".to_owned() }, &program);
         assert!(hint.contains("{uuid, target_kib: .new.target_kib}"), "{hint}");
         let hint = line(&LineProblem::NoDomain, &Program::new(Some("sim")));

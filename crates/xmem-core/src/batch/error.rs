@@ -66,9 +66,9 @@ pub enum LineProblem {
     /// Neither a target nor a size.
     #[error("no size: neither `target_kib` nor `size_kib`")]
     NoSize,
-    /// A domain that had no target when it was listed.
-    #[error("the target is null: the domain has no memory target")]
-    NoTarget,
+    /// A domain without a readable target or size when it was listed.
+    #[error("`{member}` is null: `xmem list` found none, or could not read it")]
+    Null { member: &'static str },
     /// An object of another command.
     #[error("this is output of `xmem {command}`, not of `xmem list --json`")]
     OtherOutput { command: String },

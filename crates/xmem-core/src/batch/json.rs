@@ -73,10 +73,13 @@ impl Members {
         let to = match (target, size) {
             (Some(target), _) => Wanted::Target(target),
             (None, Some(size)) => Wanted::Size(Size::to(size)),
-            (None, None) if self.has("target_kib") || self.has("size_kib") => {
-                return Err(LineProblem::NoTarget);
+            (None, None) => {
+                let null = ["target_kib", "size_kib"].into_iter().find(|member| self.has(member));
+                return Err(match null {
+                    Some(member) => LineProblem::Null { member },
+                    None => LineProblem::NoSize,
+                });
             }
-            (None, None) => return Err(LineProblem::NoSize),
         };
         for (member, kib) in [("target_kib", target), ("size_kib", size)] {
             if let Some(kib) = kib.filter(|kib| *kib < PAGE) {

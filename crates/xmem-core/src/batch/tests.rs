@@ -187,11 +187,15 @@ fn a_json_line_that_sets_nothing_is_refused() {
         ("{\"domid\":7}", "no size: neither `target_kib` nor `size_kib`"),
         (
             "{\"domid\":7,\"target_kib\":null}",
-            "the target is null: the domain has no memory target",
+            "`target_kib` is null: `xmem list` found none, or could not read it",
         ),
         (
             "{\"domid\":7,\"target_kib\":null,\"size_kib\":null}",
-            "the target is null: the domain has no memory target",
+            "`target_kib` is null: `xmem list` found none, or could not read it",
+        ),
+        (
+            "{\"domid\":7,\"size_kib\":null}",
+            "`size_kib` is null: `xmem list` found none, or could not read it",
         ),
         (
             "{\"command\":\"set\",\"domid\":7,\"old\":{},\"new\":{\"target_kib\":4}}",

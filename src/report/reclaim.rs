@@ -81,14 +81,15 @@ impl FailedChanges {
     }
 }
 
-/// How to get more memory. Only the floor of a guest that is not excluded holds back some.
+/// How to get more memory. A floor that `--floor` can lower holds back some, unless its guest is excluded.
 fn more<'a>(
     from: &DonorSelection,
-    exclusions: impl IntoIterator<Item = &'a Option<Exclusion>>,
+    donors: impl IntoIterator<Item = (&'a Donor, &'a Option<Exclusion>)>,
 ) -> Option<String> {
     let (mut is_floor, mut is_stuck) = (false, false);
-    for exclusion in exclusions {
-        is_floor |= exclusion.is_none();
+    for (donor, exclusion) in donors {
+        let can_be_lower = matches!(donor.floor.reason, FloorReason::Asked | FloorReason::Half);
+        is_floor |= exclusion.is_none() && can_be_lower;
         is_stuck |= *exclusion == Some(Exclusion::GaveLess);
     }
     let stuck =
@@ -101,7 +102,7 @@ fn more<'a>(
             "name more domains, or lower their floors (--floor)".to_owned()
         }
         (DonorSelection::Named(_), false, true) => format!("{stuck}, or name other domains"),
-        (DonorSelection::Named(_), false, false) => "name other domains".to_owned(),
+        (DonorSelection::Named(_), false, false) => "name more domains".to_owned(),
     })
 }
 
@@ -135,7 +136,7 @@ impl Report {
         }
         let possible = plan.possible();
         if !plan.is_enough() {
-            let hint = more(&request.from, plan.donors.iter().map(|it| &it.exclusion));
+            let hint = more(&request.from, plan.donors.iter().map(|it| (it, &it.exclusion)));
             return self.not_enough(plan.goal, plan.available, possible, request, hint);
         }
         if self.style.json {
@@ -247,7 +248,7 @@ impl Report {
         let out_of_step = failed.left_out_of_step();
         let restored = done.donors.iter().any(|it| it.restored);
         let has = format!("the host has {}", of_goal(done.available, done.goal, request));
-        let more = more(&request.from, done.donors.iter().map(|it| &it.exclusion));
+        let more = more(&request.from, done.donors.iter().map(|it| (&it.donor, &it.exclusion)));
         let targets = match (changed || out_of_step, restored) {
             (true, false) => "the targets stay set",
             (true, true) => "some targets stay set",

@@ -111,7 +111,7 @@ fn a_domain_that_cannot_give_is_not_asked_for_a_lower_floor() {
     let ran = sim.xmem("reclaim 10G --from web").run();
     assert_eq!(ran.status.code(), Some(4), "{ran:?}");
     assert!(
-        ran.stderr.ends_with("\nhint: name other domains; -n shows what each can give\n"),
+        ran.stderr.ends_with("\nhint: name more domains; -n shows what each can give\n"),
         "{ran:?}"
     );
 }
@@ -296,6 +296,37 @@ fn a_wait_that_the_goal_ends_is_not_interrupted() {
         objects.iter().filter_map(|object| object["wait"]["end"].as_str()).collect();
     assert!(ends.len() >= 3, "{ran:?}");
     assert!(ends.iter().all(|end| ["reached", "not-needed"].contains(end)), "{ends:?}");
+}
+
+#[test]
+fn a_running_guest_that_gives_nothing_is_shown_with_from_all() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        world["xenstore"]["/local/domain/7/memory/static-max"] = "x".into();
+        world["domains"]["8"]["paused"] = true.into();
+        world["domains"]["9"]["pod_entries_kib"] = 65_536.into();
+    });
+    let ran = sim.xmem("reclaim 12G --from all -n").run();
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    let [web, win] = lines[..] else { panic!("{ran:?}") };
+    assert!(web.starts_with("web (7): gives nothing: xenstore has \"x\""), "{ran:?}");
+    assert_eq!(win, "win (9): gives nothing: it is still populating its memory on demand");
+    assert!(!ran.stderr.contains("--floor"), "{ran:?}");
+    let objects = sim.xmem("reclaim 12G --from all -n --json").run().objects();
+    assert!(objects[0]["excluded"].is_string() && objects[1]["excluded"].is_string());
+}
+
+/// What a guest reports as used is kept whatever `--floor` says.
+#[test]
+fn no_floor_is_blamed_that_cannot_be_lower() {
+    let sim = Sim::with_states();
+    let ran = sim.xmem("reclaim 12G --from agent").run();
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+    assert!(
+        ran.stderr.ends_with("\nhint: name more domains; -n shows what each can give\n"),
+        "{ran:?}"
+    );
 }
 
 #[test]

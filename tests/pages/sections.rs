@@ -202,7 +202,7 @@ const RECLAIM: &str = "\
 Frees memory for a new domain: shrinks the named guests until the host has SIZE available, which is free memory less what is
 claimed. It plans first, then shrinks the guests, each under its lock, and waits for them. If one gives less than planned,
 the others give more, down to their floors. Memory is only taken from the domains named. `--from all` means every running domU
-that no other daemon manages.
+that no other daemon manages. One that cannot give memory now is listed with the reason.
 
 A guest that reports nothing gives at most half of its size unless `--floor` is given.
 

@@ -56,7 +56,7 @@ pub struct ReclaimRequest {
 /// The guests that memory may be taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DonorSelection {
-    /// Every guest that can give any.
+    /// Every running guest that no daemon manages.
     All,
     /// These, in this order.
     Named(Vec<DomainRef>),

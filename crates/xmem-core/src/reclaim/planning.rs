@@ -45,7 +45,11 @@ pub fn plan_reclaim(
         DonorSelection::All => {
             let rows = read_rows(host, &*store, &[]).map_err(|cause| failed(None, cause))?;
             let donors = rows.iter().map(|row| donor(row, &floors));
-            donors.filter(|donor| donor.exclusion.is_none()).collect()
+            let is_left_out = |exclusion: &Option<Exclusion>| {
+                use Exclusion::{Dom0, Managed, State};
+                matches!(exclusion, Some(Dom0 | State(_) | Managed(_)))
+            };
+            donors.filter(|donor| !is_left_out(&donor.exclusion)).collect()
         }
     };
     // With `all`, a domain that has a floor may give nothing now.

@@ -6,7 +6,8 @@
 //! order.
 //!
 //! A block whose language is followed by a name (```` ```sh balance ````) is a file of that name in the directory. What a
-//! `crontab` or a systemd unit (`ini`) runs from /etc/xmem is run there, and must print nothing.
+//! `crontab` or a systemd unit (`ini`) runs from /etc/xmem is run there, and must print nothing. A `crontab` finds only
+//! programs in its own `PATH` or in cron's; the program under test is in `/usr/sbin`.
 
 #![cfg(test)]
 
@@ -21,6 +22,9 @@ use std::time::Duration;
 /// Much longer than any example takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
+/// The `PATH` of cron's commands.
+const PATH_OF_CRON: &str = "PATH=/usr/bin:/bin";
+
 /// A command and its documented output.
 struct Example {
     line: usize,
@@ -33,13 +37,14 @@ fn examples(page: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     // The words behind the ``` of the block that a line is in.
     let mut block: Option<&str> = None;
+    let mut cron_path = PATH_OF_CRON;
     for (line, text) in (1..).zip(page.lines()) {
         let example =
             |command: String| Example { line, command, output: String::new(), as_root: false };
         if let Some(words) = text.strip_prefix("```") {
             match (block.replace(words), words.split_once(' ')) {
                 (None, Some((_, name))) => examples.push(example(format!("cat > {name} <<'````'"))),
-                (None, None) => {}
+                (None, None) => cron_path = PATH_OF_CRON,
                 (Some(words), _) => {
                     block = None;
                     if let (true, Some(file)) = (words.contains(' '), examples.last_mut()) {
@@ -67,9 +72,18 @@ fn examples(page: &str) -> Vec<Example> {
                     more.push_str(text);
                 }
             }
-            (Some("crontab" | "ini"), _) => {
-                let cron = text.split_once(" root ").map(|(_, command)| command);
-                let command = cron.or_else(|| text.strip_prefix("ExecStart=/usr/sbin/"));
+            (Some("crontab"), _) => {
+                if text.starts_with("PATH=") {
+                    cron_path = text;
+                }
+                let command = text.split_once(" root ").map(|(_, command)| command);
+                examples.extend(command.map(|it| {
+                    let path = cron_path.replace("/usr/sbin", "$SBIN");
+                    example(format!("({path}; {})", it.replace("/etc/xmem/", "")))
+                }));
+            }
+            (Some("ini"), _) => {
+                let command = text.strip_prefix("ExecStart=/usr/sbin/");
                 examples.extend(command.map(|it| example(it.replace("/etc/xmem/", ""))));
             }
             (Some(words), Some(file)) if words.contains(' ') => {
@@ -92,6 +106,7 @@ fn run(page: &Path) {
         .args(["--noprofile", "--norc"])
         .current_dir(&dir)
         .env("PATH", path)
+        .env("SBIN", program)
         .env("XMEM_HOST", "sim:host")
         .env_remove("XMEM_SIM_FAULT")
         .stdin(Stdio::piped())

@@ -44,7 +44,8 @@ one domain replaces the floor for all. Of several, the largest counts.";
 
 pub(super) const LIST: &str = "\
 COLUMN is name, domid, uuid, type, state, size, target, current, limit, maximum,
-video, outstanding, used or note. `xmem set` accepts what `size` shows; append a `k` \
+video, outstanding, used or note. With -H or -p, the default is name,domid,type,state,\
+current,target,limit,maximum,note. `xmem set` accepts what `size` shows; append a `k` \
 to what -p prints. The table names a memory manager (xapi, Qubes OS) only if -o has `note`.";
 
 pub(super) const WATCH: &str = "\

@@ -29,10 +29,11 @@ pub(crate) struct Layout {
     pub(crate) exact: bool,
 }
 
-/// The default columns. The state is shown only if a domain is not running.
-pub(super) fn usual_columns(survey: &Survey) -> Vec<Column> {
+/// The default columns. A table for people has the state only if a domain is not running.
+fn usual_columns(survey: &Survey, layout: &Layout) -> Vec<Column> {
     let mut columns = vec![Column::Name, Column::Domid, Column::Type];
-    if survey.rows.iter().any(|row| row.state != State::Running) {
+    let is_for_scripts = layout.bare || layout.exact;
+    if is_for_scripts || survey.rows.iter().any(|row| row.state != State::Running) {
         columns.push(Column::State);
     }
     columns.extend([Column::Current, Column::Target, Column::Limit, Column::Maximum, Column::Note]);
@@ -60,8 +61,11 @@ pub(super) fn lines(
     simulated: bool,
     coloured: bool,
 ) -> Vec<String> {
-    let columns =
-        if layout.columns.is_empty() { usual_columns(survey) } else { layout.columns.clone() };
+    let columns = if layout.columns.is_empty() {
+        usual_columns(survey, layout)
+    } else {
+        layout.columns.clone()
+    };
     // Scripts need the full names.
     let longest = (!layout.bare && output::is_terminal()).then_some(LONGEST_NAME);
     let cells = |row: &Row| -> Vec<String> {

@@ -12,6 +12,13 @@ fn no_header_separates_columns_by_tabs() {
         .says("Domain-0\t0\t2048\nweb\t7\t1024\ndb\t8\t2048\nwin\t9\t2032\n");
     sim.xmem("list -Hp -o current,limit web 0").run().says("2097152\tnone\n1048576\t1049600\n");
     // The default columns, without the host's line.
+    sim.xmem("list -Hp web")
+        .run()
+        .says("web\t7\tPVH\trunning\t1048576\t1048576\t1049600\t2097152\t\n");
+    for words in ["list -H", "list -p"] {
+        let domains = sim.xmem(words).run().stdout;
+        assert!(domains.lines().nth(1).unwrap().contains("running"), "{domains}");
+    }
     assert_eq!(sim.xmem("list -H").run().stdout.lines().count(), 4);
 }
 

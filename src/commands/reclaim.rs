@@ -7,7 +7,7 @@ use xmem_core::reclaim::{
 use xmem_core::wait::{WaitEnd, WaitEvent};
 
 use super::record;
-use super::wait::PATIENCE;
+use super::wait::patience_of;
 use crate::cli::{self, Global, Reclaim};
 use crate::exit::Exit;
 use crate::report::{FailedChanges, ProgressView, Report};
@@ -58,7 +58,7 @@ impl Task {
                 Some(cli::Priority::Order) => Priority::Order,
                 Some(cli::Priority::Even) | None => Priority::Even,
             },
-            patience: values::time_or("--patience", args.patience.as_deref(), PATIENCE)?,
+            patience: patience_of(args.patience.as_deref())?,
             lock_timeout: values::lock_timeout(global.lock_timeout.as_deref())?,
             or_restore: args.or_restore,
         };

@@ -30,14 +30,27 @@ impl Waiting {
         patience: Option<&str>,
         lock_timeout: Duration,
     ) -> Result<Option<Self>, Usage> {
-        let patience = values::time_or("--patience", patience, PATIENCE)?;
         let Some(at_most) = &args.wait else { return Ok(None) };
+        let patience = patience_of(patience)?;
         let at_most = at_most
             .as_deref()
             .map(|time| values::time_or("--wait", Some(time), Duration::ZERO))
             .transpose()?;
         let within = args.within.as_deref().map(distance).transpose()?.unwrap_or(TOLERANCE);
         Ok(Some(Self(WaitPolicy { patience, at_most, within, lock_timeout })))
+    }
+}
+
+/// How long to wait for a guest without progress.
+pub(super) fn patience_of(typed: Option<&str>) -> Result<Duration, Usage> {
+    match values::time_or("--patience", typed, PATIENCE)? {
+        Duration::ZERO => Err(Usage {
+            what: "--patience".to_owned(),
+            text: typed.map(values::unmark).unwrap_or_default(),
+            why: "no guest makes progress within no time".to_owned(),
+            hint: Some("give it several seconds, such as 30s".to_owned()),
+        }),
+        patience => Ok(patience),
     }
 }
 

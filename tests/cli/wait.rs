@@ -63,7 +63,7 @@ fn a_guest_within_the_given_distance_has_reached_its_target() {
     let sim = Sim::new();
     let ran = sim.xmem("set web 1014M --wait --within 10M").run();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
-    let ran = sim.xmem("set web 1014M --wait --within 9M --patience 0").run();
+    let ran = sim.xmem("set web 1014M --wait --within 9M --patience 1ms").run();
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
 }
 
@@ -88,12 +88,19 @@ fn a_guest_that_makes_progress_outlasts_patience() {
 #[test]
 fn a_guest_without_progress_is_reported() {
     let sim = Sim::new();
-    sim.xmem("set web 512M --wait --patience 200ms").run().is(
+    // Less than a second shows nothing about its driver.
+    let ran = sim.xmem("set web 700M --wait --patience 200ms").run();
+    assert!(
+        ran.stderr.contains("no progress for 0.2 s (simulated)\nhint: to keep waiting"),
+        "{ran:?}"
+    );
+    let sim = Sim::new();
+    sim.xmem("set web 512M --wait --patience 1s").run().is(
         8,
         CHANGED,
         str![[r#"
 web (7): has 1024 MiB, 512 MiB to go (simulated)
-xmem: web (7): the target is set, but the guest has 1024 MiB instead of 512 MiB and has made no progress for 0.2 s; no balloon driver appears to be running (simulated)
+xmem: web (7): the target is set, but the guest has 1024 MiB instead of 512 MiB and has made no progress for 1 s; no balloon driver appears to be running (simulated)
 hint: is its balloon driver loaded? Linux needs CONFIG_XEN_BALLOON, Windows the PV drivers
 
 "#]],
@@ -345,7 +352,7 @@ fn json_reports_events_and_one_result() {
 #[test]
 fn json_reports_a_guest_that_missed_its_target() {
     let sim = Sim::new();
-    let ran = sim.xmem("set web 512M --wait --json --patience 100ms").run();
+    let ran = sim.xmem("set web 512M --wait --json --patience 1s").run();
     assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     let (events, result) = events_and_result(&ran.stdout);
     assert_eq!(events.len(), 1, "{ran:?}");
@@ -494,6 +501,8 @@ fn wrong_usage_of_wait_is_explained() {
         ("set web 512M --wait=soon", "xmem: --wait `soon`: "),
         ("set web 512M --wait=-1s", "xmem: --wait `-1s`: "),
         ("set web 512M --wait --patience soon", "xmem: --patience `soon`: "),
+        ("set web 512M --wait --patience 0", "xmem: --patience `0`: no guest"),
+        ("reclaim 10G --from web --patience 0ms", "xmem: --patience `0ms`: no guest"),
         ("set web 512M --wait 10s", "hint: --wait takes its time as --wait=10s"),
         ("list --wait", "unknown option `--wait`"),
     ] {

@@ -10,6 +10,8 @@ use super::{WaitEnd, WaitReason, WaitReport};
 use crate::failure::chain;
 use crate::state::{Follows, State};
 
+/// The least time without progress that says something about a guest's driver.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// The time without a first movement after which a driver appears not to run.
 const FIRST_MOVEMENT: Duration = Duration::from_secs(5);
 
@@ -113,6 +115,7 @@ pub(super) fn reasons(
     let seen: Vec<_> = [mapped, sysfs, limit, short].into_iter().flatten().collect();
     match (seen.is_empty(), moved, &report.end) {
         (false, ..) => seen,
+        (true, _, WaitEnd::Stuck) if report.policy.patience < LEAST_PATIENCE => Vec::new(),
         // It was still making progress, or had no time to begin.
         (true, moved, WaitEnd::TimedOut) if *moved || report.took < FIRST_MOVEMENT => Vec::new(),
         (true, _, _) if needs.is_some() => vec![WaitReason::NoHotplug],

@@ -195,7 +195,7 @@ fn a_size_in_a_hint_can_be_pasted() {
     let sim = Sim::new();
     for (size, hint) in [
         ("1.5G", "write it without a fraction: 1536M"),
-        ("1GB", "for powers of 1024, write G or GiB"),
+        ("1GB", "for powers of 1024, write 1G"),
         ("1kb", "for powers of 1024, write K or KiB"),
     ] {
         let ran = sim.xmem("set web").arg(size).run();

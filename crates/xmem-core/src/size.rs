@@ -106,8 +106,13 @@ pub enum SizeError {
     #[error("`{0}` can separate thousands or decimals")]
     Separator(char),
     /// `KB`, `MB`, `GB`, `TB`, which can mean powers of 1000 or of 1024.
-    #[error("`{0}B` is ambiguous (powers of 1000 or of 1024?)")]
-    DecimalUnit(char),
+    #[error("`{unit}B` is ambiguous (powers of 1000 or of 1024?)")]
+    DecimalUnit {
+        /// Its first letter.
+        unit: char,
+        /// The amount in powers of 1024; `None` if that is not in whole pages.
+        binary: Option<Amount>,
+    },
     /// A share above 100%, or one with a sign.
     #[error("a percentage is 1% to 100% of the domain's maximum, without a sign")]
     Share,
@@ -138,7 +143,12 @@ impl SizeError {
             Self::Fraction { exact: None } => {
                 "use a smaller unit, or a whole percentage: 1536M for 1.5G".to_owned()
             }
-            Self::DecimalUnit(unit) => format!("for powers of 1024, write {unit} or {unit}iB"),
+            Self::DecimalUnit { binary: Some(amount), .. } => {
+                format!("for powers of 1024, write {amount}")
+            }
+            Self::DecimalUnit { unit, binary: None } => {
+                format!("for powers of 1024, write {unit} or {unit}iB")
+            }
             Self::Empty => {
                 "is a variable unset in your script? a size looks like 512M or 2G".to_owned()
             }
@@ -183,7 +193,14 @@ impl FromStr for Size {
                 SizeError::Fraction { exact: whole(digits, fraction).map(wrap) }
             });
         }
-        let bytes_per_unit = unit_bytes(unit)?;
+        let bytes_per_unit = unit_bytes(unit).map_err(|why| match why {
+            SizeError::DecimalUnit { unit, .. } => {
+                let binary = text.strip_suffix(['b', 'B']).and_then(|text| text.parse().ok());
+                let binary = binary.filter(|size: &Self| size.cut == 0).map(|size| size.amount);
+                SizeError::DecimalUnit { unit, binary }
+            }
+            why => why,
+        })?;
         let number: u64 = digits.parse().map_err(|_| SizeError::Overflow)?;
         // 2^64 times 2^40 fits into 128 bits.
         let bytes = u128::from(number).saturating_mul(bytes_per_unit);
@@ -214,7 +231,8 @@ fn unit_bytes(unit: &str) -> Result<u128, SizeError> {
         "g" | "gi" | "gib" => Ok(1 << 30),
         "t" | "ti" | "tib" => Ok(1 << 40),
         "kb" | "mb" | "gb" | "tb" => {
-            Err(SizeError::DecimalUnit(unit.chars().next().unwrap_or('M').to_ascii_uppercase()))
+            let unit = unit.chars().next().unwrap_or('M').to_ascii_uppercase();
+            Err(SizeError::DecimalUnit { unit, binary: None })
         }
         other if !other.is_empty() && other.chars().all(|c| c.is_ascii_alphabetic()) => {
             Err(SizeError::Unit)
@@ -303,6 +321,10 @@ mod tests {
 
     #[test]
     fn malformed_sizes_are_refused() {
+        let decimal = |unit, kib: Option<u64>| {
+            let binary = kib.map(|kib| Amount::To(Kib(kib)));
+            SizeError::DecimalUnit { unit, binary }
+        };
         for (text, error) in [
             ("", SizeError::Empty),
             ("  ", SizeError::Empty),
@@ -313,8 +335,8 @@ mod tests {
             ("0", SizeError::Zero),
             ("0g", SizeError::Zero),
             ("3k", SizeError::Zero),
-            ("512MB", SizeError::DecimalUnit('M')),
-            ("512kb", SizeError::DecimalUnit('K')),
+            ("512MB", decimal('M', Some(524_288))),
+            ("512kb", decimal('K', Some(512))),
             ("0%", SizeError::Share),
             ("101%", SizeError::Share),
             ("256%", SizeError::Share),
@@ -376,10 +398,12 @@ mod tests {
     }
 
     #[test]
-    fn the_hint_for_an_ambiguous_unit_names_that_unit() {
+    fn the_hint_for_an_ambiguous_unit_can_be_pasted() {
         let hint = |text: &str| text.parse::<Size>().unwrap_err().hint();
-        assert_eq!(hint("1GB"), "for powers of 1024, write G or GiB");
-        assert_eq!(hint("1tb"), "for powers of 1024, write T or TiB");
+        assert_eq!(hint("1GB"), "for powers of 1024, write 1G");
+        assert_eq!(hint("-512mb"), "for powers of 1024, write -512M");
+        assert_eq!(hint("1kb"), "for powers of 1024, write K or KiB");
+        assert_eq!(hint("1tb"), "for powers of 1024, write 1024G");
     }
 
     #[test]

@@ -268,6 +268,9 @@ pub(crate) fn line(problem: &LineProblem, program: &Program) -> String {
     let list = program.command("list --json");
     let hint = match problem {
         LineProblem::Domain { why, .. } => return why.hint().to_owned(),
+        LineProblem::Size { text, .. } if text.contains('#') => {
+            "write a blank before a comment's #"
+        }
         LineProblem::Size { why, .. } => return why.hint(),
         LineProblem::NotItsMaximum { said, domid, .. } => {
             return format!(
@@ -399,6 +402,9 @@ mod tests {
         let program = Program::new(None);
         let hint = line(&LineProblem::UnknownMember { member: "target_kb".to_owned() }, &program);
         assert_eq!(hint, "name the new size `size_kib`, or the new target `target_kib`");
+        let why = "512M#night".parse::<xmem_core::size::Size>().unwrap_err();
+        let hint = line(&LineProblem::Size { text: "512M#night".to_owned(), why }, &program);
+        assert_eq!(hint, "write a blank before a comment's #");
         let hint = line(&LineProblem::Null { member: "size_kib" }, &program);
         assert_eq!(hint, "leave such domains out: jq -c 'select(.size_kib)'");
         let hint = line(&LineProblem::OtherOutput { command: "set".to_owned() }, &program);

@@ -32,8 +32,8 @@ The limit becomes the maximum plus 1 MiB, as with `xl mem-max`, or more if targe
 pub(super) const APPLY: &str = "\
 The whole file is checked before anything is changed, and all errors are reported \
 together. Each change has its own lock and transaction. A domain that grows waits \
-until the host has the memory for it. Empty lines and everything after # are \
-comments; a name with spaces may be quoted. With --keep-free, memory that other \
+until the host has the memory for it. Empty lines are ignored, and so is everything \
+after a # at the beginning of a line or after a blank. A name with spaces may be quoted. With --keep-free, memory that other \
 guests are still taking does not count as free.";
 
 pub(super) const RECLAIM: &str = "\

@@ -142,12 +142,12 @@ impl Json<'_> {
 
     /// Wrong usage.
     pub(super) fn usage(&self, usage: &Usage, line: Option<usize>) -> Lines {
-        self.untouched(line, "usage", Exit::Usage, usage.to_string(), usage.hint.clone())
+        self.untouched(line, "usage", Exit::Usage, &usage.to_string(), usage.hint.clone())
     }
 
     /// A failure of the operating system beside Xen.
     pub(super) fn os_error(&self, message: &str, hint: Option<String>) -> Lines {
-        self.untouched(None, "os", Exit::Failed, message.to_owned(), hint)
+        self.untouched(None, "os", Exit::Failed, message, hint)
     }
 
     fn untouched(
@@ -155,10 +155,11 @@ impl Json<'_> {
         line: Option<usize>,
         kind: &'static str,
         exit: Exit,
-        message: String,
+        message: &str,
         hint: Option<String>,
     ) -> Lines {
         let state = self.is_change().then_some("unchanged");
+        let message = text::shortened(message);
         let error = ErrorKeys { kind, exit_code: exit.code(), message, hint, state };
         let changed = self.is_change().then_some(false);
         Ok(vec![self.object(None, Failed { line, changed, error })?])

@@ -152,3 +152,15 @@ fn a_failure_names_the_domain_that_was_found() {
         (&json!(7), &json!("web"), &json!(WEB))
     );
 }
+
+/// The number of the operating system's error says nothing more.
+#[test]
+fn an_error_about_a_file_is_as_on_standard_error() {
+    for file in ["/nonexistent", "/"] {
+        let ran = Sim::new().xmem("--json apply").arg(file).run();
+        let objects = ran.objects();
+        let message = objects[0]["error"]["message"].as_str().unwrap();
+        assert!(!message.contains("os error"), "{message}");
+        assert!(ran.stderr.starts_with(&format!("xmem: {message}\n")), "{ran:?}");
+    }
+}

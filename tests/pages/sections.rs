@@ -97,7 +97,7 @@ a domain, `domid`, `name` and `uuid`. Sizes are KiB. An amount that does not exi
 ever added. A failure has an `error`:
 
   kind  one word for programs
-  exit_code  the exit status
+  exit_code  the exit status that this failure alone leads to; after a signal, xmem dies from that signal instead
   message, hint  as on standard error; `hint` may be null
   state  where a change was asked for: unchanged, rolled-back, recovered, changed, one-page-off or out-of-step
 

@@ -178,8 +178,12 @@ fn resolve(error: &ResolveError, program: &Program) -> Option<Remedy> {
         {
             Some("dom0 is `0` (Domain-0)".into())
         }
-        ResolveError::NoSuchDomain { similar, .. } => {
+        ResolveError::NoSuchDomain { wanted, similar } => {
+            let has_comma = |wanted: &DomainRef| matches!(wanted, DomainRef::Name(name) if name.0.contains(','));
             Some(match similar.as_ref().and_then(Name::spelling) {
+                None if has_comma(wanted) => {
+                    "a comma does not separate domains, a blank does".into()
+                }
                 Some(word) => format!("did you mean `{}`?", quoted(&word)).into(),
                 None => format!("`{}` shows the domains", program.command("list")).into(),
             })

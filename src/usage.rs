@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
@@ -78,7 +79,12 @@ impl Usage {
                 Self::of_all(format!("unknown option {}", quoted(&typed)), hint)
             }
             ErrorKind::UnknownArgument => {
-                let hint = time_after_wait(args).map_or(see, wait_hint);
+                let hint = match command {
+                    "reclaim" => "name the domains after --from".to_owned(),
+                    "set" | "max" if values::size("SIZE", &arg).is_ok() => QUOTE_NAME.to_owned(),
+                    _ => see,
+                };
+                let hint = time_after_wait(args).map_or(hint, wait_hint);
                 Self::of_all(format!("unexpected argument {}", quoted(&arg)), hint)
             }
             ErrorKind::InvalidSubcommand => {
@@ -114,6 +120,11 @@ impl Usage {
                 if arg.starts_with("--columns") && has_empty_item(args) {
                     let hint = "separate the names by single commas".to_owned();
                     return Self::of_all("--columns: a name is empty".to_owned(), hint);
+                }
+                if args.iter().any(|word| word.is_empty() || word.as_bytes().ends_with(b"=")) {
+                    let name = arg.split(' ').next().unwrap_or(&arg).replace(['<', '>'], "");
+                    let hint = "is a variable unset in your script?".to_owned();
+                    return Self::of_all(format!("{name}: the value is empty"), hint);
                 }
                 Self::of_all(format!("{arg} needs a value"), see)
             }
@@ -221,6 +232,8 @@ fn command_one_letter_off(word: &str) -> Option<String> {
 /// Each option that others need, and those others.
 const NEEDED: [(&str, &[&str]); 2] =
     [("--wait", &["--patience", "--within"]), ("--repair", &["--dry-run", "-n"])];
+
+const QUOTE_NAME: &str = "if the domain's name has blanks, quote it: 'my guest'";
 
 const SIZE_BEFORE_FROM: &str =
     "--from takes every word after it, so write SIZE first: xmem reclaim SIZE --from DOMAIN...";

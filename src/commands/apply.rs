@@ -49,12 +49,7 @@ impl Task {
         } else {
             path.to_string_lossy().into_owned()
         };
-        let text = read(path).map_err(|why| Usage {
-            what: "FILE".to_owned(),
-            text: path.to_string_lossy().into_owned(),
-            why,
-            hint: Some("a batch has lines such as `web 512M`; - is standard input".to_owned()),
-        })?;
+        let text = read(path).map_err(|error| unreadable(path, &file, &error))?;
         Ok(Self { file, batch: parse(&text), options, waiting, dry_run: args.dry_run })
     }
 
@@ -125,14 +120,30 @@ impl Task {
     }
 }
 
-fn read(file: &Path) -> Result<String, String> {
+/// Why the batch at `path`, called `file`, is unreadable.
+fn unreadable(path: &Path, file: &str, error: &io::Error) -> Usage {
+    let hint = match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge => {
+            "a batch has lines such as `web 512M`"
+        }
+        _ => "give a file that xmem can read; - is standard input",
+    };
+    let hint = Some(hint.to_owned());
+    if path == Path::new("-") {
+        return Usage { why: format!("{file}: {error}"), hint, ..Usage::default() };
+    }
+    Usage { what: "FILE".to_owned(), text: file.to_owned(), why: error.to_string(), hint }
+}
+
+fn read(file: &Path) -> io::Result<String> {
     let bytes = if file == Path::new("-") {
         limited(io::stdin().lock())
     } else {
         File::open(file).and_then(limited)
-    };
-    let bytes = bytes.map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|_| "not a text file (not valid UTF-8)".to_owned())
+    }?;
+    let not_text =
+        |_| io::Error::new(io::ErrorKind::InvalidData, "not a text file (not valid UTF-8)");
+    String::from_utf8(bytes).map_err(not_text)
 }
 
 fn limited(from: impl Read) -> io::Result<Vec<u8>> {

@@ -43,7 +43,9 @@ impl Task {
             // A name may contain `=`, but a size does not.
             match text.rsplit_once('=') {
                 Some((domain, size)) => {
-                    floors.push((values::domain(domain)?, values::floor(size)?));
+                    let of_floor = |usage| Usage { what: "--floor".to_owned(), ..usage };
+                    let domain = values::domain(domain).map_err(of_floor)?;
+                    floors.push((domain, values::floor(size)?));
                 }
                 None => floor.push(values::floor(text)?),
             }

@@ -71,7 +71,15 @@ fn missing_and_extra_arguments_are_explained() {
             "list --columns=name,",
             "--columns: a name is empty\nhint: separate the names by single commas",
         ),
-        ("apply -5.plan", "FILE `-5.plan`: No such file or directory"),
+        (
+            "apply -5.plan",
+            "FILE `-5.plan`: No such file or directory\nhint: give a file that xmem can read; ",
+        ),
+        ("apply /", "FILE `/`: Is a directory\nhint: give a file that xmem can read; "),
+        ("list --columns=", "--columns: the value is empty\nhint: is a variable unset"),
+        ("reclaim 4G web", "unexpected argument `web`\nhint: name the domains after --from\n"),
+        ("reclaim 4G --from web --floor =1G", "xmem: --floor ``: the domain is empty"),
+        ("set my guest 512M", "`512M`\nhint: if the domain's name has blanks, quote it: "),
         (
             "set web 1G --wait --within 4k",
             "--within `4k`: less than 1 MiB, within which every guest counts as having reached its target\n\
@@ -275,4 +283,34 @@ hint: correct the file, or choose another directory: --host sim:DIR
         assert_eq!(ran.status.code(), Some(code), "{ran:?}");
         assert_eq!(ran.json()["error"]["message"], why);
     }
+}
+
+#[test]
+fn an_empty_argument_is_called_empty() {
+    let sim = Sim::new();
+    for (words, what) in [("apply", "FILE"), ("list -o", "--columns")] {
+        let ran = sim.xmem(words).arg("").run();
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        let message = format!("xmem: {what}: the value is empty\nhint: is a variable unset");
+        assert!(ran.stderr.starts_with(&message), "{ran:?}");
+    }
+}
+
+#[test]
+fn domains_are_separated_by_blanks() {
+    let sim = Sim::new();
+    for words in ["list web,db", "check web,db", "reclaim 10G --from web,db"] {
+        let ran = sim.xmem(words).run();
+        assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+        assert!(
+            ran.stderr.ends_with("hint: a comma does not separate domains, a blank does\n"),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn standard_input_is_called_that() {
+    let ran = Sim::new().xmem("apply -").stdin(&"#".repeat((16 << 20) + 1)).run();
+    assert!(ran.stderr.starts_with("xmem: standard input: longer than 16 MiB\n"), "{ran:?}");
 }

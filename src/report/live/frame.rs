@@ -124,7 +124,7 @@ impl Frame<'_> {
             .filter(|(_, _, widths)| !urgent || widths.note > 0)
             .unwrap_or_else(|| layout(false));
 
-        let heads = ["USED/TARGET/LIMIT", "USED"].into_iter().find(|head| head.len() <= widths.bar);
+        let heads = ["HELD/TARGET/LIMIT", "HELD"].into_iter().find(|head| head.len() <= widths.bar);
         let heads = [heads.unwrap_or_default(), "HISTORY", "NOTE"].map(str::to_owned);
         let parts = rows
             .iter()
@@ -339,7 +339,7 @@ mod tests {
                 let [web, other] = marked[..] else { panic!("{width}: {lines:#?}") };
                 assert!(web.starts_with("!  web ") && other.starts_with("!  nnn"), "{lines:#?}");
                 // The problem is shown in preference to bars, limit and maximum.
-                if ["HISTORY", "USED", "LIMIT"].iter().any(|head| lines[0].contains(head)) {
+                if ["HISTORY", "HELD", "LIMIT"].iter().any(|head| lines[0].contains(head)) {
                     assert!(web.contains("  out of step"), "{width}: {lines:#?}");
                 }
             }

@@ -62,7 +62,7 @@ Exit codes:
   0   success, or nothing to do
   1   failed; nothing changed, or rolled back
   2   wrong usage
-  3   no such domain, or it went away
+  3   no such domain, several of that name, or it went away
   4   refused: a limit or a safety rule
   5   timed out waiting for the domain's lock
   6   gave up after repeated xenstore conflicts; rolled back

@@ -99,7 +99,8 @@ ever added. A failure has an `error`:
   kind  one word for programs
   exit_code  the exit status that this failure alone leads to; after a signal, xmem dies from that signal instead
   message, hint  as on standard error; `hint` may be null
-  state  where a change was asked for: unchanged, rolled-back, recovered, changed, one-page-off or out-of-step
+  state  where a change was asked for: unchanged, rolled-back, recovered, restored, changed, one-page-off or
+      out-of-step
 
 docs/json-schema.json describes every object and lists every word.
 
@@ -244,6 +245,7 @@ These are only notices:
   populating, outstanding  populate on demand has not ended; memory is claimed and not yet allocated
   device-model  the domain runs another one's device model
   locked  another process holds the domain's lock; its numbers are not checked
+  unusable-lock  the path of a lock is not a regular file, and its domain is gone
   stale-lock, stale-record  a file that a killed process or a domain that is gone left behind
   set-aside  a record that an earlier xmem did not understand
   orphan-nodes  xenstore has nodes of a domain that does not exist
@@ -275,7 +277,7 @@ Examples:
   # xmem list --format openmetrics >xmem.prom.$$ && mv xmem.prom.$$ xmem.prom";
 
 const WATCH: &str = "\
-Shows the same information as `xmem list`. On a terminal it is drawn in place, with a bar for each domain (memory in use,
+Shows the same information as `xmem list`. On a terminal it is drawn in place, with a bar for each domain (memory held,
 target and limit) and its recent history, the newest at the right. Otherwise tables follow each other, each with the time.
 
 A terminal with less than 100 columns shows no LIMIT and MAXIMUM. If the rest still does not fit, the notes are left out

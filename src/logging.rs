@@ -98,8 +98,10 @@ impl Words {
             "domain" => write!(self.domain, "{value}: "),
             name => {
                 let before = if self.fields.is_empty() { ": " } else { "; " };
-                let name = name.replace('_', " ");
-                write!(self.fields, "{before}{name} {value}")
+                // An error needs no name.
+                let name = if name == "error" { "" } else { name };
+                let (name, gap) = (name.replace('_', " "), if name.is_empty() { "" } else { " " });
+                write!(self.fields, "{before}{name}{gap}{value}")
             }
         };
     }

@@ -57,7 +57,7 @@ hint (simulated): xenstore's quota is used up: `xenstore-ls` shows what fills it
         "commit-lost-undone",
         1,
         str![[r#"
-warning: web (7): no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END
+warning: web (7): no clear answer to the commit; reading its outcome: xenstored closed the connection during TRANSACTION_END
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; rolled back; the limit is 1025 MiB again (simulated)
 hint: is xenstored still running? check its log
 
@@ -197,7 +197,7 @@ hint: run xmem as root, in dom0
         "store-down",
         7,
         str![[r#"
-xmem: cannot reach xenstored at the sim's xenstored: Connection refused; nothing changed (simulated)
+xmem: cannot reach the sim's xenstored: Connection refused; nothing changed (simulated)
 hint: is xenstored running? without Xen, try: xmem --host sim list
 
 "#]],
@@ -209,8 +209,8 @@ hint: is xenstored running? without Xen, try: xmem --host sim list
 fn exit_code_9_is_an_unknown_commit() {
     let sim = Sim::new();
     sim.xmem("set web 1536M").fault("commit-unknown").leaves(1).run().fails(9, str![[r#"
-warning: web (7): no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END
-warning: web (7): cannot read it: error cannot reach xenstored at the sim's xenstored: Connection refused
+warning: web (7): no clear answer to the commit; reading its outcome: xenstored closed the connection during TRANSACTION_END
+warning: web (7): cannot read it: cannot reach the sim's xenstored: Connection refused
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the new target of 1536 MiB was committed is not known; the limit is 1537 MiB now (simulated)
 hint: once xenstored answers: xmem check --repair 7
 

@@ -331,11 +331,11 @@ web (7): out of step: the limit of 976.5 MiB is below the 1025 MiB that its targ
 4 domains: 1 finding out of step; not checked again (simulated)
 
 "#]], str![[r#"
-warning: web (7): no clear answer to the commit; reading its outcome: error xenstored closed the connection during TRANSACTION_END
-warning: web (7): cannot read it: error cannot reach xenstored at the sim's xenstored: Connection refused
+warning: web (7): no clear answer to the commit; reading its outcome: xenstored closed the connection during TRANSACTION_END
+warning: web (7): cannot read it: cannot reach the sim's xenstored: Connection refused
 xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be out of step: whether the change was committed is not known; the limit is 1025 MiB now (simulated)
 hint: once xenstored answers: xmem check --repair 7
-xmem: cannot reach xenstored at the sim's xenstored: Connection refused (simulated)
+xmem: cannot reach the sim's xenstored: Connection refused (simulated)
 hint: is xenstored running? without Xen, try: xmem --host sim list
 
 "#]]);
@@ -360,7 +360,7 @@ fn each_domain_that_a_lost_xenstored_leaves_is_named() {
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");
     for line in [
         "xmem: web (7): xenstored closed the connection during TRANSACTION_END; target and limit may be",
-        "xmem: db (8): cannot reach xenstored at the sim's xenstored: Connection refused; nothing changed",
+        "xmem: db (8): cannot reach the sim's xenstored: Connection refused; nothing changed",
     ] {
         assert!(ran.stderr.contains(line), "{ran:?}");
     }

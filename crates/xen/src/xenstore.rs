@@ -12,7 +12,6 @@ mod wire;
 mod xs;
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::DomId;
@@ -53,8 +52,8 @@ pub enum Answer {
 )]
 pub enum StoreError {
     /// No xenstored can be reached.
-    #[error("cannot reach xenstored at {}", path.display())]
-    Unreachable { path: PathBuf, source: io::Error },
+    #[error("cannot reach {daemon}")]
+    Unreachable { daemon: String, source: io::Error },
     /// xenstored answered with an errno. The request had no effect, unless the errno is EIO: oxenstored answers it to
     /// internal errors, even after it has committed a transaction.
     #[error("xenstored answered {} to {request}", answer.name())]

@@ -129,7 +129,7 @@ impl Call<'_> {
             }
             Failure::Deadline => StoreError::Deadline { request, seconds: 10 },
             Failure::Unreachable => StoreError::Unreachable {
-                path: "the sim's xenstored".into(),
+                daemon: "the sim's xenstored".to_owned(),
                 source: Errno::CONNREFUSED.into(),
             },
             Failure::Errno(errno) => StoreError::Transport { request, source: errno.into() },

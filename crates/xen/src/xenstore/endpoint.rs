@@ -97,7 +97,10 @@ impl Paths<'_> {
 }
 
 fn unreachable(path: &Path) -> impl Fn(io::Error) -> StoreError {
-    move |source| StoreError::Unreachable { path: path.to_owned(), source }
+    move |source| {
+        let daemon = format!("xenstored at {}", path.display());
+        StoreError::Unreachable { daemon, source }
+    }
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -171,9 +174,9 @@ mod tests {
             variables: &[(&str, &str)],
         ) -> Result<Transport, (String, io::ErrorKind)> {
             self.try_connect(variables, AMPLE).map(|(_, transport)| transport).map_err(|error| {
-                let StoreError::Unreachable { path, source } = error else { panic!("{error:?}") };
-                let path = path.strip_prefix(self.0.path()).unwrap();
-                (path.to_str().unwrap().to_owned(), source.kind())
+                let StoreError::Unreachable { daemon, source } = error else { panic!("{error:?}") };
+                let dir = format!("xenstored at {}/", self.0.path().display());
+                (daemon.strip_prefix(&dir).unwrap().to_owned(), source.kind())
             })
         }
 

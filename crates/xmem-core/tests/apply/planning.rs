@@ -66,7 +66,7 @@ fn an_unreachable_host_hides_no_syntax_error() {
     });
     let refusals = refusals(&host, "web 1G\ndb\n", &OPTIONS);
     assert_eq!(refusals.len(), 2, "{refusals:?}");
-    assert!(refusals[0].starts_with("batch: cannot reach xenstored"), "{refusals:?}");
+    assert!(refusals[0].starts_with("batch: cannot reach the sim's xenstored"), "{refusals:?}");
     assert!(refusals[1].starts_with("2: "), "{refusals:?}");
 }
 

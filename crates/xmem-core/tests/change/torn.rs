@@ -117,7 +117,8 @@ fn relay_replies(mut daemon: UnixStream, mut client: UnixStream, manner: Manner)
 
 impl Host for TornHost {
     fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
-        let failed = |source| StoreError::Unreachable { path: "a socket pair".into(), source };
+        let failed =
+            |source| StoreError::Unreachable { daemon: "a socket pair".to_owned(), source };
         let socket = self.socket().map_err(failed)?;
         Ok(Box::new(Client::from_socket(socket, Duration::from_mins(1))))
     }

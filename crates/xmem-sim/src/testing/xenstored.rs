@@ -74,7 +74,8 @@ impl WireHost {
 
 impl Host for WireHost {
     fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
-        let failed = |source| StoreError::Unreachable { path: "a socket pair".into(), source };
+        let failed =
+            |source| StoreError::Unreachable { daemon: "a socket pair".to_owned(), source };
         let socket = self.xenstored.connect().map_err(failed)?;
         Ok(Box::new(Client::from_socket(socket, Duration::from_mins(1))))
     }

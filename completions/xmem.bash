@@ -681,6 +681,10 @@ _xmem_domains() {
         esac
         COMPREPLY+=("$word")
     done < <("${1/#\~/$HOME}" ${host:+--host "${host//[\'\"\\]/}"} __complete-domains 2>/dev/null)
+    # Every domain; it stands alone.
+    if [[ ${words[${#words[@]} - 2]} == --from && -z $quote && all == "$typed"* ]]; then
+        COMPREPLY+=(all)
+    fi
 }
 
 _xmem_or_domain() {

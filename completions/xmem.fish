@@ -328,4 +328,5 @@ complete -c xmem -n __fish_xmem_wants_domain -a '(__fish_xmem_domains)'
 complete -c xmem -l host -x -a 'xen sim'
 complete -c xmem -l log-format -x -a 'text json'
 complete -c xmem -n '__fish_seen_subcommand_from help' -a 'set max apply reclaim list watch check'
+complete -c xmem -l from -x -a all
 complete -c xmem -n '__fish_xmem_using_subcommand apply' -F

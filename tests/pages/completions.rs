@@ -68,6 +68,9 @@ fn fish(command: &Command) -> String {
     let mut text =
         clap(Shell::Fish, command).replace("__fish_complete_users", "__fish_xmem_domains");
     text += &filled(include_str!("extra.fish"), command, " ", &quoted);
+    for option in options_of_domains(command) {
+        writeln!(text, "complete -c xmem -l {option} -x -a all").unwrap();
+    }
     for sub in command.get_subcommands() {
         let path = |arg: &Arg| {
             matches!(
@@ -119,6 +122,7 @@ fn zsh(command: &Command, inseparable: &[&str]) -> String {
         let (before, sub) = text.split_once(&format!("'*--{option}=[")).unwrap();
         let (sub, after) = sub.split_once(":' \\\n&& ret=0").unwrap();
         // Without the blank, zsh would put words of its own before the option.
+        let sub = sub.replacen(":DOMAIN:_xmem_domains'", ":DOMAIN:_xmem_all_or_domains'", 1);
         let more = ": _xmem_more_domains --";
         format!("{before}'*--{option}=[{sub}{more}{option}' \\\n'*:DOMAIN{more}{option}' \\\n&& ret=0{after}")
     })

@@ -21,6 +21,13 @@ _xmem_domains() {
     fi
 }
 
+# The domains, and the word for all of them.
+_xmem_all_or_domains() {
+    local -a expl
+    _wanted all expl 'every domain' compadd all
+    _xmem_domains
+}
+
 # The domains, if the option before the cursor takes any number of them.
 _xmem_more_domains() { # OPTION
     [[ ${${(M)words[1,CURRENT-1]:#-?*}[-1]} == $1 ]] && _xmem_domains

@@ -104,6 +104,14 @@ impl Step {
         needs.unwrap_or_default()
     }
 
+    /// Memory that the domain is taking before the change, to reach its old target.
+    fn takes_already(&self) -> Kib {
+        let takes = self.plan.old_size().minus(self.memory.info.current);
+        takes
+            .filter(|takes| *takes > TOLERANCE && self.can_give() && !self.is_left_alone)
+            .unwrap_or_default()
+    }
+
     /// Whether the domain gives back memory that it holds above its target.
     fn can_give(&self) -> bool {
         self.state.follows() == Follows::Now
@@ -153,7 +161,7 @@ pub fn apply(
     interrupt: &dyn Interrupt,
     on_result: &mut dyn FnMut(&Step, Result<Outcome, Failure>),
 ) {
-    let mut ledger = Ledger::new(host, options, steps);
+    let mut ledger = Ledger::new(host, options);
     let mut session = ChangeSession::new(host);
     for step in steps {
         let result = if step.is_left_alone {

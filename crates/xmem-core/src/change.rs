@@ -32,7 +32,7 @@ use crate::domain::{Domain, DomainRef, Name};
 use crate::failure::{Aftermath, Cause, Failure, chain};
 use crate::memory::{Memory, Numbers};
 use crate::plan::{MemoryRequest, Note, Plan};
-use crate::recovery::Recovery;
+use crate::recovery::{LimitStep, Recovery};
 use crate::resolve::{DomainIndex, ResolveError, by_domid, names, resolve};
 use crate::state::State;
 
@@ -207,13 +207,13 @@ impl Change<'_> {
     }
 
     fn resolve(&self) -> Result<Subject, Failure> {
-        let (hypervisor, wanted) = (self.host.hypervisor(), &self.request.domain);
+        let wanted = &self.request.domain;
         let find = || -> Result<_, ResolveError> {
             if let DomainRef::Name(name) = wanted {
-                let index = DomainIndex::read(self.store, hypervisor, [wanted])?;
+                let index = DomainIndex::read(self.host, self.store, [wanted])?;
                 return Ok((index.find(wanted)?.0, index.receiver_of(name)));
             }
-            Ok((resolve(self.store, hypervisor, wanted)?, None))
+            Ok((resolve(self.host, self.store, wanted)?, None))
         };
         match find() {
             Ok((domain, receiver)) => {
@@ -280,6 +280,12 @@ impl Change<'_> {
         let aftermath = match again {
             Ok(Some(Recovery::RolledBack(step) | Recovery::Superseded(step))) => {
                 Aftermath::RolledBack { limit: step.to, before }
+            }
+            // A change of the limit alone: it was made by this run.
+            Ok(Some(Recovery::Completed(step))) => {
+                let step = LimitStep { from: before, ..step };
+                subject.recovery = Some(Recovery::Completed(step));
+                Aftermath::Unchanged
             }
             Ok(recovery) => {
                 // None: another process held the lock meanwhile, and has recovered it.

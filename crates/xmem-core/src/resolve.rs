@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use xen::hypervisor::{DomainInfo, Hypervisor, HypervisorError};
 use xen::xenstore::{Nodes, StoreError};
-use xen::{DomId, Identity, Uuid};
+use xen::{DomId, Host, Identity, Uuid};
 
 pub use self::similar::is_one_letter_off;
 use self::similar::similar;
@@ -77,15 +77,15 @@ fn list(domids: &[DomId]) -> String {
 /// # Errors
 /// There is none, there are several, or the host does not answer.
 pub fn resolve(
+    host: &dyn Host,
     nodes: &dyn Nodes,
-    hypervisor: &dyn Hypervisor,
     wanted: &DomainRef,
 ) -> Result<Domain, ResolveError> {
     if matches!(wanted, DomainRef::Uuid(_) | DomainRef::Name(_)) {
-        let index = DomainIndex::read(nodes, hypervisor, [wanted])?;
+        let index = DomainIndex::read(host, nodes, [wanted])?;
         return index.find(wanted).map(|(domain, _)| domain);
     }
-    let info = by_domid(hypervisor, wanted)?;
+    let info = by_domid(host.hypervisor(), wanted)?;
     info.map(|info| named(info.identity, wanted))
         .ok_or_else(|| ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None })
 }
@@ -120,15 +120,15 @@ pub(crate) fn by_domid(
 /// # Errors
 /// xenstore or the hypervisor do not answer.
 pub(crate) fn successor(
+    host: &dyn Host,
     nodes: &dyn Nodes,
-    hypervisor: &dyn Hypervisor,
     gone: &Domain,
 ) -> Result<Option<DomId>, ResolveError> {
     let name = gone.name.clone().map(DomainRef::Name);
     // A nil UUID is shared by many.
     let uuid = Some(gone.identity.uuid).filter(|uuid| !uuid.is_nil()).map(DomainRef::Uuid);
     let refs: Vec<DomainRef> = name.into_iter().chain(uuid).collect();
-    let index = DomainIndex::read(nodes, hypervisor, &refs)?;
+    let index = DomainIndex::read(host, nodes, &refs)?;
     let found = refs.iter().flat_map(|wanted| index.all(wanted));
     let mut others = found.filter(|info| !info.dying && info.identity != gone.identity);
     Ok(others.next().map(|info| info.identity.domid))
@@ -143,17 +143,18 @@ pub struct DomainIndex {
 }
 
 impl DomainIndex {
-    /// Reads all domains, and their names if one of `wanted` is a name.
+    /// Reads all domains, and their names if one of `wanted` is a name. If the hypervisor refuses to list them, a domain
+    /// without a directory in xenstore is missing.
     ///
     /// # Errors
     /// xenstore or the hypervisor do not answer.
     pub fn read<'a>(
+        host: &dyn Host,
         nodes: &dyn Nodes,
-        hypervisor: &dyn Hypervisor,
         wanted: impl IntoIterator<Item = &'a DomainRef>,
     ) -> Result<Self, ResolveError> {
         let mut index = Self::default();
-        for info in hypervisor.domains()? {
+        for info in host.list_domains(nodes)?.domains {
             let Identity { domid, uuid } = info.identity;
             index.uuids.entry(uuid).or_default().push(domid);
             index.infos.insert(domid, info);

@@ -150,7 +150,7 @@ fn find(host: &dyn Host, store: &dyn Store, wanted: &[DomainRef]) -> Result<Foun
     let index = if wanted.len() <= A_FEW && wanted.iter().all(by_domid) {
         None
     } else {
-        Some(DomainIndex::read(store, hypervisor, wanted)?)
+        Some(DomainIndex::read(host, store, wanted)?)
     };
     let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
     for wanted in wanted {

@@ -1,13 +1,13 @@
 //! The memory that the host has left for the next change: what is available, minus what must stay free and what this
 //! run has promised to guests that have not taken it yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use xen::hypervisor::HypervisorError;
 use xen::{Host, Identity, Interrupt, Kib, Mib};
 
-use super::planning::{changed, others};
+use super::planning::others;
 use super::{ApplyOptions, Step};
 use crate::failure::Cause;
 use crate::plan::TOLERANCE;
@@ -19,8 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Ledger<'s> {
     host: &'s dyn Host,
     options: &'s ApplyOptions,
-    steps: &'s [Step],
-    /// The guests without a step that grow already, if memory must stay free, and the memory that each will hold.
+    /// The guests that grow already, if memory must stay free, and the memory that each will hold.
     others: Option<Vec<(Identity, Kib)>>,
     /// The domains already changed, and the memory that each will hold.
     promised: Vec<(Identity, Kib)>,
@@ -48,7 +47,7 @@ struct Reading {
     free: Kib,
     /// Memory promised to guests and not taken yet.
     promised: Kib,
-    /// The same of guests without a step.
+    /// Memory that other guests are still taking, to reach targets that this run has not set.
     granted: Kib,
     /// Memory that guests will give back and have not yet.
     coming: Kib,
@@ -63,15 +62,10 @@ impl Reading {
 
 impl<'s> Ledger<'s> {
     /// A ledger without promises.
-    pub(super) const fn new(
-        host: &'s dyn Host,
-        options: &'s ApplyOptions,
-        steps: &'s [Step],
-    ) -> Self {
+    pub(super) const fn new(host: &'s dyn Host, options: &'s ApplyOptions) -> Self {
         Self {
             host,
             options,
-            steps,
             others: None,
             promised: Vec::new(),
             last: None,
@@ -144,7 +138,7 @@ impl<'s> Ledger<'s> {
         self.left = self.left.map(|left| left.minus(lacks).unwrap_or_default());
     }
 
-    /// The guests without a step that grow already. Read once: their targets are not this run's.
+    /// The guests that grow already. Read once: their targets are not this run's.
     fn take_others(&mut self) -> Result<Vec<(Identity, Kib)>, Cause> {
         if let Some(others) = self.others.take() {
             return Ok(others);
@@ -152,7 +146,7 @@ impl<'s> Ledger<'s> {
         if self.options.keep_free.is_none() {
             return Ok(Vec::new());
         }
-        let others = others(self.host, &changed(self.steps))?.into_iter();
+        let others = others(self.host, &HashSet::new())?.into_iter();
         let growing = others.filter(|guest| guest.takes() > Kib(0));
         Ok(growing.map(|guest| (guest.identity, guest.size)).collect())
     }
@@ -172,7 +166,11 @@ impl<'s> Ledger<'s> {
             let above = held.minus(*wanted).filter(|above| *above > TOLERANCE);
             coming = coming.saturating_add(above.unwrap_or_default().0);
         }
-        let granted = others.iter().fold(0_u64, |sum, (identity, size)| {
+        // The growth of the other domains of this run is counted by its promises, and by its needs.
+        let counted: HashSet<Identity> =
+            self.promised.iter().map(|(identity, _)| *identity).chain([identity]).collect();
+        let others_ahead = others.iter().filter(|(identity, _)| !counted.contains(identity));
+        let granted = others_ahead.fold(0_u64, |sum, (identity, size)| {
             let takes = held(*identity).and_then(|held| size.minus(held));
             sum.saturating_add(takes.unwrap_or_default().0)
         });

@@ -81,7 +81,7 @@ fn plan_lines(
         ..Surroundings::default()
     };
     let wanted = lines.iter().map(|line| &line.domain);
-    let index = DomainIndex::read(&*store, host.hypervisor(), wanted)?;
+    let index = DomainIndex::read(host, &*store, wanted)?;
     let found: Vec<_> = lines.iter().map(|line| index.find(&line.domain)).collect();
     let infos: Vec<DomainInfo> = found.iter().flatten().map(|(_, info)| *info).collect();
     let mut memories = Memory::read_each(&*store, &infos)?;
@@ -257,13 +257,20 @@ fn foresee(host: &dyn Host, available: Kib, options: &ApplyOptions, steps: &mut 
     // An unknown amount is none.
     let others = || others(host, &changed).unwrap_or_default();
     let grows = steps.iter().any(Step::grows);
-    let granted =
-        if grows && options.keep_free.is_some() { sum(&others(), Underway::takes) } else { Kib(0) };
-    let reserved = Kib(keep_free.0.saturating_add(granted.0));
+    let counts = grows && options.keep_free.is_some();
+    let elsewhere = if counts { sum(&others(), Underway::takes) } else { Kib(0) };
+    // What the domains of later lines are still taking.
+    let mut ahead = Kib(0);
+    if counts {
+        ahead.0 = steps.iter().fold(0, |sum, step| sum.saturating_add(step.takes_already().0));
+    }
     let mut available = available;
     // Memory that guests without a line give back already.
     let mut coming: Option<Kib> = None;
     for step in steps {
+        ahead = ahead.minus(step.takes_already()).unwrap_or_default();
+        let granted = Kib(elsewhere.0.saturating_add(ahead.0));
+        let reserved = Kib(keep_free.0.saturating_add(granted.0));
         let current = step.memory.info.current;
         let gives = current.minus(step.plan.wanted).filter(|_| step.can_give());
         available = Kib(available.0.saturating_add(gives.unwrap_or_default().0));

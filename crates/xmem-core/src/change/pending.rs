@@ -192,7 +192,9 @@ impl<'a> PendingChange<'a> {
                 Ok((limit, _)) => aftermath = Aftermath::RolledBack { limit, before },
                 // A domain that is gone needs no limit, and a refused change has set none.
                 Err(cause) if cause.is_gone() => {}
-                Err(_) if self.locked.present().is_ok_and(|info| info.limit == before) => {}
+                // The record may be that of the lock's next holder.
+                Err(Cause::LockLost) if self.limit_is(before) => return Ok(aftermath),
+                Err(_) if self.limit_is(before) => {}
                 Err(cause) => {
                     let why = format!("the old limit ({}) could not be restored", Limit(before));
                     return Err(self.out_of_step(cause, None, why));
@@ -203,6 +205,10 @@ impl<'a> PendingChange<'a> {
             warn!(domain = %self.domain, "{}; the next xmem removes it", chain(&error));
         }
         Ok(aftermath)
+    }
+
+    fn limit_is(&self, limit: Kib) -> bool {
+        self.locked.present().is_ok_and(|info| info.limit == limit)
     }
 
     /// Sets the limit `to`, by [`limit_to_restore`]. `nodes` is xenstore, if it may be read. Returns the limit now,

@@ -34,8 +34,7 @@ pub fn plan_reclaim(
         DonorSelection::All => &[],
     };
     let refs = names.iter().chain(request.floors.iter().map(|(name, _)| name));
-    let index =
-        DomainIndex::read(&*store, host.hypervisor(), refs).map_err(|error| failed(None, error))?;
+    let index = DomainIndex::read(host, &*store, refs).map_err(|error| failed(None, error))?;
     let floors = Floors {
         all: &request.floor,
         single: resolve(&index, request.floors.iter().map(|(name, size)| (name, *size)))?,

@@ -37,7 +37,7 @@ fn host() -> (SimHost, Box<dyn Store>) {
 
 fn found(text: &str) -> Result<u16, ResolveError> {
     let (host, store) = host();
-    let domain = resolve(&*store, host.hypervisor(), &text.parse().unwrap());
+    let domain = resolve(&host, &*store, &text.parse().unwrap());
     domain.map(|domain| domain.identity.domid.get())
 }
 
@@ -80,9 +80,9 @@ fn only_the_same_domain_is_found_again() {
     let (host, store) = host();
     let same =
         |domid, uuid| DomainRef::Same(Domain { identity: identity(domid, uuid), name: None });
-    assert!(resolve(&*store, host.hypervisor(), &same(4, 30)).is_ok());
-    assert!(resolve(&*store, host.hypervisor(), &same(4, 31)).is_err());
-    let index = DomainIndex::read(&*store, host.hypervisor(), []).unwrap();
+    assert!(resolve(&host, &*store, &same(4, 30)).is_ok());
+    assert!(resolve(&host, &*store, &same(4, 31)).is_err());
+    let index = DomainIndex::read(&host, &*store, []).unwrap();
     assert!(index.find(&same(4, 30)).is_ok() && index.find(&same(4, 31)).is_err());
 }
 
@@ -90,7 +90,7 @@ fn only_the_same_domain_is_found_again() {
 fn the_receiver_of_a_migration_is_found_by_its_name() {
     let (host, store) = host();
     let web = Name("web".to_owned());
-    let index = DomainIndex::read(&*store, host.hypervisor(), [&DomainRef::Name(web.clone())]);
+    let index = DomainIndex::read(&host, &*store, [&DomainRef::Name(web.clone())]);
     let index = index.unwrap();
     assert_eq!(index.receiver_of(&web), DomId::new(9));
     assert_eq!(index.receiver_of(&Name("dup".to_owned())), None);
@@ -102,7 +102,7 @@ fn a_guest_that_rebooted_is_found_under_its_new_domid() {
     let gone = |domid, uuid, name: Option<&str>| {
         let name = name.map(|name| Name(name.to_owned()));
         let gone = Domain { identity: identity(domid, uuid), name };
-        successor(&*store, host.hypervisor(), &gone).unwrap().map(DomId::get)
+        successor(&host, &*store, &gone).unwrap().map(DomId::get)
     };
     assert_eq!(gone(2, 20, Some("web")), Some(4));
     assert_eq!(gone(3, 30, None), Some(4));

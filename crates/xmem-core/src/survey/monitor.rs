@@ -40,7 +40,7 @@ pub struct Monitor<'h> {
 }
 
 impl<'h> Monitor<'h> {
-    /// Connects to xenstored. Nothing is read before the first [`look`](Self::look).
+    /// Connects to xenstored. Nothing is read before the first [`refresh`](Self::refresh).
     ///
     /// # Errors
     /// xenstored does not answer.

@@ -156,9 +156,8 @@ impl<'a> Guest<'a> {
         step: PollResult,
     ) -> PollResult {
         let domain = &self.outcome.domain;
-        let found = targets
-            .store(host)
-            .and_then(|store| Ok(resolve::successor(store, host.hypervisor(), domain)?));
+        let found =
+            targets.store(host).and_then(|store| Ok(resolve::successor(host, store, domain)?));
         match found {
             Ok(None) => step,
             Ok(successor) => PollResult::Over(WaitEnd::Gone { successor }),

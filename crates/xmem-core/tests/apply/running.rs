@@ -292,3 +292,21 @@ fn an_interrupt_ends_the_batch_between_two_changes() {
     }
     assert_eq!(bed.size(7), mib(1024));
 }
+
+/// The guest of a later line is still growing to its old target: that memory is not free for an earlier one.
+#[test]
+fn memory_that_the_guest_of_a_later_line_takes_is_not_given_away() {
+    let bed = full(mib(100));
+    bed.edit(|world| {
+        // 700 MiB are free, of which c takes 500.
+        world.memory_kib = mib(7168 + 700 - 500);
+        let c = world.domains.get_mut(&10).unwrap();
+        c.current_kib = mib(524);
+    });
+    let options = ApplyOptions { keep_free: Some(mib(100)), ..OPTIONS };
+    let text = "web 1424M\nc 1124M\n";
+    let steps = plan(&bed.host(), text, &options);
+    assert!(steps[0].preview(&bed.host()).is_err());
+    let results = run(&bed.host(), text, &options, &bed.sleeper());
+    assert!(is_no_memory(&results[0]), "{results:?}");
+}

@@ -52,7 +52,8 @@ pub(crate) fn fix(fix: &Fix, program: &Program) -> Remedy {
         }
         Fix::SetSize(domid) => {
             return Remedy::on_xen(format!(
-                "{} with the size it should have; the guest itself may write there (xenstore-ls -p)",
+                "{} with the size it should have, and --raise-max if its maximum is wrong too; \
+                 the guest itself may write there (xenstore-ls -p)",
                 program.command(&format!("set {domid} SIZE"))
             ));
         }
@@ -109,7 +110,7 @@ mod tests {
             ),
             (
                 Fix::SetSize(web),
-                "xmem --host sim:DIR set 7 SIZE with the size it should have; the guest itself may write there (xenstore-ls -p)",
+                "xmem --host sim:DIR set 7 SIZE with the size it should have, and --raise-max if its maximum is wrong too; the guest itself may write there (xenstore-ls -p)",
             ),
         ] {
             assert_eq!(fix(&found, &program).text, text);

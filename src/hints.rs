@@ -4,10 +4,10 @@
 use std::io;
 
 use rustix::io::Errno;
-use xen::DomId;
 use xen::hypervisor::HypervisorError;
 use xen::lock::LockError;
 use xen::xenstore::{Answer, StoreError};
+use xen::{DomId, Kib};
 use xmem_core::batch::LineProblem;
 use xmem_core::change::Outcome;
 use xmem_core::domain::{DomainRef, Name};
@@ -131,7 +131,8 @@ fn refused(refusal: &Refusal, program: &Program) -> Remedy {
             return format!("lower the target first, or ask for at least {least}").into();
         }
         Refusal::BelowVideo { video, .. } => {
-            return format!("ask for more than {}", Written((*video).max(GUEST_MINIMUM))).into();
+            let least = Kib(video.0.saturating_add(GUEST_MINIMUM.0));
+            return format!("ask for at least {}", Written(least)).into();
         }
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
         Refusal::BelowZero { .. } | Refusal::NoMaximum => "give an absolute size",

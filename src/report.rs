@@ -176,7 +176,7 @@ impl Report {
         }
     }
 
-    /// It could not be nudged; target and limit are unchanged.
+    /// It could not be nudged; its target is unchanged.
     pub(crate) fn not_nudged(&self, domain: &Domain, failure: &Failure) {
         if !self.style.quiet && !self.style.json {
             self.note(&format!("{domain}: {}", text::not_nudged(failure).text));

@@ -111,6 +111,12 @@ impl Task {
                         record(report, Ok(change));
                     }
                 }
+                WaitEvent::NotNudged(failure) => {
+                    record(report, Err(&failure));
+                    if let Some(domain) = &failure.domain {
+                        report.not_nudged(domain, &failure);
+                    }
+                }
                 WaitEvent::Progress(progress) => view.update(index, &progress),
                 WaitEvent::Ended(ended) => {
                     if let WaitEnd::Failed(failure) = &ended.end {

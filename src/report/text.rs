@@ -100,7 +100,11 @@ pub(super) fn notes(outcome: &Outcome, waits: bool, program: &Program) -> Vec<No
 
 /// The note about a balloon driver that could not be nudged.
 pub(super) fn not_nudged(failure: &Failure) -> NoteText {
-    let why = shortened(&chain(&failure.cause));
+    let why = match failure.state() {
+        Some("unchanged") => chain(&failure.cause),
+        _ => failure.reason(),
+    };
+    let why = shortened(&why);
     let text = format!("its balloon driver could not be nudged: {why}");
     NoteText { kind: "not-nudged", text }
 }

@@ -179,7 +179,7 @@ hint: run xmem as root, in dom0
         "not-control",
         7,
         str![[r#"
-xmem: the hypervisor refused XEN_SYSCTL_getdomaininfolist: Operation not permitted; nothing changed (simulated)
+xmem: the hypervisor refused XEN_DOMCTL_getdomaininfo: Operation not permitted; nothing changed (simulated)
 hint: run xmem as root, in dom0
 
 "#]],

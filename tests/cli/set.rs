@@ -148,7 +148,7 @@ win (9): size 1024 MiB -> 1124 MiB, target 1008 MiB -> 1108 MiB, limit 1025 MiB 
 "#]]);
     sim.xmem("set win 16M").run().fails(4, str![[r#"
 xmem: win (9): a size of 16 MiB leaves nothing beside the domain's video memory of 16 MiB; nothing changed (simulated)
-hint: ask for more than 32M
+hint: ask for at least 48M
 
 "#]]);
 }

@@ -149,8 +149,8 @@ another one's device model, shrinking a guest that still gives back its boot mem
 memory back, the first target of a PVH dom0 with a kernel before 6.15 or of an unknown version, which could give away far
 too much memory. A domain that is being created, restored or received is never changed.
 
-With `--wait`, xmem waits for as long as the guest makes progress. If the guest has stalled, xmem
-nudges its balloon driver: it sets a target one page off, and then the right one.
+With `--wait`, xmem waits for as long as the guest makes progress. If the size was set already and the guest does not
+move, xmem nudges its balloon driver once: it sets a target one page off, and then the right one.
 
 Json:
 One object: `changed` (whether this run changed anything), `dry_run` and `would_change`, the domain's `state`, `old` and

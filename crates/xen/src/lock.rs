@@ -108,8 +108,9 @@ impl fmt::Display for Waited {
             return f.write_str("cannot take the domain's lock");
         }
         // To the millisecond: a timeout can be the rest of another one.
-        let whole = Duration::from_millis(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX));
-        write!(f, "timed out after {} s waiting for the domain's lock", whole.as_secs_f64())
+        let seconds = format!("{}.{:03}", self.0.as_secs(), self.0.subsec_millis());
+        let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+        write!(f, "timed out after {seconds} s waiting for the domain's lock")
     }
 }
 

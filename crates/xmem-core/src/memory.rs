@@ -160,6 +160,11 @@ impl Memory {
         Ok(self.video.clone()?.unwrap_or(0))
     }
 
+    /// The video memory; none if it is negative or makes no sense.
+    pub fn video_memory(&self) -> Kib {
+        Kib(self.video_kib().ok().and_then(|video| video.try_into().ok()).unwrap_or_default())
+    }
+
     /// The size: target and video memory. `None` if the target is missing or makes no sense. Video memory that makes no
     /// sense is none, as for libxl.
     pub fn size(&self) -> Option<Kib> {

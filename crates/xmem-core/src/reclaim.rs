@@ -9,7 +9,7 @@
 //!
 //! Only running domUs that no daemon manages and that are not a device model give memory. Every size is absolute and
 //! a guest is never grown, and a run waits while another one shrinks the same guests. So two concurrent runs that need
-//! the same memory take it once.
+//! the same memory usually take it once; a pause of more than 100 ms between two changes looks like the end of a run.
 
 mod donor;
 mod planning;

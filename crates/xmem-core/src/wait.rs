@@ -42,7 +42,7 @@ pub struct WaitPolicy {
 pub enum WaitEvent {
     /// The guest's driver had stalled and was nudged: two changes, there and back.
     Nudged(Vec<Outcome>),
-    /// Its driver could not be nudged; target and limit are unchanged.
+    /// Its driver could not be nudged; the target is unchanged.
     NotNudged(Failure),
     /// It makes progress, or is expected to; or its domain does not run for now.
     Progress(Progress),

@@ -24,8 +24,8 @@ pub(super) struct Ledger<'s> {
     /// The domains already changed, and the memory that each will hold.
     promised: Vec<(Identity, Kib)>,
     last: Option<Reading>,
-    /// The least memory left since more became free, minus later promises.
-    left: Option<Kib>,
+    /// The least balance since more became free, minus later promises.
+    least: Option<i128>,
     /// The time without more memory, over all steps. Counted in sleeps, not by a clock, so that a stop (Ctrl-Z) does not
     /// count as waiting.
     idle: Duration,
@@ -51,6 +51,8 @@ struct Reading {
     granted: Kib,
     /// Memory that guests will give back and have not yet.
     coming: Kib,
+    /// The available memory less all of those: negative while it is not enough. In KiB.
+    balance: i128,
 }
 
 impl Reading {
@@ -69,7 +71,7 @@ impl<'s> Ledger<'s> {
             others: None,
             promised: Vec::new(),
             last: None,
-            left: None,
+            least: None,
             idle: Duration::ZERO,
         }
     }
@@ -99,12 +101,13 @@ impl<'s> Ledger<'s> {
         loop {
             let (reading, held) = self.read(step.domain.identity)?;
             let (left, needs) = (reading.left(), step.needs(held));
+            let balance = reading.balance;
             // The guests and the host are not read at the same moment: some pages more are no progress.
-            if self.left.is_some_and(|least| left > Kib(least.0.saturating_add(TOLERANCE.0))) {
+            if self.least.is_some_and(|least| balance.saturating_sub(least) > TOLERANCE.0.into()) {
                 self.idle = Duration::ZERO;
-                self.left = Some(left);
+                self.least = Some(balance);
             }
-            self.left = Some(self.left.map_or(left, |least| least.min(left)));
+            self.least = Some(self.least.map_or(balance, |least| least.min(balance)));
             if needs <= left {
                 return Ok(Grant::Whole);
             }
@@ -135,7 +138,7 @@ impl<'s> Ledger<'s> {
         if let Some(last) = &mut self.last {
             last.promised = Kib(last.promised.0.saturating_add(lacks.0));
         }
-        self.left = self.left.map(|left| left.minus(lacks).unwrap_or_default());
+        self.least = self.least.map(|least| least.saturating_sub(lacks.0.into()));
     }
 
     /// The guests that grow already. Read once: their targets are not this run's.
@@ -175,9 +178,13 @@ impl<'s> Ledger<'s> {
             sum.saturating_add(takes.unwrap_or_default().0)
         });
         self.others = Some(others);
-        let free = free(self.host, self.options.keep_free)?;
+        let available = self.host.hypervisor().host_memory()?.available();
+        let keep_free = self.options.keep_free.unwrap_or_default();
+        let free = available.minus(keep_free).unwrap_or_default();
         let (promised, granted, coming) = (Kib(promised), Kib(granted), Kib(coming));
-        let reading = Reading { free, promised, granted, coming };
+        let taken = [keep_free, promised, granted].into_iter().map(|kib| i128::from(kib.0));
+        let balance = taken.fold(i128::from(available.0), i128::saturating_sub);
+        let reading = Reading { free, promised, granted, coming, balance };
         self.last = Some(reading);
         Ok((reading, held(identity).unwrap_or_default()))
     }

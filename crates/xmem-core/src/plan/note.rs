@@ -243,9 +243,10 @@ pub(super) fn add(
             }
         }
     }
-    let used = memory.used().filter(|used| plan.wanted < *used && shrinks(memory, plan));
-    if let Some(used) = used {
-        note(changes, Note::BelowUsed { used, size: plan.wanted });
+    // The target, since a guest cannot use its video memory.
+    if let (Some(used), Some(target)) = (memory.used(), plan.new.target) {
+        let is_below = target < used && shrinks(memory, plan);
+        note(changes && is_below, Note::BelowUsed { used, size: target });
     }
     let current = memory.info.current;
     match State::of(memory) {

@@ -48,7 +48,7 @@ pub enum FloorReason {
     Used(Kib),
     /// Half of its size: it reports nothing, and the user gave no floor.
     Half,
-    /// [`GUEST_MINIMUM`].
+    /// [`GUEST_MINIMUM`] and its video memory.
     Minimum,
 }
 
@@ -86,20 +86,27 @@ pub enum Exclusion {
 }
 
 impl Floor {
-    /// The floor of a guest of this `size`: see the [module](super).
-    pub fn of(size: Kib, asked: Option<Kib>, used: Option<Kib>) -> Self {
+    /// The floor of a guest of this `size`, of which `video` is video memory: see the [module](super).
+    pub fn of(size: Kib, video: Kib, asked: Option<Kib>, used: Option<Kib>) -> Self {
         let floor = |size, reason| Self { size, reason };
+        let minimum = Kib(GUEST_MINIMUM.0.saturating_add(video.0));
         let half = Kib::from_pages((size.0 / 2).div_ceil(4));
         [
             asked.map(|asked| floor(asked, FloorReason::Asked)),
-            used.map(|used| floor(margin(used), FloorReason::Used(used))),
+            used.map(|used| Self::of_use(used, video)),
             asked.or(used).is_none().then_some(floor(half, FloorReason::Half)),
         ]
         .into_iter()
         .flatten()
-        .fold(floor(GUEST_MINIMUM, FloorReason::Minimum), |floor, other| {
+        .fold(floor(minimum, FloorReason::Minimum), |floor, other| {
             if other.size > floor.size { other } else { floor }
         })
+    }
+
+    /// The floor of a guest that uses `used`. Its video memory is no memory that it can use.
+    pub(super) fn of_use(used: Kib, video: Kib) -> Self {
+        let size = Kib(margin(used).0.saturating_add(video.0));
+        Self { size, reason: FloorReason::Used(used) }
     }
 }
 
@@ -132,5 +139,20 @@ impl Donor {
     /// Its memory once it has reached its present target.
     fn at_target(&self) -> Kib {
         self.held.min(self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_cannot_use_its_video_memory() {
+        let mib = Kib::from_mib;
+        let floor = |video, asked, used| Floor::of(mib(2048), mib(video), asked, used).size;
+        assert_eq!(floor(0, None, Some(mib(800))), mib(900));
+        assert_eq!(floor(128, None, Some(mib(800))), mib(1028));
+        assert_eq!(floor(128, Some(mib(32)), None), mib(160));
+        assert_eq!(floor(128, Some(mib(512)), None), mib(512));
     }
 }

@@ -150,7 +150,8 @@ pub(super) fn read_rows(
 fn donor(row: &Row, floors: &Floors<'_>) -> Donor {
     let memory = &row.memory;
     let size = memory.size().unwrap_or(memory.info.current);
-    let floor = Floor::of(size, floors.of(row.domain.identity, memory), memory.used());
+    let asked = floors.of(row.domain.identity, memory);
+    let floor = Floor::of(size, memory.video_memory(), asked, memory.used());
     let DomainInfo { current: held, limit, .. } = memory.info;
     let (domain, state) = (row.domain.clone(), row.state);
     let recovery = row.findings.iter().find_map(|finding| match &finding.kind {

@@ -9,8 +9,8 @@ use xen::{Host, Identity, Interrupt, Kib, Mib};
 
 use super::planning::{available, exclusion, read_rows};
 use super::{
-    Donor, DonorReport, Exclusion, Floor, FloorReason, ReclaimEnd, ReclaimEvent, ReclaimPlan,
-    ReclaimReport, ReclaimRequest,
+    Donor, DonorReport, Exclusion, Floor, ReclaimEnd, ReclaimEvent, ReclaimPlan, ReclaimReport,
+    ReclaimRequest,
 };
 use crate::change::{ChangeRequest, ChangeSession, ChangeStatus, HeldOff, Outcome};
 use crate::domain::{Domain, DomainRef};
@@ -319,10 +319,7 @@ impl Run<'_> {
             donor.limit = row.memory.info.limit;
             donor.state = row.state;
             // The guest's own use can have grown since.
-            let used = row
-                .memory
-                .used()
-                .map(|used| Floor { size: super::margin(used), reason: FloorReason::Used(used) });
+            let used = row.memory.used().map(|used| Floor::of_use(used, row.memory.video_memory()));
             if let Some(floor) = used.filter(|floor| floor.size > donor.floor.size) {
                 donor.floor = floor;
             }

@@ -293,6 +293,17 @@ fn an_interrupt_ends_the_batch_between_two_changes() {
     assert_eq!(bed.size(7), mib(1024));
 }
 
+/// Below what must stay free, too.
+#[test]
+fn memory_that_becomes_free_is_progress_before_it_is_enough_to_keep() {
+    let bed = full(mib(100));
+    let options = ApplyOptions { keep_free: Some(mib(500)), ..OPTIONS };
+    let results = run(&bed.host(), "db 2048M\nweb 1424M\n", &options, &bed.sleeper());
+    assert!(results.iter().all(is_changed), "{results:?}");
+    // 900 MiB at 100 MiB/s; the first 500 take longer than the patience.
+    assert!((9000..10_000).contains(&bed.now()), "{} ms", bed.now());
+}
+
 /// The guest of a later line is still growing to its old target: that memory is not free for an earlier one.
 #[test]
 fn memory_that_the_guest_of_a_later_line_takes_is_not_given_away() {

@@ -290,7 +290,7 @@ impl Report {
             ReclaimEnd::Unreachable(cause) => (
                 "unreachable",
                 cause.kind(),
-                format!("{}: {has} when last seen", xmem_core::failure::chain(cause)),
+                format!("{}; {targets}: {has} when last seen", xmem_core::failure::chain(cause)),
                 Exit::from(cause),
                 hints::cause(cause, &self.program),
             ),

@@ -123,7 +123,7 @@ fn reclaim_frees_it_besides() {
 }
 
 #[test]
-fn a_node_that_is_not_a_size_is_refused_even_if_unused() {
+fn a_bad_size_in_the_environment_is_refused_even_if_unused() {
     let sim = Sim::new();
     for words in ["set web 512M", "apply -", "reclaim 1G --from web"] {
         let ran = sim.xmem(words).env("XMEM_KEEP_FREE", "lots").stdin("web 512M\n").run();

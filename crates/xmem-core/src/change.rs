@@ -74,7 +74,7 @@ pub struct Outcome {
     pub domain: Domain,
     /// Its state.
     pub state: State,
-    /// Its state in the hypervisor before the change, read under the lock.
+    /// Its state in the hypervisor before the change: read under the lock, unless nothing was to be changed.
     pub info: DomainInfo,
     /// The plan.
     pub plan: Plan,

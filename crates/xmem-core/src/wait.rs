@@ -71,7 +71,7 @@ pub struct Progress {
 pub enum WaitEnd {
     /// The guest reached its target.
     Reached,
-    /// It made no progress for the time of patience.
+    /// It made no progress for the time of patience, or its domain stayed paused or suspended.
     Stuck,
     /// The time bound was reached.
     TimedOut,

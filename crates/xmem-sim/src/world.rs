@@ -62,7 +62,7 @@ pub struct SimDomain {
     /// The hypervisor's handle of the domain.
     pub uuid: Uuid,
     /// PV, PVH or HVM.
-    #[serde(rename = "type", alias = "kind")]
+    #[serde(rename = "type")]
     pub guest_type: GuestType,
     /// Memory allocated to it.
     pub current_kib: Kib,

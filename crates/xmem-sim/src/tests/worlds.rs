@@ -83,7 +83,7 @@ fn a_world_round_trips_through_its_file() {
 fn an_incomplete_world_gets_defaults() {
     let world = open(
         r#"{ "version": 1, "memory_kib": 1048576,
-             "domains": { "12": { "current_kib": 524288, "kind": "hvm" } },
+             "domains": { "12": { "current_kib": 524288, "type": "hvm" } },
              "xenstore": { "/local/domain/12/memory/target": "524288" } }"#,
     )
     .unwrap();

@@ -26,9 +26,9 @@ pub enum Refusal {
     /// dom0 would get less than [`DOM0_MINIMUM`].
     #[error("{size} is below the {DOM0_MINIMUM} minimum for dom0")]
     Dom0Minimum { size: Kib },
-    /// A domU would be shrunk below [`GUEST_MINIMUM`].
-    #[error("{size} is below the {GUEST_MINIMUM} minimum for a guest")]
-    GuestMinimum { size: Kib },
+    /// A domU would be shrunk below [`GUEST_MINIMUM`] and its video memory.
+    #[error("{size} is below the {} minimum for a guest{}", minimum(*video), with_video(*video))]
+    GuestMinimum { size: Kib, video: Kib },
     /// A relative size subtracts more than there is.
     #[error("taking {less} from {from} leaves nothing")]
     BelowZero { less: Kib, from: Kib },
@@ -102,5 +102,16 @@ impl Refusal {
                 | Self::DirectMapped
                 | Self::Dom0Kernel { .. }
         )
+    }
+}
+
+fn minimum(video: Kib) -> Kib {
+    Kib(GUEST_MINIMUM.0.saturating_add(video.0))
+}
+
+fn with_video(video: Kib) -> String {
+    match video {
+        Kib(0) => String::new(),
+        video => format!(" with {video} of video memory"),
     }
 }

@@ -61,8 +61,11 @@ fn below_minimum(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Optio
     // A relative size starts from a target that may make no sense, far below what the guest holds.
     let is_step = matches!(request, MemoryRequest::Set { size, .. } if size.amount.is_step());
     let falls = is_step && size.plus(TOLERANCE).is_some_and(|size| size < memory.info.current);
-    ((shrinks(memory, plan) || falls) && size < GUEST_MINIMUM)
-        .then_some(Refusal::GuestMinimum { size })
+    // A guest cannot use its video memory.
+    let video = memory.video_memory();
+    let least = Kib(GUEST_MINIMUM.0.saturating_add(video.0));
+    ((shrinks(memory, plan) || falls) && size < least)
+        .then_some(Refusal::GuestMinimum { size, video })
 }
 
 fn direct_mapped(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {

@@ -167,8 +167,8 @@ fn every_refusal_has_its_reason() {
         (pv(), set("+513M"), above(1025, 1024, 1024)),
         (hvm(GIB / 2), set("529M"), above(513, 512, 528)),
         (hvm(GIB / 2), set("16M"), Refusal::BelowVideo { size: kib(16), video: kib(16) }),
-        (pv(), set("31M"), Refusal::GuestMinimum { size: kib(31) }),
-        (pv(), set("-500M"), Refusal::GuestMinimum { size: kib(12) }),
+        (pv(), set("31M"), Refusal::GuestMinimum { size: kib(31), video: kib(0) }),
+        (pv(), set("-500M"), Refusal::GuestMinimum { size: kib(12), video: kib(0) }),
         (pv(), set("-512M"), Refusal::BelowZero { less: kib(512), from: kib(512) }),
         (pv(), set("-2T"), Refusal::BelowZero { less: kib(2 << 20), from: kib(512) }),
         (dom0.clone(), set("127M"), Refusal::Dom0Minimum { size: kib(127) }),
@@ -223,14 +223,18 @@ fn a_limit_below_the_target_is_repaired_whatever_the_video_memory() {
 
 /// The size as typed counts, not the target.
 #[test]
-fn the_guest_minimum_applies_to_the_size_of_a_shrinking_guest() {
+fn the_guest_minimum_applies_to_what_a_shrinking_guest_can_use() {
     let small = |target| domain(7, GuestType::Pv, 0, target, 65_536);
     assert_eq!(numbers(&planned(&small(65_536), force("4M")).unwrap()).0, 4096);
     assert!(planned(&small(8192), set("16M")).is_ok());
     assert!(planned(&small(65_536), set("32M")).is_ok());
-    // A target of 24 MiB.
-    assert!(planned(&hvm(GIB), set("40M")).is_ok());
-    assert_eq!(planned(&hvm(GIB), set("31M")), Err(Refusal::GuestMinimum { size: Kib(31 * MIB) }));
+    // Not its 16 MiB of video memory.
+    assert!(planned(&hvm(GIB), set("48M")).is_ok());
+    let (size, video) = (Kib(47 * MIB), Kib(16 * MIB));
+    let refusal = Refusal::GuestMinimum { size, video };
+    let words = "47 MiB is below the 48 MiB minimum for a guest with 16 MiB of video memory";
+    assert_eq!(refusal.to_string(), words);
+    assert_eq!(planned(&hvm(GIB), set("47M")), Err(refusal));
 }
 
 #[test]

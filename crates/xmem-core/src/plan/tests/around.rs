@@ -227,7 +227,7 @@ fn refusals_and_notes_state_their_numbers() {
     let kib = |mib: u64| Kib(mib * MIB);
     for (sentence, expected) in [
         (
-            Refusal::GuestMinimum { size: kib(31) }.to_string(),
+            Refusal::GuestMinimum { size: kib(31), video: kib(0) }.to_string(),
             "31 MiB is below the 32 MiB minimum for a guest",
         ),
         (

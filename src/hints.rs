@@ -277,11 +277,16 @@ pub(crate) fn line(problem: &LineProblem, program: &Program) -> String {
             "write a blank before a comment's #"
         }
         LineProblem::Size { why, .. } => return why.hint(),
-        LineProblem::NotItsMaximum { said, domid, .. } => {
-            return format!(
-                "apply sets targets: set the maximum first ({}), or remove `static_max_kib`",
-                program.command(&format!("max {domid} {}", Written(*said)))
-            );
+        LineProblem::NotItsMaximum { said, domid, target, .. } => {
+            let max = program.command(&format!("max {domid} {}", Written(*said)));
+            // `max` refuses a maximum below the target.
+            return if *target > Some(*said) {
+                format!("apply sets targets: remove `static_max_kib`, apply the list, then: {max}")
+            } else {
+                format!(
+                    "apply sets targets: set the maximum first ({max}), or remove `static_max_kib`"
+                )
+            };
         }
         LineProblem::Contradiction { .. } => {
             "keep the one that you mean: jq -c 'del(.size_kib)' or jq -c 'del(.target_kib)'"

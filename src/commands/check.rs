@@ -76,6 +76,7 @@ impl Task {
                 let failures: Vec<Failure> = changes
                     .into_iter()
                     .filter_map(Result::err)
+                    .filter(|failure| !failure.is_recovery_alone())
                     .chain(failures)
                     .chain(unchecked.map(|cause| Failure::read_only(None, cause)))
                     .collect();

@@ -324,3 +324,28 @@ fn a_listed_target_is_the_target_whatever_other_members_the_line_has() {
         assert_eq!(ran.status.code(), Some(2), "{line}: {ran:?}");
     }
 }
+
+/// The domid that looks like its name belongs to nobody.
+#[test]
+fn a_domain_whose_name_is_a_number_is_suggested_by_its_name() {
+    let sim = Sim::new();
+    sim.edit(|world| world["xenstore"]["/local/domain/7/name"] = "123".into());
+    for words in ["set 123 512M", "list 123", "check 123"] {
+        let ran = sim.xmem(words).run();
+        assert!(ran.stderr.contains("hint: did you mean `name:123`?"), "{ran:?}");
+    }
+    assert_eq!(sim.xmem("set name:123 512M").run().status.code(), Some(0));
+}
+
+/// `max` refuses a maximum below the target, so the list comes first.
+#[test]
+fn a_listed_maximum_below_the_target_is_set_after_the_list() {
+    let sim = Sim::new();
+    let saved = sim.xmem("list web --json").run().stdout;
+    assert_eq!(sim.xmem("set web 4G --raise-max").run().status.code(), Some(0));
+    let ran = sim.xmem("apply -").stdin(&saved).run();
+    let hint = "remove `static_max_kib`, apply the list, then: xmem max 7 2G";
+    assert!(ran.stderr.contains(hint), "{ran:?}");
+    assert_eq!(sim.xmem("apply -").stdin("web 1G\n").run().status.code(), Some(0));
+    assert_eq!(sim.xmem("max 7 2G").run().status.code(), Some(0));
+}

@@ -140,18 +140,19 @@ web (7): out of step: a change by process PID was interrupted
 "#]]);
 }
 
-/// The record goes, but the target that the guest may have written stays, and so does the finding.
+/// The record goes, but the target that the guest may have written stays, and makes another finding.
 #[test]
-fn a_dry_run_promises_no_repair_that_is_refused() {
+fn a_dry_run_promises_no_more_than_the_recovery_if_a_repair_is_refused() {
     let sim = Sim::new();
     sim.xmem("set web 512M").fault("kill-before-commit").leaves(2).run().dies_by(SIGKILL);
     sim.edit(|world| world["domains"]["7"]["owns_nodes"] = true.into());
     node(&sim, "/local/domain/7/memory/target", Some("2000000"));
     let ran = sim.xmem("check --repair -n").leaves(2).run();
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");
-    assert!(!ran.stdout.contains("would repair"), "{ran:?}");
+    assert!(ran.stdout.contains("would repair: its record is removed\n"), "{ran:?}");
     let ran = sim.xmem("check --repair").recovers().run();
     assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+    assert!(ran.stdout.contains("below the 1954.1 MiB that its target needs"), "{ran:?}");
 }
 
 /// It is not trusted and not lost, and it does not stop the repair.
@@ -477,4 +478,24 @@ web (7): a stale lock file: DIR/lib/userdata-l.7.00000000-0000-4000-8000-0000000
 4 domains: nothing out of step, 2 repaired (simulated)
 
 "#]]);
+}
+
+/// The keys that dom0 lacks are not filled in, but what the killed run left is rolled back.
+#[test]
+fn a_recovery_is_a_repair_even_if_no_plan_is_possible_besides() {
+    let sim = Sim::new();
+    sim.edit(|world| {
+        world["domains"]["0"]["type"] = "pvh".into();
+        world["dom0"]["kernel"] = json!([6, 1]);
+        let store = world["xenstore"].as_object_mut().unwrap();
+        store.retain(|path, _| !path.starts_with("/local/domain/0/memory/"));
+    });
+    let set = sim.xmem("set 0 1G --force").fault("kill-before-commit").leaves(2).run();
+    set.dies_by(SIGKILL);
+    let ran = sim.xmem("check --repair -n 0").leaves(2).run();
+    assert!(ran.stdout.contains("would repair: limit 1025 MiB -> none"), "{ran:?}");
+    let ran = sim.xmem("check --repair 0").run();
+    assert!(ran.stdout.contains("repaired: limit 1025 MiB -> none"), "{ran:?}");
+    assert_eq!((ran.status.code(), ran.stderr.contains("--force")), (Some(0), false), "{ran:?}");
+    assert_eq!(sim.xmem("check 0").run().status.code(), Some(0));
 }

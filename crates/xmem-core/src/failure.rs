@@ -252,6 +252,12 @@ impl Failure {
             || self.recovery.as_ref().is_some_and(|it| it.limit_change().is_some())
     }
 
+    /// Whether it is a repair whose recovery succeeded, and for which no plan is possible besides.
+    pub fn is_recovery_alone(&self) -> bool {
+        let recovered = self.recovery.as_ref().and_then(Recovery::limit_step);
+        recovered.is_some() && matches!(self.cause, Cause::Refused(_) | Cause::BadNode(_))
+    }
+
     /// The cause with its sources, and the state that is left.
     pub fn reason(&self) -> String {
         let cause = chain(&self.cause);

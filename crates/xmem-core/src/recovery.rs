@@ -101,14 +101,17 @@ impl Recovery {
         })
     }
 
-    /// The change of the limit, if there was one.
-    pub fn limit_change(&self) -> Option<LimitStep> {
+    /// The limit before and after; `None` if the recovery has nothing to do with it.
+    pub const fn limit_step(&self) -> Option<LimitStep> {
         match self {
-            Self::Completed(step) | Self::RolledBack(step) | Self::Superseded(step) => {
-                Some(*step).filter(|step| step.from != step.to)
-            }
+            Self::Completed(step) | Self::RolledBack(step) | Self::Superseded(step) => Some(*step),
             Self::SetAside { .. } | Self::Pending(_) => None,
         }
+    }
+
+    /// The change of the limit, if there was one.
+    pub fn limit_change(&self) -> Option<LimitStep> {
+        self.limit_step().filter(|step| step.from != step.to)
     }
 
     /// The recovery's name: stable, for programs.

@@ -87,7 +87,20 @@ pub fn resolve(
     }
     let info = by_domid(host.hypervisor(), wanted)?;
     info.map(|info| named(info.identity, wanted))
-        .ok_or_else(|| ResolveError::NoSuchDomain { wanted: wanted.clone(), similar: None })
+        .ok_or_else(|| missing_domid(host, nodes, wanted).into())
+}
+
+/// `wanted`, a domid that no domain has. A domain can have that number as its name.
+pub(crate) fn missing_domid(host: &dyn Host, nodes: &dyn Nodes, wanted: &DomainRef) -> Missing {
+    let named = || {
+        let DomainRef::Id(domid) = wanted else { return None };
+        let name = DomainRef::Name(Name(domid.to_string()));
+        DomainIndex::read(host, nodes, [&name]).ok()
+    };
+    match named() {
+        Some(index) => index.missing(wanted),
+        None => Missing { wanted: wanted.clone(), similar: None },
+    }
 }
 
 /// The domain `identity`, with the name that `wanted` has.
@@ -191,7 +204,8 @@ impl DomainIndex {
         let dom0 = self.names.iter().find(|(_, domids)| domids.contains(&DomId::DOM0));
         let similar = match wanted {
             DomainRef::Name(name) => similar(name, self.names.keys(), dom0.map(|(name, _)| name)),
-            _ => None,
+            DomainRef::Id(domid) => self.names.keys().find(|name| name.0 == domid.to_string()),
+            DomainRef::Same(_) | DomainRef::Uuid(_) => None,
         };
         Missing { wanted: wanted.clone(), similar: similar.cloned() }
     }

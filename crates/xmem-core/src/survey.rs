@@ -160,7 +160,7 @@ fn find(host: &dyn Host, store: &dyn Store, wanted: &[DomainRef]) -> Result<Foun
         };
         if infos.is_empty() {
             missing.push(match &index {
-                None => Missing { wanted: wanted.clone(), similar: None },
+                None => resolve::missing_domid(host, store, wanted),
                 Some(index) => index.missing(wanted),
             });
         }

@@ -237,7 +237,8 @@ fn check_numbers(
     }
     match (listed.static_max, plan.old.static_max) {
         (Some(said), Some(present)) if said != present && Some(said) != plan.new.static_max => {
-            Err(LineProblem::NotItsMaximum { said, present, domid: domain.identity.domid })
+            let (domid, target) = (domain.identity.domid, plan.old.target);
+            Err(LineProblem::NotItsMaximum { said, present, domid, target })
         }
         _ => Ok(()),
     }

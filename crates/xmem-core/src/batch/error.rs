@@ -83,7 +83,7 @@ pub enum LineProblem {
     Contradiction { target: Kib, size: Kib },
     /// A maximum that the domain does not have.
     #[error("`static_max_kib` is {said}, but the domain {}", maximum(*present))]
-    NotItsMaximum { said: Kib, present: Kib, domid: DomId },
+    NotItsMaximum { said: Kib, present: Kib, domid: DomId, target: Option<Kib> },
     /// Video memory that the domain does not have.
     #[error("`videoram_kib` is {said}, but the domain has {present} of video memory")]
     NotItsVideo { said: Kib, present: Kib },

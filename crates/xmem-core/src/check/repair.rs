@@ -12,9 +12,9 @@ use crate::diagnosis::DiagnosisKind;
 use crate::domain::{Domain, DomainRef};
 use crate::failure::{Cause, Failure};
 use crate::intent::{IntentFile, Record};
-use crate::memory::{Memory, guest_may_write};
+use crate::memory::{Memory, Numbers, guest_may_write};
 use crate::plan::MemoryRequest;
-use crate::recovery::{Recovery, recover};
+use crate::recovery::{LimitStep, Recovery, recover};
 
 /// The repairs that [`repair`] would make, as far as can be known without a lock.
 pub fn preview(host: &dyn Host, report: &CheckReport) -> Vec<(Finding, RepairOutcome)> {
@@ -158,6 +158,17 @@ impl Repair<'_> {
             let action = RepairAction::Numbers { old, new, recovery };
             self.actions.insert(Target::Domain(identity), action);
         }
+        if let Err(failure) = &result
+            && failure.is_recovery_alone()
+            && let Some(LimitStep { from, to }) =
+                failure.recovery.as_ref().and_then(Recovery::limit_step)
+        {
+            let numbers = |limit| Numbers { target: None, static_max: None, limit };
+            let (old, new) = (numbers(from), numbers(to));
+            let recovery = failure.recovery.clone();
+            let action = RepairAction::Numbers { old, new, recovery };
+            self.actions.insert(Target::Domain(identity), action);
+        }
         self.changes.push(result);
     }
 
@@ -165,7 +176,7 @@ impl Repair<'_> {
     fn failed(&self) -> BTreeSet<Identity> {
         let of_change = |result: &Result<Outcome, Failure>| match result {
             Ok(_) => None,
-            Err(failure) if failure.cause.is_gone() => None,
+            Err(failure) if failure.cause.is_gone() || failure.is_recovery_alone() => None,
             Err(failure) => Some(failure.domain.as_ref()?.identity),
         };
         let files = self.failures.iter().map(|(identity, _)| *identity);
@@ -232,6 +243,11 @@ fn foresee(host: &dyn Host, memory: &Memory) -> Result<RepairAction, Cause> {
         }
         Record::Foreign { why } => Some(Recovery::SetAside { path: file.path().to_owned(), why }),
     };
-    let new = plan_on(host, &*store, &*store, &memory, &MemoryRequest::Repair, None)?.new;
+    let new = match plan_on(host, &*store, &*store, &memory, &MemoryRequest::Repair, None) {
+        Ok(plan) => plan.new,
+        // The recovery takes place all the same.
+        Err(Cause::Refused(_)) if recovery.is_some() => memory.numbers()?,
+        Err(cause) => return Err(cause),
+    };
     Ok(RepairAction::Numbers { old, new, recovery })
 }

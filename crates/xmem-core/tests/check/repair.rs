@@ -142,16 +142,22 @@ fn no_repair_trusts_a_guest() {
 
 /// The recovery alone does not put a guest in step that has raised its own target since.
 #[test]
-fn a_preview_promises_no_repair_that_is_refused() {
+fn a_preview_promises_a_recovery_without_the_repair_that_is_refused() {
     let scene = Scene::new();
     scene.kill_a_change(7, mib(512));
     scene.world().write("/local/domain/7/memory/target", "1572864");
     scene.edit(7, |web| web.owns_nodes = true);
     let report = scene.check();
     let foreseen = preview(&scene.host(), &report);
-    assert!(foreseen.iter().all(|(_, outcome)| *outcome == RepairOutcome::NotRepaired));
-    let done = repair_all(&scene.host(), &report, Duration::ZERO).findings;
-    assert!(done.iter().all(|(_, outcome)| *outcome == RepairOutcome::NotRepaired), "{done:?}");
+    let outcomes: Vec<_> = foreseen.iter().map(|(_, outcome)| outcome).collect();
+    assert!(matches!(outcomes[..], [RepairOutcome::WouldRepair(_)]), "{foreseen:?}");
+    let done = repair_all(&scene.host(), &report, Duration::ZERO);
+    let outcomes: Vec<_> = done.findings.iter().map(|(_, outcome)| outcome).collect();
+    assert!(
+        matches!(outcomes[..], [RepairOutcome::Repaired(_), RepairOutcome::NotRepaired]),
+        "{done:?}"
+    );
+    assert_eq!(said(&done.after.findings), ["web (7): limit-too-low"]);
 }
 
 #[test]

@@ -175,18 +175,16 @@ impl Judge<'_> {
             return None;
         }
         if info.current > info.limit {
-            return Some(
-                Diagnosis::notice(
-                    DiagnosisKind::OverLimit,
-                    format!(
-                        "over its limit: has {} MiB, limit {} MiB",
-                        Mib(info.current),
-                        Mib(info.limit)
-                    ),
-                    "Xen allocates nothing more to it until it has given the excess back",
-                )
-                .with_fix(Fix::AwaitGuest),
+            let found = Diagnosis::notice(
+                DiagnosisKind::OverLimit,
+                format!(
+                    "over its limit: has {}, limit {}",
+                    unlike(info.current, info.limit),
+                    unlike(info.limit, info.current)
+                ),
+                "Xen allocates nothing more to it until it has given the excess back",
             );
+            return Some(self.awaited(found));
         }
         let size = self.memory.size()?;
         let distance = |from: Kib, to: Kib| from.minus(to).filter(|by| *by > TOLERANCE);
@@ -203,8 +201,13 @@ impl Judge<'_> {
                 "the guest has not yet ballooned up to its target",
             )
         };
-        let Some(own) = self.target_in_sysfs() else {
-            return Some(found.with_fix(Fix::AwaitGuest));
+        Some(self.awaited(found))
+    }
+
+    /// `found` about a guest that has not reached its target, with the reason that is known of dom0.
+    fn awaited(&self, found: Diagnosis) -> Diagnosis {
+        let (Some(own), Some(size)) = (self.target_in_sysfs(), self.memory.size()) else {
+            return found.with_fix(Fix::AwaitGuest);
         };
         let message = format!(
             "{}; its own target, set in sysfs (xen_memory0/target_kb), is {} MiB",
@@ -213,7 +216,7 @@ impl Judge<'_> {
         );
         let meaning = "dom0's driver follows that target, until another one is set in xenstore";
         let fix = Fix::SetAgain { domid: self.domid, size };
-        Some(Diagnosis { message, meaning, ..found }.with_fix(fix))
+        Diagnosis { message, meaning, ..found }.with_fix(fix)
     }
 
     /// dom0's own target, if it is not the one in xenstore.

@@ -4,15 +4,15 @@
 use std::io;
 
 use rustix::io::Errno;
+use xen::DomId;
 use xen::hypervisor::HypervisorError;
 use xen::lock::LockError;
 use xen::xenstore::{Answer, StoreError};
-use xen::{DomId, Kib};
 use xmem_core::batch::LineProblem;
 use xmem_core::change::Outcome;
 use xmem_core::domain::{DomainRef, Name};
 use xmem_core::failure::{Aftermath, Cause, Failure};
-use xmem_core::plan::{GUEST_MINIMUM, Note, Refusal};
+use xmem_core::plan::{GUEST_MINIMUM, Note, Refusal, guest_minimum};
 use xmem_core::resolve::ResolveError;
 use xmem_core::size::Written;
 use xmem_core::state::State;
@@ -131,8 +131,7 @@ fn refused(refusal: &Refusal, program: &Program) -> Remedy {
             return format!("lower the target first, or ask for at least {least}").into();
         }
         Refusal::BelowVideo { video, .. } => {
-            let least = Kib(video.0.saturating_add(GUEST_MINIMUM.0));
-            return format!("ask for at least {}", Written(least)).into();
+            return format!("ask for at least {}", Written(guest_minimum(*video))).into();
         }
         Refusal::Dom0Minimum { .. } => "dom0 is never set below that, with or without --force",
         Refusal::BelowZero { .. } | Refusal::NoMaximum => "give an absolute size",

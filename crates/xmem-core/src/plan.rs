@@ -26,6 +26,11 @@ pub const TOLERANCE: Kib = Kib::from_mib(1);
 pub const DOM0_MINIMUM: Kib = Kib::from_mib(128);
 /// The least size to which a domU is shrunk without force.
 pub const GUEST_MINIMUM: Kib = Kib::from_mib(32);
+
+/// The least size of a shrinking guest without `force`: [`GUEST_MINIMUM`] and its `video` memory, which it cannot use.
+pub const fn guest_minimum(video: Kib) -> Kib {
+    Kib(GUEST_MINIMUM.0.saturating_add(video.0))
+}
 /// A growing domain that leaves the host less than this gets a note: dom0's backends and the IOMMU's page tables need
 /// some memory.
 pub const HOST_RESERVE: Kib = Kib::from_mib(128);

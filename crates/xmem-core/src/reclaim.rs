@@ -3,9 +3,9 @@
 //! A guest gives at most what it has above its floor. The floor is the largest of
 //!
 //! * the size that the user gives (`--floor`);
-//! * what the guest itself reports as used, and a margin ([`margin`]);
+//! * what the guest itself reports as used, a margin ([`margin`]), and its video memory, which it cannot use;
 //! * half of its size, if it reports nothing and the user gives no floor;
-//! * [`GUEST_MINIMUM`](crate::plan::GUEST_MINIMUM).
+//! * its [`guest_minimum`](crate::plan::guest_minimum).
 //!
 //! Only running domUs that no daemon manages and that are not a device model give memory. Every size is absolute and
 //! a guest is never grown, and a run waits while another one shrinks the same guests. So two concurrent runs that need

@@ -7,7 +7,7 @@ use xen::escape::escaped_path;
 use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib, Mib};
 
-use super::safety::{growth, misreads_first_target, shrinks};
+use super::safety::{direct_mapped, first_dom0_target, growth, shrinks};
 use super::{HOST_RESERVE, MemoryRequest, Plan, Refusal, Surroundings, TOLERANCE};
 use crate::memory::{GuestType, Limit, Manager, Memory};
 use crate::state::State;
@@ -276,12 +276,9 @@ pub(super) fn add(
     if let Some(outstanding) = around.outstanding_pod() {
         note(changes, Note::Populating { outstanding });
     }
-    if memory.is_dom0() && changes {
-        note(around.dom0.direct_mapped && shrinks(memory, plan), Note::DirectMapped);
-        let is_first = matches!(memory.target, Ok(None));
-        let kernel = around.dom0.kernel;
-        note(is_first && misreads_first_target(memory, around.dom0), Note::Dom0Kernel { kernel });
-    }
+    note(changes && direct_mapped(memory, around, plan).is_some(), Note::DirectMapped);
+    let kernel = around.dom0.kernel;
+    note(changes && first_dom0_target(memory, around).is_some(), Note::Dom0Kernel { kernel });
     plan.notes = notes;
 }
 

@@ -4,7 +4,7 @@ use xen::hypervisor::UNLIMITED;
 use xen::{DomId, Kib, Mib};
 
 use super::note::not_counting;
-use super::{DOM0_MINIMUM, GUEST_MINIMUM};
+use super::{DOM0_MINIMUM, guest_minimum};
 use crate::memory::BadNode;
 
 /// The reason for a refusal: a limit, a safety rule, or a node that is not a size.
@@ -26,8 +26,8 @@ pub enum Refusal {
     /// dom0 would get less than [`DOM0_MINIMUM`].
     #[error("{size} is below the {DOM0_MINIMUM} minimum for dom0")]
     Dom0Minimum { size: Kib },
-    /// A domU would be shrunk below [`GUEST_MINIMUM`] and its video memory.
-    #[error("{size} is below the {} minimum for a guest{}", minimum(*video), with_video(*video))]
+    /// A domU would be shrunk below its [`guest_minimum`].
+    #[error("{size} is below the {} minimum for a guest{}", guest_minimum(*video), with_video(*video))]
     GuestMinimum { size: Kib, video: Kib },
     /// A relative size subtracts more than there is.
     #[error("taking {less} from {from} leaves nothing")]
@@ -103,10 +103,6 @@ impl Refusal {
                 | Self::Dom0Kernel { .. }
         )
     }
-}
-
-fn minimum(video: Kib) -> Kib {
-    Kib(GUEST_MINIMUM.0.saturating_add(video.0))
 }
 
 fn with_video(video: Kib) -> String {

@@ -2,7 +2,7 @@
 
 use xen::{Dom0, Kib};
 
-use super::{DOM0_MINIMUM, GUEST_MINIMUM, MemoryRequest, Plan, Refusal, Surroundings, TOLERANCE};
+use super::{DOM0_MINIMUM, MemoryRequest, Plan, Refusal, Surroundings, TOLERANCE, guest_minimum};
 use crate::memory::{GuestType, Memory};
 
 /// The first Linux whose balloon driver computes a PVH dom0's initial size correctly.
@@ -38,16 +38,17 @@ pub(super) fn check(
 }
 
 /// The driver of a PVH dom0 with an older kernel subtracts its boot memory from the first target that it sees.
-fn first_dom0_target(memory: &Memory, around: &Surroundings) -> Option<Refusal> {
-    let is_first = memory.is_dom0() && matches!(memory.target, Ok(None));
+pub(super) fn first_dom0_target(memory: &Memory, around: &Surroundings) -> Option<Refusal> {
+    let is_first = matches!(memory.target, Ok(None));
     let kernel = around.dom0.kernel;
     (is_first && misreads_first_target(memory, around.dom0))
         .then_some(Refusal::Dom0Kernel { kernel })
 }
 
-/// Whether the kernel of a dom0 with this `memory` would misread its first target: PVH before Linux 6.15, or unknown.
+/// Whether it is a dom0 whose kernel would misread its first target: PVH before Linux 6.15, or of an unknown version.
 pub(crate) fn misreads_first_target(memory: &Memory, dom0: Dom0) -> bool {
-    memory.info.guest_type != GuestType::Pv
+    memory.is_dom0()
+        && memory.info.guest_type != GuestType::Pv
         // On Arm, where dom0 is mapped 1:1, Linux counts its memory in another way.
         && !dom0.direct_mapped
         && dom0.kernel.is_none_or(|kernel| kernel < FIXED_DOM0_KERNEL)
@@ -61,14 +62,16 @@ fn below_minimum(memory: &Memory, request: &MemoryRequest, plan: &Plan) -> Optio
     // A relative size starts from a target that may make no sense, far below what the guest holds.
     let is_step = matches!(request, MemoryRequest::Set { size, .. } if size.amount.is_step());
     let falls = is_step && size.plus(TOLERANCE).is_some_and(|size| size < memory.info.current);
-    // A guest cannot use its video memory.
     let video = memory.video_memory();
-    let least = Kib(GUEST_MINIMUM.0.saturating_add(video.0));
-    ((shrinks(memory, plan) || falls) && size < least)
+    ((shrinks(memory, plan) || falls) && size < guest_minimum(video))
         .then_some(Refusal::GuestMinimum { size, video })
 }
 
-fn direct_mapped(memory: &Memory, around: &Surroundings, plan: &Plan) -> Option<Refusal> {
+pub(super) fn direct_mapped(
+    memory: &Memory,
+    around: &Surroundings,
+    plan: &Plan,
+) -> Option<Refusal> {
     let is_mapped = memory.is_dom0() && around.dom0.direct_mapped;
     (shrinks(memory, plan) && is_mapped).then_some(Refusal::DirectMapped)
 }

@@ -221,14 +221,13 @@ fn a_limit_below_the_target_is_repaired_whatever_the_video_memory() {
     assert_eq!(plan.new.limit, memory.target.unwrap().unwrap().plus(SLACK).unwrap());
 }
 
-/// The size as typed counts, not the target.
+/// Its video memory does not count.
 #[test]
 fn the_guest_minimum_applies_to_what_a_shrinking_guest_can_use() {
     let small = |target| domain(7, GuestType::Pv, 0, target, 65_536);
     assert_eq!(numbers(&planned(&small(65_536), force("4M")).unwrap()).0, 4096);
     assert!(planned(&small(8192), set("16M")).is_ok());
     assert!(planned(&small(65_536), set("32M")).is_ok());
-    // Not its 16 MiB of video memory.
     assert!(planned(&hvm(GIB), set("48M")).is_ok());
     let (size, video) = (Kib(47 * MIB), Kib(16 * MIB));
     let refusal = Refusal::GuestMinimum { size, video };

@@ -4,7 +4,7 @@ use xen::{DomId, Kib};
 
 use crate::domain::Domain;
 use crate::memory::Manager;
-use crate::plan::{GUEST_MINIMUM, Refusal, TOLERANCE};
+use crate::plan::{Refusal, TOLERANCE, guest_minimum};
 use crate::recovery::Recovery;
 use crate::state::State;
 
@@ -48,7 +48,7 @@ pub enum FloorReason {
     Used(Kib),
     /// Half of its size: it reports nothing, and the user gave no floor.
     Half,
-    /// [`GUEST_MINIMUM`] and its video memory.
+    /// Its [`guest_minimum`].
     Minimum,
 }
 
@@ -89,7 +89,6 @@ impl Floor {
     /// The floor of a guest of this `size`, of which `video` is video memory: see the [module](super).
     pub fn of(size: Kib, video: Kib, asked: Option<Kib>, used: Option<Kib>) -> Self {
         let floor = |size, reason| Self { size, reason };
-        let minimum = Kib(GUEST_MINIMUM.0.saturating_add(video.0));
         let half = Kib::from_pages((size.0 / 2).div_ceil(4));
         [
             asked.map(|asked| floor(asked, FloorReason::Asked)),
@@ -98,7 +97,7 @@ impl Floor {
         ]
         .into_iter()
         .flatten()
-        .fold(floor(minimum, FloorReason::Minimum), |floor, other| {
+        .fold(floor(guest_minimum(video), FloorReason::Minimum), |floor, other| {
             if other.size > floor.size { other } else { floor }
         })
     }

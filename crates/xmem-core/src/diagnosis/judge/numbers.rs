@@ -67,7 +67,7 @@ impl Judge<'_> {
             format!("xenstore has no {key}"),
             "xl and xmem need both memory/target and memory/static-max to change its memory",
         );
-        if self.memory.is_dom0() && misreads_first_target(self.memory, self.facts.dom0) {
+        if misreads_first_target(self.memory, self.facts.dom0) {
             return found;
         }
         let path = format!("/local/domain/{}/{key}", self.domid);

@@ -108,12 +108,12 @@ impl Step {
     fn takes_already(&self) -> Kib {
         let takes = self.plan.old_size().minus(self.memory.info.current);
         takes
-            .filter(|takes| *takes > TOLERANCE && self.can_give() && !self.is_left_alone)
+            .filter(|takes| *takes > TOLERANCE && self.is_ballooning() && !self.is_left_alone)
             .unwrap_or_default()
     }
 
-    /// Whether the domain gives back memory that it holds above its target.
-    fn can_give(&self) -> bool {
+    /// Whether its guest follows the target now.
+    fn is_ballooning(&self) -> bool {
         self.state.follows() == Follows::Now
     }
 

@@ -43,22 +43,24 @@ pub(super) enum Grant {
 /// A reading of all guests. A lower bound when stale: memory a guest has taken since is subtracted twice.
 #[derive(Clone, Copy)]
 struct Reading {
-    /// The host's available memory, minus what must stay free.
-    free: Kib,
+    /// The host's available memory, minus what must stay free: negative while that is not there. In KiB.
+    free: i128,
     /// Memory promised to guests and not taken yet.
     promised: Kib,
     /// Memory that other guests are still taking, to reach targets that this run has not set.
     granted: Kib,
     /// Memory that guests will give back and have not yet.
     coming: Kib,
-    /// The available memory less all of those: negative while it is not enough. In KiB.
-    balance: i128,
 }
 
 impl Reading {
+    /// What is left of `free`, or lacks.
+    fn balance(&self) -> i128 {
+        [self.promised, self.granted].into_iter().fold(self.free, less)
+    }
+
     fn left(&self) -> Kib {
-        let taken = self.promised.0.saturating_add(self.granted.0);
-        self.free.minus(Kib(taken)).unwrap_or_default()
+        Kib(u64::try_from(self.balance()).unwrap_or_default())
     }
 }
 
@@ -101,7 +103,7 @@ impl<'s> Ledger<'s> {
         loop {
             let (reading, held) = self.read(step.domain.identity)?;
             let (left, needs) = (reading.left(), step.needs(held));
-            let balance = reading.balance;
+            let balance = reading.balance();
             // The guests and the host are not read at the same moment: some pages more are no progress.
             if self.least.is_some_and(|least| balance.saturating_sub(least) > TOLERANCE.0.into()) {
                 self.idle = Duration::ZERO;
@@ -138,7 +140,7 @@ impl<'s> Ledger<'s> {
         if let Some(last) = &mut self.last {
             last.promised = Kib(last.promised.0.saturating_add(lacks.0));
         }
-        self.least = self.least.map(|least| least.saturating_sub(lacks.0.into()));
+        self.least = self.least.map(|least| less(least, lacks));
     }
 
     /// The guests that grow already. Read once: their targets are not this run's.
@@ -149,7 +151,7 @@ impl<'s> Ledger<'s> {
         if self.options.keep_free.is_none() {
             return Ok(Vec::new());
         }
-        let others = others(self.host, &HashSet::new())?.into_iter();
+        let others = others(self.host, |_| false)?.into_iter();
         let growing = others.filter(|guest| guest.takes() > Kib(0));
         Ok(growing.map(|guest| (guest.identity, guest.size)).collect())
     }
@@ -178,22 +180,22 @@ impl<'s> Ledger<'s> {
             sum.saturating_add(takes.unwrap_or_default().0)
         });
         self.others = Some(others);
-        let available = self.host.hypervisor().host_memory()?.available();
-        let keep_free = self.options.keep_free.unwrap_or_default();
-        let free = available.minus(keep_free).unwrap_or_default();
+        let free = free(self.host, self.options.keep_free)?;
         let (promised, granted, coming) = (Kib(promised), Kib(granted), Kib(coming));
-        let taken = [keep_free, promised, granted].into_iter().map(|kib| i128::from(kib.0));
-        let balance = taken.fold(i128::from(available.0), i128::saturating_sub);
-        let reading = Reading { free, promised, granted, coming, balance };
+        let reading = Reading { free, promised, granted, coming };
         self.last = Some(reading);
         Ok((reading, held(identity).unwrap_or_default()))
     }
 }
 
 /// The host's available memory, minus what must stay free.
-fn free(host: &dyn Host, keep_free: Option<Kib>) -> Result<Kib, HypervisorError> {
+fn free(host: &dyn Host, keep_free: Option<Kib>) -> Result<i128, HypervisorError> {
     let available = host.hypervisor().host_memory()?.available();
-    Ok(available.minus(keep_free.unwrap_or_default()).unwrap_or_default())
+    Ok(less(available.0.into(), keep_free.unwrap_or_default()))
+}
+
+fn less(from: i128, kib: Kib) -> i128 {
+    from.saturating_sub(kib.0.into())
 }
 
 /// The memory that the domain `identity` holds now.

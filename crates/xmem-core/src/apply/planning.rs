@@ -256,7 +256,7 @@ fn foresee(host: &dyn Host, available: Kib, options: &ApplyOptions, steps: &mut 
     let keep_free = options.keep_free.unwrap_or_default();
     let changed = changed(steps);
     // An unknown amount is none.
-    let others = || others(host, &changed).unwrap_or_default();
+    let others = || others(host, |identity| changed.contains(&identity)).unwrap_or_default();
     let grows = steps.iter().any(Step::grows);
     let counts = grows && options.keep_free.is_some();
     let elsewhere = if counts { sum(&others(), Underway::takes) } else { Kib(0) };
@@ -273,7 +273,7 @@ fn foresee(host: &dyn Host, available: Kib, options: &ApplyOptions, steps: &mut 
         let granted = Kib(elsewhere.0.saturating_add(ahead.0));
         let reserved = Kib(keep_free.0.saturating_add(granted.0));
         let current = step.memory.info.current;
-        let gives = current.minus(step.plan.wanted).filter(|_| step.can_give());
+        let gives = current.minus(step.plan.wanted).filter(|_| step.is_ballooning());
         available = Kib(available.0.saturating_add(gives.unwrap_or_default().0));
         let needs = step.needs(current);
         if !step.grows() {
@@ -321,16 +321,19 @@ fn leaves_little(available: Kib, takes: Kib, granted: Kib) -> Option<Note> {
 }
 
 /// The domains of the steps that may change them.
-pub(super) fn changed(steps: &[Step]) -> HashSet<Identity> {
+fn changed(steps: &[Step]) -> HashSet<Identity> {
     let changed = steps.iter().filter(|step| !step.is_left_alone);
     changed.map(|step| step.domain.identity).collect()
 }
 
-/// The guests on their way, except those of the domains `changed`.
+/// The guests on their way, except those that `is_excluded` names.
 ///
 /// # Errors
 /// The host does not answer.
-pub(super) fn others(host: &dyn Host, changed: &HashSet<Identity>) -> Result<Vec<Underway>, Cause> {
+pub(super) fn others(
+    host: &dyn Host,
+    is_excluded: impl Fn(Identity) -> bool,
+) -> Result<Vec<Underway>, Cause> {
     let store = host.connect()?;
-    underway(host, &*store, |identity| changed.contains(&identity))
+    underway(host, &*store, is_excluded)
 }

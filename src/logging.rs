@@ -99,9 +99,11 @@ impl Words {
             name => {
                 let before = if self.fields.is_empty() { ": " } else { "; " };
                 // An error needs no name.
-                let name = if name == "error" { "" } else { name };
-                let (name, gap) = (name.replace('_', " "), if name.is_empty() { "" } else { " " });
-                write!(self.fields, "{before}{name}{gap}{value}")
+                let name = match name {
+                    "error" => String::new(),
+                    name => format!("{} ", name.replace('_', " ")),
+                };
+                write!(self.fields, "{before}{name}{value}")
             }
         };
     }

@@ -177,21 +177,26 @@ pub(crate) fn domains(texts: &[String]) -> Result<Vec<DomainRef>, Usage> {
 
 /// A size.
 pub(crate) fn size(what: &str, text: &str) -> Result<Size, Usage> {
+    hinted_size(what, text, SizeError::hint)
+}
+
+fn hinted_size(
+    what: &str,
+    text: &str,
+    hint: impl FnOnce(SizeError) -> String,
+) -> Result<Size, Usage> {
     let text = unmark(text);
     text.parse().map_err(|why: SizeError| Usage {
         what: what.to_owned(),
         text: text.clone(),
         why: why.to_string(),
-        hint: Some(why.hint()),
+        hint: Some(hint(why)),
     })
 }
 
 /// A floor: a size that is not relative.
 pub(crate) fn floor(text: &str) -> Result<Size, Usage> {
-    size("--floor", text).map_err(|usage| {
-        let why = usage.text.parse::<Size>().err();
-        Usage { hint: why.map(|why| why.hint_with("512M, 2GiB, max or 50%")), ..usage }
-    })
+    hinted_size("--floor", text, |why| why.hint_with("512M, 2GiB, max or 50%"))
 }
 
 /// The SIZE of a change, whose domain was typed as `domain`.
@@ -206,22 +211,19 @@ pub(crate) fn size_of(domain: &str, text: &str) -> Result<Size, Usage> {
 
 /// An absolute size.
 pub(crate) fn amount(what: &str, text: &str) -> Result<Kib, Usage> {
-    let hint = Some("an absolute size looks like 512M or 2G".to_owned());
-    match size(what, text) {
-        Ok(Size { amount: Amount::To(kib), .. }) => Ok(kib),
-        Ok(_) => Err(Usage {
+    let example = || "an absolute size looks like 512M or 2G".to_owned();
+    let hint = |why| match why {
+        // Its hint would be a relative size again.
+        SizeError::Fraction { exact: Some(amount) } if amount.is_step() => example(),
+        why => why.hint_with("512M or 2G"),
+    };
+    match hinted_size(what, text, hint)? {
+        Size { amount: Amount::To(kib), .. } => Ok(kib),
+        _ => Err(Usage {
             what: what.to_owned(),
             text: unmark(text),
             why: "not an absolute size".to_owned(),
-            hint,
-        }),
-        Err(usage) => Err(match usage.text.parse::<Size>() {
-            // Its hint would be a relative size again.
-            Err(SizeError::Fraction { exact: Some(amount) }) if amount.is_step() => {
-                Usage { hint, ..usage }
-            }
-            Err(why) => Usage { hint: Some(why.hint_with("512M or 2G")), ..usage },
-            Ok(_) => usage,
+            hint: Some(example()),
         }),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xen::Host;
 use xmem_core::check::{Finding, RepairOutcome, RepairReport, check, preview, repair};
-use xmem_core::domain::{Domain, DomainRef};
+use xmem_core::domain::DomainRef;
 use xmem_core::failure::Failure;
 
 use super::{record, with_missing};
@@ -69,14 +69,14 @@ impl Task {
                 for result in &changes {
                     record(report, result.as_ref());
                 }
-                let failures = failures.into_iter().map(|(identity, cause)| {
-                    Failure::unchanged(Some(Domain { identity, name: None }), cause)
-                });
+                let failures = failures
+                    .into_iter()
+                    .map(|(identity, cause)| Failure::unchanged(Some(identity.into()), cause));
                 let is_final = unchecked.is_none();
                 let failures: Vec<Failure> = changes
                     .into_iter()
                     .filter_map(Result::err)
-                    .filter(|failure| !failure.is_recovery_alone())
+                    .filter(|failure| failure.recovery_alone().is_none())
                     .chain(failures)
                     .chain(unchecked.map(|cause| Failure::read_only(None, cause)))
                     .collect();

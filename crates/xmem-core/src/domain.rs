@@ -41,8 +41,15 @@ impl fmt::Display for Name {
 pub struct Domain {
     /// Domid and UUID.
     pub identity: Identity,
-    /// Its name; `None` if xenstore has none.
+    /// Its name; `None` if xenstore has none, or if it was not read.
     pub name: Option<Name>,
+}
+
+/// The name is not read.
+impl From<Identity> for Domain {
+    fn from(identity: Identity) -> Self {
+        Self { identity, name: None }
+    }
 }
 
 /// `web (7)`, or `domain 7` when it has no name.

@@ -16,7 +16,7 @@ use crate::domain::Domain;
 use crate::intent::IntentError;
 use crate::memory::{BadNode, Limit};
 use crate::plan::{Refusal, not_counting};
-use crate::recovery::Recovery;
+use crate::recovery::{LimitStep, Recovery};
 use crate::resolve::ResolveError;
 use crate::state::State;
 
@@ -252,10 +252,10 @@ impl Failure {
             || self.recovery.as_ref().is_some_and(|it| it.limit_change().is_some())
     }
 
-    /// Whether it is a repair whose recovery succeeded, and for which no plan is possible besides.
-    pub fn is_recovery_alone(&self) -> bool {
-        let recovered = self.recovery.as_ref().and_then(Recovery::limit_step);
-        recovered.is_some() && matches!(self.cause, Cause::Refused(_) | Cause::BadNode(_))
+    /// The limit before and after a recovery that was all a repair could do: it succeeded, and the plan was refused.
+    pub fn recovery_alone(&self) -> Option<LimitStep> {
+        let is_refused = matches!(self.cause, Cause::Refused(_) | Cause::BadNode(_));
+        self.recovery.as_ref().filter(|_| is_refused).and_then(Recovery::limit_step)
     }
 
     /// The cause with its sources, and the state that is left.

@@ -129,24 +129,24 @@ impl Recovery {
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Completed(limit) => {
+            Self::Completed(step) => {
                 write!(
                     f,
                     "an earlier xmem was interrupted; its change is complete now: the limit is {}",
-                    Limit(limit.to)
+                    Limit(step.to)
                 )
             }
-            Self::RolledBack(limit) => {
+            Self::RolledBack(step) => {
                 write!(
                     f,
                     "an earlier xmem was interrupted before its commit; the limit is rolled back to {}",
-                    Limit(limit.to)
+                    Limit(step.to)
                 )
             }
-            Self::Superseded(limit) => write!(
+            Self::Superseded(step) => write!(
                 f,
                 "an earlier xmem was interrupted, and another program has set the memory since; the limit is {}",
-                Limit(limit.to)
+                Limit(step.to)
             ),
             Self::SetAside { path, why } => write!(
                 f,

@@ -257,10 +257,7 @@ pub(crate) fn read_again(
     if these.is_empty() {
         return Ok(());
     }
-    let again: Vec<DomainRef> = these
-        .iter()
-        .map(|identity| DomainRef::Same(Domain { identity: *identity, name: None }))
-        .collect();
+    let again: Vec<DomainRef> = these.iter().map(|it| DomainRef::Same((*it).into())).collect();
     let infos = find(host, store, &again)?.infos;
     let mut again: BTreeMap<Identity, Row> = self::rows(host, nodes::read(store, &infos, detail)?)
         .into_iter()

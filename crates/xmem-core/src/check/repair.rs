@@ -143,7 +143,7 @@ impl Repair<'_> {
 
     fn fix_domain(&mut self, report: &CheckReport, identity: Identity) {
         let row = report.rows.iter().find(|row| row.domain.identity == identity);
-        let domain = row.map_or(Domain { identity, name: None }, |row| row.domain.clone());
+        let domain = row.map_or_else(|| identity.into(), |row| row.domain.clone());
         let request = ChangeRequest {
             domain: DomainRef::Same(domain),
             memory: MemoryRequest::Repair,
@@ -152,21 +152,15 @@ impl Repair<'_> {
             lock_timeout: self.lock_timeout,
         };
         let result = self.session.change(&request, self.interrupt);
-        if let Ok(outcome) = &result {
-            let (old, new) = (outcome.old(), outcome.plan.new);
-            let recovery = outcome.recovery.clone();
-            let action = RepairAction::Numbers { old, new, recovery };
-            self.actions.insert(Target::Domain(identity), action);
-        }
-        if let Err(failure) = &result
-            && failure.is_recovery_alone()
-            && let Some(LimitStep { from, to }) =
-                failure.recovery.as_ref().and_then(Recovery::limit_step)
-        {
-            let numbers = |limit| Numbers { target: None, static_max: None, limit };
-            let (old, new) = (numbers(from), numbers(to));
-            let recovery = failure.recovery.clone();
-            let action = RepairAction::Numbers { old, new, recovery };
+        let done = match &result {
+            Ok(outcome) => Some((outcome.old(), outcome.plan.new, &outcome.recovery)),
+            Err(failure) => failure.recovery_alone().map(|LimitStep { from, to }| {
+                let numbers = |limit| Numbers { target: None, static_max: None, limit };
+                (numbers(from), numbers(to), &failure.recovery)
+            }),
+        };
+        if let Some((old, new, recovery)) = done {
+            let action = RepairAction::Numbers { old, new, recovery: recovery.clone() };
             self.actions.insert(Target::Domain(identity), action);
         }
         self.changes.push(result);
@@ -176,7 +170,7 @@ impl Repair<'_> {
     fn failed(&self) -> BTreeSet<Identity> {
         let of_change = |result: &Result<Outcome, Failure>| match result {
             Ok(_) => None,
-            Err(failure) if failure.cause.is_gone() || failure.is_recovery_alone() => None,
+            Err(failure) if failure.cause.is_gone() || failure.recovery_alone().is_some() => None,
             Err(failure) => Some(failure.domain.as_ref()?.identity),
         };
         let files = self.failures.iter().map(|(identity, _)| *identity);

@@ -15,7 +15,6 @@ use xen::{Host, Identity, Interrupt};
 
 use super::Finding;
 use crate::diagnosis::{Diagnosis, DiagnosisKind, Fix};
-use crate::domain::Domain;
 use crate::failure::Cause;
 use crate::intent::{IntentError, RECORD, SET_ASIDE};
 use crate::survey::{Row, StateFiles};
@@ -60,7 +59,7 @@ pub(super) fn find(host: &dyn Host, rows: &[Row]) -> Result<Vec<Finding>, Cause>
         }
         let is_alive = is_alive(host, identity)?;
         let row = rows.iter().find(|row| row.domain.identity == identity);
-        let domain = row.map_or(Domain { identity, name: None }, |row| row.domain.clone());
+        let domain = row.map_or_else(|| identity.into(), |row| row.domain.clone());
         let lock = LockState::of(dir, identity).unwrap_or(LockState::Unlocked);
         let has_record = names.iter().any(|(role, _)| *role == Role::Record);
         for (role, path) in names {

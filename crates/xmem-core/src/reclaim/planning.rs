@@ -140,10 +140,7 @@ pub(super) fn read_rows(
     store: &dyn Store,
     which: &[Identity],
 ) -> Result<Vec<Row>, Cause> {
-    let wanted: Vec<DomainRef> = which
-        .iter()
-        .map(|identity| DomainRef::Same(Domain { identity: *identity, name: None }))
-        .collect();
+    let wanted: Vec<DomainRef> = which.iter().map(|it| DomainRef::Same((*it).into())).collect();
     Ok(survey(host, store, &wanted, Detail::Reports)?.rows)
 }
 

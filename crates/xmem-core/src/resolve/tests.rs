@@ -78,8 +78,7 @@ fn an_unknown_name_is_reported_with_a_similar_one() {
 #[test]
 fn only_the_same_domain_is_found_again() {
     let (host, store) = host();
-    let same =
-        |domid, uuid| DomainRef::Same(Domain { identity: identity(domid, uuid), name: None });
+    let same = |domid, uuid| DomainRef::Same(identity(domid, uuid).into());
     assert!(resolve(&host, &*store, &same(4, 30)).is_ok());
     assert!(resolve(&host, &*store, &same(4, 31)).is_err());
     let index = DomainIndex::read(&host, &*store, []).unwrap();

@@ -124,7 +124,7 @@ fn a_domain_that_vanishes_during_the_change_is_gone() {
 fn a_domain_found_earlier_that_no_longer_exists_is_gone() {
     let scene = Scene::new();
     let identity = Identity { domid: DomId::new(7).unwrap(), uuid: Uuid::from_u128(0xaa) };
-    let known = Domain { identity, name: None };
+    let known = Domain::from(identity);
     let request = ChangeRequest { domain: DomainRef::Same(known), ..request(set("512M")) };
     let failure = scene.calm().change(&request).unwrap_err();
     assert!(matches!(failure.cause, Cause::Gone), "{failure}");

@@ -196,7 +196,7 @@ fn hinted_size(
 
 /// A floor: a size that is not relative.
 pub(crate) fn floor(text: &str) -> Result<Size, Usage> {
-    hinted_size("--floor", text, |why| why.hint_with("512M, 2GiB, max or 50%"))
+    hinted_size("--floor", text, |why| why.hint_without_step("512M, 2GiB, max or 50%"))
 }
 
 /// The SIZE of a change, whose domain was typed as `domain`.
@@ -211,19 +211,13 @@ pub(crate) fn size_of(domain: &str, text: &str) -> Result<Size, Usage> {
 
 /// An absolute size.
 pub(crate) fn amount(what: &str, text: &str) -> Result<Kib, Usage> {
-    let example = || "an absolute size looks like 512M or 2G".to_owned();
-    let hint = |why| match why {
-        // Its hint would be a relative size again.
-        SizeError::Fraction { exact: Some(amount) } if amount.is_step() => example(),
-        why => why.hint_with("512M or 2G"),
-    };
-    match hinted_size(what, text, hint)? {
+    match hinted_size(what, text, |why| why.hint_without_step("512M or 2G"))? {
         Size { amount: Amount::To(kib), .. } => Ok(kib),
         _ => Err(Usage {
             what: what.to_owned(),
             text: unmark(text),
             why: "not an absolute size".to_owned(),
-            hint: Some(example()),
+            hint: Some("an absolute size looks like 512M or 2G".to_owned()),
         }),
     }
 }

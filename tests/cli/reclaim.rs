@@ -248,6 +248,17 @@ fn wrong_usage_of_reclaim_is_explained() {
         ("reclaim 10G --from web --floor web=", 2, "script? a size looks like 512M or 2G\n"),
         ("reclaim 10G --from web --floor 1.5G", 2, "\nhint: write it without a fraction: 1536M\n"),
         ("reclaim 10G --from web --floor 1.5G", 2, "--floor `1.5G`: fractions"),
+        (
+            "reclaim 10G --from web --floor +1.5G",
+            2,
+            "\nhint: a size looks like 512M, 2GiB, max or 50%;",
+        ),
+        (
+            "reclaim 10G --from web --floor -1GB",
+            2,
+            "\nhint: a size looks like 512M, 2GiB, max or 50%;",
+        ),
+        ("reclaim 10G --from web --keep-free +1GB", 2, "\nhint: a size looks like 512M or 2G;"),
     ] {
         let ran = sim.xmem(words).run();
         assert_eq!(ran.status.code(), Some(code), "{ran:?}");

@@ -133,8 +133,20 @@ impl SizeError {
         self.hint_with("512M, 2GiB, +256M, -256M, max or 50%")
     }
 
-    /// The same, with other examples of sizes.
-    pub fn hint_with(self, examples: &str) -> String {
+    /// The same where no relative size is taken: one like the `examples`.
+    pub fn hint_without_step(self, examples: &str) -> String {
+        match self {
+            Self::Fraction { exact: Some(amount) }
+            | Self::DecimalUnit { binary: Some(amount), .. }
+                if amount.is_step() =>
+            {
+                like(examples)
+            }
+            why => why.hint_with(examples),
+        }
+    }
+
+    fn hint_with(self, examples: &str) -> String {
         match self {
             Self::Fraction { exact: Some(amount) } => {
                 format!("write it without a fraction: {amount}")
@@ -152,9 +164,13 @@ impl SizeError {
             Self::Empty => {
                 "is a variable unset in your script? a size looks like 512M or 2G".to_owned()
             }
-            _ => format!("a size looks like {examples}; a bare number is MiB"),
+            _ => like(examples),
         }
     }
+}
+
+fn like(examples: &str) -> String {
+    format!("a size looks like {examples}; a bare number is MiB")
 }
 
 impl FromStr for Size {

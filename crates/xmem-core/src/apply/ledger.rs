@@ -54,7 +54,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// What is left of `free`, or lacks.
+    /// The rest of `free`: negative if it is not enough.
     fn balance(&self) -> i128 {
         [self.promised, self.granted].into_iter().fold(self.free, less)
     }
